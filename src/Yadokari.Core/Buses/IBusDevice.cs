@@ -1,0 +1,25 @@
+namespace Yadokari.Core.Buses;
+
+/// <summary>
+/// What a device shows on an address bus. Called on a vCPU's thread, with no bus lock held; a device guards its own state.
+/// Every offset within the mapped range and every width from 1 to 8 must be answered: guest misbehaviour is data, never an exception.
+/// </summary>
+public interface IBusDevice
+{
+    /// <summary>Reads from the device. What it does not answer stays as given (all ones).</summary>
+    /// <param name="offset">From the start of the mapped range.</param>
+    /// <param name="data">Little endian; filled with all ones by the caller.</param>
+    void Read(ulong offset, Span<byte> data);
+
+    /// <summary>Writes to the device.</summary>
+    /// <param name="offset">From the start of the mapped range.</param>
+    /// <param name="data">Little endian.</param>
+    void Write(ulong offset, ReadOnlySpan<byte> data);
+}
+
+/// <summary>An interrupt pin, or a wire to one. May be called from any thread.</summary>
+public interface IInterruptLine
+{
+    /// <summary>Sets the level of the line.</summary>
+    void Set(bool asserted);
+}

@@ -1,0 +1,127 @@
+using Yadokari.Core.Memory;
+using Yadokari.Core.State;
+
+namespace Yadokari.Core.Engines;
+
+/// <summary>Whether an engine can run on this host and, if not, the one sentence that says why.</summary>
+public readonly record struct Support(bool Available, string Reason)
+{
+    /// <summary>The engine can run here.</summary>
+    public static Support Yes { get; } = new(true, "");
+
+    /// <summary>The engine can't run here.</summary>
+    public static Support No(string reason) => new(false, reason);
+}
+
+/// <summary>A way of running guest code: translation, KVM.</summary>
+public interface IEngine
+{
+    /// <summary>What <c>--engine</c> calls it.</summary>
+    string Name { get; }
+
+    /// <summary>Looks whether this host can run it. Cheap, no side effects.</summary>
+    Support Probe();
+
+    /// <summary>Makes a virtual machine over the given memory. The memory stays the caller's.</summary>
+    IEngineVm CreateVm(GuestMemory memory, IVcpuHost host);
+}
+
+/// <summary>One virtual machine under an engine. Made and disposed by the machine; vCPUs are disposed with it.</summary>
+public interface IEngineVm : IDisposable
+{
+    /// <summary>Makes a vCPU in the state after reset.</summary>
+    IVcpu CreateVcpu(int id);
+
+    /// <summary>Counters worth showing, in the order to show them.</summary>
+    IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics { get; }
+}
+
+/// <summary>Why <see cref="IVcpu.Run"/> came back.</summary>
+public enum VmExit
+{
+    /// <summary><see cref="IVcpu.Kick"/> was called, or the host asked for a stop.</summary>
+    Kicked,
+
+    /// <summary>The guest executed HLT with interrupts enabled or not: wait until <see cref="IVcpuHost.HasInterrupt"/>, then run again.</summary>
+    Halted,
+
+    /// <summary>Triple fault: the processor shut down.</summary>
+    Shutdown,
+
+    /// <summary>A debugger's breakpoint or single step: RIP is at the next instruction to run.</summary>
+    Debug,
+}
+
+/// <summary>A virtual processor. <see cref="Run"/>, <see cref="Save"/> and <see cref="Load"/> are for one thread at a time; Kick for any.</summary>
+public interface IVcpu : IDisposable
+{
+    /// <summary>Its number, from 0; also its APIC ID.</summary>
+    int Id { get; }
+
+    /// <summary>Runs guest code on the calling thread until something needs the machine.</summary>
+    VmExit Run();
+
+    /// <summary>Makes <see cref="Run"/> return soon with <see cref="VmExit.Kicked"/>, also when called just before it. Any thread.</summary>
+    void Kick();
+
+    /// <summary>Makes the engine look at <see cref="IVcpuHost.HasInterrupt"/> soon, without leaving <see cref="Run"/>. Any thread.</summary>
+    void Notify();
+
+    /// <summary>Copies the architectural state out.</summary>
+    void Save(X86State state);
+
+    /// <summary>Replaces the architectural state.</summary>
+    void Load(X86State state);
+
+    /// <summary>Reads guest memory at a linear address through the guest's page tables, as a debugger does. False if not mapped.</summary>
+    bool ReadLinear(ulong address, Span<byte> data);
+
+    /// <summary>Writes guest memory at a linear address through the guest's page tables, ignoring write protection. False if not mapped.</summary>
+    bool WriteLinear(ulong address, ReadOnlySpan<byte> data);
+
+    /// <summary>Linear addresses at which <see cref="Run"/> returns <see cref="VmExit.Debug"/> before the instruction executes.</summary>
+    void SetBreakpoints(IReadOnlyCollection<ulong> addresses);
+
+    /// <summary>While set, <see cref="Run"/> returns <see cref="VmExit.Debug"/> after each instruction.</summary>
+    bool SingleStep { get; set; }
+}
+
+/// <summary>
+/// What an engine asks of the machine while a guest runs. Called synchronously on the vCPU's thread from deep inside an engine:
+/// implementations must not throw and must not wait for the same vCPU.
+/// </summary>
+public interface IVcpuHost
+{
+    /// <summary>A read that is not RAM. Unclaimed addresses give all ones.</summary>
+    void MmioRead(int vcpu, ulong gpa, Span<byte> data);
+
+    /// <summary>A write that is not RAM. Unclaimed addresses swallow it.</summary>
+    void MmioWrite(int vcpu, ulong gpa, ReadOnlySpan<byte> data);
+
+    /// <summary>IN, of 1, 2 or 4 bytes.</summary>
+    void PioRead(int vcpu, ushort port, Span<byte> data);
+
+    /// <summary>OUT, of 1, 2 or 4 bytes.</summary>
+    void PioWrite(int vcpu, ushort port, ReadOnlySpan<byte> data);
+
+    /// <summary>RDMSR of a register that belongs to the machine (the local APIC's); false makes the guest take #GP.</summary>
+    bool ReadMsr(int vcpu, uint index, out ulong value);
+
+    /// <summary>WRMSR of a register that belongs to the machine; false makes the guest take #GP.</summary>
+    bool WriteMsr(int vcpu, uint index, ulong value);
+
+    /// <summary>CR8: the task priority, 0 to 15.</summary>
+    byte ReadTaskPriority(int vcpu);
+
+    /// <summary>CR8: the task priority, 0 to 15.</summary>
+    void WriteTaskPriority(int vcpu, byte value);
+
+    /// <summary>Whether an interrupt is ready to be taken by this vCPU as far as the interrupt controllers are concerned (IF is the engine's).</summary>
+    bool HasInterrupt(int vcpu);
+
+    /// <summary>Takes the interrupt of the highest priority, as INTA does. Returns its vector, or -1 if it went away.</summary>
+    int AcknowledgeInterrupt(int vcpu);
+
+    /// <summary>VMCALL or VMMCALL. False makes the guest take #UD.</summary>
+    bool Hypercall(int vcpu, ulong number, ReadOnlySpan<ulong> arguments, out ulong result);
+}

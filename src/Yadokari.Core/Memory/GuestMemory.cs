@@ -1,0 +1,128 @@
+using System.Runtime.CompilerServices;
+
+namespace Yadokari.Core.Memory;
+
+/// <summary>A contiguous piece of guest RAM: where the guest sees it and where the host holds it.</summary>
+/// <param name="Gpa">First guest physical address; a multiple of 4096.</param>
+/// <param name="Length">Bytes; a multiple of 4096.</param>
+/// <param name="Host">Host address of the first byte.</param>
+public readonly record struct MemoryRegion(ulong Gpa, ulong Length, nint Host)
+{
+    /// <summary>The first guest physical address past this region.</summary>
+    public ulong End => Gpa + Length;
+}
+
+/// <summary>
+/// All RAM of one guest. Its layout never changes while the guest lives, so that every member may be called from any thread;
+/// ordering against a running guest is that of the processor.
+/// </summary>
+public sealed unsafe class GuestMemory : IDisposable
+{
+    private readonly MemoryRegion[] _regions;
+    private IDisposable? _backing;
+
+    /// <summary>Puts regions of an existing host mapping together. <paramref name="backing"/> is disposed with this object.</summary>
+    public GuestMemory(IReadOnlyList<MemoryRegion> regions, IDisposable? backing)
+    {
+        _regions = [.. regions.OrderBy(r => r.Gpa)];
+        _backing = backing;
+    }
+
+    /// <summary>The regions in ascending order of guest physical address.</summary>
+    public ReadOnlySpan<MemoryRegion> Regions => _regions;
+
+    /// <summary>Bytes of RAM in all regions.</summary>
+    public ulong Size
+    {
+        get
+        {
+            ulong size = 0;
+            foreach (MemoryRegion region in _regions)
+            {
+                size += region.Length;
+            }
+
+            return size;
+        }
+    }
+
+    /// <summary>The host address of a guest physical address, or 0 where the whole range is not RAM of one region.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public nint HostAddress(ulong gpa, ulong length = 1)
+    {
+        foreach (ref readonly MemoryRegion region in _regions.AsSpan())
+        {
+            ulong offset = gpa - region.Gpa;
+            if (offset < region.Length && length <= region.Length - offset)
+            {
+                return region.Host + (nint)offset;
+            }
+        }
+
+        return 0;
+    }
+
+    /// <summary>The guest's bytes themselves. False where the range is not wholly RAM of one region.</summary>
+    public bool TrySlice(ulong gpa, int length, out Span<byte> bytes)
+    {
+        nint host = HostAddress(gpa, (ulong)length);
+
+        // SAFETY: HostAddress checked the range against a region that lives as long as this object.
+        bytes = host == 0 ? default : new Span<byte>((void*)host, length);
+        return host != 0;
+    }
+
+    /// <summary>Copies guest memory out; pieces that are not RAM read as all ones. Returns false if there were any.</summary>
+    public bool Read(ulong gpa, Span<byte> data)
+    {
+        bool whole = true;
+        while (!data.IsEmpty)
+        {
+            int piece = (int)Math.Min((ulong)data.Length, 4096 - (gpa & 4095));
+            if (TrySlice(gpa, piece, out Span<byte> source))
+            {
+                source.CopyTo(data);
+            }
+            else
+            {
+                data[..piece].Fill(0xFF);
+                whole = false;
+            }
+
+            data = data[piece..];
+            gpa += (ulong)piece;
+        }
+
+        return whole;
+    }
+
+    /// <summary>Copies into guest memory; pieces that are not RAM vanish. Returns false if there were any.</summary>
+    public bool Write(ulong gpa, ReadOnlySpan<byte> data)
+    {
+        bool whole = true;
+        while (!data.IsEmpty)
+        {
+            int piece = (int)Math.Min((ulong)data.Length, 4096 - (gpa & 4095));
+            if (TrySlice(gpa, piece, out Span<byte> target))
+            {
+                data[..piece].CopyTo(target);
+            }
+            else
+            {
+                whole = false;
+            }
+
+            data = data[piece..];
+            gpa += (ulong)piece;
+        }
+
+        return whole;
+    }
+
+    /// <summary>Gives the host mapping back. No vCPU may run any more.</summary>
+    public void Dispose()
+    {
+        _backing?.Dispose();
+        _backing = null;
+    }
+}
