@@ -102,14 +102,14 @@ public static class Layout
     /// <summary>pvpanic.</summary>
     public const ushort Panic = 0x505;
 
-    /// <summary>ACPI PM1a event block, four ports.</summary>
-    public const ushort PmEvent = 0x600;
+    /// <summary>What is written here is shown, where the machine is built with debug ports.</summary>
+    public const ushort DebugConsole = 0xE9;
 
-    /// <summary>ACPI PM1a control block, two ports.</summary>
-    public const ushort PmControl = 0x604;
+    /// <summary>A write here ends the machine, where it is built with debug ports.</summary>
+    public const ushort DebugExit = 0xF4;
 
-    /// <summary>ACPI PM timer, four ports.</summary>
-    public const ushort PmTimer = 0x608;
+    /// <summary>ACPI fixed hardware: PM1a event and control, PM timer, general purpose events (offsets are the device's).</summary>
+    public const ushort PowerManagement = 0x600;
 
     /// <summary>Reset control register, which is also the FADT's reset register.</summary>
     public const ushort ResetControl = 0xCF9;
@@ -118,6 +118,9 @@ public static class Layout
 
     /// <summary>8254 channel 0.</summary>
     public const int PitIrq = 0;
+
+    /// <summary>Keyboard.</summary>
+    public const int KeyboardIrq = 1;
 
     /// <summary>The I/O APIC input that the 8254 is wired to.</summary>
     public const int PitGsi = 2;
