@@ -197,6 +197,7 @@ public sealed class Pc : IDisposable
     // On a vCPU's thread, with all others parked.
     private void Restart()
     {
+        Console.Reset();
         _power.Reset();
         _keyboard.Reset();
         _controlA.Reset();
@@ -211,7 +212,6 @@ public sealed class Pc : IDisposable
             thread.Apic.Reset();
         }
 
-        Console.Reset();
         _panics.Reset();
         PowerOn(KernelImage.Open(_config.Kernel));
     }

@@ -215,10 +215,13 @@ public sealed class PcTests : IDisposable
     {
         const int count = 1000;
         byte[] typed = new byte[count];
+        byte[] keys = SyntheticKernel.Pattern(count, 3);
         int got = 0;
+        Pc? pc = null;
         var engine = new FakeEngine(vcpu =>
         {
-            vcpu.Out(Layout.Com1 + 2, 1);
+            vcpu.Out(Layout.Com1 + 2, 1); // Turning the FIFOs on empties them, so the typing begins after it.
+            pc!.Console.Receive(keys);
             while (got < count)
             {
                 if ((vcpu.In(Layout.Com1 + 5) & 1) != 0)
@@ -229,10 +232,11 @@ public sealed class PcTests : IDisposable
 
             return VmExit.Shutdown;
         });
-        using var pc = new Pc(Config, engine);
-        byte[] keys = SyntheticKernel.Pattern(count, 3);
-        pc.Console.Receive(keys);
-        pc.Run();
+        using (pc = new Pc(Config, engine))
+        {
+            pc.Run();
+        }
+
         Assert.Equal(keys, typed);
     }
 
