@@ -13,6 +13,7 @@ internal static class GuestRoot
         """
         #!/bin/sh
         export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root SHELL=/bin/sh TERM="${TERM:-linux}"
+        /bin/busybox --install -s
         mount -t proc -o nosuid,nodev,noexec proc /proc
         mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
         mount -t devtmpfs -o nosuid devtmpfs /dev
@@ -21,7 +22,6 @@ internal static class GuestRoot
         mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm
         mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /tmp
         ln -s /proc/self/fd /dev/fd
-        busybox --install -s
         hostname yadokari
         ip link set lo up 2>/dev/null
         if [ -n "$LINES" ] && [ -n "$COLUMNS" ]; then
@@ -37,7 +37,7 @@ internal static class GuestRoot
         cd /root
         while :; do
             setsid -c cttyhack sh -l &
-            wait $!
+            wait $! || sleep 1
         done
 
         """;
