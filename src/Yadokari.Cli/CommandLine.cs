@@ -1,0 +1,34 @@
+using System.CommandLine;
+using Yadokari.Core;
+
+namespace Yadokari.Cli;
+
+/// <summary>The <c>yado</c> command: its subcommands, and what becomes of errors.</summary>
+internal static class CommandLine
+{
+    /// <summary>Parses and runs. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
+    public static int Run(string[] args)
+    {
+        var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
+        {
+            RunCommand.Create(),
+        };
+
+        try
+        {
+            ParseResult result = root.Parse(args.Length == 0 ? ["--help"] : args);
+            if (result.Errors.Count > 0)
+            {
+                string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {result.CommandResult.Command.Name} --help";
+                throw new UserErrorException($"{result.Errors[0].Message.TrimEnd('.')}; '{help}' lists what there is.");
+            }
+
+            return result.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+        }
+        catch (UserErrorException error)
+        {
+            Console.Error.WriteLine($"yado: {error.Message}");
+            return ExitCodes.BadInput;
+        }
+    }
+}
