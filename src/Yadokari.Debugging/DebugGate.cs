@@ -7,7 +7,8 @@ namespace Yadokari.Debugging;
 /// The gate that every vCPU thread of a machine passes before it enters guest code, and where a debugger holds it back. The loop of a vCPU
 /// calls <see cref="Enter"/> before each <see cref="IVcpu.Run"/> and each wait in HLT, <see cref="Report"/> on
 /// <see cref="VmExit.Debug"/> and on <see cref="VmExit.Shutdown"/> (before acting on it), <see cref="Leave"/> when its thread ends; the
-/// machine calls <see cref="Finish"/> when it ends. Without a debugger these cost one uncontended lock.
+/// machine calls <see cref="Open"/> when it begins to end and <see cref="Finish"/> when it has. A vCPU that was woken from HLT only to
+/// pass the gate goes back to its wait after it. Without a debugger all this costs an uncontended lock.
 /// </summary>
 public sealed class DebugGate : IDebugTarget
 {
@@ -24,7 +25,8 @@ public sealed class DebugGate : IDebugTarget
     private bool _stopping;
     private bool _announced;
     private bool _detaching;
-    private bool _ended;
+    private bool _open;
+    private bool _finished;
     private DebugStop _why;
     private Action<DebugStop>? _listener;
 
@@ -93,7 +95,7 @@ public sealed class DebugGate : IDebugTarget
         bool first;
         lock (_lock)
         {
-            if (_listener is null || _ended)
+            if (_listener is null || _open)
             {
                 return;
             }
@@ -116,7 +118,10 @@ public sealed class DebugGate : IDebugTarget
         Enter(vcpu);
     }
 
-    /// <summary>Called by a vCPU's thread as it ends.</summary>
+    /// <summary>
+    /// Called by a vCPU's thread as it ends, and before it waits for other vCPUs anywhere but here (to meet them for a reset, say): from
+    /// then until its next <see cref="Enter"/> a debugger does not wait for it.
+    /// </summary>
     public void Leave(int vcpu)
     {
         lock (_lock)
@@ -125,14 +130,27 @@ public sealed class DebugGate : IDebugTarget
         }
     }
 
+    /// <summary>
+    /// Called by the machine when it begins to end: no thread is held back from now on, and nothing is announced but
+    /// <see cref="Finish"/>. Any thread; may be called again.
+    /// </summary>
+    public void Open()
+    {
+        lock (_lock)
+        {
+            _open = true;
+            Monitor.PulseAll(_lock);
+        }
+    }
+
     /// <summary>Called by the machine when it ends, before its vCPUs are disposed: lets every held thread go and tells the debugger.</summary>
     public void Finish(int exitCode)
     {
         lock (_lock)
         {
-            if (!_ended)
+            if (!_finished)
             {
-                _ended = true;
+                _open = _finished = true;
                 _why = new DebugStop(0, DebugStopReason.Ended, exitCode);
                 _listener?.Invoke(_why);
                 Monitor.PulseAll(_lock);
@@ -151,7 +169,7 @@ public sealed class DebugGate : IDebugTarget
             }
 
             _listener = stopped;
-            if (_ended || (_stopping && _announced))
+            if (_finished || (_stopping && _announced && !_open))
             {
                 stopped(_why);
                 return;
@@ -169,7 +187,7 @@ public sealed class DebugGate : IDebugTarget
     {
         lock (_lock)
         {
-            if (_stopping || _ended)
+            if (_stopping || _open)
             {
                 return;
             }
@@ -188,7 +206,7 @@ public sealed class DebugGate : IDebugTarget
     {
         lock (_lock)
         {
-            if (_ended)
+            if (_open)
             {
                 return;
             }
@@ -217,7 +235,7 @@ public sealed class DebugGate : IDebugTarget
         lock (_lock)
         {
             _listener = null;
-            if (_ended)
+            if (_open)
             {
                 return;
             }
@@ -248,7 +266,7 @@ public sealed class DebugGate : IDebugTarget
 
     private void AwaitLeave(int vcpu)
     {
-        while (!_ended && (_stopping || _actions[vcpu] == VcpuAction.Stay))
+        while (!_open && (_stopping || _actions[vcpu] == VcpuAction.Stay))
         {
             Monitor.Wait(_lock);
         }
@@ -259,7 +277,7 @@ public sealed class DebugGate : IDebugTarget
 
     private void AnnounceIfAllParked()
     {
-        if (!_stopping || _announced || _insideCount != 0 || _ended)
+        if (!_stopping || _announced || _insideCount != 0 || _open)
         {
             return;
         }

@@ -21,7 +21,7 @@ public static class CodeListing
     /// <param name="after">Instructions to show from it on.</param>
     public static void Write(TextWriter writer, LinearReader read, ulong linear, ulong rip, int bitness, int before = 8, int after = 8)
     {
-        byte[] past = ReadBackwards(read, linear, Back);
+        byte[] past = ReadBackwards(read, linear, (int)Math.Min(Back, rip));
         byte[] code = ReadForwards(read, linear, after * LongestInstruction);
         if (code.Length == 0)
         {

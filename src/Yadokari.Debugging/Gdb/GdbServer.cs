@@ -133,7 +133,16 @@ public sealed class GdbServer : IDisposable
             }
 
             _log?.Invoke("gdb: a debugger attached");
-            session.Start();
+            try
+            {
+                session.Start();
+            }
+            catch (InvalidOperationException)
+            {
+                // Another server serves the same machine.
+                client.Dispose();
+                OnEnded();
+            }
         }
     }
 
