@@ -32,6 +32,9 @@ public interface IEngineVm : IDisposable
     /// <summary>Makes a vCPU in the state after reset.</summary>
     IVcpu CreateVcpu(int id);
 
+    /// <summary>The frequency of the guest's time-stamp counters, or 0 where the engine can't tell: no TSC deadline works then.</summary>
+    ulong TscHz => 0;
+
     /// <summary>Counters worth showing, in the order to show them.</summary>
     IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics { get; }
 }
@@ -66,6 +69,9 @@ public interface IVcpu : IDisposable
 
     /// <summary>Makes the engine look at <see cref="IVcpuHost.HasInterrupt"/> soon, without leaving <see cref="Run"/>. Any thread.</summary>
     void Notify();
+
+    /// <summary>The guest's time-stamp counter as RDTSC gives it now. Any thread.</summary>
+    ulong ReadTsc() => 0;
 
     /// <summary>Copies the architectural state out.</summary>
     void Save(X86State state);

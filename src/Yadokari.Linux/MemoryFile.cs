@@ -1,0 +1,59 @@
+using System.Runtime.InteropServices;
+using Yadokari.Core;
+
+namespace Yadokari.Linux;
+
+/// <summary>Anonymous memory behind a file descriptor (memfd_create(2)), which can be mapped more than once with different rights.</summary>
+public sealed class MemoryFile : IDisposable
+{
+    private readonly List<(nint Address, nuint Length)> _mappings = [];
+    private readonly int _descriptor;
+
+    /// <summary>Makes a memory file; pages are taken from the host when first touched.</summary>
+    /// <param name="name">Shown in /proc/self/maps.</param>
+    /// <param name="length">Bytes; a multiple of 4096.</param>
+    public MemoryFile(string name, long length)
+    {
+        const uint CloseOnExec = 1;
+        _descriptor = Libc.MemfdCreate(name, CloseOnExec);
+        if (_descriptor < 0 || Libc.Ftruncate(_descriptor, length) != 0)
+        {
+            throw new UserErrorException($"{length >> 20} MiB of memory could not be had from the host ({Marshal.GetLastPInvokeErrorMessage()}); give the machine less with --memory");
+        }
+    }
+
+    /// <summary>Maps a part of the file for reading and writing, or for reading and executing, anywhere or at an address reserved before.</summary>
+    public nint Map(long offset, long length, bool executable, nint at = 0)
+    {
+        int protection = Libc.ProtRead | (executable ? Libc.ProtExec : Libc.ProtWrite);
+        int flags = Libc.MapShared | Libc.MapNoReserve | (at != 0 ? Libc.MapFixed : 0);
+        nint address = Libc.Mmap(at, (nuint)length, protection, flags, _descriptor, offset);
+        if (address == Libc.MapFailed)
+        {
+            throw new UserErrorException($"{length >> 20} MiB of memory could not be mapped{(executable ? " for execution" : "")} ({Marshal.GetLastPInvokeErrorMessage()}); give the machine less with --memory, or lift the limit of address space (ulimit -v)");
+        }
+
+        _mappings.Add((address, (nuint)length));
+        return address;
+    }
+
+    /// <summary>Reserves address space without memory, to map into later.</summary>
+    public static nint Reserve(long length)
+    {
+        nint address = Libc.Mmap(0, (nuint)length, Libc.ProtNone, Libc.MapPrivate | Libc.MapAnonymous | Libc.MapNoReserve, -1, 0);
+        return address != Libc.MapFailed ? address
+            : throw new UserErrorException($"{length >> 20} MiB of address space could not be reserved ({Marshal.GetLastPInvokeErrorMessage()}); lift the limit of address space (ulimit -v)");
+    }
+
+    /// <summary>Unmaps everything and closes the file.</summary>
+    public void Dispose()
+    {
+        foreach ((nint address, nuint length) in _mappings)
+        {
+            _ = Libc.Munmap(address, length);
+        }
+
+        _mappings.Clear();
+        _ = Libc.Close(_descriptor);
+    }
+}

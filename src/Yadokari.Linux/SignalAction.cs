@@ -1,0 +1,80 @@
+using System.Runtime.InteropServices;
+
+namespace Yadokari.Linux;
+
+/// <summary>Signal dispositions (sigaction(2)); the structure is glibc's for x86-64 (bits/sigaction.h).</summary>
+public static unsafe partial class SignalAction
+{
+    /// <summary>Illegal instruction.</summary>
+    public const int Sigill = 4;
+
+    /// <summary>Arithmetic fault.</summary>
+    public const int Sigfpe = 8;
+
+    /// <summary>Bad memory access, and every #GP.</summary>
+    public const int Sigsegv = 11;
+
+    /// <summary>Memory that the host can't give.</summary>
+    public const int Sigbus = 7;
+
+    private const int SaSiginfo = 4;
+    private const int SaOnStack = 0x08000000;
+    private const int SaRestart = 0x10000000;
+
+    /// <summary>Puts a native handler (int, siginfo*, ucontext*) before the present one.</summary>
+    /// <returns>The address of the handler that was there; 0 for the default action.</returns>
+    public static nint Install(int signal, nint handler)
+    {
+        Action old;
+        Action action = default;
+        if (Sigaction(signal, null, &old) != 0)
+        {
+            throw new InvalidOperationException($"sigaction({signal}) failed");
+        }
+
+        action.Handler = handler;
+        action.Mask = old.Mask;
+        action.Flags = SaSiginfo | SaOnStack | SaRestart;
+        return Sigaction(signal, &action, null) == 0 ? old.Handler : throw new InvalidOperationException($"sigaction({signal}) failed");
+    }
+
+    // SAFETY: both pointers are to locals of the caller or null, as sigaction(2) wants them.
+    [LibraryImport("libc", EntryPoint = "sigaction", SetLastError = true)]
+    private static partial int Sigaction(int signal, Action* action, Action* old);
+
+    [StructLayout(LayoutKind.Sequential)]
+    private struct Action
+    {
+        public nint Handler;
+        public fixed ulong MaskBits[16];
+        public int Flags;
+        public nint Restorer;
+
+        public ActionMask Mask
+        {
+            readonly get
+            {
+                ActionMask mask = default;
+                for (int i = 0; i < 16; i++)
+                {
+                    mask.Bits[i] = MaskBits[i];
+                }
+
+                return mask;
+            }
+
+            set
+            {
+                for (int i = 0; i < 16; i++)
+                {
+                    MaskBits[i] = value.Bits[i];
+                }
+            }
+        }
+    }
+
+    private struct ActionMask
+    {
+        public fixed ulong Bits[16];
+    }
+}

@@ -1,0 +1,189 @@
+using System.Buffers.Binary;
+using Yadokari.Core;
+
+namespace Yadokari.Machines.Boot;
+
+/// <summary>The kinds of kernel file that boot.</summary>
+public enum KernelFormat
+{
+    /// <summary>A compressed kernel with a setup header: what distributions ship as vmlinuz.</summary>
+    BzImage,
+
+    /// <summary>An uncompressed 64-bit ELF file with a PVH entry point.</summary>
+    ElfPvh,
+
+    /// <summary>An uncompressed 64-bit ELF file, entered by Linux's 64-bit boot protocol.</summary>
+    Elf,
+}
+
+/// <summary>A kernel file whose headers were read and found good.</summary>
+public sealed class KernelImage
+{
+    private const ushort MachineX86 = 3;
+    private const ushort MachineX8664 = 62;
+
+    private KernelImage(string name, byte[] file, KernelFormat format, ElfImage? elf)
+    {
+        Name = name;
+        File = file;
+        Format = format;
+        Elf = elf;
+    }
+
+    /// <summary>What messages call it: the path it was read from.</summary>
+    public string Name { get; }
+
+    /// <summary>What kind of kernel it is.</summary>
+    public KernelFormat Format { get; }
+
+    /// <summary>The file's bytes. Not to be changed.</summary>
+    public byte[] File { get; }
+
+    /// <summary>The ELF headers; null for a bzImage.</summary>
+    public ElfImage? Elf { get; }
+
+    /// <summary>The setup header; present for a bzImage only.</summary>
+    public SetupHeader Setup => new(File);
+
+    /// <summary>Reads a kernel file.</summary>
+    /// <exception cref="UserErrorException">It is missing, unreadable or not a kernel that this machine can run.</exception>
+    public static KernelImage Open(string path)
+    {
+        byte[] file;
+        try
+        {
+            if (Directory.Exists(path))
+            {
+                throw new UserErrorException($"The kernel '{path}' is a directory; name a kernel file such as /boot/vmlinuz.");
+            }
+
+            file = System.IO.File.ReadAllBytes(path);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new UserErrorException($"The kernel '{path}' does not exist; check the path given to --kernel.");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserErrorException($"The kernel '{path}' can't be read ({e.Message.TrimEnd('.')}); check the file and its permissions.");
+        }
+
+        return Parse(path, file);
+    }
+
+    /// <summary>Recognises a kernel by its bytes.</summary>
+    /// <param name="name">What messages call it.</param>
+    /// <param name="file">Kept, not copied.</param>
+    /// <exception cref="UserErrorException">It is not a kernel that this machine can run.</exception>
+    public static KernelImage Parse(string name, byte[] file)
+    {
+        ReadOnlySpan<byte> bytes = file;
+        if (bytes.IsEmpty)
+        {
+            throw new UserErrorException($"The kernel '{name}' is empty; give a bzImage or an uncompressed ELF kernel.");
+        }
+
+        if (bytes.StartsWith("\u007FELF"u8))
+        {
+            return ParseElf(name, file);
+        }
+
+        var setup = new SetupHeader(bytes);
+        if (setup.IsPresent)
+        {
+            CheckBzImage(name, setup, file.Length);
+            return new KernelImage(name, file, KernelFormat.BzImage, null);
+        }
+
+        throw new UserErrorException(WhyNotKernel(name, bytes));
+    }
+
+    private static string WhyNotKernel(string name, ReadOnlySpan<byte> bytes)
+    {
+        if (bytes.Length >= 0x40 && bytes[0x38..].StartsWith("ARMd"u8))
+        {
+            return $"The kernel '{name}' is for arm64; this machine is x86-64 and needs an x86-64 kernel.";
+        }
+
+        if (bytes.Length >= 0x40 && bytes[0x38..].StartsWith("RSC\u0005"u8))
+        {
+            return $"The kernel '{name}' is for RISC-V; this machine is x86-64 and needs an x86-64 kernel.";
+        }
+
+        if (bytes.Length is >= 0x200 and < 0x270 && BinaryPrimitives.ReadUInt16LittleEndian(bytes[0x1FE..]) == SetupHeader.BootFlag)
+        {
+            return Truncated(name);
+        }
+
+        return PayloadUnpacker.Recognise(bytes) is { } format
+            ? $"The kernel '{name}' is a {format}-compressed file, not a kernel image; unpack it and give what was in it."
+            : $"The file '{name}' is not a kernel; give a bzImage (such as /boot/vmlinuz) or an uncompressed ELF kernel.";
+    }
+
+    private static string Truncated(string name) => $"The kernel '{name}' is cut short; copy or download it again.";
+
+    private static void CheckBzImage(string name, SetupHeader setup, int length)
+    {
+        // xloadflags came with protocol 2.12 (Linux 3.8), and with them the 64-bit entry point.
+        if (setup.Version < 0x020C || (setup.ExtendedFlags & SetupHeader.Kernel64) == 0)
+        {
+            throw new UserErrorException(setup.Version < 0x020C
+                ? $"The kernel '{name}' speaks boot protocol {setup.Version >> 8}.{setup.Version & 0xFF:d2}, older than 2.12; give a 64-bit kernel of Linux 3.8 or later."
+                : $"The kernel '{name}' is a 32-bit kernel; give a 64-bit (x86-64) one.");
+        }
+
+        // The last bytes may be missing from the rounding up to 16, not more.
+        long start = setup.ProtectedModeOffset;
+        long payloadEnd = start + setup.PayloadOffset + setup.PayloadLength;
+        if (length < start + 0x400 || length + 16 < start + setup.ProtectedModeLength || length < payloadEnd)
+        {
+            throw new UserErrorException(Truncated(name));
+        }
+    }
+
+    private static KernelImage ParseElf(string name, byte[] file)
+    {
+        if (file.Length < 52)
+        {
+            throw new UserErrorException(Truncated(name));
+        }
+
+        bool little = file[5] == 1;
+        ushort machine = little ? BinaryPrimitives.ReadUInt16LittleEndian(file.AsSpan(18)) : BinaryPrimitives.ReadUInt16BigEndian(file.AsSpan(18));
+        if (machine == MachineX86 || (machine == MachineX8664 && file[4] != 2))
+        {
+            throw new UserErrorException($"The kernel '{name}' is a 32-bit kernel; give a 64-bit (x86-64) one.");
+        }
+
+        if (machine != MachineX8664 || !little)
+        {
+            throw new UserErrorException($"The kernel '{name}' is for {MachineName(machine)}; this machine is x86-64 and needs an x86-64 kernel.");
+        }
+
+        ushort type = BinaryPrimitives.ReadUInt16LittleEndian(file.AsSpan(16));
+        if (type == 1)
+        {
+            throw new UserErrorException($"The file '{name}' is an object file or kernel module, not a kernel; give a bzImage or an uncompressed ELF kernel.");
+        }
+
+        ElfImage elf = ElfImage.Parse(file) ?? throw new UserErrorException(Truncated(name));
+        if (elf.PvhEntry is null && (elf.Segments.Any(s => s.Physical < Layout.ExtendedMemory) || !elf.Segments.Any(s => elf.Entry - s.Physical < s.MemorySize)))
+        {
+            throw new UserErrorException($"The file '{name}' is an ELF program, not a kernel; give a bzImage or an uncompressed ELF kernel.");
+        }
+
+        return new KernelImage(name, file, elf.PvhEntry is null ? KernelFormat.Elf : KernelFormat.ElfPvh, elf);
+    }
+
+    private static string MachineName(ushort machine) => machine switch
+    {
+        8 => "MIPS",
+        20 or 21 => "PowerPC",
+        22 => "s390",
+        40 => "32-bit ARM",
+        183 => "arm64",
+        243 => "RISC-V",
+        258 => "LoongArch",
+        _ => $"another architecture (ELF machine {machine})",
+    };
+}

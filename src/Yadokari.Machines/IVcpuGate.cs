@@ -1,0 +1,20 @@
+namespace Yadokari.Machines;
+
+/// <summary>Where a debugger holds vCPU threads back. Called by the thread of the vCPU except where a line says otherwise.</summary>
+public interface IVcpuGate
+{
+    /// <summary>Before guest code runs and before a wait in HLT. Returns when the vCPU may go on.</summary>
+    void Enter(int vcpu);
+
+    /// <summary>A breakpoint or the end of a single step. Returns when the vCPU may go on.</summary>
+    void Debug(int vcpu);
+
+    /// <summary>A triple fault, before the machine acts on it.</summary>
+    void Shutdown(int vcpu);
+
+    /// <summary>The thread ends.</summary>
+    void Leave(int vcpu);
+
+    /// <summary>Whether the vCPU executes a single step: it then gets no interrupts, and HLT ends the step. Any thread.</summary>
+    bool IsStepping(int vcpu);
+}

@@ -1,0 +1,151 @@
+namespace Yadokari.Machines;
+
+/// <summary>Every address, port and interrupt number of the PC board, a line each.</summary>
+public static class Layout
+{
+    // Physical addresses below 1 MiB, where the monitor leaves what it hands to the guest's kernel.
+
+    /// <summary>The descriptor table the kernel is entered with.</summary>
+    public const ulong BootGdt = 0x500;
+
+    /// <summary>PVH: hvm_start_info.</summary>
+    public const ulong PvhStartInfo = 0x6000;
+
+    /// <summary>PVH: the module list, one entry (the initrd).</summary>
+    public const ulong PvhModules = 0x6100;
+
+    /// <summary>PVH: the memory map.</summary>
+    public const ulong PvhMemoryMap = 0x6200;
+
+    /// <summary>Linux boot protocol: boot_params, the "zero page".</summary>
+    public const ulong ZeroPage = 0x7000;
+
+    /// <summary>Identity page tables: one PML4, one PDPT, four page directories.</summary>
+    public const ulong BootPageTables = 0x9000;
+
+    /// <summary>A small stack for entry code that wants one before it makes its own.</summary>
+    public const ulong BootStack = 0x1_0000;
+
+    /// <summary>The kernel command line, zero terminated.</summary>
+    public const ulong CommandLine = 0x2_0000;
+
+    /// <summary>Bytes kept for the command line.</summary>
+    public const ulong CommandLineSize = 0x1_0000;
+
+    /// <summary>End of conventional memory: where a BIOS puts its extended data area.</summary>
+    public const ulong ConventionalEnd = 0x9_FC00;
+
+    /// <summary>ACPI tables; the RSDP comes first, where a scan of the BIOS area finds it (ACPI 6.5, 5.2.5.1).</summary>
+    public const ulong AcpiTables = 0xE_0000;
+
+    /// <summary>First byte after the BIOS area.</summary>
+    public const ulong AcpiTablesEnd = 0x10_0000;
+
+    /// <summary>First byte of extended memory.</summary>
+    public const ulong ExtendedMemory = 0x10_0000;
+
+    // Physical addresses of devices: the hole between 3 and 4 GiB.
+
+    /// <summary>RAM below 4 GiB ends here at the latest.</summary>
+    public const ulong LowRamLimit = 0xC000_0000;
+
+    /// <summary>I/O APIC.</summary>
+    public const ulong IoApic = 0xFEC0_0000;
+
+    /// <summary>Bytes of the I/O APIC's page.</summary>
+    public const ulong IoApicSize = 0x1000;
+
+    /// <summary>Local APIC, each vCPU's own.</summary>
+    public const ulong LocalApic = 0xFEE0_0000;
+
+    /// <summary>Bytes of the local APIC's page.</summary>
+    public const ulong LocalApicSize = 0x1000;
+
+    /// <summary>RAM that does not fit below the hole goes on here.</summary>
+    public const ulong HighRam = 0x1_0000_0000;
+
+    // Ports.
+
+    /// <summary>Primary 8259.</summary>
+    public const ushort PicPrimary = 0x20;
+
+    /// <summary>Secondary 8259.</summary>
+    public const ushort PicSecondary = 0xA0;
+
+    /// <summary>8259 edge/level control registers.</summary>
+    public const ushort PicElcr = 0x4D0;
+
+    /// <summary>8254 timer, four ports.</summary>
+    public const ushort Pit = 0x40;
+
+    /// <summary>i8042 data port.</summary>
+    public const ushort KeyboardData = 0x60;
+
+    /// <summary>System control port B: speaker and the gate of timer channel 2.</summary>
+    public const ushort SystemControlB = 0x61;
+
+    /// <summary>i8042 command and status port.</summary>
+    public const ushort KeyboardCommand = 0x64;
+
+    /// <summary>CMOS clock: index and data.</summary>
+    public const ushort Cmos = 0x70;
+
+    /// <summary>POST code port, which kernels also write for a short delay.</summary>
+    public const ushort PostCode = 0x80;
+
+    /// <summary>System control port A: fast A20 gate and fast reset.</summary>
+    public const ushort SystemControlA = 0x92;
+
+    /// <summary>First serial port, eight ports.</summary>
+    public const ushort Com1 = 0x3F8;
+
+    /// <summary>pvpanic.</summary>
+    public const ushort Panic = 0x505;
+
+    /// <summary>What is written here is shown, where the machine is built with debug ports.</summary>
+    public const ushort DebugConsole = 0xE9;
+
+    /// <summary>A write here ends the machine, where it is built with debug ports.</summary>
+    public const ushort DebugExit = 0xF4;
+
+    /// <summary>ACPI fixed hardware: PM1a event and control, PM timer, general purpose events (offsets are the device's).</summary>
+    public const ushort PowerManagement = 0x600;
+
+    /// <summary>Reset control register, which is also the FADT's reset register.</summary>
+    public const ushort ResetControl = 0xCF9;
+
+    // Interrupts: ISA numbers, which are also I/O APIC inputs except where a line says so.
+
+    /// <summary>8254 channel 0.</summary>
+    public const int PitIrq = 0;
+
+    /// <summary>Keyboard.</summary>
+    public const int KeyboardIrq = 1;
+
+    /// <summary>The I/O APIC input that the 8254 is wired to.</summary>
+    public const int PitGsi = 2;
+
+    /// <summary>First serial port.</summary>
+    public const int Com1Irq = 4;
+
+    /// <summary>CMOS clock.</summary>
+    public const int CmosIrq = 8;
+
+    /// <summary>ACPI's interrupt: level, active high.</summary>
+    public const int SciIrq = 9;
+
+    /// <summary>Inputs of the I/O APIC.</summary>
+    public const int IoApicInputs = 24;
+
+    /// <summary>The most vCPUs of a board.</summary>
+    public const int MaxCpus = 32;
+
+    /// <summary>The least RAM a board is built with.</summary>
+    public const ulong MinMemory = 4UL << 20;
+
+    /// <summary>Where RAM of the given size lies: up to 3 GiB at 0, the rest from 4 GiB.</summary>
+    /// <param name="bytes">A multiple of 4096.</param>
+    public static IReadOnlyList<(ulong Gpa, ulong Length)> RamRegions(ulong bytes) => bytes <= LowRamLimit
+        ? [(0, bytes)]
+        : [(0, LowRamLimit), (HighRam, bytes - LowRamLimit)];
+}

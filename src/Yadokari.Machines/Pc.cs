@@ -1,0 +1,231 @@
+using Yadokari.Core.Buses;
+using Yadokari.Core.Engines;
+using Yadokari.Core.Memory;
+using Yadokari.Core.State;
+using Yadokari.Core.Time;
+using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.Power;
+using Yadokari.Devices.Rtc;
+using Yadokari.Devices.Serial;
+using Yadokari.Devices.Timers;
+using Yadokari.Linux;
+using Yadokari.Machines.Acpi;
+using Yadokari.Machines.Boot;
+using Yadokari.Machines.Panics;
+using Yadokari.Machines.Vcpus;
+
+namespace Yadokari.Machines;
+
+/// <summary>
+/// A PC as small as a stock kernel allows: serial port, clock, timers, interrupt controllers, ACPI. Made, run once to its end, disposed of.
+/// </summary>
+public sealed class Pc : IDisposable
+{
+    private const long NanosecondsHz = 1_000_000_000;
+
+    private readonly PcConfig _config;
+    private readonly GuestMemory _memory;
+    private readonly Initrd? _initrd;
+    private readonly Bus _pio = new("pio");
+    private readonly Bus _mmio = new("mmio");
+    private readonly ApicBus _apicBus = new();
+    private readonly VcpuHost _host;
+    private readonly IEngineVm _vm;
+    private readonly VcpuThread[] _threads;
+    private readonly DualPic8259 _pic;
+    private readonly IoApic _ioApic;
+    private readonly Pit8254 _pit;
+    private readonly CmosRtc _rtc;
+    private readonly Serial16550 _com1;
+    private readonly I8042 _keyboard;
+    private readonly SystemControlA _controlA;
+    private readonly ResetControl _resetControl;
+    private readonly AcpiPowerManagement _power;
+    private readonly PanicWatch _panics;
+    private readonly VcpuRun _run;
+    private BootReport _boot = new("", null, TimeSpan.Zero);
+
+    /// <summary>Builds the board and loads the kernel: what a user may have got wrong shows here, before any guest runs.</summary>
+    /// <param name="config">What it is built of.</param>
+    /// <param name="engine">What runs its vCPUs.</param>
+    /// <exception cref="Core.UserErrorException">Something in the configuration can't be used.</exception>
+    public Pc(PcConfig config, IEngine engine)
+    {
+        config.Check();
+        _config = config;
+        KernelImage kernel = KernelImage.Open(config.Kernel);
+        _initrd = config.Initrd is null ? null : Initrd.Open(config.Initrd);
+        _memory = GuestRam.Create(Layout.RamRegions(config.Memory));
+        _host = new VcpuHost(_pio, _mmio);
+        _vm = engine.CreateVm(_memory, _host);
+        _threads = new VcpuThread[config.Cpus];
+        _run = new VcpuRun(_host, _threads, Restart);
+        _host.Threads = _threads;
+        IClock clock = config.Clock;
+
+        // Processors, each with its local APIC, which only it sees.
+        _host.Apics = new Bus[config.Cpus];
+        for (int i = 0; i < config.Cpus; i++)
+        {
+            IVcpu vcpu = _vm.CreateVcpu(i);
+            var thread = new VcpuThread(vcpu, _run);
+            LocalApic apic = _vm.TscHz == 0
+                ? new LocalApic(i, _apicBus, clock, () => (ulong)clock.Now, NanosecondsHz, thread.Notify)
+                : new LocalApic(i, _apicBus, clock, vcpu.ReadTsc, _vm.TscHz, thread.Notify);
+            thread.Wire(apic);
+            _threads[i] = thread;
+            _host.Apics[i] = new Bus($"apic{i}");
+            _host.Apics[i].Map(0, Layout.LocalApicSize, "registers", apic);
+        }
+
+        // Interrupt controllers: the 8259s reach the first processor's LINT0.
+        _pic = new DualPic8259(_threads[0].Apic.Lint0);
+        _threads[0].Apic.AcknowledgeExternal = _pic.Acknowledge;
+        _ioApic = new IoApic(_apicBus, AcpiTables.IoApicId(config.Cpus));
+        _pio.Map(Layout.PicPrimary, 2, "pic", _pic.First);
+        _pio.Map(Layout.PicSecondary, 2, "pic", _pic.Second);
+        _pio.Map(Layout.PicElcr, 2, "pic", _pic.EdgeLevelControl);
+        _mmio.Map(Layout.IoApic, Layout.IoApicSize, "ioapic", _ioApic);
+
+        // Timers and clock.
+        _pit = new Pit8254(clock, Isa(Layout.PitIrq));
+        _rtc = new CmosRtc(clock, Isa(Layout.CmosIrq));
+        _pio.Map(Layout.Pit, 4, "pit", _pit.Counters);
+        _pio.Map(Layout.SystemControlB, 1, "pit", _pit.SystemControl);
+        _pio.Map(Layout.Cmos, 2, "rtc", _rtc);
+
+        // Console.
+        _panics = new PanicWatch(config.Console, clock, () => _threads.Sum(t => t.Halts), OnPanic);
+        _com1 = new Serial16550(Isa(Layout.Com1Irq), _panics);
+        Console = new ConsoleInput(_com1);
+        _pio.Map(Layout.Com1, 8, "com1", _com1);
+
+        // Power and reset.
+        _power = new AcpiPowerManagement(clock, Isa(Layout.SciIrq), () => _run.End(new MachineEnd(EndReason.PowerOff)));
+        _keyboard = new I8042(Isa(Layout.KeyboardIrq), OnReset);
+        _controlA = new SystemControlA(OnReset);
+        _resetControl = new ResetControl(OnReset);
+        _pio.Map(Layout.PowerManagement, AcpiPowerManagement.BlockLength, "acpi", _power);
+        _pio.Map(Layout.KeyboardData, 1, "i8042", _keyboard.Data);
+        _pio.Map(Layout.KeyboardCommand, 1, "i8042", _keyboard.Command);
+        _pio.Map(Layout.SystemControlA, 1, "port92", _controlA);
+        _pio.Map(Layout.ResetControl, 1, "reset", _resetControl);
+        _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
+        _pio.Map(Layout.PostCode, 1, "post", new PostCode());
+        if (config.DebugPorts)
+        {
+            _pio.Map(Layout.DebugConsole, 1, "debugcon", new DebugConsole(config.Console));
+            _pio.Map(Layout.DebugExit, 4, "debugexit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
+        }
+
+        PowerOn(kernel);
+    }
+
+    /// <summary>Guest RAM.</summary>
+    public GuestMemory Memory => _memory;
+
+    /// <summary>The serial port's input.</summary>
+    public ConsoleInput Console { get; }
+
+    /// <summary>The vCPUs, for debuggers: to be touched only while a gate holds them all, or after <see cref="Run"/>.</summary>
+    public IReadOnlyList<IVcpu> Vcpus => [.. _threads.Select(t => t.Vcpu)];
+
+    /// <summary>What vCPUs ask of this machine, for debuggers.</summary>
+    public IVcpuHost Host => _host;
+
+    /// <summary>The buses, with their counters.</summary>
+    public IReadOnlyList<Bus> Buses => [_pio, _mmio, .. _host.Apics];
+
+    /// <summary>How the kernel was loaded.</summary>
+    public BootReport Boot => _boot;
+
+    /// <summary>Where a debugger holds vCPUs back; to be set before <see cref="Run"/>.</summary>
+    public IVcpuGate? Gate
+    {
+        get => _host.Gate;
+        set => _host.Gate = value;
+    }
+
+    /// <summary>What boot, engine, vCPUs and devices did, in the order to show it.</summary>
+    public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => PcStatistics.Of(_boot, _vm, _threads, Buses);
+
+    /// <summary>Runs the guest to its end; the calling thread waits. Once only.</summary>
+    public MachineEnd Run() => _run.ToEnd() with { Panic = _panics.Message };
+
+    /// <summary>Ends the run as if the power were cut. Any thread, also before <see cref="Run"/>; returns at once.</summary>
+    public void Stop() => _run.End(new MachineEnd(EndReason.Stopped));
+
+    /// <summary>Presses the power button. Any thread.</summary>
+    public void PowerButton() => _power.PressPowerButton();
+
+    /// <summary>Brings a vCPU's thread out of guest code or its sleep, to pass its gate. Any thread.</summary>
+    public void Wake(int vcpu) => _threads[vcpu].Wake();
+
+    /// <summary>Gives everything back. <see cref="Run"/> must have returned, or never been called.</summary>
+    public void Dispose()
+    {
+        _panics.Dispose();
+        _power.Dispose();
+        _rtc.Dispose();
+        _pit.Dispose();
+        foreach (VcpuThread thread in _threads)
+        {
+            thread.Apic.Dispose();
+        }
+
+        _vm.Dispose();
+        _memory.Dispose();
+        _initrd?.Dispose();
+    }
+
+    private IInterruptLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
+
+    private void OnPanic() => _run.End(new MachineEnd(EndReason.Panic));
+
+    private void OnReset()
+    {
+        if (_config.RestartOnReset)
+        {
+            _run.RequestReset();
+        }
+        else
+        {
+            _run.End(new MachineEnd(EndReason.Reset));
+        }
+    }
+
+    // On a vCPU's thread, with all others parked.
+    private void Restart()
+    {
+        _power.Reset();
+        _keyboard.Reset();
+        _controlA.Reset();
+        _resetControl.Reset();
+        _com1.Reset();
+        _rtc.Reset();
+        _pit.Reset();
+        _ioApic.Reset();
+        _pic.Reset();
+        foreach (VcpuThread thread in _threads)
+        {
+            thread.Apic.Reset();
+        }
+
+        Console.Reset();
+        _panics.Reset();
+        PowerOn(KernelImage.Open(_config.Kernel));
+    }
+
+    private void PowerOn(KernelImage kernel)
+    {
+        X86State state = _threads[0].CopyOfReset();
+        ulong rsdp = AcpiTables.Write(_memory, _config.Cpus);
+        var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Rsdp = rsdp, Unpack = _config.Unpack };
+        _boot = BootLoader.Load(kernel, _memory, parameters, state);
+        VirtualWire.Enable(_threads[0].Apic);
+        for (int i = 0; i < _threads.Length; i++)
+        {
+            _threads[i].PowerOn(i == 0 ? state : null);
+        }
+    }
+}

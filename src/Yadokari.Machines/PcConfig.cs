@@ -1,0 +1,60 @@
+using Yadokari.Core;
+using Yadokari.Core.Time;
+using Yadokari.Devices.Serial;
+
+namespace Yadokari.Machines;
+
+/// <summary>What a PC is built of, as far as a user may say.</summary>
+public sealed record PcConfig
+{
+    /// <summary>Bytes of RAM, a multiple of a mebibyte.</summary>
+    public required ulong Memory { get; init; }
+
+    /// <summary>How many vCPUs, from 1 to <see cref="Layout.MaxCpus"/>.</summary>
+    public int Cpus { get; init; } = 1;
+
+    /// <summary>Path of the kernel: a bzImage or an uncompressed ELF file.</summary>
+    public required string Kernel { get; init; }
+
+    /// <summary>Path of the initial RAM disk, or null.</summary>
+    public string? Initrd { get; init; }
+
+    /// <summary>The kernel command line.</summary>
+    public string CommandLine { get; init; } = "";
+
+    /// <summary>Where the serial port's output goes: byte by byte, on a vCPU's thread, so it should buffer.</summary>
+    public required IConsole Console { get; init; }
+
+    /// <summary>The time the devices live by. Stays the caller's.</summary>
+    public required IClock Clock { get; init; }
+
+    /// <summary>Whether the monitor unpacks a bzImage where it can; false leaves that to the guest.</summary>
+    public bool Unpack { get; init; } = true;
+
+    /// <summary>Whether a reset that the guest asks for starts it again in place; false makes it the end of the run.</summary>
+    public bool RestartOnReset { get; init; } = true;
+
+    /// <summary>Whether to add the ports that test guests use: 0xE9 shows a byte, 0xF4 ends the machine with a code.</summary>
+    public bool DebugPorts { get; init; }
+
+    /// <summary>Looks at what does not depend on files.</summary>
+    /// <exception cref="UserErrorException">A value is out of its range.</exception>
+    public void Check()
+    {
+        if (Memory < Layout.MinMemory || Memory % (1 << 20) != 0)
+        {
+            throw new UserErrorException($"A memory of {Memory} bytes won't do: give --memory a whole number of mebibytes, {Layout.MinMemory >> 20}M or more.");
+        }
+
+        ulong host = (ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (Memory > host)
+        {
+            throw new UserErrorException($"A memory of {Memory >> 20} MiB is more than this host's {host >> 20} MiB: give --memory less.");
+        }
+
+        if (Cpus is < 1 or > Layout.MaxCpus)
+        {
+            throw new UserErrorException($"A machine of {Cpus} CPUs can't be built: give --cpus a number from 1 to {Layout.MaxCpus}.");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+using System.Runtime.ExceptionServices;
+using Yadokari.Core.State;
+
+namespace Yadokari.Machines.Vcpus;
+
+/// <summary>The run of all vCPUs from power-on to the machine's end, with resets between, at which all of them meet.</summary>
+/// <param name="host">What the vCPUs ask.</param>
+/// <param name="threads">Filled by the time of the run.</param>
+/// <param name="restart">Puts the machine back to power-on. Called with all vCPUs parked.</param>
+internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restart) : IVcpuThreadOwner
+{
+    private readonly object _lock = new(); // Guards what follows. Outermost of the machine: the restart runs under it.
+    private int _parked;
+    private int _restarts;
+    private MachineEnd? _end;
+    private ExceptionDispatchInfo? _failure;
+    private volatile bool _meet; // Somebody wants all vCPUs to stop: for a reset or for the end.
+
+    /// <summary>Resets that the guest asked for.</summary>
+    public int Restarts => Volatile.Read(ref _restarts);
+
+    /// <summary>Runs until the end; the calling thread waits.</summary>
+    public MachineEnd ToEnd()
+    {
+        Thread[] hosts = [.. threads.Select(t => new Thread(() => Body(t)) { Name = $"vcpu{t.Vcpu.Id}", IsBackground = true })];
+        foreach (Thread thread in hosts)
+        {
+            thread.Start();
+        }
+
+        foreach (Thread thread in hosts)
+        {
+            thread.Join();
+        }
+
+        _failure?.Throw();
+        return _end!;
+    }
+
+    /// <summary>Ends the run; the first end counts. Any thread, not under a device's lock.</summary>
+    public void End(MachineEnd end)
+    {
+        if (Interlocked.CompareExchange(ref _end, end, null) is null)
+        {
+            _meet = true;
+            WakeAll();
+            lock (_lock)
+            {
+                Monitor.PulseAll(_lock);
+            }
+        }
+    }
+
+    /// <summary>Resets the machine soon. Any thread, not under a device's lock.</summary>
+    public void RequestReset()
+    {
+        _meet = true;
+        WakeAll();
+    }
+
+    /// <inheritdoc/>
+    public bool Pass(VcpuThread thread)
+    {
+        if (_meet && !Meet())
+        {
+            return false;
+        }
+
+        host.Gate?.Enter(thread.Vcpu.Id);
+        return !_meet || Meet();
+    }
+
+    /// <inheritdoc/>
+    public bool HasInterrupt(int vcpu) => host.HasInterrupt(vcpu);
+
+    /// <inheritdoc/>
+    public bool EndsStepAtHalt(VcpuThread thread)
+    {
+        if (host.Gate?.IsStepping(thread.Vcpu.Id) != true)
+        {
+            return false;
+        }
+
+        host.Gate.Debug(thread.Vcpu.Id);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public void OnDebug(VcpuThread thread) => host.Gate?.Debug(thread.Vcpu.Id);
+
+    /// <inheritdoc/>
+    public void OnShutdown(VcpuThread thread)
+    {
+        host.Gate?.Shutdown(thread.Vcpu.Id);
+        var state = new X86State();
+        thread.Vcpu.Save(state);
+        End(new MachineEnd(EndReason.TripleFault) { Vcpu = thread.Vcpu.Id, State = state });
+    }
+
+    // Waits for all vCPUs; the last to come restarts the machine. False at the end.
+    private bool Meet()
+    {
+        lock (_lock)
+        {
+            int restarts = _restarts;
+            if (Volatile.Read(ref _end) is not null)
+            {
+                return false;
+            }
+
+            if (++_parked == threads.Length)
+            {
+                _parked = 0;
+                _meet = false;
+                restart();
+                _restarts++;
+                Monitor.PulseAll(_lock);
+
+                // An end that came while the guest was loaded again must not be lost.
+                if (Volatile.Read(ref _end) is not null)
+                {
+                    _meet = true;
+                }
+            }
+
+            while (restarts == _restarts && Volatile.Read(ref _end) is null)
+            {
+                Monitor.Wait(_lock);
+            }
+
+            return Volatile.Read(ref _end) is null;
+        }
+    }
+
+    private void Body(VcpuThread thread)
+    {
+        try
+        {
+            thread.Main();
+        }
+        catch (Exception e)
+        {
+            // A fault of the monitor's own, or a kernel file that vanished before a restart: the caller of Run gets it.
+            Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(e), null);
+            End(new MachineEnd(EndReason.Stopped));
+        }
+        finally
+        {
+            host.Gate?.Leave(thread.Vcpu.Id);
+        }
+    }
+
+    private void WakeAll()
+    {
+        foreach (VcpuThread thread in threads)
+        {
+            thread.Wake();
+        }
+    }
+}

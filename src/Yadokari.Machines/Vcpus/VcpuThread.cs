@@ -1,0 +1,217 @@
+using System.Diagnostics;
+using Yadokari.Core.Engines;
+using Yadokari.Core.State;
+using Yadokari.Devices.Interrupts;
+
+namespace Yadokari.Machines.Vcpus;
+
+/// <summary>
+/// One vCPU with its local APIC and its dedicated host thread: runs guest code, sleeps while the guest halts, and takes INIT and start-up
+/// messages.
+/// </summary>
+internal sealed class VcpuThread
+{
+    private const int NoPage = -1;
+
+    private readonly IVcpu _vcpu;
+    private readonly IVcpuThreadOwner _owner;
+    private readonly X86State _afterReset = new();
+    private readonly object _sleep = new(); // Innermost: nothing is called while it is held but volatile reads.
+    private bool _sleeping;
+    private volatile bool _woken;
+    private volatile bool _initPending;
+    private volatile int _startPage = NoPage;
+    private volatile bool _awaitsStartUp;
+    private bool _haltedWithInterrupt;
+    private long _sleptTicks;
+    private long _halts;
+
+    /// <summary>Takes a vCPU in the state after reset.</summary>
+    public VcpuThread(IVcpu vcpu, IVcpuThreadOwner owner)
+    {
+        _vcpu = vcpu;
+        _owner = owner;
+        _vcpu.Save(_afterReset);
+    }
+
+    /// <summary>The vCPU.</summary>
+    public IVcpu Vcpu => _vcpu;
+
+    /// <summary>Its local APIC; wired when the machine is put together.</summary>
+    public LocalApic Apic { get; private set; } = null!;
+
+    /// <summary>The registers after reset. Not to be changed; see <see cref="CopyOfReset"/>.</summary>
+    public X86State AfterReset => _afterReset;
+
+    /// <summary>Whether the vCPU took an interrupt since it last halted. Its own thread.</summary>
+    public bool TookInterrupt { get; set; }
+
+    /// <summary>How often the guest halted.</summary>
+    public long Halts => Volatile.Read(ref _halts);
+
+    /// <summary>How long it slept.</summary>
+    public TimeSpan Slept => Stopwatch.GetElapsedTime(0, Volatile.Read(ref _sleptTicks));
+
+    /// <summary>Wires the local APIC.</summary>
+    public void Wire(LocalApic apic)
+    {
+        Apic = apic;
+        apic.Init += OnInit;
+        apic.StartUp += OnStartUp;
+    }
+
+    /// <summary>A fresh copy of the registers after reset.</summary>
+    public X86State CopyOfReset()
+    {
+        var state = new X86State();
+        _afterReset.CopyTo(state);
+        return state;
+    }
+
+    /// <summary>Puts the vCPU into the state it starts with. While its thread is parked or not yet started.</summary>
+    /// <param name="state">Its registers, or null to wait for a start-up message.</param>
+    public void PowerOn(X86State? state)
+    {
+        _vcpu.Load(state ?? _afterReset);
+        _awaitsStartUp = state is null;
+        _initPending = false;
+        _startPage = NoPage;
+        _haltedWithInterrupt = false;
+    }
+
+    /// <summary>An interrupt may be there to take. Any thread.</summary>
+    public void Notify()
+    {
+        _vcpu.Notify();
+        Interlocked.MemoryBarrier();
+        if (Volatile.Read(ref _sleeping))
+        {
+            lock (_sleep)
+            {
+                Monitor.Pulse(_sleep);
+            }
+        }
+    }
+
+    /// <summary>Brings the thread out of guest code, or out of its sleep, to look at what is asked. Any thread.</summary>
+    public void Wake()
+    {
+        lock (_sleep)
+        {
+            _woken = true;
+            Monitor.Pulse(_sleep);
+        }
+
+        _vcpu.Kick();
+    }
+
+    /// <summary>The thread's body: returns when the machine ended.</summary>
+    public void Main()
+    {
+        while (_owner.Pass(this))
+        {
+            TakeMessages();
+            if (_awaitsStartUp)
+            {
+                Sleep(interruptible: false);
+                continue;
+            }
+
+            switch (_vcpu.Run())
+            {
+                case VmExit.Halted:
+                    OnHalt();
+                    break;
+                case VmExit.Shutdown:
+                    _owner.OnShutdown(this);
+                    break;
+                case VmExit.Debug:
+                    _owner.OnDebug(this);
+                    break;
+            }
+        }
+    }
+
+    private void OnHalt()
+    {
+        Volatile.Write(ref _halts, _halts + 1);
+        if (_owner.EndsStepAtHalt(this))
+        {
+            return;
+        }
+
+        if (!_owner.HasInterrupt(Vcpu.Id))
+        {
+            _haltedWithInterrupt = false;
+            Sleep(interruptible: true);
+            return;
+        }
+
+        // An interrupt that is there but is not taken meets a guest that halted with interrupts disabled: only a message ends that.
+        bool deaf = _haltedWithInterrupt && !TookInterrupt;
+        _haltedWithInterrupt = true;
+        TookInterrupt = false;
+        if (deaf)
+        {
+            Sleep(interruptible: false);
+        }
+    }
+
+    private void Sleep(bool interruptible)
+    {
+        long start = Stopwatch.GetTimestamp();
+        lock (_sleep)
+        {
+            Volatile.Write(ref _sleeping, true);
+            Interlocked.MemoryBarrier();
+            while (!_woken && !(interruptible && _owner.HasInterrupt(Vcpu.Id)))
+            {
+                Monitor.Wait(_sleep);
+            }
+
+            Volatile.Write(ref _sleeping, false);
+            _woken = false;
+        }
+
+        Volatile.Write(ref _sleptTicks, _sleptTicks + (Stopwatch.GetTimestamp() - start));
+    }
+
+    private void OnInit()
+    {
+        _startPage = NoPage;
+        _initPending = true;
+        Wake();
+    }
+
+    private void OnStartUp(byte page)
+    {
+        // Only the first start-up message after INIT counts (Intel SDM volume 3, 9.4.4).
+        if (_awaitsStartUp || _initPending)
+        {
+            _startPage = page;
+            Wake();
+        }
+    }
+
+    private void TakeMessages()
+    {
+        if (_initPending)
+        {
+            _initPending = false;
+            _vcpu.Load(_afterReset);
+            _awaitsStartUp = true;
+        }
+
+        int page = _startPage;
+        if (page != NoPage && _awaitsStartUp)
+        {
+            _startPage = NoPage;
+            X86State state = CopyOfReset();
+            SegmentState code = state.Segments[1];
+            state.Segments[1] = code with { Selector = (ushort)(page << 8), Base = (ulong)page << 12 };
+            state.Rip = 0;
+            _vcpu.Load(state);
+            _awaitsStartUp = false;
+        }
+    }
+}

@@ -1,0 +1,248 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Iced.Intel;
+
+namespace Yadokari.Translation;
+
+/// <summary>Guest memory by linear address, for emulated instructions. Every member that returns false has raised the exception.</summary>
+internal sealed unsafe partial class Vcpu
+{
+    /// <summary>Reads with the rights of the current privilege level.</summary>
+    internal bool Read<T>(ulong linear, out T value)
+        where T : unmanaged
+    {
+        value = default;
+        return ReadLinear(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)));
+    }
+
+    /// <summary>Writes with the rights of the current privilege level.</summary>
+    internal bool Write<T>(ulong linear, T value)
+        where T : unmanaged => WriteLinear(linear, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+
+    /// <summary>Reads as the processor itself does (descriptor tables, TSS, IDT): with supervisor rights at any privilege level.</summary>
+    internal bool ReadSystem<T>(ulong linear, out T value)
+        where T : unmanaged
+    {
+        value = default;
+        return Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: false, TlbKind.Supervisor);
+    }
+
+    /// <summary>Writes as the processor itself does.</summary>
+    internal bool WriteSystem<T>(ulong linear, T value)
+        where T : unmanaged
+        => Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: true, TlbKind.Supervisor);
+
+    /// <summary>Writes with supervisor rights or user rights, whatever the current level: for stacks of another level.</summary>
+    internal bool WriteAs<T>(ulong linear, T value, bool user)
+        where T : unmanaged
+        => Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: true, user ? TlbKind.User : TlbKind.Supervisor);
+
+    /// <summary>Reads with the rights of the current privilege level; nothing is read from devices twice.</summary>
+    internal bool ReadLinear(ulong linear, Span<byte> data) => Copy(linear, data, write: false, CurrentTlb);
+
+    /// <summary>Writes with the rights of the current privilege level; where a part can't be written nothing is.</summary>
+    internal bool WriteLinear(ulong linear, ReadOnlySpan<byte> data)
+        => Copy(linear, MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(data), data.Length), write: true, CurrentTlb);
+
+    /// <summary>Checks that a range could be written now (or read), raising the fault that writing it would raise.</summary>
+    internal bool ProbeLinear(ulong linear, int length, bool write)
+    {
+        while (length > 0)
+        {
+            int piece = (int)Math.Min((ulong)length, 4096 - (linear & 4095));
+            if (Translate(linear, write, CurrentTlb, out _, out _) == Reach.Fault)
+            {
+                return false;
+            }
+
+            linear += (ulong)piece;
+            length -= piece;
+        }
+
+        return true;
+    }
+
+    /// <summary>
+    /// The linear address of an offset in a segment, after the checks of the mode: canonical in 64-bit mode, usable, rights and limit
+    /// otherwise. Raises #GP(0), or #SS(0) for the stack segment.
+    /// </summary>
+    /// <param name="segment">0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS.</param>
+    internal bool Linear(int segment, ulong offset, int length, bool write, out ulong linear)
+    {
+        if (Code64)
+        {
+            linear = offset + (segment >= 4 ? Segments[segment].Base : 0);
+            ulong last = linear + (ulong)length - 1;
+            if ((long)(linear << 16) >> 16 == (long)linear && (long)(last << 16) >> 16 == (long)last)
+            {
+                return true;
+            }
+
+            Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection, 0);
+            return false;
+        }
+
+        ref readonly Core.State.SegmentState s = ref Segments[segment];
+        uint start = (uint)offset;
+        linear = (uint)(s.Base + start);
+        ulong end = (ulong)start + (ulong)length - 1;
+        bool ok;
+        if (!ProtectedMode)
+        {
+            ok = end <= Math.Max(s.Limit, 0xFFFF);
+        }
+        else
+        {
+            bool code = (s.Attributes & 8) != 0;
+            bool expandDown = !code && (s.Attributes & 4) != 0;
+            ok = (s.Attributes & 0x80) != 0
+                && (write ? !code && (s.Attributes & 2) != 0 : !code || (s.Attributes & 2) != 0)
+                && (expandDown ? start > s.Limit && end <= ((s.Attributes & 0x4000) != 0 ? uint.MaxValue : 0xFFFFu) : end <= s.Limit);
+        }
+
+        if (!ok)
+        {
+            Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection, 0);
+        }
+
+        return ok;
+    }
+
+    /// <summary>The offset of an instruction's explicit memory operand in its segment, and which segment that is (0 to 5).</summary>
+    internal ulong EffectiveAddress(in Instruction instruction, out int segment)
+    {
+        segment = instruction.MemorySegment - Register.ES;
+        ulong address = instruction.MemoryDisplacement64;
+        int width = instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex.IsGPR64() ? 64
+            : instruction.MemoryBase.IsGPR32() || instruction.MemoryIndex.IsGPR32() ? 32
+            : instruction.MemoryBase.IsGPR16() || instruction.MemoryIndex.IsGPR16() ? 16
+            : instruction.MemoryDisplSize switch { 8 => 64, 2 => 16, _ => Code64 ? 64 : 32 };
+        if (instruction.MemoryBase == Register.EIP)
+        {
+            width = 32;
+        }
+        else if (instruction.MemoryBase != Register.None && instruction.MemoryBase != Register.RIP)
+        {
+            address += Gpr(instruction.MemoryBase.GetNumber());
+        }
+
+        // With a RIP or EIP base, Iced's displacement is the target address already.
+        if (instruction.MemoryIndex != Register.None && !instruction.MemoryIndex.IsVectorRegister())
+        {
+            address += Gpr(instruction.MemoryIndex.GetNumber()) * (ulong)instruction.MemoryIndexScale;
+        }
+
+        return width switch { 64 => address, 32 => (uint)address, _ => (ushort)address };
+    }
+
+    private bool Copy(ulong linear, Span<byte> data, bool write, TlbKind kind)
+    {
+        int first = (int)Math.Min((ulong)data.Length, 4096 - (linear & 4095));
+        Reach reach = Translate(linear, write, kind, out byte* host, out ulong gpa);
+        if (reach == Reach.Fault)
+        {
+            return false;
+        }
+
+        Span<byte> rest = data[first..];
+        byte* restHost = null;
+        ulong restGpa = 0;
+        Reach restReach = Reach.Ram;
+        if (!rest.IsEmpty)
+        {
+            // Operands reach over one page boundary at most; longer ones (XSAVE areas) are asked for a page at a time below.
+            restReach = Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
+            if (restReach == Reach.Fault)
+            {
+                return false;
+            }
+        }
+
+        Move(data[..first], reach, host, gpa, write);
+        if (rest.Length > 4096)
+        {
+            return Copy(linear + (ulong)first, rest, write, kind);
+        }
+
+        if (!rest.IsEmpty)
+        {
+            Move(rest, restReach, restHost, restGpa, write);
+        }
+
+        return true;
+    }
+
+    private void Move(Span<byte> data, Reach reach, byte* host, ulong gpa, bool write)
+    {
+        switch (reach)
+        {
+            case Reach.Ram when write:
+                // SAFETY: Translate gave a pointer into one page of guest RAM; the piece ends within that page.
+                StoreWhole(host, data);
+                break;
+            case Reach.Ram:
+                // SAFETY: as above.
+                LoadWhole(host, data);
+                break;
+            case Reach.CodePage:
+                WriteCodePage(gpa, data);
+                break;
+            default:
+                if (write)
+                {
+                    _host.MmioWrite(Id, gpa, data);
+                }
+                else
+                {
+                    _host.MmioRead(Id, gpa, data);
+                }
+
+                break;
+        }
+    }
+
+    // Aligned accesses of up to eight bytes must be whole to other vCPUs.
+    private static void StoreWhole(byte* host, ReadOnlySpan<byte> data)
+    {
+        switch (data.Length)
+        {
+            case 1:
+                *host = data[0];
+                break;
+            case 2:
+                Unsafe.WriteUnaligned(host, MemoryMarshal.Read<ushort>(data));
+                break;
+            case 4:
+                Unsafe.WriteUnaligned(host, MemoryMarshal.Read<uint>(data));
+                break;
+            case 8:
+                Unsafe.WriteUnaligned(host, MemoryMarshal.Read<ulong>(data));
+                break;
+            default:
+                data.CopyTo(new Span<byte>(host, data.Length));
+                break;
+        }
+    }
+
+    private static void LoadWhole(byte* host, Span<byte> data)
+    {
+        switch (data.Length)
+        {
+            case 1:
+                data[0] = *host;
+                break;
+            case 2:
+                MemoryMarshal.Write(data, Unsafe.ReadUnaligned<ushort>(host));
+                break;
+            case 4:
+                MemoryMarshal.Write(data, Unsafe.ReadUnaligned<uint>(host));
+                break;
+            case 8:
+                MemoryMarshal.Write(data, Unsafe.ReadUnaligned<ulong>(host));
+                break;
+            default:
+                new Span<byte>(host, data.Length).CopyTo(data);
+                break;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+using System.Runtime.CompilerServices;
+using Yadokari.Core.State;
+
+namespace Yadokari.Translation;
+
+internal sealed unsafe partial class Vcpu
+{
+    /// <summary>What an emulated instruction did.</summary>
+    internal enum Outcome
+    {
+        /// <summary>Done: go on after it.</summary>
+        Next,
+
+        /// <summary>Done: RIP was set.</summary>
+        Jumped,
+
+        /// <summary>Nothing changed: an exception was raised by <see cref="Raise"/> and is to be delivered with RIP at this instruction.</summary>
+        Fault,
+
+        /// <summary>HLT: RIP goes on after it, then wait.</summary>
+        Halt,
+
+        /// <summary>Progress was made (a part of a REP): run the same instruction again after looking at interrupts.</summary>
+        Again,
+
+        /// <summary>Triple fault.</summary>
+        Shutdown,
+    }
+
+    internal const ulong ArithmeticFlags = 0x8D5;
+
+    /// <summary>Hidden parts of ES CS SS DS FS GS. Bases are mirrored in <see cref="VcpuState.SegmentBase"/>: set both by <see cref="SetSegment"/>.</summary>
+    internal readonly SegmentState[] Segments = new SegmentState[6];
+    internal SegmentState Tr;
+    internal SegmentState Ldtr;
+    internal TableState Gdtr;
+    internal TableState Idtr;
+    internal ulong Cr0;
+    internal ulong Cr2;
+    internal ulong Cr3;
+    internal ulong Cr4;
+    internal ulong Xcr0 = 1;
+    internal ulong Efer;
+    internal readonly ulong[] Dr = new ulong[8];
+    internal ulong Star;
+    internal ulong Lstar;
+    internal ulong Cstar;
+    internal ulong Fmask;
+    internal ulong KernelGsBase;
+    internal ulong SysenterCs;
+    internal ulong SysenterEsp;
+    internal ulong SysenterEip;
+    internal ulong TscAux;
+    internal ulong TscAdjust;
+
+    /// <summary>Interrupts are held off until one more instruction has run: after STI, MOV SS, POP SS.</summary>
+    internal bool InterruptShadow;
+
+    /// <summary>The state translated code works on, at the gs base.</summary>
+    internal VcpuState* State => (VcpuState*)_window;
+
+    /// <summary>The guest's XSAVE area (standard format). Valid after <see cref="SimdLive"/> was stored, which every exit to C# does.</summary>
+    internal byte* XsaveArea => _window + StateLayout.Xsave;
+
+    internal ref ulong Rax => ref State->Gpr[0];
+
+    internal ref ulong Rcx => ref State->Gpr[1];
+
+    internal ref ulong Rdx => ref State->Gpr[2];
+
+    internal ref ulong Rbx => ref State->Gpr[3];
+
+    internal ref ulong Rsp => ref State->Gpr[4];
+
+    internal ref ulong Rbp => ref State->Gpr[5];
+
+    internal ref ulong Rsi => ref State->Gpr[6];
+
+    internal ref ulong Rdi => ref State->Gpr[7];
+
+    internal ref ulong Rip => ref State->Rip;
+
+    /// <summary>A general register by its number, 0 to 15.</summary>
+    internal ref ulong Gpr(int index) => ref State->Gpr[index];
+
+    /// <summary>All of RFLAGS.</summary>
+    internal ulong Rflags
+    {
+        get
+        {
+            ulong ax = State->FlagsAx;
+            return (State->SystemFlags & ~ArithmeticFlags) | ((ax >> 8) & 0xD5) | ((ax & 1) << 11) | 2;
+        }
+
+        set
+        {
+            State->FlagsAx = ((value & 0xD5) << 8) | 0x200 | ((value >> 11) & 1);
+            State->SystemFlags = (value & ~ArithmeticFlags) | 2;
+            ModeChanged();
+        }
+    }
+
+    /// <summary>Current privilege level: SS.DPL (3 in virtual-8086 mode, 0 in real mode).</summary>
+    internal int Cpl { get; set; }
+
+    internal bool LongMode => (Efer & 0x400) != 0;
+
+    /// <summary>64-bit mode: long mode with CS.L.</summary>
+    internal bool Code64 => LongMode && (Segments[1].Attributes & 0x2000) != 0;
+
+    internal bool ProtectedMode => (Cr0 & 1) != 0 && (State->SystemFlags & (1ul << 17)) == 0;
+
+    internal bool Virtual8086 => (State->SystemFlags & (1ul << 17)) != 0;
+
+    /// <summary>Sets a segment register with its hidden part, and what follows from it.</summary>
+    internal void SetSegment(int index, in SegmentState value)
+    {
+        Segments[index] = value;
+        State->SegmentBase[index] = value.Base;
+        ModeChanged();
+    }
+
+    /// <summary>To be called after any change of CR0, CR4, EFER, XCR0, CPL, segments or system flags: the mode of blocks is worked out anew.</summary>
+    internal void ModeChanged() => _modeStale = true;
+}

@@ -1,0 +1,173 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Yadokari.Core.State;
+
+namespace Yadokari.Translation;
+
+/// <summary>The mode a block was translated for: everything outside the bytes themselves that decides what they mean.</summary>
+[Flags]
+internal enum CpuMode : ushort
+{
+    None = 0,
+
+    /// <summary>64-bit code. Without this and <see cref="Code32"/>: 16-bit code.</summary>
+    Code64 = 1,
+
+    /// <summary>CS.D: default operand and address size 32.</summary>
+    Code32 = 2,
+
+    /// <summary>CPL 3.</summary>
+    User = 4,
+
+    /// <summary>CR4.SMAP with EFLAGS.AC at CPL below 3: user pages are open to the supervisor.</summary>
+    SupervisorAc = 8,
+
+    /// <summary>EFLAGS.DF: string instructions run downwards.</summary>
+    Down = 16,
+
+    /// <summary>x87 and SIMD instructions take #NM (CR0.TS) or #UD (CR0.EM, no CR4.OSFXSR): they go through the emulator.</summary>
+    SimdTrap = 32,
+
+    /// <summary>AVX instructions take #UD (no CR4.OSXSAVE, or XCR0 lacks the state).</summary>
+    AvxTrap = 64,
+
+    /// <summary>AVX-512 instructions take #UD.</summary>
+    Avx512Trap = 128,
+
+    /// <summary>Some of CS, DS, ES, SS has a base that is not zero.</summary>
+    Based = 256,
+
+    /// <summary>SS.B: stack pointer is ESP (outside 64-bit mode).</summary>
+    Stack32 = 512,
+
+    /// <summary>Protected mode (CR0.PE); virtual-8086 counts as not.</summary>
+    Protected = 1024,
+
+    /// <summary>One instruction a block: EFLAGS.TF, a debugger's step, breakpoints.</summary>
+    Single = 2048,
+}
+
+/// <summary>
+/// The vCPU as translated code sees it, at the thread's gs base. Only the vCPU's own thread touches it, but for <see cref="Pending"/>.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct VcpuState
+{
+    /// <summary>RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. Valid while C# runs; while translated code runs most live in host registers.</summary>
+    public fixed ulong Gpr[16];
+
+    /// <summary>Offset in CS of the next instruction. Valid while C# runs.</summary>
+    public ulong Rip;
+
+    /// <summary>Linear address of the page that holds the code that runs: what translated code adds its offsets to.</summary>
+    public ulong CodePage;
+
+    /// <summary>Arithmetic flags as LAHF and SETO leave them in AX: AH = SF ZF 0 AF 0 PF 1 CF, AL = OF.</summary>
+    public ulong FlagsAx;
+
+    /// <summary>All other bits of RFLAGS (IF, DF, TF, IOPL, NT, RF, VM, AC, VIF, VIP, ID), and bit 1.</summary>
+    public ulong SystemFlags;
+
+    /// <summary>Not zero: translated code returns to C# at its next poll. The only field other threads write.</summary>
+    public int Pending;
+
+    /// <summary>Not zero: the guest's x87/SIMD state is in the host's registers rather than in <see cref="Xsave"/>.</summary>
+    public int SimdLive;
+
+    /// <summary>Guest RAX, while AX holds the arithmetic flags around an inserted check.</summary>
+    public ulong SaveRax;
+
+    /// <summary>Scratch of translated code.</summary>
+    public ulong SaveRcx;
+
+    /// <summary>Host stack pointer to return to.</summary>
+    public ulong HostRsp;
+
+    /// <summary>Host address after the call by which translated code left: what follows is the site's number.</summary>
+    public ulong ExitSite;
+
+    /// <summary>The first scratch register at the exit: the address that missed, or the target of an indirect jump.</summary>
+    public ulong ExitValue;
+
+    /// <summary>Host address of the bounce buffer in use.</summary>
+    public ulong BouncePointer;
+
+    /// <summary>Number of the host signal that ended the last instruction, or 0; then its host instruction pointer.</summary>
+    public ulong FaultSignal;
+
+    /// <summary>Host instruction pointer at which <see cref="FaultSignal"/> arrived.</summary>
+    public ulong FaultRip;
+
+    /// <summary>Low bits of XSAVE's mask: the state components saved and restored for the guest.</summary>
+    public ulong XsaveMask;
+
+    /// <summary>MXCSR of the host's own code.</summary>
+    public ulong HostMxcsr;
+
+    /// <summary>Segment bases that translated code adds: ES CS SS DS FS GS.</summary>
+    public fixed ulong SegmentBase[6];
+
+    /// <summary>Depth of the return stack, in bytes.</summary>
+    public ulong ReturnTop;
+
+    /// <summary>Difference between the guest's TSC and the host's.</summary>
+    public ulong TscOffset;
+
+    /// <summary>Counters that translated code keeps when asked to.</summary>
+    public fixed ulong Counters[8];
+}
+
+/// <summary>Offsets of <see cref="VcpuState"/> and what follows it, from the gs base.</summary>
+internal static unsafe class StateLayout
+{
+    /// <summary>XSAVE area, 64-byte aligned, standard format.</summary>
+    public const int Xsave = 0x1000;
+
+    /// <summary>Bytes kept for the XSAVE area.</summary>
+    public const int XsaveLength = 0x3000;
+
+    /// <summary>Bounce buffer: two pages, so that any alignment within a page can be had.</summary>
+    public const int Bounce = 0x4000;
+
+    /// <summary>Return stack.</summary>
+    public const int ReturnStack = 0x6000;
+
+    /// <summary>Entries of the return stack, 16 bytes each.</summary>
+    public const int ReturnEntries = 64;
+
+    /// <summary>Start of the software TLB.</summary>
+    public const int Tlb = 0x10000;
+
+    /// <summary>Entries of one TLB.</summary>
+    public const int TlbEntries = 8192;
+
+    /// <summary>Bytes of one TLB: entries of 16 bytes, negated page address then host page address.</summary>
+    public const int TlbBytes = TlbEntries * 16;
+
+    /// <summary>Read and write TLBs for the supervisor, the user, and the supervisor with AC.</summary>
+    public const int TlbCount = 6;
+
+    /// <summary>Start of the jump caches: one for the supervisor, one for the user.</summary>
+    public const int JumpCache = Tlb + TlbCount * TlbBytes;
+
+    /// <summary>Entries of one jump cache.</summary>
+    public const int JumpEntries = 16384;
+
+    /// <summary>Bytes of one jump cache: entries of 16 bytes, linear address then host code.</summary>
+    public const int JumpBytes = JumpEntries * 16;
+
+    /// <summary>Jump caches: 64-bit supervisor, 64-bit user.</summary>
+    public const int JumpCaches = 2;
+
+    /// <summary>Bytes of everything.</summary>
+    public const int Total = JumpCache + JumpCaches * JumpBytes;
+
+    /// <summary>Offset of a field from the gs base.</summary>
+    public static int Of(string field) => (int)Marshal.OffsetOf<VcpuState>(field);
+
+    /// <summary>Offset of a general register's slot.</summary>
+    public static int Gpr(int index) => index * 8;
+
+    /// <summary>Offset of a segment's base.</summary>
+    public static int SegmentBase(int index) => Of(nameof(VcpuState.SegmentBase)) + index * 8;
+}
