@@ -7,7 +7,7 @@ namespace Yadokari.Debugging.Tests;
 
 /// <summary>
 /// A processor small enough to be trusted: NOP, INC r64, JMP rel8, HLT and UD2 (a triple fault) in 64-bit mode, with 4 KiB pages through
-/// real page tables. Everything of the contract that a debugger relies on is there.
+/// real page tables or none. Everything of the contract that a debugger relies on is there.
 /// </summary>
 internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IVcpu
 {
@@ -22,6 +22,8 @@ internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IVcpu
     public int BreakpointCount => _breakpoints.Count;
 
     public long Executed { get; private set; }
+
+    public long Halts { get; private set; }
 
     public VmExit Run()
     {
@@ -145,6 +147,7 @@ internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IVcpu
                 return null;
             case [0xF4, ..]:
                 _state.Rip++;
+                Halts++;
                 return VmExit.Halted;
             default:
                 return VmExit.Shutdown;
@@ -153,6 +156,11 @@ internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IVcpu
 
     private ulong? Translate(ulong address)
     {
+        if (_state.Cr0 >> 31 == 0)
+        {
+            return address;
+        }
+
         ulong table = _state.Cr3 & ~0xFFFUL;
         Span<byte> bytes = stackalloc byte[8];
         for (int shift = 39; shift >= 12; shift -= 9)
