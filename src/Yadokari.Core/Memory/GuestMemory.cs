@@ -72,6 +72,49 @@ public sealed unsafe class GuestMemory : IDisposable
         return host != 0;
     }
 
+    /// <summary>Reads one aligned word at once, as the processor reads a page-table entry. False where it is not RAM or not aligned.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool TryReadUInt64(ulong gpa, out ulong value)
+    {
+        nint host = (gpa & 7) == 0 ? HostAddress(gpa, sizeof(ulong)) : 0;
+
+        // SAFETY: HostAddress checked the eight bytes against a region that lives as long as this object.
+        value = host == 0 ? 0 : Volatile.Read(ref *(ulong*)host);
+        return host != 0;
+    }
+
+    /// <summary>Reads one aligned double word at once. False where it is not RAM or not aligned.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool TryReadUInt32(ulong gpa, out uint value)
+    {
+        nint host = (gpa & 3) == 0 ? HostAddress(gpa, sizeof(uint)) : 0;
+
+        // SAFETY: HostAddress checked the four bytes against a region that lives as long as this object.
+        value = host == 0 ? 0 : Volatile.Read(ref *(uint*)host);
+        return host != 0;
+    }
+
+    /// <summary>
+    /// Replaces an aligned word by <paramref name="value"/> if it still is <paramref name="expected"/>, as a locked instruction of the
+    /// guest would. False if it had changed, is not RAM or is not aligned.
+    /// </summary>
+    public bool CompareExchangeUInt64(ulong gpa, ulong expected, ulong value)
+    {
+        nint host = (gpa & 7) == 0 ? HostAddress(gpa, sizeof(ulong)) : 0;
+
+        // SAFETY: HostAddress checked the eight bytes against a region that lives as long as this object.
+        return host != 0 && Interlocked.CompareExchange(ref *(ulong*)host, value, expected) == expected;
+    }
+
+    /// <summary>The same for an aligned double word.</summary>
+    public bool CompareExchangeUInt32(ulong gpa, uint expected, uint value)
+    {
+        nint host = (gpa & 3) == 0 ? HostAddress(gpa, sizeof(uint)) : 0;
+
+        // SAFETY: HostAddress checked the four bytes against a region that lives as long as this object.
+        return host != 0 && Interlocked.CompareExchange(ref *(uint*)host, value, expected) == expected;
+    }
+
     /// <summary>Copies guest memory out; pieces that are not RAM read as all ones. Returns false if there were any.</summary>
     public bool Read(ulong gpa, Span<byte> data)
     {

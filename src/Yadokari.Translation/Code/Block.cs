@@ -1,0 +1,95 @@
+using System.Runtime.InteropServices;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>Why translated code returned to C#.</summary>
+internal enum SiteKind : byte
+{
+    /// <summary>No entry of the TLB for a memory access; <see cref="VcpuState.ExitValue"/> is the linear address.</summary>
+    Miss,
+
+    /// <summary>The instruction is to be emulated; <see cref="Site.Extra"/> is its number among the decoded ones.</summary>
+    Emulate,
+
+    /// <summary>A direct jump not linked yet; <see cref="Site.Extra"/> is the target relative to the code page.</summary>
+    Link,
+
+    /// <summary>A direct jump to another page that is looked up each time; <see cref="VcpuState.ExitValue"/> is the target.</summary>
+    Lookup,
+
+    /// <summary>Something is pending; RIP is the target.</summary>
+    Poll,
+
+    /// <summary>End of a block that holds one instruction.</summary>
+    Step,
+}
+
+/// <summary>What stands behind each call out of translated code: what C# needs to go on.</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 1)]
+internal struct Site
+{
+    /// <summary>The block's number.</summary>
+    public int Block;
+
+    /// <summary>Linear address of the instruction (or, of a jump, its target), from the start of the block's page.</summary>
+    public int GuestOffset;
+
+    /// <summary>Where to go on once mended, or the displacement to patch, from this structure.</summary>
+    public int Resume;
+
+    /// <summary>More, by kind.</summary>
+    public int Extra;
+
+    public SiteKind Kind;
+
+    /// <summary>Bytes accessed.</summary>
+    public byte Size;
+
+    /// <summary>The access writes.</summary>
+    public byte Write;
+
+    public byte Tlb;
+}
+
+/// <summary>A translated run of guest instructions.</summary>
+internal sealed unsafe class Block
+{
+    public required int Id { get; init; }
+
+    /// <summary>Guest physical address of the first byte.</summary>
+    public required ulong Gpa { get; init; }
+
+    /// <summary>Linear page address it was translated for; meaningful for blocks that are not position independent.</summary>
+    public required ulong LinearPage { get; init; }
+
+    public required CpuMode Mode { get; init; }
+
+    /// <summary>Guest bytes covered, including those looked at ahead to learn which flags matter.</summary>
+    public int Length { get; set; }
+
+    /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
+    public byte* Entry { get; set; }
+
+    /// <summary>Entry for jumps that looked the target up: flags in AX, RAX saved, r15 the linear address.</summary>
+    public byte* AxEntry { get; set; }
+
+    /// <summary>End of the block's host code and table.</summary>
+    public byte* End { get; set; }
+
+    /// <summary>Guest and host offsets of each instruction, pairs of 16-bit numbers, within the code cache (writable view).</summary>
+    public ushort* Table { get; set; }
+
+    public int Instructions { get; set; }
+
+    /// <summary>Contains x87 or SIMD instructions.</summary>
+    public bool UsesSimd { get; set; }
+
+    /// <summary>Still what the guest's memory says.</summary>
+    public bool Valid { get; set; } = true;
+
+    /// <summary>Second page, where the only instruction crosses a page boundary; 0 otherwise.</summary>
+    public ulong SecondGpa { get; set; }
+
+    /// <summary>Jumps of other blocks that come here: addresses of displacements, and the stubs they go to when this block dies.</summary>
+    public List<(nint Displacement, nint Unlinked)>? Incoming { get; set; }
+}

@@ -1,0 +1,38 @@
+using Iced.Intel;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>Where guest registers live while translated code runs.</summary>
+internal static class GuestRegisters
+{
+    /// <summary>The first scratch register: addresses of memory operands.</summary>
+    public const Host Address = Host.Rbp;
+
+    /// <summary>The second scratch register.</summary>
+    public const Host Scratch = Host.R15;
+
+    private static readonly Host[] s_hosts =
+    [
+        Host.Rax, Host.Rcx, Host.Rdx, Host.Rbx, Host.R10, Host.R11, Host.Rsi, Host.Rdi,
+        Host.R8, Host.R9, Host.None, Host.None, Host.R12, Host.R13, Host.R14, Host.None,
+    ];
+
+    /// <summary>The host register of a guest register, or None where it lives in the vCPU state.</summary>
+    public static Host HostOf(int guest) => s_hosts[guest];
+
+    /// <summary>Number of the guest's general register behind an operand register of any width, or -1; high bytes have their own.</summary>
+    public static int Number(Register register)
+        => register.IsGPR() && !IsHighByte(register) ? register.GetFullRegister() - Register.RAX : -1;
+
+    public static bool IsHighByte(Register register) => register is Register.AH or Register.CH or Register.DH or Register.BH;
+
+    /// <summary>The register of a number in the width of another.</summary>
+    public static Register InWidthOf(Register width, Host host)
+    {
+        int n = (int)host;
+        return width.IsGPR64() ? Register.RAX + n
+            : width.IsGPR32() ? Register.EAX + n
+            : width.IsGPR16() ? Register.AX + n
+            : n < 4 ? Register.AL + n : Register.SPL + (n - 4);
+    }
+}

@@ -1,0 +1,169 @@
+using Iced.Intel;
+using Yadokari.Translation.Emulation;
+using Yadokari.X86.Sensitive;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>What the translator does with an instruction.</summary>
+internal enum Treatment : byte
+{
+    /// <summary>Innocuous: handed to the processor, registers renamed, memory operand redirected.</summary>
+    Native,
+
+    /// <summary>Sensitive, or with memory operands that can't be redirected: emulated in C#.</summary>
+    Emulate,
+
+    /// <summary>A near transfer of control, expanded by the translator.</summary>
+    Flow,
+
+    /// <summary>Uses the stack implicitly; expanded by the translator.</summary>
+    Stack,
+
+    /// <summary>LEA: an address without an access.</summary>
+    Address,
+
+    /// <summary>Does nothing that a guest could see: NOP with a memory operand, prefetches.</summary>
+    Nothing,
+
+    /// <summary>BT, BTS, BTR, BTC with a register bit offset: the address depends on the bit.</summary>
+    BitString,
+}
+
+/// <summary>One look-up by Iced's <see cref="Code"/> tells how to treat an instruction; filled when the engine starts.</summary>
+internal static class InstructionClasses
+{
+    [Flags]
+    private enum Traits : byte
+    {
+        None = 0,
+        Simd = 1,
+        Avx = 2,
+        Avx512 = 4,
+        ConditionalFlags = 8,
+    }
+
+    private static readonly Treatment[] s_treatments = new Treatment[IcedConstants.CodeEnumCount];
+    private static readonly Traits[] s_traits = new Traits[IcedConstants.CodeEnumCount];
+
+    static InstructionClasses()
+    {
+        foreach (Iced.Intel.Code code in Enum.GetValues<Iced.Intel.Code>())
+        {
+            s_treatments[(int)code] = Find(code);
+            s_traits[(int)code] = FindTraits(code);
+        }
+    }
+
+    public static Treatment TreatmentOf(Iced.Intel.Code code) => s_treatments[(int)code];
+
+    /// <summary>Touches x87, MMX, SSE or AVX state.</summary>
+    public static bool UsesSimd(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Simd) != 0;
+
+    /// <summary>VEX encoded with vector registers.</summary>
+    public static bool IsAvx(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Avx) != 0;
+
+    /// <summary>EVEX encoded, or works on mask registers.</summary>
+    public static bool IsAvx512(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Avx512) != 0;
+
+    /// <summary>Shifts and rotates leave all flags alone where the count is 0.</summary>
+    public static bool MayKeepFlags(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.ConditionalFlags) != 0;
+
+    private static Treatment Find(Iced.Intel.Code code)
+    {
+        Mnemonic mnemonic = code.Mnemonic();
+        switch (mnemonic)
+        {
+            case Mnemonic.INVALID:
+                return Treatment.Emulate;
+            case Mnemonic.Lea:
+                return Treatment.Address;
+            case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Endbr32 or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2
+                or Mnemonic.Prefetchnta or Mnemonic.Prefetchw or Mnemonic.Prefetch or Mnemonic.Prefetchwt1 or Mnemonic.Prefetchit0
+                or Mnemonic.Prefetchit1 or Mnemonic.Cldemote or Mnemonic.Reservednop:
+                return Treatment.Nothing;
+            case Mnemonic.Push or Mnemonic.Pop when code is Iced.Intel.Code.Push_r64 or Iced.Intel.Code.Push_rm64 or Iced.Intel.Code.Pushq_imm8
+                or Iced.Intel.Code.Pushq_imm32 or Iced.Intel.Code.Pop_r64:
+            case Mnemonic.Leave when code is Iced.Intel.Code.Leaveq:
+                return Treatment.Stack;
+            case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc when code.ToOpCode().Op1Kind is OpCodeOperandKind.r16_reg
+                or OpCodeOperandKind.r32_reg or OpCodeOperandKind.r64_reg:
+                return Treatment.BitString;
+        }
+
+        Treatment flow = code.FlowControl() switch
+        {
+            FlowControl.UnconditionalBranch => code.IsJmpShortOrNear() ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.ConditionalBranch => code.IsJccShortOrNear() ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.Call => code.IsCallNear() ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.IndirectBranch => code is Iced.Intel.Code.Jmp_rm64 ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.IndirectCall => code is Iced.Intel.Code.Call_rm64 ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.Return => code is Iced.Intel.Code.Retnq or Iced.Intel.Code.Retnq_imm16 ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.Next => Treatment.Native,
+            _ => Treatment.Emulate,
+        };
+
+        if (flow != Treatment.Native)
+        {
+            return flow;
+        }
+
+        return SensitiveInstructions.Classify(code) != SensitivityClass.Innocuous || Emulator.Handles(code) ? Treatment.Emulate : Treatment.Native;
+    }
+
+    private static Traits FindTraits(Iced.Intel.Code code)
+    {
+        Traits traits = Traits.None;
+        EncodingKind encoding = code.Encoding();
+        OpCodeInfo info = code.ToOpCode();
+        bool vector = false;
+        for (int i = 0; i < info.OpCount; i++)
+        {
+            string kind = info.GetOpKind(i).ToString();
+            vector |= kind.Contains("mm") || kind.StartsWith("st") || kind.StartsWith('k') || kind.Contains("_k") || kind.Contains("vsib");
+        }
+
+        bool x87 = false;
+        foreach (CpuidFeature feature in code.CpuidFeatures())
+        {
+            string name = feature.ToString();
+            x87 |= name.Contains("FPU") || name.StartsWith("MMX") || name.StartsWith("D3NOW");
+            vector |= name.StartsWith("SSE") && name != "SSE2_CLFLUSH" && code.Mnemonic() is Mnemonic.Ldmxcsr or Mnemonic.Stmxcsr;
+        }
+
+        if (vector || x87 || code.Mnemonic() is Mnemonic.Emms or Mnemonic.Vzeroupper or Mnemonic.Vzeroall or Mnemonic.Wait or Mnemonic.Vldmxcsr or Mnemonic.Vstmxcsr or Mnemonic.Ldmxcsr or Mnemonic.Stmxcsr)
+        {
+            traits |= Traits.Simd;
+            if (encoding is EncodingKind.VEX or EncodingKind.XOP)
+            {
+                traits |= Traits.Avx;
+            }
+        }
+
+        if (encoding is EncodingKind.EVEX or EncodingKind.MVEX || info.IsOpMask())
+        {
+            traits |= Traits.Avx512 | Traits.Simd;
+        }
+
+        if (code.Mnemonic() is Mnemonic.Shl or Mnemonic.Sal or Mnemonic.Shr or Mnemonic.Sar or Mnemonic.Rol or Mnemonic.Ror or Mnemonic.Rcl or Mnemonic.Rcr
+            or Mnemonic.Shld or Mnemonic.Shrd)
+        {
+            traits |= Traits.ConditionalFlags;
+        }
+
+        return traits;
+    }
+
+    private static bool IsOpMask(this OpCodeInfo info)
+    {
+        for (int i = 0; i < info.OpCount; i++)
+        {
+            if (info.GetOpKind(i) is OpCodeOperandKind.k_reg or OpCodeOperandKind.k_rm or OpCodeOperandKind.k_vvvv or OpCodeOperandKind.kp1_reg
+                or OpCodeOperandKind.k_or_mem)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+}

@@ -1,0 +1,141 @@
+namespace Yadokari.Translation.Code;
+
+/// <summary>
+/// The passages between C# and translated code, written once into each code cache. Registers: guest RSP lives in r10, RBP in r11;
+/// RAX RCX RDX RBX RSI RDI R8 R9 R12 R13 R14 in their namesakes; guest R10 R11 R15 in their slots of <see cref="VcpuState"/>;
+/// host rbp and r15 are scratch; rsp is the host's.
+/// </summary>
+internal sealed unsafe class Stubs
+{
+    private static readonly (int Guest, Host Host)[] s_resident =
+    [
+        (1, Host.Rcx), (2, Host.Rdx), (3, Host.Rbx), (4, Host.R10), (5, Host.R11), (6, Host.Rsi), (7, Host.Rdi),
+        (8, Host.R8), (9, Host.R9), (12, Host.R12), (13, Host.R13), (14, Host.R14),
+    ];
+
+    private static readonly Host[] s_calleeSaved = [Host.Rbx, Host.Rbp, Host.R12, Host.R13, Host.R14, Host.R15];
+
+    public Stubs(CodeCache cache)
+    {
+        HostAssembler a = default;
+        a.Cursor = cache.Next;
+        byte* Here() => cache.Executable(a.Cursor);
+
+        int saveRax = StateLayout.Of(nameof(VcpuState.SaveRax));
+        int flags = StateLayout.Of(nameof(VcpuState.FlagsAx));
+        int hostRsp = StateLayout.Of(nameof(VcpuState.HostRsp));
+        int live = StateLayout.Of(nameof(VcpuState.SimdLive));
+        int mask = StateLayout.Of(nameof(VcpuState.XsaveMask));
+        int site = StateLayout.Of(nameof(VcpuState.ExitSite));
+
+        // void enter(code): the C calling convention, code in rdi.
+        byte* enterSimd = a.Cursor;
+        a.Arithmetic32(Alu.Cmp, Mem.State(live), 0);
+        byte* already = a.Jump(Condition.NotEqual, a.Cursor);
+        EmitRestoreSimd(ref a, live, mask);
+        HostAssembler.Patch(already, a.Cursor);
+        byte* enter = a.Cursor;
+        foreach (Host register in s_calleeSaved)
+        {
+            a.Push(register);
+        }
+
+        a.Arithmetic(Alu.Sub, Host.Rsp, 8);
+        a.Store(Mem.State(hostRsp), Host.Rsp);
+        a.Move(Host.R15, Host.Rdi);
+        foreach ((int guest, Host host) in s_resident)
+        {
+            a.Load(host, Mem.State(StateLayout.Gpr(guest)));
+        }
+
+        a.Load(Host.Rax, Mem.State(flags));
+        a.RestoreFlagsFromAx();
+        a.Load(Host.Rax, Mem.State(StateLayout.Gpr(0)));
+        a.Jump(Host.R15);
+        Enter = (delegate* unmanaged<byte*, void>)cache.Executable(enter);
+        EnterSimd = (delegate* unmanaged<byte*, void>)cache.Executable(enterSimd);
+
+        // A host signal's handler resumes here: no site, the registers as they were at the fault.
+        Fault = Here();
+        a.StoreImmediate(Mem.State(site), 0);
+        byte* toPlain = a.Jump(a.Cursor);
+
+        // Exits: called by a block; the return address is that of the site's description.
+        ExitAx = a.Cursor;
+        a.Pop(Mem.State(site));
+        a.Store16(Mem.State(flags), Host.Rax);
+        a.Load(Host.Rax, Mem.State(saveRax));
+        a.Store(Mem.State(StateLayout.Gpr(0)), Host.Rax);
+        byte* toCommon = a.Jump(a.Cursor);
+
+        ExitPlain = a.Cursor;
+        a.Pop(Mem.State(site));
+        HostAssembler.Patch(toPlain, a.Cursor);
+        a.Store(Mem.State(StateLayout.Gpr(0)), Host.Rax);
+        a.SaveFlagsInAx();
+        a.Store16(Mem.State(flags), Host.Rax);
+
+        HostAssembler.Patch(toCommon, a.Cursor);
+        a.Store(Mem.State(StateLayout.Of(nameof(VcpuState.ExitValue))), Host.Rbp);
+        foreach ((int guest, Host host) in s_resident)
+        {
+            a.Store(Mem.State(StateLayout.Gpr(guest)), host);
+        }
+
+        a.Arithmetic32(Alu.Cmp, Mem.State(live), 0);
+        byte* noSimd = a.Jump(Condition.Equal, a.Cursor);
+        a.Load32(Host.Rax, Mem.State(mask));
+        a.Load32(Host.Rdx, Mem.State(mask + 4));
+        a.Xsave(Mem.State(StateLayout.Xsave));
+        a.Ldmxcsr(Mem.State(StateLayout.Of(nameof(VcpuState.HostMxcsr))));
+        a.StoreImmediate32(Mem.State(live), 0);
+        HostAssembler.Patch(noSimd, a.Cursor);
+        a.Load(Host.Rsp, Mem.State(hostRsp));
+        a.Arithmetic(Alu.Add, Host.Rsp, 8);
+        for (int i = s_calleeSaved.Length - 1; i >= 0; i--)
+        {
+            a.Pop(s_calleeSaved[i]);
+        }
+
+        a.Return();
+
+        // Called at the start of a block with SIMD code whose guest state is in memory; all registers stay, flags do not.
+        RestoreSimd = a.Cursor;
+        int rax = StateLayout.Of(nameof(VcpuState.SaveRcx));
+        a.Store(Mem.State(rax), Host.Rax);
+        a.Move(Host.Rbp, Host.Rdx);
+        EmitRestoreSimd(ref a, live, mask);
+        a.Move(Host.Rdx, Host.Rbp);
+        a.Load(Host.Rax, Mem.State(rax));
+        a.Return();
+
+        cache.Commit(a.Cursor);
+        cache.KeepSoFar();
+    }
+
+    /// <summary>Enters code with the SIMD state left where it is.</summary>
+    public delegate* unmanaged<byte*, void> Enter { get; }
+
+    /// <summary>Enters in the middle of a block that uses SIMD: its state is loaded first.</summary>
+    public delegate* unmanaged<byte*, void> EnterSimd { get; }
+
+    /// <summary>Executable address at which a signal's handler goes on.</summary>
+    public byte* Fault { get; }
+
+    /// <summary>Exit with the guest's flags in the host's flags (writable view).</summary>
+    public byte* ExitPlain { get; }
+
+    /// <summary>Exit with the guest's flags in AX and its RAX saved (writable view).</summary>
+    public byte* ExitAx { get; }
+
+    /// <summary>Loads SIMD state (writable view).</summary>
+    public byte* RestoreSimd { get; }
+
+    private static void EmitRestoreSimd(ref HostAssembler a, int live, int mask)
+    {
+        a.Load32(Host.Rax, Mem.State(mask));
+        a.Load32(Host.Rdx, Mem.State(mask + 4));
+        a.Xrstor(Mem.State(StateLayout.Xsave));
+        a.StoreImmediate32(Mem.State(live), 1);
+    }
+}

@@ -1,0 +1,334 @@
+using Iced.Intel;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>Transfers of control, the stack, and the ways out of a block.</summary>
+internal sealed unsafe partial class Translator
+{
+    private struct ColdExit
+    {
+        public SiteKind Kind;
+        public byte* Patch;
+        public byte* Resume;
+        public ulong Linear;
+        public int Extra;
+        public int Tlb;
+        public byte Size;
+        public bool Write;
+        public bool Ax;
+    }
+
+    /// <summary>The entries of a block; see <see cref="Block.AxEntry"/> and <see cref="Block.Entry"/>.</summary>
+    private void EmitEntry()
+    {
+        _current = 0;
+        _block.AxEntry = _cache.Executable(_a.Cursor);
+        if (PositionIndependent)
+        {
+            _a.Arithmetic(Alu.And, Host.R15, -4096);
+            _a.Store(Mem.State(s_codePage), Host.R15);
+        }
+
+        if (_liveBefore[0] != 0)
+        {
+            _a.RestoreFlagsFromAx();
+        }
+
+        _a.Load(Host.Rax, Mem.State(s_saveRax));
+        _block.Entry = _cache.Executable(_a.Cursor);
+        if (_block.UsesSimd)
+        {
+            if (_liveBefore[0] != 0)
+            {
+                SaveFlags();
+            }
+
+            _a.Arithmetic32(Alu.Cmp, Mem.State(s_simdLive), 0);
+            byte* live = _a.Jump(Condition.NotEqual, _a.Cursor);
+            _a.Call(_stubs.RestoreSimd);
+            HostAssembler.Patch(live, _a.Cursor);
+            RestoreFlagsIfSaved();
+        }
+    }
+
+    private void EmitEmulate(in Instruction instruction)
+    {
+        _emulated.Add(instruction);
+        EmitExit(SiteKind.Emulate, instruction.IP, _emulated.Count - 1, null);
+    }
+
+    private void EmitStep(ulong next) => EmitExit(SiteKind.Step, next, 0, null);
+
+    /// <summary>Leaves here and now; flags are in the host's flags, or saved in AX.</summary>
+    private Site* EmitExit(SiteKind kind, ulong linear, int extra, byte* resume, byte size = 0, bool write = false)
+    {
+        _a.Call(_axSaved ? _stubs.ExitAx : _stubs.ExitPlain);
+        var site = (Site*)_a.Cursor;
+        site->Block = _block.Id;
+        site->GuestOffset = (int)(linear - _page);
+        site->Resume = resume == null ? 0 : (int)(resume - (byte*)site);
+        site->Extra = extra;
+        site->Kind = kind;
+        site->Size = size;
+        site->Write = write ? (byte)1 : (byte)0;
+        site->Tlb = 0;
+        _a.Cursor += sizeof(Site);
+        return site;
+    }
+
+    private void EmitCold()
+    {
+        for (int i = 0; i < _coldCount; i++)
+        {
+            ref ColdExit cold = ref _cold[i];
+            byte* here = _a.Cursor;
+            HostAssembler.Patch(cold.Patch, here);
+            _axSaved = cold.Ax;
+            switch (cold.Kind)
+            {
+                case SiteKind.Miss:
+                    _a.Arithmetic(Alu.Sub, Host.Rbp, Mem.State(Host.R15, cold.Tlb));
+                    EmitExit(SiteKind.Miss, cold.Linear, 0, cold.Resume, cold.Size, cold.Write);
+                    break;
+                case SiteKind.Link:
+                    EmitExit(SiteKind.Link, cold.Linear, 0, cold.Patch);
+                    break;
+                case SiteKind.Lookup when cold.Extra != 0:
+                    // A conditional jump to another page.
+                    EmitLinear(Host.R15, cold.Linear);
+                    EmitLookup();
+                    break;
+                case SiteKind.Lookup:
+                    _a.Move(Host.Rbp, Host.R15);
+                    EmitExit(SiteKind.Lookup, _page, 0, null);
+                    break;
+                default:
+                    EmitExit(cold.Kind, cold.Linear, cold.Extra, null);
+                    break;
+            }
+        }
+
+        _axSaved = false;
+    }
+
+    private void AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0)
+        => _cold[_coldCount++] = new ColdExit { Kind = kind, Patch = patch, Linear = linear, Ax = _axSaved, Extra = extra };
+
+    private bool SamePage(ulong linear) => (linear & ~0xFFFul) == _page && !_crossing;
+
+    private bool _crossing => (_instructions[_count - 1].NextIP - 1 & ~0xFFFul) != _page;
+
+    /// <summary>A direct jump: linked within the page, looked up beyond it.</summary>
+    private void EmitJump(ulong target, bool backward)
+    {
+        if (!Code64)
+        {
+            target = (uint)target;
+        }
+
+        if (Single)
+        {
+            RestoreFlagsIfSaved();
+            EmitStep(target);
+            return;
+        }
+
+        if (SamePage(target))
+        {
+            if (backward)
+            {
+                EmitPoll(target);
+            }
+
+            RestoreFlagsIfSaved();
+            byte* patch = _a.Jump(_a.Cursor);
+            AddCold(SiteKind.Link, patch, target);
+        }
+        else
+        {
+            EmitLinear(Host.R15, target);
+            EmitLookup();
+        }
+    }
+
+    private void EmitPoll(ulong target)
+    {
+        if (!_axSaved && _liveBefore[_count] != 0)
+        {
+            SaveFlags();
+        }
+
+        _a.Arithmetic32(Alu.Cmp, Mem.State(s_pending), 0);
+        AddCold(SiteKind.Poll, _a.Jump(Condition.NotEqual, _a.Cursor), target);
+    }
+
+    /// <summary>Jumps to the linear address in r15: through the jump cache, or by C#.</summary>
+    private void EmitLookup()
+    {
+        int cache = JumpCache;
+        if (cache == 0 || Single)
+        {
+            _a.Move(Host.Rbp, Host.R15);
+            EmitExit(SiteKind.Lookup, _page, 0, null);
+            _axSaved = false;
+            return;
+        }
+
+        SaveFlags();
+        _a.Arithmetic32(Alu.Cmp, Mem.State(s_pending), 0);
+        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0);
+        _a.Move32(Host.Rbp, Host.R15);
+        _a.Arithmetic32(Alu.And, Host.Rbp, StateLayout.JumpEntries - 1);
+        _a.ShiftLeft32(Host.Rbp, 4);
+        _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(Host.Rbp, cache));
+        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0);
+        _a.Jump(Mem.State(Host.Rbp, cache + 8));
+        _axSaved = false;
+    }
+
+    private void EmitFlow(in Instruction instruction)
+    {
+        switch (instruction.FlowControl)
+        {
+            case FlowControl.UnconditionalBranch:
+                EmitJump(instruction.NearBranchTarget, instruction.NearBranchTarget <= instruction.IP);
+                break;
+            case FlowControl.ConditionalBranch:
+                EmitConditional(instruction);
+                break;
+            case FlowControl.Call:
+                EmitPushLinear(instruction.NextIP);
+                EmitJump(instruction.NearBranchTarget, instruction.NearBranchTarget <= instruction.IP);
+                break;
+            case FlowControl.IndirectBranch:
+                EmitTarget(instruction);
+                EmitLookup();
+                break;
+            case FlowControl.IndirectCall:
+                EmitTarget(instruction);
+                _a.Store(Mem.State(s_spare), Host.R15);
+                EmitPushLinear(instruction.NextIP);
+                _a.Load(Host.R15, Mem.State(s_spare));
+                EmitLookup();
+                break;
+            default:
+                _a.Move(Host.Rbp, Host.R10);
+                EmitCheck(8, write: false, keepSaved: true);
+                _a.Load(Host.R15, Mem.At(Host.Rbp));
+                _a.Lea(Host.R10, Mem.At(Host.R10, 8 + (instruction.OpCount == 0 ? 0 : instruction.Immediate16)));
+                EmitLookup();
+                break;
+        }
+    }
+
+    private void EmitConditional(in Instruction instruction)
+    {
+        ulong target = Code64 ? instruction.NearBranchTarget : (uint)instruction.NearBranchTarget;
+        var condition = (Condition)(instruction.ConditionCode - ConditionCode.o);
+        if (Single)
+        {
+            byte* taken = _a.Jump(condition, _a.Cursor);
+            EmitStep(instruction.NextIP);
+            HostAssembler.Patch(taken, _a.Cursor);
+            EmitStep(target);
+        }
+        else if (SamePage(target) && target <= instruction.IP)
+        {
+            byte* skip = _a.Jump((Condition)((int)condition ^ 1), _a.Cursor);
+            EmitPoll(target);
+            RestoreFlagsIfSaved();
+            AddCold(SiteKind.Link, _a.Jump(_a.Cursor), target);
+            HostAssembler.Patch(skip, _a.Cursor);
+            EmitJump(instruction.NextIP, backward: false);
+        }
+        else
+        {
+            AddCold(SamePage(target) ? SiteKind.Link : SiteKind.Lookup, _a.Jump(condition, _a.Cursor), target, extra: 1);
+            EmitJump(instruction.NextIP, backward: false);
+        }
+    }
+
+    /// <summary>The target of an indirect jump or call goes to r15.</summary>
+    private void EmitTarget(in Instruction instruction)
+    {
+        if (instruction.Op0Kind == OpKind.Register)
+        {
+            int guest = GuestRegisters.Number(instruction.Op0Register);
+            Host host = Get(guest, Host.R15);
+            if (host != Host.R15)
+            {
+                _a.Move(Host.R15, host);
+            }
+        }
+        else
+        {
+            EmitAddress(instruction, Host.Rbp);
+            EmitCheck(8, write: false, keepSaved: true);
+            _a.Load(Host.R15, Mem.At(Host.Rbp));
+        }
+    }
+
+    private void EmitPushLinear(ulong linear)
+    {
+        _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
+        EmitCheck(8, write: true, keepSaved: true);
+        EmitLinear(Host.R15, linear);
+        _a.Store(Mem.At(Host.Rbp), Host.R15);
+        _a.Lea(Host.R10, Mem.At(Host.R10, -8));
+    }
+
+    private void EmitStack(in Instruction instruction)
+    {
+        switch (instruction.Code)
+        {
+            case Iced.Intel.Code.Push_r64:
+                int pushed = GuestRegisters.Number(instruction.Op0Register);
+                _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
+                EmitCheck(8, write: true);
+                _a.Store(Mem.At(Host.Rbp), Get(pushed, Host.R15));
+                _a.Lea(Host.R10, Mem.At(Host.R10, -8));
+                break;
+            case Iced.Intel.Code.Pushq_imm8 or Iced.Intel.Code.Pushq_imm32:
+                _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
+                EmitCheck(8, write: true);
+                _a.StoreImmediate(Mem.At(Host.Rbp), (int)instruction.GetImmediate(0));
+                _a.Lea(Host.R10, Mem.At(Host.R10, -8));
+                break;
+            case Iced.Intel.Code.Push_rm64:
+                if (instruction.Op0Kind == OpKind.Register)
+                {
+                    goto case Iced.Intel.Code.Push_r64;
+                }
+
+                EmitAddress(instruction, Host.Rbp);
+                EmitCheck(8, write: false, keepSaved: true);
+                _a.Load(Host.R15, Mem.At(Host.Rbp));
+                _a.Store(Mem.State(s_spare), Host.R15);
+                _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
+                EmitCheck(8, write: true);
+                _a.Load(Host.R15, Mem.State(s_spare));
+                _a.Store(Mem.At(Host.Rbp), Host.R15);
+                _a.Lea(Host.R10, Mem.At(Host.R10, -8));
+                break;
+            case Iced.Intel.Code.Pop_r64:
+                int popped = GuestRegisters.Number(instruction.Op0Register);
+                _a.Move(Host.Rbp, Host.R10);
+                EmitCheck(8, write: false);
+                _a.Lea(Host.R10, Mem.At(Host.R10, 8));
+                Host to = GuestRegisters.HostOf(popped);
+                _a.Load(to == Host.None ? Host.R15 : to, Mem.At(Host.Rbp));
+                if (to == Host.None)
+                {
+                    _a.Store(Mem.State(StateLayout.Gpr(popped)), Host.R15);
+                }
+
+                break;
+            default:
+                _a.Move(Host.Rbp, Host.R11);
+                EmitCheck(8, write: false);
+                _a.Lea(Host.R10, Mem.At(Host.R11, 8));
+                _a.Load(Host.R11, Mem.At(Host.Rbp));
+                break;
+        }
+    }
+}

@@ -1,0 +1,406 @@
+using Iced.Intel;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>
+/// Turns a run of guest instructions into host code. Innocuous instructions keep their meaning by running as they are; this class only
+/// renames registers, redirects memory operands through the software TLB and expands what uses the stack or the instruction pointer.
+/// One per virtual machine, used by one thread at a time.
+/// </summary>
+internal sealed unsafe partial class Translator
+{
+    /// <summary>Longest block, in instructions.</summary>
+    public const int MaxInstructions = 48;
+
+    /// <summary>More host bytes than any block takes.</summary>
+    public const int MaxHostBytes = 48 * 1024;
+
+    private const int AllFlags = (int)(RflagsBits.OF | RflagsBits.SF | RflagsBits.ZF | RflagsBits.AF | RflagsBits.CF | RflagsBits.PF);
+
+    private readonly CodeCache _cache;
+    private readonly Stubs _stubs;
+    private readonly GuestBytes _bytes = new();
+    private readonly Decoder _decoder64;
+    private readonly Decoder _decoder32;
+    private readonly Decoder _decoder16;
+    private readonly Encoder _encoder;
+    private readonly HostWriter _writer = new();
+    private readonly Instruction[] _instructions = new Instruction[MaxInstructions];
+    private readonly byte[] _liveBefore = new byte[MaxInstructions + 1];
+    private readonly ushort[] _hostOffsets = new ushort[MaxInstructions];
+    private readonly List<Instruction> _emulated = [];
+    private readonly ColdExit[] _cold = new ColdExit[MaxInstructions * 8];
+
+    private HostAssembler _a;
+    private int _coldCount;
+    private int _count;
+    private int _current;
+    private byte* _resume;
+    private byte* _start;
+    private bool _axSaved;
+    private CpuMode _mode;
+    private ulong _page;
+    private Block _block = null!;
+    private int _lookedAhead;
+
+    public Translator(CodeCache cache, Stubs stubs)
+    {
+        _cache = cache;
+        _stubs = stubs;
+        _decoder64 = Decoder.Create(64, _bytes);
+        _decoder32 = Decoder.Create(32, _bytes);
+        _decoder16 = Decoder.Create(16, _bytes);
+        _encoder = Encoder.Create(64, _writer);
+    }
+
+    /// <summary>Arithmetic flags are kept exact at every memory access, also where no following instruction reads them.</summary>
+    public bool ExactFlags { get; set; }
+
+    /// <summary>Instructions translated so far.</summary>
+    public long InstructionsTranslated { get; private set; }
+
+    /// <summary>The decoded form of an instruction that translated code leaves to the emulator.</summary>
+    public Instruction Emulated(int number) => _emulated[number];
+
+    /// <summary>Forgets what belongs to blocks, when the cache was cleared.</summary>
+    public void Clear() => _emulated.Clear();
+
+    private bool Code64 => (_mode & CpuMode.Code64) != 0;
+
+    private bool PositionIndependent => (_mode & CpuMode.User) != 0;
+
+    private bool Single => (_mode & CpuMode.Single) != 0;
+
+    private int JumpCache => (_mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+    {
+        CpuMode.Code64 => StateLayout.JumpCache,
+        CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
+        _ => 0,
+    };
+
+    private int TlbKind => (_mode & CpuMode.User) != 0 ? 1 : (_mode & CpuMode.SupervisorAc) != 0 ? 2 : 0;
+
+    private Decoder DecoderOf(CpuMode mode) => (mode & CpuMode.Code64) != 0 ? _decoder64 : (mode & CpuMode.Code32) != 0 ? _decoder32 : _decoder16;
+
+    /// <summary>Decodes one instruction from bytes.</summary>
+    public Instruction Decode(ReadOnlySpan<byte> bytes, CpuMode mode, ulong ip)
+    {
+        fixed (byte* start = bytes)
+        {
+            _bytes.Set(start, bytes.Length);
+            Decoder decoder = DecoderOf(mode);
+            decoder.IP = ip;
+            decoder.Decode(out Instruction instruction);
+            return instruction;
+        }
+    }
+
+    /// <summary>
+    /// Translates from a linear address whose bytes stand at <paramref name="code"/>. Returns null if the first instruction does not end
+    /// within <paramref name="length"/> bytes.
+    /// </summary>
+    /// <param name="id">The new block's number.</param>
+    /// <param name="gpa">Guest physical address of the first byte.</param>
+    /// <param name="linear">Linear address of the first byte.</param>
+    /// <param name="mode">The processor's mode.</param>
+    /// <param name="code">The bytes, valid during the call.</param>
+    /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
+    /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce)
+    {
+        _mode = mode;
+        _page = linear & ~0xFFFul;
+        int offset = (int)(linear & 0xFFF);
+        _bytes.Set(code, length);
+        Decoder decoder = DecoderOf(mode);
+        decoder.IP = linear;
+        _count = 0;
+        int limit = bounce || Single || offset + length > 4096 ? 1 : MaxInstructions;
+        bool ended = false;
+        while (_count < limit && !ended)
+        {
+            ref Instruction instruction = ref _instructions[_count];
+            decoder.Decode(out instruction);
+            if (instruction.IsInvalid && decoder.LastError == DecoderError.NoMoreBytes && instruction.Length < 15)
+            {
+                break;
+            }
+
+            _count++;
+            ended = Ends(TreatmentOf(instruction));
+        }
+
+        if (_count == 0)
+        {
+            return null;
+        }
+
+        ref readonly Instruction last = ref _instructions[_count - 1];
+        InstructionsTranslated += _count;
+        int guestBytes = (int)(last.NextIP - linear);
+        _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = guestBytes };
+        _lookedAhead = guestBytes;
+        _a.Cursor = _start = _cache.Next;
+        _coldCount = 0;
+        _axSaved = false;
+        for (int i = 0; i < _count && !_block.UsesSimd; i++)
+        {
+            _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
+        }
+
+        FindLiveFlags(code, length, offset, ended);
+        if (bounce)
+        {
+            EmitEntry();
+            _resume = _a.Cursor;
+            _a.Load(GuestRegisters.Address, Mem.State(StateLayout.Of(nameof(VcpuState.BouncePointer))));
+            _hostOffsets[0] = (ushort)(_a.Cursor - _start);
+            EmitRedirected(_instructions[0]);
+            EmitStep(last.NextIP);
+        }
+        else
+        {
+            EmitEntry();
+            for (_current = 0; _current < _count; _current++)
+            {
+                Emit(_instructions[_current]);
+            }
+
+            if (!ended)
+            {
+                if (Single)
+                {
+                    EmitStep(last.NextIP);
+                }
+                else
+                {
+                    EmitJump(last.NextIP, backward: false);
+                }
+            }
+        }
+
+        EmitCold();
+        FinishTable();
+        _block.Length = Math.Max(guestBytes, Math.Min(_lookedAhead, length));
+        return _block;
+    }
+
+    private Treatment TreatmentOf(in Instruction instruction)
+    {
+        Treatment treatment = InstructionClasses.TreatmentOf(instruction.Code);
+        if (treatment == Treatment.Native && InstructionClasses.UsesSimd(instruction.Code)
+            && ((_mode & CpuMode.SimdTrap) != 0
+                || ((_mode & CpuMode.AvxTrap) != 0 && InstructionClasses.IsAvx(instruction.Code))
+                || ((_mode & CpuMode.Avx512Trap) != 0 && InstructionClasses.IsAvx512(instruction.Code))))
+        {
+            return Treatment.Emulate;
+        }
+
+        if (treatment == Treatment.Flow && !Code64 && instruction.FlowControl is not (FlowControl.UnconditionalBranch or FlowControl.ConditionalBranch))
+        {
+            return Treatment.Emulate;
+        }
+
+        if (treatment == Treatment.Flow && (_mode & CpuMode.Based) != 0)
+        {
+            return Treatment.Emulate;
+        }
+
+        if (treatment == Treatment.BitString)
+        {
+            return instruction.Op0Kind == OpKind.Register ? Treatment.Native
+                : System.Runtime.Intrinsics.X86.Bmi2.X64.IsSupported && CanBitString(instruction) ? Treatment.BitString : Treatment.Emulate;
+        }
+
+        return treatment;
+    }
+
+    private bool Ends(Treatment treatment) => treatment is Treatment.Emulate or Treatment.Flow;
+
+    private void Emit(in Instruction instruction)
+    {
+        _resume = _a.Cursor;
+        _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
+        switch (TreatmentOf(instruction))
+        {
+            case Treatment.Native:
+                EmitNative(instruction);
+                break;
+            case Treatment.Emulate:
+                EmitEmulate(instruction);
+                break;
+            case Treatment.Flow:
+                EmitFlow(instruction);
+                break;
+            case Treatment.Stack:
+                EmitStack(instruction);
+                break;
+            case Treatment.Address:
+                EmitLea(instruction);
+                break;
+            case Treatment.BitString:
+                EmitBitString(instruction);
+                break;
+            case Treatment.Nothing:
+                break;
+        }
+
+        if (_axSaved)
+        {
+            RestoreFlags();
+        }
+    }
+
+    /// <summary>Works out, backwards, which arithmetic flags somebody may still read before each instruction.</summary>
+    private void FindLiveFlags(byte* code, int length, int offset, bool ended)
+    {
+        int live = LiveAtEnd(code, length, offset, ended);
+        _liveBefore[_count] = (byte)live;
+        for (int i = _count - 1; i >= 0; i--)
+        {
+            live = Before(_instructions[i], live);
+            _liveBefore[i] = (byte)live;
+        }
+    }
+
+    private int Before(in Instruction instruction, int live)
+    {
+        if (ExactFlags)
+        {
+            return AllFlags;
+        }
+
+        switch (TreatmentOf(instruction))
+        {
+            case Treatment.Emulate:
+                return AllFlags;
+            case Treatment.Flow:
+                return instruction.IsJccShortOrNear ? live | ((int)instruction.RflagsRead & AllFlags) : live;
+            default:
+                return (live & ~Kills(instruction)) | ((int)instruction.RflagsRead & AllFlags);
+        }
+    }
+
+    private static int Kills(in Instruction instruction)
+    {
+        if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
+        {
+            return 0;
+        }
+
+        if (InstructionClasses.MayKeepFlags(instruction.Code))
+        {
+            OpKind count = instruction.GetOpKind(instruction.OpCount - 1);
+            if (count != OpKind.Immediate8 || (instruction.GetImmediate(instruction.OpCount - 1) & 31) == 0)
+            {
+                return 0;
+            }
+        }
+
+        return (int)(instruction.RflagsWritten | instruction.RflagsCleared | instruction.RflagsSet) & AllFlags;
+    }
+
+    private int LiveAtEnd(byte* code, int length, int offset, bool ended)
+    {
+        if (ExactFlags || Single || offset + length != 4096)
+        {
+            return AllFlags;
+        }
+
+        ref readonly Instruction last = ref _instructions[_count - 1];
+        int next = (int)(last.NextIP - _page);
+        if (!ended)
+        {
+            return LookAhead(code, offset, next);
+        }
+
+        if (TreatmentOf(last) != Treatment.Flow)
+        {
+            return AllFlags;
+        }
+
+        return last.FlowControl switch
+        {
+            FlowControl.UnconditionalBranch => LookAhead(code, offset, TargetOffset(last)),
+            FlowControl.ConditionalBranch => LookAhead(code, offset, TargetOffset(last)) | LookAhead(code, offset, next),
+            _ => AllFlags,
+        };
+
+        int TargetOffset(in Instruction branch)
+        {
+            ulong target = branch.NearBranchTarget - _page;
+            return target < 4096 ? (int)target : -1;
+        }
+    }
+
+    // Only bytes from the block's start to the page's end are at hand: enough for forward targets and most loops.
+    private int LookAhead(byte* code, int offset, int target)
+    {
+        if (target < offset || target >= 4096)
+        {
+            return AllFlags;
+        }
+
+        _bytes.Set(code + (target - offset), 4096 - target);
+        Decoder decoder = DecoderOf(_mode);
+        decoder.IP = _page + (ulong)target;
+        int unknown = AllFlags;
+        int live = 0;
+        for (int i = 0; i < 6 && unknown != 0; i++)
+        {
+            decoder.Decode(out Instruction instruction);
+            if (instruction.IsInvalid || TreatmentOf(instruction) is Treatment.Emulate)
+            {
+                break;
+            }
+
+            live |= unknown & (int)instruction.RflagsRead & AllFlags;
+            if (TreatmentOf(instruction) == Treatment.Flow)
+            {
+                break;
+            }
+
+            _lookedAhead = Math.Max(_lookedAhead, (int)(instruction.NextIP - _page) - offset);
+            unknown &= ~Kills(instruction);
+        }
+
+        return live | unknown;
+    }
+
+    private void FinishTable()
+    {
+        byte* cursor = (byte*)(((nint)_a.Cursor + 3) & ~3);
+        _block.Table = (ushort*)cursor;
+        _block.Instructions = _count;
+        for (int i = 0; i < _count; i++)
+        {
+            _block.Table[2 * i] = (ushort)(_instructions[i].IP - _page);
+            _block.Table[(2 * i) + 1] = _hostOffsets[i];
+        }
+
+        cursor += 4 * _count;
+        _block.End = _cache.Executable(cursor);
+        _cache.Commit(cursor);
+    }
+
+    private sealed class GuestBytes : CodeReader
+    {
+        private byte* _position;
+        private byte* _end;
+
+        public void Set(byte* start, int length)
+        {
+            _position = start;
+            _end = start + length;
+        }
+
+        public override int ReadByte() => _position < _end ? *_position++ : -1;
+    }
+
+    private sealed class HostWriter : CodeWriter
+    {
+        public byte* Position;
+
+        public override void WriteByte(byte value) => *Position++ = value;
+    }
+}
