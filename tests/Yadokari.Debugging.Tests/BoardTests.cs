@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
+using Yadokari.Core.Time;
 using Yadokari.Debugging.Gdb;
 using Yadokari.Devices.Serial;
-using Yadokari.Linux;
 using Yadokari.Machines;
 
 namespace Yadokari.Debugging.Tests;
@@ -83,14 +83,13 @@ public sealed class BoardTests
     private sealed class Board : IDisposable
     {
         private readonly string _kernel = Path.GetTempFileName();
-        private readonly HostClock _clock = new();
         private readonly ScriptedEngine _engine = new();
         private readonly Task<MachineEnd> _run;
 
         public Board(byte[] code, int cpus)
         {
             File.WriteAllBytes(_kernel, PvhKernel(code));
-            Pc = new Pc(new PcConfig { Memory = 32 << 20, Cpus = cpus, Kernel = _kernel, Console = new Silence(), Clock = _clock }, _engine);
+            Pc = new Pc(new PcConfig { Memory = 32 << 20, Cpus = cpus, Kernel = _kernel, Console = new Silence(), Clock = new StillClock() }, _engine);
             Gate = new DebugGate(Pc.Vcpus, Pc.Memory, Pc.Host, Pc.Wake, Pc.Stop, startStopped: true);
             Pc.Gate = new GateOfPc(Gate);
             Server = GdbServer.Start(Gate, 0);
@@ -124,7 +123,6 @@ public sealed class BoardTests
             _run.Wait();
             Server.Dispose();
             Pc.Dispose();
-            _clock.Dispose();
             File.Delete(_kernel);
         }
 
@@ -195,6 +193,31 @@ public sealed class BoardTests
             public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [];
 
             public IVcpu CreateVcpu(int id) => new ScriptedVcpu(id, memory);
+
+            public void Dispose()
+            {
+            }
+        }
+    }
+
+    /// <summary>Time stands still: no timer ever wakes a guest.</summary>
+    private sealed class StillClock : IClock
+    {
+        public long Now => 0;
+
+        public DateTime UtcNow => DateTime.UnixEpoch;
+
+        public IAlarm CreateAlarm(Action fire) => new NoAlarm();
+
+        private sealed class NoAlarm : IAlarm
+        {
+            public void Arm(long deadline)
+            {
+            }
+
+            public void Cancel()
+            {
+            }
 
             public void Dispose()
             {
