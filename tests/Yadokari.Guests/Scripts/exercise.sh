@@ -1,0 +1,3 @@
+. "${ROOT:-}/yado/guest-lib.sh"
+echo "exercise: begins"
+echo "exercise: ends"
