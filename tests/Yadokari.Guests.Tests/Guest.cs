@@ -13,7 +13,7 @@ namespace Yadokari.Guests.Tests;
 /// </remarks>
 internal sealed class Guest : IDisposable
 {
-    private static readonly Lazy<GuestImages> s_images = new(static () => new GuestImages(new GuestCache(progress: Console.Error.WriteLine)));
+    private static readonly Lazy<GuestImages> s_images = new(static () => new GuestImages(new GuestCache(progress: System.Console.Error.WriteLine)));
 
     private readonly string _kernel;
     private string _initrd = "";

@@ -38,7 +38,8 @@ signals() {
     kill -TERM $!
     wait $! 2>/dev/null
     echo "terminated $?"
-    bb yes | bb head -n 1
+    { perl -e '$SIG{PIPE} = "DEFAULT"; print "y\n" while 1'; echo "broken pipe $?" > status; } | bb head -n 1
+    bb cat status
     perl -e '$SIG{ALRM} = sub { print "alarm\n"; exit 5 }; alarm 1; 1 while 1'
     echo "status $?"
     perl -e 'local $SIG{CHLD} = sub { $n++ }; for (1 .. 5) { my $p = fork // die; exit 0 if !$p; waitpid $p, 0 } print "reaped ", $n > 0 ? "yes" : "no", "\n"'
