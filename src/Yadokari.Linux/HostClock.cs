@@ -3,22 +3,239 @@ using Yadokari.Core.Time;
 
 namespace Yadokari.Linux;
 
-/// <summary>The host's monotonic clock as a machine's clock.</summary>
+/// <summary>
+/// The host's monotonic clock as a machine's clock. One thread of its own sleeps until the earliest deadline and calls what is due, with no
+/// lock held; callbacks must be short and must not throw. Arming allocates nothing, and wakes the thread only for a deadline earlier than the
+/// one it sleeps for: a timer that is moved away again and again, as kernels do, costs no system call.
+/// </summary>
 public sealed class HostClock : IClock, IDisposable
 {
-    private readonly long _start = Stopwatch.GetTimestamp();
+    private const long Never = long.MaxValue;
+    private const long Awake = long.MinValue;
+
+    private readonly long _start = Stopwatch.GetTimestamp(); // CLOCK_MONOTONIC in nanoseconds, on Linux.
+    private readonly Lock _lock = new(); // Innermost of all: devices arm alarms under their own locks. Nothing is called inside it.
+    private readonly Futex _changed = new();
+    private readonly Thread _thread;
+    private Alarm[] _heap = new Alarm[16]; // A binary heap by deadline; there is room for every alarm made.
+    private int _armed;
+    private int _made;
+    private long _sleepsUntil = Awake;
+    private bool _stopping;
+
+    /// <summary>Starts the clock at 0.</summary>
+    public HostClock()
+    {
+        Debug.Assert(Stopwatch.Frequency == 1_000_000_000, "the runtime counts CLOCK_MONOTONIC in nanoseconds");
+        _thread = new Thread(Run) { IsBackground = true, Name = "clock" };
+        _thread.Start();
+    }
 
     /// <inheritdoc/>
-    public long Now => (long)Stopwatch.GetElapsedTime(_start).TotalNanoseconds;
+    public long Now => Stopwatch.GetTimestamp() - _start;
 
     /// <inheritdoc/>
     public DateTime UtcNow => DateTime.UtcNow;
 
-    /// <inheritdoc/>
-    public IAlarm CreateAlarm(Action fire) => throw new NotImplementedException();
+    /// <summary>How often an arming had to wake the thread: for tests and statistics.</summary>
+    public long Wakes { get; private set; }
 
-    /// <summary>Stops the clock's thread; no alarm fires after that.</summary>
+    /// <inheritdoc/>
+    public IAlarm CreateAlarm(Action fire)
+    {
+        lock (_lock)
+        {
+            if (++_made > _heap.Length)
+            {
+                Array.Resize(ref _heap, _heap.Length * 2);
+            }
+        }
+
+        return new Alarm(this, fire);
+    }
+
+    /// <summary>Stops the clock's thread; no alarm fires after that. Waits for a callback that runs, unless it is the caller.</summary>
     public void Dispose()
     {
+        lock (_lock)
+        {
+            if (_stopping)
+            {
+                return;
+            }
+
+            _stopping = true;
+            _changed.Increment();
+            _changed.Wake();
+        }
+
+        if (Thread.CurrentThread != _thread)
+        {
+            _thread.Join();
+        }
+    }
+
+    private void Run()
+    {
+        TimerSlack.Set(1);
+        while (true)
+        {
+            Alarm? due = null;
+            int seen;
+            long until = Never;
+            lock (_lock)
+            {
+                if (_stopping)
+                {
+                    break;
+                }
+
+                seen = _changed.Value;
+                _sleepsUntil = Awake;
+                if (_armed > 0)
+                {
+                    until = _heap[0].Deadline;
+                    if (until <= Now)
+                    {
+                        due = _heap[0];
+                        Remove(due);
+                    }
+                }
+
+                if (due is null)
+                {
+                    _sleepsUntil = until;
+                }
+            }
+
+            if (due is not null)
+            {
+                due.Fire();
+            }
+            else
+            {
+                _changed.Wait(seen, until > Never - _start ? Never : until + _start);
+            }
+        }
+
+        // Arming goes on doing nothing: under the lock, _stopping is seen before the futex is touched.
+        _changed.Dispose();
+    }
+
+    private void Arm(Alarm alarm, long deadline)
+    {
+        lock (_lock)
+        {
+            if (_stopping || alarm.Disposed)
+            {
+                return;
+            }
+
+            alarm.Deadline = deadline;
+            if (alarm.Position < 0)
+            {
+                alarm.Position = _armed;
+                _heap[_armed++] = alarm;
+            }
+
+            Settle(alarm);
+            if (deadline < _sleepsUntil)
+            {
+                _sleepsUntil = Awake; // Woken once is enough.
+                Wakes++;
+                _changed.Increment();
+                _changed.Wake();
+            }
+        }
+    }
+
+    private void Cancel(Alarm alarm, bool dispose)
+    {
+        lock (_lock)
+        {
+            if (alarm.Position >= 0)
+            {
+                Remove(alarm);
+            }
+
+            if (dispose && !alarm.Disposed)
+            {
+                alarm.Disposed = true;
+                _made--;
+            }
+        }
+    }
+
+    private void Remove(Alarm alarm)
+    {
+        Alarm last = _heap[--_armed];
+        _heap[_armed] = null!;
+        if (last != alarm)
+        {
+            last.Position = alarm.Position;
+            _heap[last.Position] = last;
+            Settle(last);
+        }
+
+        alarm.Position = -1;
+    }
+
+    /// <summary>Moves an alarm up or down to where its deadline belongs.</summary>
+    private void Settle(Alarm alarm)
+    {
+        int at = alarm.Position;
+        while (at > 0 && alarm.Deadline < _heap[(at - 1) / 2].Deadline)
+        {
+            Place(_heap[(at - 1) / 2], at);
+            at = (at - 1) / 2;
+        }
+
+        while (true)
+        {
+            int child = (2 * at) + 1;
+            if (child >= _armed)
+            {
+                break;
+            }
+
+            if (child + 1 < _armed && _heap[child + 1].Deadline < _heap[child].Deadline)
+            {
+                child++;
+            }
+
+            if (_heap[child].Deadline >= alarm.Deadline)
+            {
+                break;
+            }
+
+            Place(_heap[child], at);
+            at = child;
+        }
+
+        Place(alarm, at);
+    }
+
+    private void Place(Alarm alarm, int position)
+    {
+        _heap[position] = alarm;
+        alarm.Position = position;
+    }
+
+    private sealed class Alarm(HostClock clock, Action fire) : IAlarm
+    {
+        public Action Fire { get; } = fire;
+
+        public long Deadline { get; set; }
+
+        /// <summary>Where it is in the heap; -1 if not armed.</summary>
+        public int Position { get; set; } = -1;
+
+        public bool Disposed { get; set; }
+
+        public void Arm(long deadline) => clock.Arm(this, deadline);
+
+        public void Cancel() => clock.Cancel(this, dispose: false);
+
+        public void Dispose() => clock.Cancel(this, dispose: true);
     }
 }

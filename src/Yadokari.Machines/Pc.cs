@@ -57,7 +57,7 @@ public sealed class Pc : IDisposable
         _initrd = config.Initrd is null ? null : Initrd.Open(config.Initrd);
         _memory = GuestRam.Create(Layout.RamRegions(config.Memory));
         _host = new VcpuHost(_pio, _mmio);
-        _vm = engine.CreateVm(_memory, _host);
+        _vm = engine.CreateVm(_memory, _host, config.Cpus);
         _threads = new VcpuThread[config.Cpus];
         _run = new VcpuRun(_host, _threads, Restart);
         _host.Threads = _threads;
@@ -197,6 +197,7 @@ public sealed class Pc : IDisposable
     // On a vCPU's thread, with all others parked.
     private void Restart()
     {
+        Console.Reset();
         _power.Reset();
         _keyboard.Reset();
         _controlA.Reset();
@@ -211,7 +212,6 @@ public sealed class Pc : IDisposable
             thread.Apic.Reset();
         }
 
-        Console.Reset();
         _panics.Reset();
         PowerOn(KernelImage.Open(_config.Kernel));
     }

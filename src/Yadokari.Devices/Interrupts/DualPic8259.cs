@@ -2,16 +2,36 @@ using Yadokari.Core.Buses;
 
 namespace Yadokari.Devices.Interrupts;
 
-/// <summary>Two cascaded Intel 8259A interrupt controllers, as on a PC/AT.</summary>
+/// <summary>
+/// Two cascaded Intel 8259A interrupt controllers, as on a PC/AT: the second one's INT is input 2 of the first. With the edge/level control
+/// registers of a PIIX (Intel 82371SB data sheet, 2.5.3.7).
+/// </summary>
 public sealed class DualPic8259
 {
+    private const int Cascade = 2;
+
+    /// <summary>IRQ 0, 1, 2, 8 and 13 are edge triggered, always.</summary>
+    private const ushort MayBeLevel = 0xDEF8;
+
+    private readonly Lock _lock = new(); // Innermost: INT is published after leaving it.
+    private readonly Pic8259 _first = new(cascade: 1 << Cascade);
+    private readonly Pic8259 _second = new(cascade: 0);
+    private readonly OutputPin _output;
+    private readonly IInterruptLine[] _lines = new IInterruptLine[16];
+    private volatile bool _hasInterrupt;
+
     /// <summary>Wires the pair.</summary>
-    /// <param name="output">INT of the first controller: LINT0 of the local APIC.</param>
+    /// <param name="output">INT of the first controller: LINT0 of the local APIC. Called with no lock held.</param>
     public DualPic8259(IInterruptLine output)
     {
-        First = new BytePorts(2, static _ => 0, static (_, _) => { });
-        Second = new BytePorts(2, static _ => 0, static (_, _) => { });
-        EdgeLevelControl = new BytePorts(2, static _ => 0, static (_, _) => { });
+        _output = new OutputPin(output);
+        First = new BytePorts(2, port => Read(_first, port), (port, value) => Write(_first, port, value));
+        Second = new BytePorts(2, port => Read(_second, port), (port, value) => Write(_second, port, value));
+        EdgeLevelControl = new BytePorts(2, ReadEdgeLevel, WriteEdgeLevel);
+        for (int i = 0; i < _lines.Length; i++)
+        {
+            _lines[i] = new Input(this, i);
+        }
     }
 
     /// <summary>Ports 0x20 and 0x21.</summary>
@@ -24,16 +44,116 @@ public sealed class DualPic8259
     public IBusDevice EdgeLevelControl { get; }
 
     /// <summary>Whether INT is raised. Any thread, no lock.</summary>
-    public bool HasInterrupt => false;
+    public bool HasInterrupt => _hasInterrupt;
 
     /// <summary>The input of IRQ 0 to 15 (2 is the cascade and goes nowhere).</summary>
-    public IInterruptLine Line(int irq) => throw new NotImplementedException();
+    public IInterruptLine Line(int irq) => _lines[irq];
 
     /// <summary>Both INTA cycles. Returns the vector: a spurious one (IRQ 7 or 15) where the request went away.</summary>
-    public int Acknowledge() => -1;
+    public int Acknowledge()
+    {
+        int vector;
+        lock (_lock)
+        {
+            int input = _first.Acknowledge();
+            vector = input == Cascade ? _second.Vector(_second.Acknowledge()) : _first.Vector(input);
+            Update();
+        }
 
-    /// <summary>The state after power-on: everything masked until initialised.</summary>
+        _output.Publish();
+        return vector;
+    }
+
+    /// <summary>The state after power-on: everything masked until initialised. The levels at the inputs stay: they are their devices'.</summary>
     public void Reset()
     {
+        lock (_lock)
+        {
+            _first.Reset();
+            _second.Reset();
+            Update();
+        }
+
+        _output.Publish();
+    }
+
+    private byte Read(Pic8259 chip, int port)
+    {
+        byte value;
+        lock (_lock)
+        {
+            value = chip.Read(port);
+            Update(); // A poll acknowledges.
+        }
+
+        _output.Publish();
+        return value;
+    }
+
+    private void Write(Pic8259 chip, int port, byte value)
+    {
+        lock (_lock)
+        {
+            chip.Write(port, value);
+            Update();
+        }
+
+        _output.Publish();
+    }
+
+    private byte ReadEdgeLevel(int port)
+    {
+        lock (_lock)
+        {
+            return port == 0 ? _first.LevelTriggered : _second.LevelTriggered;
+        }
+    }
+
+    private void WriteEdgeLevel(int port, byte value)
+    {
+        lock (_lock)
+        {
+            if (port == 0)
+            {
+                _first.LevelTriggered = (byte)(value & MayBeLevel);
+            }
+            else
+            {
+                _second.LevelTriggered = (byte)(value & (MayBeLevel >> 8));
+            }
+
+            Update();
+        }
+
+        _output.Publish();
+    }
+
+    private void SetLine(int irq, bool asserted)
+    {
+        if (irq == Cascade)
+        {
+            return;
+        }
+
+        lock (_lock)
+        {
+            (irq < 8 ? _first : _second).SetLine(irq & 7, asserted);
+            Update();
+        }
+
+        _output.Publish();
+    }
+
+    private void Update()
+    {
+        _first.SetLine(Cascade, _second.Output);
+        bool output = _first.Output;
+        _hasInterrupt = output;
+        _output.Put(output);
+    }
+
+    private sealed class Input(DualPic8259 pic, int irq) : IInterruptLine
+    {
+        public void Set(bool asserted) => pic.SetLine(irq, asserted);
     }
 }

@@ -6,24 +6,74 @@ namespace Yadokari.Devices.Interrupts;
 /// <summary>
 /// One processor's local APIC (Intel SDM volume 3, chapter 11) in xAPIC and x2APIC mode. As a bus device it is its 4 KiB page of registers,
 /// which each processor sees for itself: the machine routes an access to <see cref="BaseAddress"/> to the APIC of the vCPU it came from.
+/// SMIs are swallowed; EOI broadcasts can't be suppressed (the version register says so).
 /// </summary>
-public sealed class LocalApic : IBusDevice, IDisposable
+public sealed partial class LocalApic : IBusDevice, IDisposable
 {
-    /// <summary>The timer's input frequency, before its divider.</summary>
-    public const long TimerHz = 1_000_000_000;
+    private const int LvtTimer = 0;
+    private const int LvtLint0 = 3;
+    private const int LvtLint1 = 4;
+    private const int LvtError = 5;
+    private const int LvtCount = 6;
+
+    private const uint LvtMasked = 1u << 16;
+    private const uint LvtLevel = 1u << 15;
+    private const uint LvtRemoteIrr = 1u << 14;
+
+    private const uint SoftwareEnable = 1u << 8;
+
+    private const ulong BootstrapProcessor = 1ul << 8;
+    private const ulong X2ApicEnable = 1ul << 10;
+    private const ulong GlobalEnable = 1ul << 11;
+    private const ulong DefaultBase = 0xFEE0_0000;
+
+    private const uint ErrorSendIllegalVector = 1u << 5;
+    private const uint ErrorReceiveIllegalVector = 1u << 6;
+    private const uint ErrorIllegalRegister = 1u << 7;
+
+    // Guards all that follows. Only the clock's lock is ever taken inside it: messages, EOIs, events and notify go out after it.
+    private readonly Lock _lock = new();
+    private readonly ApicBus _bus;
+    private readonly Action _notify;
+    private readonly VectorSet _requested = new();
+    private readonly VectorSet _inService = new();
+    private readonly VectorSet _levelTriggered = new();
+    private readonly uint[] _lvt = new uint[LvtCount];
+    private readonly bool[] _lint = new bool[2];
+    private ulong _base;
+    private uint _taskPriority;
+    private uint _logicalDestination;
+    private uint _destinationFormat;
+    private uint _spurious;
+    private uint _error;
+    private uint _errorPending;
+    private uint _commandLow;
+    private uint _commandHigh;
+
+    private volatile bool _hasInterrupt;
 
     /// <summary>Puts a local APIC on the bus.</summary>
     /// <param name="id">The vCPU's number and APIC ID; 0 is the bootstrap processor.</param>
     /// <param name="bus">The bus of the machine.</param>
     /// <param name="clock">The timer's oscillator.</param>
-    /// <param name="readTsc">The vCPU's time-stamp counter as the guest sees it. Any thread.</param>
+    /// <param name="readTsc">The vCPU's time-stamp counter as the guest sees it. Any thread, under the APIC's lock.</param>
     /// <param name="tscHz">The frequency of that counter.</param>
-    /// <param name="notify">Called whenever <see cref="HasInterrupt"/> may have become true. Any thread, no lock held.</param>
+    /// <param name="notify">Called when <see cref="HasInterrupt"/> has become true. Any thread, no lock held.</param>
     public LocalApic(int id, ApicBus bus, IClock clock, Func<ulong> readTsc, ulong tscHz, Action notify)
     {
+        ArgumentOutOfRangeException.ThrowIfNegative(id);
+        ArgumentOutOfRangeException.ThrowIfZero(tscHz);
         Id = id;
-        Lint0 = null!;
-        Lint1 = null!;
+        _bus = bus;
+        _notify = notify;
+        _clock = clock;
+        _readTsc = readTsc;
+        _tscHz = tscHz;
+        Lint0 = new Pin(this, 0);
+        Lint1 = new Pin(this, 1);
+        _alarm = clock.CreateAlarm(OnAlarm);
+        Reset();
+        bus.Join(this);
     }
 
     /// <summary>The APIC ID.</summary>
@@ -35,68 +85,417 @@ public sealed class LocalApic : IBusDevice, IDisposable
     /// <summary>The processor's LINT1 pin: NMI.</summary>
     public IInterruptLine Lint1 { get; }
 
-    /// <summary>INTA to whoever drives LINT0: gives the vector. Set when the machine is put together.</summary>
+    /// <summary>INTA to whoever drives LINT0: gives the vector, or -1. Set when the machine is put together; called with no lock held.</summary>
     public Func<int>? AcknowledgeExternal { get; set; }
 
     /// <summary>An NMI arrived. Any thread, no lock held.</summary>
-    public event Action? Nmi { add { } remove { } }
+    public event Action? Nmi;
 
     /// <summary>An INIT arrived; the APIC's own state is reset already. Any thread, no lock held.</summary>
-    public event Action? Init { add { } remove { } }
+    public event Action? Init;
 
-    /// <summary>A start-up message arrived: start in real mode at the page, CS = page &lt;&lt; 8. Any thread, no lock held.</summary>
-    public event Action<byte>? StartUp { add { } remove { } }
+    /// <summary>
+    /// A start-up message arrived: start in real mode at the page, CS = page &lt;&lt; 8, if waiting for one. Any thread, no lock held.
+    /// </summary>
+    public event Action<byte>? StartUp;
 
     /// <summary>Whether the processor has an interrupt to take (IF aside). Any thread; a volatile read.</summary>
-    public bool HasInterrupt => false;
+    public bool HasInterrupt => _hasInterrupt;
 
-    /// <summary>CR8: bits 7 to 4 of the task priority register, 0 to 15.</summary>
-    public byte TaskPriority { get; set; }
+    /// <summary>CR8: bits 7 to 4 of the task priority register, 0 to 15 (Intel SDM volume 3, 11.8.6).</summary>
+    public byte TaskPriority
+    {
+        get => (byte)(Volatile.Read(ref _taskPriority) >> 4);
+        set
+        {
+            Aftermath after = default;
+            lock (_lock)
+            {
+                _taskPriority = (uint)(value & 0xF) << 4;
+                Update(ref after);
+            }
+
+            Perform(after);
+        }
+    }
 
     /// <summary>Where the page of registers is: IA32_APIC_BASE.</summary>
-    public ulong BaseAddress => 0xFEE0_0000;
+    public ulong BaseAddress => Volatile.Read(ref _base) & 0x000F_FFFF_FFFF_F000;
 
     /// <summary>Whether the page of registers is there: enabled and not in x2APIC mode.</summary>
-    public bool MmioEnabled => true;
+    public bool MmioEnabled => (Volatile.Read(ref _base) & (GlobalEnable | X2ApicEnable)) == GlobalEnable;
 
     /// <summary>Whether IA32_APIC_BASE.EN is set: what CPUID.1:EDX.APIC shows.</summary>
-    public bool Enabled => true;
+    public bool Enabled => (Volatile.Read(ref _base) & GlobalEnable) != 0;
 
-    /// <summary>Takes the interrupt of the highest priority, as INTA does. Returns its vector, or -1 if there is none any more.</summary>
-    public int Acknowledge() => -1;
-
-    /// <summary>IA32_APIC_BASE, IA32_TSC_DEADLINE and, in x2APIC mode, 0x800 to 0x83F. False: the guest takes #GP.</summary>
-    public bool ReadMsr(uint index, out ulong value)
+    /// <summary>The priority by which a lowest-priority message chooses; null while the APIC takes no fixed interrupts.</summary>
+    internal int? ArbitrationPriority
     {
-        value = 0;
-        return false;
+        get
+        {
+            lock (_lock)
+            {
+                return Enabled && (_spurious & SoftwareEnable) != 0 ? ProcessorPriority() : null;
+            }
+        }
     }
 
-    /// <summary>IA32_APIC_BASE, IA32_TSC_DEADLINE and, in x2APIC mode, 0x800 to 0x83F. False: the guest takes #GP.</summary>
-    public bool WriteMsr(uint index, ulong value) => false;
+    private bool X2Apic => (_base & X2ApicEnable) != 0;
 
-    /// <summary>The guest's time-stamp counter was set: looks again when the TSC deadline is.</summary>
-    public void TscChanged()
+    /// <summary>
+    /// Takes the interrupt of the highest priority, as INTA does. The 8259 pair's come first.
+    /// Returns its vector, or -1 if there is none any more. The vCPU's thread.
+    /// </summary>
+    public int Acknowledge()
     {
+        bool external;
+        lock (_lock)
+        {
+            external = ExternalPending();
+        }
+
+        if (external && AcknowledgeExternal is { } acknowledge && acknowledge() is >= 0 and int externalVector)
+        {
+            return externalVector;
+        }
+
+        Aftermath after = default;
+        int vector;
+        lock (_lock)
+        {
+            vector = DeliverableVector();
+            if (vector >= 0)
+            {
+                _requested.Remove(vector);
+                _inService.Add(vector);
+            }
+
+            Update(ref after);
+        }
+
+        Perform(after);
+        return vector;
     }
 
-    /// <inheritdoc/>
-    public void Read(ulong offset, Span<byte> data)
+    /// <summary>
+    /// What firmware does before it starts an operating system on the bootstrap processor: software-enables the APIC and passes the 8259
+    /// pair's interrupts and NMI through (virtual wire mode, MultiProcessor Specification 1.4, 3.6.2.2).
+    /// </summary>
+    public void EnterVirtualWireMode()
     {
+        Aftermath after = default;
+        lock (_lock)
+        {
+            _spurious = SoftwareEnable | 0xFF;
+            _lvt[LvtLint0] = (uint)ApicDelivery.ExtInt << 8;
+            _lvt[LvtLint1] = (uint)ApicDelivery.Nmi << 8;
+            Update(ref after);
+        }
+
+        Perform(after);
     }
 
-    /// <inheritdoc/>
-    public void Write(ulong offset, ReadOnlySpan<byte> data)
-    {
-    }
-
-    /// <summary>The state after power-on.</summary>
+    /// <summary>The state after power-on (Intel SDM volume 3, 11.4.7.1).</summary>
     public void Reset()
     {
+        lock (_lock)
+        {
+            _base = DefaultBase | GlobalEnable | (Id == 0 ? BootstrapProcessor : 0);
+            ResetRegisters();
+        }
     }
 
     /// <inheritdoc/>
-    public void Dispose()
+    public void Dispose() => _alarm.Dispose();
+
+    /// <summary>Whether a message's destination names this APIC (Intel SDM volume 3, 11.6.2 and 11.12.10).</summary>
+    internal bool IsAddressedBy(in ApicMessage message)
     {
+        uint destination = message.Wide ? message.Destination : message.Destination & 0xFF;
+        if (destination == (message.Wide ? 0xFFFF_FFFF : 0xFFu))
+        {
+            return true;
+        }
+
+        lock (_lock)
+        {
+            if (X2Apic)
+            {
+                return message.Logical
+                    ? destination >> 16 == _logicalDestination >> 16 && (destination & _logicalDestination & 0xFFFF) != 0
+                    : destination == (uint)Id;
+            }
+
+            // An x2APIC's broadcast reaches all; otherwise an xAPIC compares eight bits only.
+            if (destination > 0xFF)
+            {
+                return false;
+            }
+
+            if (!message.Logical)
+            {
+                return destination == 0xFF || destination == ((uint)Id & 0xFF);
+            }
+
+            uint mine = _logicalDestination >> 24;
+            return _destinationFormat >> 28 == 0xF
+                ? (destination & mine) != 0
+                : (destination >> 4 == mine >> 4 || destination >> 4 == 0xF) && (destination & mine & 0xF) != 0;
+        }
+    }
+
+    /// <summary>Takes a message that names this APIC. Any thread, no lock held. Returns whether it was accepted.</summary>
+    internal bool Deliver(in ApicMessage message)
+    {
+        Aftermath after = default;
+        bool accepted = true;
+        lock (_lock)
+        {
+            if (!Enabled)
+            {
+                return false;
+            }
+
+            switch (message.Delivery)
+            {
+                case ApicDelivery.Fixed or ApicDelivery.LowestPriority:
+                    accepted = (_spurious & SoftwareEnable) != 0;
+                    if (accepted)
+                    {
+                        Request(message.Vector, message.Level, ref after);
+                    }
+
+                    break;
+                case ApicDelivery.Nmi:
+                    after.Nmi = true;
+                    break;
+                case ApicDelivery.Init:
+                    ResetRegisters();
+                    after.Init = true;
+                    break;
+                case ApicDelivery.StartUp:
+                    after.StartUp = true;
+                    after.StartUpPage = message.Vector;
+                    break;
+                default:
+                    accepted = false;
+                    break;
+            }
+
+            Update(ref after);
+        }
+
+        Perform(after);
+        return accepted;
+    }
+
+    private void ResetRegisters()
+    {
+        _requested.Clear();
+        _inService.Clear();
+        _levelTriggered.Clear();
+        Array.Fill(_lvt, LvtMasked);
+        _taskPriority = 0;
+        _logicalDestination = X2Apic ? X2LogicalId() : 0;
+        _destinationFormat = 0xFFFF_FFFF;
+        _spurious = 0xFF;
+        _error = 0;
+        _errorPending = 0;
+        _commandLow = 0;
+        _commandHigh = 0;
+        ResetTimer();
+        Aftermath nobodyToNotify = default;
+        Update(ref nobodyToNotify);
+    }
+
+    private uint X2LogicalId() => ((uint)Id >> 4 << 16) | (1u << (Id & 0xF));
+
+    private void SetLint(int pin, bool asserted)
+    {
+        Aftermath after = default;
+        lock (_lock)
+        {
+            bool rising = asserted && !_lint[pin];
+            _lint[pin] = asserted;
+            ref uint entry = ref _lvt[LvtLint0 + pin];
+            if (!Enabled)
+            {
+                // The pins are INTR and NMI of the processor then.
+                after.Nmi = pin == 1 && rising;
+            }
+            else if (pin == 0 && Delivery(entry) == ApicDelivery.Fixed && (entry & LvtLevel) != 0)
+            {
+                RaiseLevelLint(ref entry, asserted, ref after);
+            }
+            else if (rising)
+            {
+                RaiseLocal(entry, ref after);
+            }
+
+            Update(ref after);
+        }
+
+        Perform(after);
+    }
+
+    private void RaiseLevelLint(ref uint entry, bool asserted, ref Aftermath after)
+    {
+        if (asserted && (entry & (LvtMasked | LvtRemoteIrr)) == 0)
+        {
+            entry |= LvtRemoteIrr;
+            Request((byte)entry, level: true, ref after);
+        }
+    }
+
+    /// <summary>A local interrupt source fires through its vector table entry.</summary>
+    private void RaiseLocal(uint entry, ref Aftermath after)
+    {
+        if ((entry & LvtMasked) != 0)
+        {
+            return;
+        }
+
+        switch (Delivery(entry))
+        {
+            case ApicDelivery.Fixed:
+                Request((byte)entry, level: false, ref after);
+                break;
+            case ApicDelivery.Nmi:
+                after.Nmi = true;
+                break;
+            default:
+                break; // ExtINT is looked at as a level; the others have no meaning here.
+        }
+    }
+
+    private void Request(byte vector, bool level, ref Aftermath after)
+    {
+        if (vector < 16)
+        {
+            RaiseError(ErrorReceiveIllegalVector, ref after);
+            return;
+        }
+
+        _requested.Add(vector);
+        if (level)
+        {
+            _levelTriggered.Add(vector);
+        }
+        else
+        {
+            _levelTriggered.Remove(vector);
+        }
+    }
+
+    private void RaiseError(uint error, ref Aftermath after)
+    {
+        bool known = (_errorPending & error) != 0;
+        _errorPending |= error;
+        if (!known)
+        {
+            RaiseLocal(_lvt[LvtError], ref after); // An illegal vector here comes back once, then is known.
+        }
+    }
+
+    private void EndOfInterrupt(ref Aftermath after)
+    {
+        int vector = _inService.Highest;
+        if (vector < 0)
+        {
+            return;
+        }
+
+        _inService.Remove(vector);
+        if (!_levelTriggered.Contains(vector))
+        {
+            return;
+        }
+
+        after.EndOfInterrupt = true;
+        after.EndedVector = (byte)vector;
+        ref uint lint0 = ref _lvt[LvtLint0];
+        if ((lint0 & LvtRemoteIrr) != 0 && (byte)lint0 == vector)
+        {
+            lint0 &= ~LvtRemoteIrr;
+            RaiseLevelLint(ref lint0, _lint[0], ref after);
+        }
+    }
+
+    /// <summary>The processor priority register (Intel SDM volume 3, 11.8.3.1).</summary>
+    private int ProcessorPriority()
+    {
+        int serving = Math.Max(_inService.Highest, 0);
+        return (int)_taskPriority >> 4 >= serving >> 4 ? (int)_taskPriority : serving & 0xF0;
+    }
+
+    private int DeliverableVector()
+    {
+        int vector = _requested.Highest;
+        return vector >= 0 && vector >> 4 > ProcessorPriority() >> 4 ? vector : -1;
+    }
+
+    private bool ExternalPending() =>
+        _lint[0] && (!Enabled || ((_lvt[LvtLint0] & LvtMasked) == 0 && Delivery(_lvt[LvtLint0]) == ApicDelivery.ExtInt));
+
+    private void Update(ref Aftermath after)
+    {
+        bool has = ExternalPending() || (Enabled && DeliverableVector() >= 0);
+        after.Notify |= has && !_hasInterrupt;
+        _hasInterrupt = has;
+    }
+
+    private static ApicDelivery Delivery(uint entry) => (ApicDelivery)((entry >> 8) & 7);
+
+    /// <summary>What a change made under the lock still has to tell others, once the lock is left.</summary>
+    private struct Aftermath
+    {
+        public bool Notify;
+        public bool Nmi;
+        public bool Init;
+        public bool StartUp;
+        public byte StartUpPage;
+        public bool EndOfInterrupt;
+        public byte EndedVector;
+        public bool Send;
+        public ApicShorthand Shorthand;
+        public ApicMessage Message;
+    }
+
+    private void Perform(in Aftermath after)
+    {
+        if (after.EndOfInterrupt)
+        {
+            _bus.EndOfInterrupt(after.EndedVector);
+        }
+
+        if (after.Send)
+        {
+            _bus.Send(after.Message, after.Shorthand, this);
+        }
+
+        if (after.Init)
+        {
+            Init?.Invoke();
+        }
+
+        if (after.StartUp)
+        {
+            StartUp?.Invoke(after.StartUpPage);
+        }
+
+        if (after.Nmi)
+        {
+            Nmi?.Invoke();
+        }
+
+        if (after.Notify)
+        {
+            _notify();
+        }
+    }
+
+    private sealed class Pin(LocalApic apic, int number) : IInterruptLine
+    {
+        public void Set(bool asserted) => apic.SetLint(number, asserted);
     }
 }

@@ -2,16 +2,44 @@ using Yadokari.Core.Buses;
 
 namespace Yadokari.Devices.Power;
 
-/// <summary>The keyboard controller of a PC/AT with nothing plugged in: what is left of it is the reset line.</summary>
+/// <summary>
+/// The keyboard controller of a PC/AT (Intel 8042; IBM PS/2 hardware interface technical reference, keyboard and auxiliary device controller)
+/// with nothing plugged in: what is left of it is the reset line. Every question is answered at once, so that a guest looking for a keyboard
+/// or a mouse need not wait for time-outs: bytes for the keyboard come back as 0xFE with the time-out bit, as from an open socket, and the
+/// auxiliary port fails its test.
+/// </summary>
 public sealed class I8042
 {
+    private const byte OutputFull = 0x01;
+    private const byte SystemFlag = 0x04;
+    private const byte LastWasCommand = 0x08;
+    private const byte NotLocked = 0x10;
+    private const byte TimedOut = 0x40;
+
+    private const byte InterruptOnKeyboard = 0x01;
+    private const byte InitialConfiguration = 0x65; // Keyboard interrupt, system flag, auxiliary port off, translation.
+
+    private const byte NoAnswer = 0xFE;
+
+    private readonly Lock _lock = new(); // Innermost: the line and reset are called after leaving it.
+    private readonly OutputPin _irq;
+    private readonly Action _reset;
+    private byte _configuration;
+    private byte _outputPort;
+    private byte _output;
+    private byte _status;
+    private byte _command; // Waiting for its data byte; 0 if none.
+
     /// <summary>Wires the controller.</summary>
     /// <param name="keyboardIrq">IRQ 1.</param>
     /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
     public I8042(IInterruptLine keyboardIrq, Action reset)
     {
-        Data = new BytePorts(1, static _ => 0, static (_, _) => { });
-        Command = new BytePorts(1, static _ => 0, static (_, _) => { });
+        _irq = new OutputPin(keyboardIrq);
+        _reset = reset;
+        Data = new BytePorts(1, _ => ReadData(), (_, value) => WriteData(value));
+        Command = new BytePorts(1, _ => ReadStatus(), (_, value) => WriteCommand(value));
+        Reset();
     }
 
     /// <summary>Port 0x60.</summary>
@@ -20,8 +48,142 @@ public sealed class I8042
     /// <summary>Port 0x64: status when read, command when written.</summary>
     public IBusDevice Command { get; }
 
-    /// <summary>The state after power-on.</summary>
+    /// <summary>The state after power-on and a passed self-test.</summary>
     public void Reset()
     {
+        lock (_lock)
+        {
+            _configuration = InitialConfiguration;
+            _outputPort = 0x03;
+            _output = 0;
+            _status = SystemFlag | NotLocked;
+            _command = 0;
+            _irq.Put(false);
+        }
+
+        _irq.Publish();
+    }
+
+    private byte ReadStatus()
+    {
+        lock (_lock)
+        {
+            return _status;
+        }
+    }
+
+    private byte ReadData()
+    {
+        byte value;
+        lock (_lock)
+        {
+            value = _output;
+            _status &= unchecked((byte)~(OutputFull | TimedOut));
+            _irq.Put(false);
+        }
+
+        _irq.Publish();
+        return value;
+    }
+
+    private void WriteCommand(byte value)
+    {
+        bool reset = false;
+        lock (_lock)
+        {
+            _status |= LastWasCommand;
+            _command = 0;
+            switch (value)
+            {
+                case >= 0x20 and <= 0x3F:
+                    Answer(value == 0x20 ? _configuration : (byte)0);
+                    break;
+                case 0x60 or 0xD1 or 0xD2 or 0xD3 or 0xD4:
+                    _command = value;
+                    break;
+                case 0xA7:
+                    _configuration |= 0x20;
+                    break;
+                case 0xA8:
+                    _configuration &= 0xDF;
+                    break;
+                case 0xA9:
+                    Answer(0x01); // Auxiliary port test: its clock line is stuck.
+                    break;
+                case 0xAA:
+                    Answer(0x55); // Self-test passed.
+                    break;
+                case 0xAB:
+                    Answer(0x00); // Keyboard port test passed.
+                    break;
+                case 0xAD:
+                    _configuration |= 0x10;
+                    break;
+                case 0xAE:
+                    _configuration &= 0xEF;
+                    break;
+                case 0xC0:
+                    Answer(0x80); // Input port: keyboard not locked.
+                    break;
+                case 0xD0:
+                    Answer(_outputPort);
+                    break;
+                case >= 0xF0:
+                    reset = (value & 1) == 0; // Pulses the output port's lines whose bits are 0; line 0 is the processor's reset.
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        Finish(reset);
+    }
+
+    private void WriteData(byte value)
+    {
+        bool reset = false;
+        lock (_lock)
+        {
+            byte command = _command;
+            _command = 0;
+            _status &= unchecked((byte)~LastWasCommand);
+            switch (command)
+            {
+                case 0x60:
+                    _configuration = value;
+                    _status = (byte)((_status & ~SystemFlag) | (value & SystemFlag));
+                    break;
+                case 0xD1:
+                    reset = (value & 1) == 0;
+                    _outputPort = value;
+                    break;
+                case 0xD2:
+                    Answer(value, interrupt: true);
+                    break;
+                default:
+                    _status |= TimedOut; // To the keyboard, or to the auxiliary device: nobody there.
+                    Answer(NoAnswer, interrupt: command == 0);
+                    break;
+            }
+        }
+
+        Finish(reset);
+    }
+
+    private void Answer(byte value, bool interrupt = false)
+    {
+        _output = value;
+        _status |= OutputFull;
+        _irq.Put(false);
+        _irq.Put(interrupt && (_configuration & InterruptOnKeyboard) != 0);
+    }
+
+    private void Finish(bool reset)
+    {
+        _irq.Publish();
+        if (reset)
+        {
+            _reset();
+        }
     }
 }

@@ -2,32 +2,348 @@ using Yadokari.Core.Buses;
 
 namespace Yadokari.Devices.Serial;
 
-/// <summary>A 16550A UART (National Semiconductor PC16550D data sheet, June 1995) at eight ports.</summary>
+/// <summary>
+/// A 16550A UART (National Semiconductor PC16550D data sheet, June 1995) at eight ports. Characters take no time: the transmitter is always
+/// empty, and the receiver's time-out is over as soon as anything waits. The baud rate is kept and means nothing. A peer that is always
+/// ready holds CTS, DSR and DCD. As on a PC, OUT2 gates the interrupt line.
+/// </summary>
 public sealed class Serial16550 : ByteWideDevice
 {
+    private const byte EnableReceived = 0x01;
+    private const byte EnableTransmitterEmpty = 0x02;
+    private const byte EnableLineStatus = 0x04;
+    private const byte EnableModemStatus = 0x08;
+
+    private const byte NoInterrupt = 0x01;
+    private const byte IsModemStatus = 0x00;
+    private const byte IsTransmitterEmpty = 0x02;
+    private const byte IsReceived = 0x04;
+    private const byte IsLineStatus = 0x06;
+    private const byte IsTimeout = 0x0C;
+    private const byte FifosOn = 0xC0;
+
+    private const byte DivisorLatch = 0x80;
+
+    private const byte Out2 = 0x08;
+    private const byte Loopback = 0x10;
+
+    private const byte DataReady = 0x01;
+    private const byte Overrun = 0x02;
+    private const byte Break = 0x10;
+    private const byte TransmitterIdle = 0x60;
+    private const byte FifoError = 0x80;
+
+    private const byte ModemInputs = 0xB0;
+    private const byte RingIndicator = 0x40;
+
+    private readonly Lock _lock = new(); // Innermost: the line, the console and Drained are called after leaving it.
+    private readonly OutputPin _irq;
+    private readonly IConsole _console;
+    private readonly ReceiveFifo _received = new();
+    private byte _interruptEnable;
+    private byte _fifoControl;
+    private byte _lineControl;
+    private byte _modemControl;
+    private byte _modemStatus;
+    private byte _scratch;
+    private ushort _divisor;
+    private bool _overrun;
+    private bool _transmitterEmptyPending;
+    private bool _starving;
+
     /// <summary>Wires the UART.</summary>
+    /// <param name="irq">Its interrupt line: high while an enabled interrupt is pending.</param>
+    /// <param name="console">Where the guest's output goes.</param>
     public Serial16550(IInterruptLine irq, IConsole console)
         : base(8)
     {
+        _irq = new OutputPin(irq);
+        _console = console;
+        Reset();
     }
 
-    /// <summary>The guest made room in the receive FIFO after <see cref="Receive"/> could not place everything. On a vCPU's thread, no lock held.</summary>
-    public event Action? Drained { add { } remove { } }
+    /// <summary>
+    /// The guest made room in the receive FIFO after <see cref="Receive"/> could not place everything. On a vCPU's thread, no lock held;
+    /// may call <see cref="Receive"/>.
+    /// </summary>
+    public event Action? Drained;
+
+    private bool FifoEnabled => (_fifoControl & 1) != 0;
+
+    private int ReceiveCapacity => FifoEnabled ? ReceiveFifo.Capacity : 1;
+
+    private int TriggerLevel => !FifoEnabled ? 1 : (_fifoControl >> 6) switch { 0 => 1, 1 => 4, 2 => 8, _ => 14 };
 
     /// <summary>Puts bytes into the receive FIFO. Any thread.</summary>
     /// <returns>How many fitted; offer the rest again after <see cref="Drained"/>.</returns>
-    public int Receive(ReadOnlySpan<byte> bytes) => bytes.Length;
+    public int Receive(ReadOnlySpan<byte> bytes)
+    {
+        int taken = 0;
+        lock (_lock)
+        {
+            if ((_modemControl & Loopback) == 0) // Looped back, the receiver is not connected to the pin.
+            {
+                taken = Math.Min(bytes.Length, ReceiveCapacity - _received.Count);
+                for (int i = 0; i < taken; i++)
+                {
+                    _received.Push(bytes[i]);
+                }
+            }
 
-    /// <summary>The state after the master reset pin.</summary>
+            _starving |= taken < bytes.Length;
+            UpdateIrq();
+        }
+
+        _irq.Publish();
+        return taken;
+    }
+
+    /// <summary>A break on the line, which Linux takes for the SysRq key. Lost if the FIFO is full. Any thread.</summary>
+    public void ReceiveBreak()
+    {
+        lock (_lock)
+        {
+            if (_received.Count < ReceiveCapacity && (_modemControl & Loopback) == 0)
+            {
+                _received.Push(0, Break);
+                UpdateIrq();
+            }
+        }
+
+        _irq.Publish();
+    }
+
+    /// <summary>The state after the master reset pin (table II): the divisor and the scratch register keep what they had.</summary>
     public void Reset()
     {
+        bool drained;
+        lock (_lock)
+        {
+            _interruptEnable = 0;
+            _fifoControl = 0;
+            _lineControl = 0;
+            _modemControl = 0;
+            _modemStatus = ModemInputs;
+            _overrun = false;
+            _transmitterEmptyPending = false;
+            _received.Clear();
+            drained = TakeStarving();
+            UpdateIrq();
+        }
+
+        Publish(drained);
     }
 
     /// <inheritdoc/>
-    protected override byte ReadRegister(int offset) => 0xFF;
+    protected override byte ReadRegister(int offset)
+    {
+        byte value;
+        bool drained = false;
+        lock (_lock)
+        {
+            switch (offset)
+            {
+                case 0 when (_lineControl & DivisorLatch) != 0:
+                    return (byte)_divisor;
+                case 1 when (_lineControl & DivisorLatch) != 0:
+                    return (byte)(_divisor >> 8);
+                case 0:
+                    value = _received.Count > 0 ? _received.Pop() : (byte)0;
+                    drained = _received.Count == 0 && TakeStarving();
+                    break;
+                case 1:
+                    return _interruptEnable;
+                case 2:
+                    byte cause = Cause();
+                    if (cause == IsTransmitterEmpty)
+                    {
+                        _transmitterEmptyPending = false; // Reading IIR clears it, if it is what IIR shows.
+                    }
+
+                    value = (byte)(cause | (FifoEnabled ? FifosOn : 0));
+                    break;
+                case 3:
+                    return _lineControl;
+                case 4:
+                    return _modemControl;
+                case 5:
+                    value = LineStatus();
+                    _overrun = false;
+                    _received.ForgiveNext();
+                    break;
+                case 6:
+                    value = _modemStatus;
+                    _modemStatus &= 0xF0;
+                    break;
+                default:
+                    return _scratch;
+            }
+
+            UpdateIrq();
+        }
+
+        Publish(drained);
+        return value;
+    }
 
     /// <inheritdoc/>
     protected override void WriteRegister(int offset, byte value)
     {
+        bool drained = false;
+        bool output = false;
+        lock (_lock)
+        {
+            switch (offset)
+            {
+                case 0 when (_lineControl & DivisorLatch) != 0:
+                    _divisor = (ushort)((_divisor & 0xFF00) | value);
+                    break;
+                case 1 when (_lineControl & DivisorLatch) != 0:
+                    _divisor = (ushort)((_divisor & 0x00FF) | (value << 8));
+                    break;
+                case 0:
+                    output = Transmit(value);
+                    break;
+                case 1:
+                    WriteInterruptEnable((byte)(value & 0x0F));
+                    break;
+                case 2:
+                    drained = WriteFifoControl(value);
+                    break;
+                case 3:
+                    _lineControl = value;
+                    break;
+                case 4:
+                    drained = WriteModemControl((byte)(value & 0x1F));
+                    break;
+                case 7:
+                    _scratch = value;
+                    break;
+                default:
+                    break; // Line and modem status: for factory tests only.
+            }
+
+            UpdateIrq();
+        }
+
+        if (output)
+        {
+            _console.Write(new ReadOnlySpan<byte>(in value));
+        }
+
+        Publish(drained);
+    }
+
+    /// <summary>A character written to THR: gone at once, so the register is empty again. Returns whether it leaves the chip.</summary>
+    private bool Transmit(byte value)
+    {
+        _transmitterEmptyPending = true;
+        if ((_modemControl & Loopback) == 0)
+        {
+            return true;
+        }
+
+        if (_received.Count < ReceiveCapacity)
+        {
+            _received.Push(value);
+        }
+        else
+        {
+            _overrun = true;
+        }
+
+        return false;
+    }
+
+    private void WriteInterruptEnable(byte value)
+    {
+        // Enabling the interrupt while THR is empty raises it, each time: Linux tests for chips that fail to.
+        if ((value & ~_interruptEnable & EnableTransmitterEmpty) != 0)
+        {
+            _transmitterEmptyPending = true;
+        }
+
+        _interruptEnable = value;
+    }
+
+    private bool WriteFifoControl(byte value)
+    {
+        const byte Enable = 0x01;
+        const byte ClearReceived = 0x02;
+        bool toggled = ((value ^ _fifoControl) & Enable) != 0;
+
+        // The other bits are only taken along with the enable bit.
+        _fifoControl = (value & Enable) != 0 ? (byte)(value & 0xC9) : (byte)0;
+        if (!toggled && (value & (Enable | ClearReceived)) != (Enable | ClearReceived))
+        {
+            return false;
+        }
+
+        _received.Clear();
+        return TakeStarving();
+    }
+
+    private bool WriteModemControl(byte value)
+    {
+        bool unlooped = (_modemControl & ~value & Loopback) != 0;
+        _modemControl = value;
+
+        // Looped back, DTR RTS OUT1 OUT2 come in as DSR CTS RI DCD.
+        int inputs = (value & Loopback) == 0
+            ? ModemInputs
+            : ((value & 0x01) << 5) | ((value & 0x02) << 3) | ((value & 0x04) << 4) | ((value & 0x08) << 4);
+        int changed = (inputs ^ _modemStatus) & 0xF0;
+        if ((inputs & RingIndicator) != 0)
+        {
+            changed &= ~RingIndicator; // Only its trailing edge counts.
+        }
+
+        _modemStatus = (byte)(inputs | (_modemStatus & 0x0F) | (changed >> 4));
+        return unlooped && TakeStarving();
+    }
+
+    private bool TakeStarving()
+    {
+        bool starving = _starving;
+        _starving = false;
+        return starving;
+    }
+
+    private byte LineStatus() => (byte)(TransmitterIdle
+        | (_received.Count > 0 ? DataReady : 0)
+        | (_overrun ? Overrun : 0)
+        | _received.NextErrors
+        | (FifoEnabled && _received.HasErrors ? FifoError : 0));
+
+    /// <summary>The pending interrupt of the highest priority (data sheet, table IV).</summary>
+    private byte Cause()
+    {
+        if ((_interruptEnable & EnableLineStatus) != 0 && (_overrun || _received.NextErrors != 0))
+        {
+            return IsLineStatus;
+        }
+
+        if ((_interruptEnable & EnableReceived) != 0 && _received.Count > 0)
+        {
+            return _received.Count >= TriggerLevel ? IsReceived : IsTimeout;
+        }
+
+        if ((_interruptEnable & EnableTransmitterEmpty) != 0 && _transmitterEmptyPending)
+        {
+            return IsTransmitterEmpty;
+        }
+
+        return (_interruptEnable & EnableModemStatus) != 0 && (_modemStatus & 0x0F) != 0 ? IsModemStatus : NoInterrupt;
+    }
+
+    private void UpdateIrq() => _irq.Put(Cause() != NoInterrupt && (_modemControl & (Out2 | Loopback)) == Out2);
+
+    private void Publish(bool drained)
+    {
+        _irq.Publish();
+        if (drained)
+        {
+            Drained?.Invoke();
+        }
     }
 }

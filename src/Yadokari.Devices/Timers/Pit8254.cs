@@ -3,34 +3,199 @@ using Yadokari.Core.Time;
 
 namespace Yadokari.Devices.Timers;
 
-/// <summary>The three counters of an Intel 8254 and the port that gates the third.</summary>
+/// <summary>
+/// The three counters of an Intel 8254 (data sheet 231164-005, September 1993), and port 0x61, system control port B of a PC/AT, which gates
+/// the third and shows its output: how Linux measures the TSC. Counter 0 interrupts; 1 (memory refresh) and 2 (speaker) only count.
+/// </summary>
 public sealed class Pit8254 : IDisposable
 {
     /// <summary>The frequency all three counters count at.</summary>
     public const long Hz = 1_193_182;
 
+    /// <summary>
+    /// The least time between two interrupts, in nanoseconds: those due sooner are lost, so that a guest can't keep the clock's thread busy.
+    /// </summary>
+    public const long ShortestPeriod = 50_000;
+
+    private const byte GateBit = 0x01;
+    private const byte WritableBits = 0x0F;
+    private const byte RefreshBit = 0x10;
+    private const byte OutputBit = 0x20;
+    private const long RefreshNanoseconds = 15_085;
+
+    private static readonly TickRate s_rate = new(Hz);
+
+    private readonly Lock _lock = new(); // Only the clock's lock is ever taken inside it: the line is told after leaving it.
+    private readonly IClock _clock;
+    private readonly IAlarm _alarm;
+    private readonly OutputPin _irq;
+    private readonly PitCounter[] _counters = [new(gateAtReset: true), new(gateAtReset: true), new(gateAtReset: false)];
+    private byte _systemControl;
+    private long _rise = long.MaxValue; // When OUT of counter 0 rises next, in ticks.
+    private long _lastRise;
+
     /// <summary>Wires the timer.</summary>
     /// <param name="clock">Its oscillator.</param>
-    /// <param name="irq0">The output of counter 0.</param>
+    /// <param name="irq0">The output of counter 0. Called with no lock held.</param>
     public Pit8254(IClock clock, IInterruptLine irq0)
     {
-        Counters = new BytePorts(4, static _ => 0, static (_, _) => { });
-        SystemControl = new BytePorts(1, static _ => 0, static (_, _) => { });
+        _clock = clock;
+        _irq = new OutputPin(irq0);
+        _alarm = clock.CreateAlarm(OnAlarm);
+        Counters = new BytePorts(4, ReadCounter, WriteCounter);
+        SystemControl = new BytePorts(1, _ => ReadSystemControl(), (_, value) => WriteSystemControl(value));
     }
 
     /// <summary>Ports 0x40 to 0x43.</summary>
     public IBusDevice Counters { get; }
 
-    /// <summary>Port 0x61: gate and output of counter 2, speaker.</summary>
+    /// <summary>Port 0x61: gate and output of counter 2, speaker, refresh; no parity or channel check ever fails.</summary>
     public IBusDevice SystemControl { get; }
 
-    /// <summary>The state a PC's firmware would leave off at: all counters stopped.</summary>
+    private long Ticks => s_rate.TicksAt(_clock.Now);
+
+    /// <summary>All counters stopped, as on power-on before firmware programs them.</summary>
     public void Reset()
     {
+        lock (_lock)
+        {
+            foreach (PitCounter counter in _counters)
+            {
+                counter.Reset();
+            }
+
+            _systemControl = 0;
+            UpdateIrq();
+        }
+
+        _irq.Publish();
     }
 
     /// <inheritdoc/>
-    public void Dispose()
+    public void Dispose() => _alarm.Dispose();
+
+    private byte ReadCounter(int port)
     {
+        if (port == 3)
+        {
+            return 0xFF; // The control word can't be read.
+        }
+
+        lock (_lock)
+        {
+            return _counters[port].Read(Ticks);
+        }
+    }
+
+    private void WriteCounter(int port, byte value)
+    {
+        lock (_lock)
+        {
+            if (port == 3)
+            {
+                WriteControl(value);
+            }
+            else
+            {
+                _counters[port].Write(value, Ticks);
+            }
+
+            UpdateIrq();
+        }
+
+        _irq.Publish();
+    }
+
+    private void WriteControl(byte value)
+    {
+        int select = value >> 6;
+        if (select == 3)
+        {
+            for (int i = 0; i < _counters.Length; i++)
+            {
+                if ((value & (2 << i)) == 0)
+                {
+                    continue;
+                }
+
+                if ((value & 0x20) == 0)
+                {
+                    _counters[i].Latch(Ticks);
+                }
+
+                if ((value & 0x10) == 0)
+                {
+                    _counters[i].LatchStatus(Ticks);
+                }
+            }
+        }
+        else if ((value & 0x30) == 0)
+        {
+            _counters[select].Latch(Ticks);
+        }
+        else
+        {
+            _counters[select].Control(value);
+        }
+    }
+
+    private byte ReadSystemControl()
+    {
+        lock (_lock)
+        {
+            long now = _clock.Now;
+            bool refresh = (now / RefreshNanoseconds & 1) != 0;
+            bool output = _counters[2].Output(s_rate.TicksAt(now));
+            return (byte)(_systemControl | (refresh ? RefreshBit : 0) | (output ? OutputBit : 0));
+        }
+    }
+
+    private void WriteSystemControl(byte value)
+    {
+        lock (_lock)
+        {
+            _systemControl = (byte)(value & WritableBits);
+            _counters[2].SetGate((value & GateBit) != 0, Ticks);
+        }
+    }
+
+    /// <summary>Counter 0 was programmed: the line follows OUT, the alarm its next rise.</summary>
+    private void UpdateIrq()
+    {
+        long now = Ticks;
+        _irq.Put(_counters[0].Output(now));
+        Arm(now);
+    }
+
+    private void Arm(long now)
+    {
+        _rise = _counters[0].NextRise(now);
+        if (_rise == long.MaxValue)
+        {
+            _alarm.Cancel();
+        }
+        else
+        {
+            _alarm.Arm(Math.Max(s_rate.TimeOf(_rise), _lastRise + ShortestPeriod));
+        }
+    }
+
+    private void OnAlarm()
+    {
+        lock (_lock)
+        {
+            long now = Ticks;
+            if (now < _rise)
+            {
+                return; // Programmed anew meanwhile; the alarm comes again.
+            }
+
+            _lastRise = _clock.Now;
+            _irq.Put(false); // In modes 2 to 5 OUT was low for a pulse, or half a period, before.
+            _irq.Put(true);
+            Arm(now);
+        }
+
+        _irq.Publish();
     }
 }

@@ -9,6 +9,8 @@ namespace Yadokari.Translation.Emulation;
 internal static partial class Emulator
 {
     /// <summary>Executes one instruction.</summary>
+    internal static bool Handles(Iced.Intel.Code code) => false;
+
     internal static Vcpu.Outcome Execute(Vcpu cpu, in Instruction instruction) => cpu.Raise(Vector.InvalidOpcode);
 
     /// <summary>Delivers an exception, interrupt or INT n through the IDT: RIP is what is to be pushed.</summary>

@@ -1,6 +1,6 @@
 using Yadokari.Core.Buses;
 
-namespace Yadokari.Devices.Interrupts;
+namespace Yadokari.Devices;
 
 /// <summary>
 /// A device's end of an interrupt line. A device changes the level under its own lock (<see cref="Put"/>) and tells the line after leaving it

@@ -1,0 +1,121 @@
+using Yadokari.Core.Engines;
+using Yadokari.Core.Memory;
+using Yadokari.Core.State;
+
+namespace Yadokari.Machines.Tests;
+
+/// <summary>An engine whose guest is a C# function: it touches the machine as instructions would and says how the vCPU leaves.</summary>
+internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
+{
+    public string Name => "fake";
+
+    public List<FakeVcpu> Vcpus { get; } = [];
+
+    public Support Probe() => Support.Yes;
+
+    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new Vm(this, memory, host, guest);
+
+    private sealed class Vm(FakeEngine engine, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest) : IEngineVm
+    {
+        public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [("fake", "runs", engine.Vcpus.Sum(v => v.Runs), "")];
+
+        public IVcpu CreateVcpu(int id)
+        {
+            var vcpu = new FakeVcpu(id, memory, host, guest);
+            engine.Vcpus.Add(vcpu);
+            return vcpu;
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+}
+
+internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest) : IVcpu
+{
+    private readonly ManualResetEventSlim _kicked = new();
+
+    public int Id => id;
+
+    public GuestMemory Memory => memory;
+
+    public IVcpuHost Host => host;
+
+    public X86State State { get; private set; } = new() { Rip = 0xFFF0 };
+
+    public int Runs { get; private set; }
+
+    public int Loads { get; private set; }
+
+    public bool SingleStep { get; set; }
+
+    public VmExit Run()
+    {
+        Runs++;
+        if (_kicked.IsSet)
+        {
+            _kicked.Reset();
+            return VmExit.Kicked;
+        }
+
+        return guest(this);
+    }
+
+    /// <summary>A loop in the guest, which only a kick ends.</summary>
+    public VmExit Spin()
+    {
+        _kicked.Wait();
+        _kicked.Reset();
+        return VmExit.Kicked;
+    }
+
+    public void Out(ushort port, byte value) => host.PioWrite(id, port, [value]);
+
+    public void Out16(ushort port, ushort value) => host.PioWrite(id, port, [(byte)value, (byte)(value >> 8)]);
+
+    public byte In(ushort port)
+    {
+        byte[] data = new byte[1];
+        host.PioRead(id, port, data);
+        return data[0];
+    }
+
+    public void Print(string text)
+    {
+        foreach (char c in text)
+        {
+            Out(Layout.Com1, (byte)c);
+        }
+    }
+
+    public void Kick() => _kicked.Set();
+
+    public void Notify()
+    {
+    }
+
+    public void Save(X86State state)
+    {
+        state.Rip = State.Rip;
+        state.Gpr[6] = State.Gpr[6];
+    }
+
+    public void Load(X86State state)
+    {
+        Loads++;
+        State = state;
+    }
+
+    public bool ReadLinear(ulong address, Span<byte> data) => false;
+
+    public bool WriteLinear(ulong address, ReadOnlySpan<byte> data) => false;
+
+    public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
+    {
+    }
+
+    public void Dispose()
+    {
+    }
+}

@@ -1,0 +1,87 @@
+using Yadokari.Core;
+using Yadokari.Machines.Boot;
+
+namespace Yadokari.Machines.Tests;
+
+public sealed class KernelImageTests
+{
+    public static TheoryData<string, byte[], string> BadFiles => new()
+    {
+        { "empty", [], "is empty" },
+        { "text", SyntheticKernel.Text("#!/bin/sh\necho hello\n"), "is not a kernel" },
+        { "one byte", [0x7F], "is not a kernel" },
+        { "bzImage without its end", Good()[..^600], "is cut short" },
+        { "bzImage without its header", Good()[..0x210], "is cut short" },
+        { "32-bit bzImage", With(Good(), f => f[0x236] = 0), "is a 32-bit kernel" },
+        { "old bzImage", With(Good(), f => f[0x206] = 0x0B), "older than 2.12" },
+        { "arm64 Image", With(new byte[4096], f => "ARMd"u8.CopyTo(f.AsSpan(0x38))), "is for arm64" },
+        { "RISC-V Image", With(new byte[4096], f => "RSC\u0005"u8.CopyTo(f.AsSpan(0x38))), "is for RISC-V" },
+        { "gzipped file", [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0], "is a gzip-compressed file" },
+        { "ELF for arm64", With(GoodElf(), f => f[18] = 183), "is for arm64" },
+        { "ELF for s390, big-endian", With(GoodElf(), f => (f[5], f[18], f[19]) = (2, 0, 22)), "is for s390" },
+        { "ELF of 32 bits", With(GoodElf(), f => (f[4], f[18]) = (1, 3)), "is a 32-bit kernel" },
+        { "ELF without its end", GoodElf()[..^100], "is cut short" },
+        { "ELF without its program headers", GoodElf()[..70], "is cut short" },
+        { "ELF header of 10 bytes", GoodElf()[..10], "is cut short" },
+        { "kernel module", With(GoodElf(), f => f[16] = 1), "kernel module" },
+        { "program", SyntheticKernel.Elf(0x40_0000, null, (0x1000, 0, [0xC3], 1)), "is an ELF program" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadFiles))]
+    public void A_file_that_is_no_kernel_gets_one_clear_sentence(string what, byte[] file, string expected)
+    {
+        var e = Assert.Throws<UserErrorException>(() => KernelImage.Parse("some/file", file));
+        Assert.True(e.Message.Contains(expected), $"{what}: {e.Message}");
+        Assert.Contains("'some/file'", e.Message);
+        Assert.EndsWith(".", e.Message);
+        Assert.DoesNotContain('\n', e.Message);
+    }
+
+    [Fact]
+    public void A_missing_kernel_and_a_directory_get_one_clear_sentence()
+    {
+        Assert.Contains("does not exist", Assert.Throws<UserErrorException>(() => KernelImage.Open("/no/such/file")).Message);
+        Assert.Contains("is a directory", Assert.Throws<UserErrorException>(() => KernelImage.Open("/")).Message);
+        Assert.Contains("does not exist", Assert.Throws<UserErrorException>(() => Initrd.Open("/no/such/file")).Message);
+        Assert.Contains("is a directory", Assert.Throws<UserErrorException>(() => Initrd.Open("/")).Message);
+        Assert.Contains("is empty", Assert.Throws<UserErrorException>(() => Initrd.Open("/dev/null")).Message);
+    }
+
+    [Fact]
+    public void Any_byte_may_be_wrong_without_another_kind_of_exception()
+    {
+        var random = new Random(1);
+        for (int i = 0; i < 3000; i++)
+        {
+            byte[] file = i % 2 == 0 ? Good() : GoodElf();
+            for (int j = 0; j < 4; j++)
+            {
+                file[random.Next(i % 2 == 0 ? 0x270 : 200) + (i % 2 == 0 && j > 0 ? 0x1F0 : 0)] = (byte)random.Next(256);
+            }
+
+            using var memory = TestMemory.OfMiB(24);
+            try
+            {
+                BootLoader.Load(KernelImage.Parse("k", file), memory, new BootParameters(), new Core.State.X86State());
+            }
+            catch (UserErrorException)
+            {
+            }
+        }
+    }
+
+    private static byte[] Good()
+    {
+        byte[] elf = GoodElf();
+        return SyntheticKernel.BzImage(Lz4Writer.Pack(elf), elf.Length);
+    }
+
+    private static byte[] GoodElf() => SyntheticKernel.Elf(SyntheticKernel.Preferred, 0x100_0000, (0x1000, SyntheticKernel.Preferred, SyntheticKernel.Pattern(999, 3), 2000));
+
+    private static byte[] With(byte[] file, Action<byte[]> change)
+    {
+        change(file);
+        return file;
+    }
+}

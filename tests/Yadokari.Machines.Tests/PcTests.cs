@@ -1,0 +1,297 @@
+using System.Text;
+using Yadokari.Core;
+using Yadokari.Core.Engines;
+using Yadokari.Devices.Power;
+using Yadokari.Devices.Serial;
+
+namespace Yadokari.Machines.Tests;
+
+public sealed class PcTests : IDisposable
+{
+    private const ushort SleepEnable = 1 << 13;
+    private const string PanicLine = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n";
+    private const string LastLine = "[    1.1] ---[ end Kernel panic - not syncing: VFS: Unable to mount root fs ]---\r\n";
+
+    private readonly string _kernel = Path.GetTempFileName();
+    private readonly ManualClock _clock = new();
+    private readonly Screen _screen = new();
+
+    public PcTests()
+    {
+        byte[] elf = SyntheticKernel.Elf(SyntheticKernel.Preferred, null, (0x1000, SyntheticKernel.Preferred, [0xF4], 1));
+        File.WriteAllBytes(_kernel, SyntheticKernel.BzImage(Lz4Writer.Pack(elf), elf.Length));
+    }
+
+    private PcConfig Config => new() { Memory = 32 << 20, Kernel = _kernel, Console = _screen, Clock = _clock };
+
+    public void Dispose() => File.Delete(_kernel);
+
+    [Fact]
+    public void Power_off_ends_the_run()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            vcpu.Out16(Layout.PowerManagement + AcpiPowerManagement.Pm1ControlOffset, SleepEnable | (AcpiPowerManagement.SoftOff << 10));
+            return vcpu.Spin();
+        });
+        using var pc = new Pc(Config, engine);
+        Assert.Equal(EndReason.PowerOff, pc.Run().Reason);
+    }
+
+    [Theory]
+    [InlineData(Layout.ResetControl, 0x06)]
+    [InlineData(Layout.KeyboardCommand, 0xFE)]
+    [InlineData(Layout.SystemControlA, 0x01)]
+    public void A_reset_starts_the_kernel_again(ushort port, byte value)
+    {
+        int boots = 0;
+        var engine = new FakeEngine(vcpu =>
+        {
+            Assert.Equal(SyntheticKernel.Preferred, vcpu.State.Rip);
+            Assert.Equal(0xF4, vcpu.Memory.Bytes(SyntheticKernel.Preferred, 1)[0]);
+            vcpu.Memory.Write(SyntheticKernel.Preferred, [0]);
+            if (++boots == 3)
+            {
+                return VmExit.Shutdown;
+            }
+
+            vcpu.Out(port, value);
+            return vcpu.Spin();
+        });
+        using var pc = new Pc(Config, engine);
+        MachineEnd end = pc.Run();
+        Assert.Equal(EndReason.TripleFault, end.Reason);
+        Assert.Equal(SyntheticKernel.Preferred, end.State!.Rip);
+        Assert.Equal(3, boots);
+    }
+
+    [Fact]
+    public void A_reset_ends_the_run_where_asked()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            vcpu.Print(PanicLine);
+            vcpu.Out(Layout.ResetControl, 6);
+            return vcpu.Spin();
+        });
+        using var pc = new Pc(Config with { RestartOnReset = false }, engine);
+        MachineEnd end = pc.Run();
+        Assert.Equal(EndReason.Reset, end.Reason);
+        Assert.Equal("Kernel panic - not syncing: VFS: Unable to mount root fs", end.Panic);
+    }
+
+    [Fact]
+    public void A_panic_after_which_the_guest_spins_ends_the_run()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            vcpu.Print(PanicLine + LastLine);
+            Task.Run(() => _clock.Advance(TimeSpan.FromSeconds(1)), TestContext.Current.CancellationToken);
+            return vcpu.Spin();
+        });
+        using var pc = new Pc(Config, engine);
+        MachineEnd end = pc.Run();
+        Assert.Equal(EndReason.Panic, end.Reason);
+        Assert.Equal("Kernel panic - not syncing: VFS: Unable to mount root fs", end.Panic);
+        Assert.Equal(PanicLine + LastLine, _screen.Text);
+    }
+
+    [Fact]
+    public void A_guest_that_only_shows_an_old_panic_lives_on()
+    {
+        int step = 0;
+        Pc? pc = null;
+        var engine = new FakeEngine(vcpu =>
+        {
+            switch (step++)
+            {
+                case 0:
+                    vcpu.Print(PanicLine + LastLine);
+                    Task.Delay(50).ContinueWith(_ => pc!.Wake(0));
+                    return VmExit.Halted;
+                default:
+                    _clock.Advance(TimeSpan.FromMinutes(1));
+                    pc!.Stop();
+                    return vcpu.Spin();
+            }
+        });
+        using (pc = new Pc(Config, engine))
+        {
+            MachineEnd end = pc.Run();
+            Assert.Equal(EndReason.Stopped, end.Reason);
+            Assert.Null(end.Panic);
+        }
+    }
+
+    [Fact]
+    public void The_panic_device_tells_too()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            Assert.Equal(1, vcpu.In(Layout.Panic) & 1);
+            vcpu.Out(Layout.Panic, 1);
+            Task.Run(() => _clock.Advance(TimeSpan.FromMinutes(1)), TestContext.Current.CancellationToken);
+            return vcpu.Spin();
+        });
+        using var pc = new Pc(Config, engine);
+        Assert.Equal(EndReason.Panic, pc.Run().Reason);
+    }
+
+    [Fact]
+    public async Task Stop_ends_a_guest_that_sleeps_and_one_that_runs_and_one_not_yet_started()
+    {
+        foreach (bool halts in (bool[])[true, false])
+        {
+            using var started = new ManualResetEventSlim();
+            var engine = new FakeEngine(vcpu =>
+            {
+                started.Set();
+                return halts ? VmExit.Halted : vcpu.Spin();
+            });
+            using var pc = new Pc(Config with { Cpus = 2 }, engine);
+            Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
+            started.Wait(TestContext.Current.CancellationToken);
+            pc.Stop();
+            Assert.Equal(EndReason.Stopped, (await run).Reason);
+        }
+
+        using var never = new Pc(Config, new FakeEngine(vcpu => vcpu.Spin()));
+        never.Stop();
+        Assert.Equal(EndReason.Stopped, never.Run().Reason);
+    }
+
+    [Fact]
+    public async Task A_halted_guest_is_not_run_again_without_cause()
+    {
+        using var started = new ManualResetEventSlim();
+        var engine = new FakeEngine(_ =>
+        {
+            started.Set();
+            return VmExit.Halted;
+        });
+        using var pc = new Pc(Config, engine);
+        Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
+        started.Wait(TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken);
+        pc.Stop();
+        await run;
+        Assert.InRange(engine.Vcpus[0].Runs, 1, 2);
+    }
+
+    [Fact]
+    public void Other_processors_wait_for_their_start_up_message()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            if (vcpu.Id == 1)
+            {
+                return VmExit.Shutdown;
+            }
+
+            Apic(vcpu, 0x310, 1 << 24);
+            Apic(vcpu, 0x300, 0x4500);
+            Apic(vcpu, 0x310, 1 << 24);
+            Apic(vcpu, 0x300, 0x4612);
+            return vcpu.Spin();
+        });
+        using var pc = new Pc(Config with { Cpus = 2 }, engine);
+        MachineEnd end = pc.Run();
+        Assert.Equal(EndReason.TripleFault, end.Reason);
+        Assert.Equal(1, end.Vcpu);
+        Assert.Equal(0x12000UL, engine.Vcpus[1].State.Segments[1].Base);
+        Assert.Equal(0x1200, engine.Vcpus[1].State.Segments[1].Selector);
+        Assert.Equal(0UL, engine.Vcpus[1].State.Rip);
+    }
+
+    [Fact]
+    public void An_engines_own_fault_reaches_the_caller()
+    {
+        using var pc = new Pc(Config, new FakeEngine(_ => throw new InvalidOperationException("a fault of the engine's")));
+        Assert.Equal("a fault of the engine's", Assert.Throws<InvalidOperationException>(pc.Run).Message);
+    }
+
+    [Fact]
+    public void The_guest_reads_what_is_typed_however_much()
+    {
+        const int count = 1000;
+        byte[] typed = new byte[count];
+        byte[] keys = SyntheticKernel.Pattern(count, 3);
+        int got = 0;
+        Pc? pc = null;
+        var engine = new FakeEngine(vcpu =>
+        {
+            vcpu.Out(Layout.Com1 + 2, 1); // Turning the FIFOs on empties them, so the typing begins after it.
+            pc!.Console.Receive(keys);
+            while (got < count)
+            {
+                if ((vcpu.In(Layout.Com1 + 5) & 1) != 0)
+                {
+                    typed[got++] = vcpu.In(Layout.Com1);
+                }
+            }
+
+            return VmExit.Shutdown;
+        });
+        using (pc = new Pc(Config, engine))
+        {
+            pc.Run();
+        }
+
+        Assert.Equal(keys, typed);
+    }
+
+    [Fact]
+    public void A_test_guest_may_end_with_a_code()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            vcpu.Out(Layout.DebugConsole, (byte)'!');
+            vcpu.Out(Layout.DebugExit, 42);
+            return vcpu.Spin();
+        });
+        using var pc = new Pc(Config with { DebugPorts = true }, engine);
+        MachineEnd end = pc.Run();
+        Assert.Equal((EndReason.DebugExit, 42u), (end.Reason, end.Code));
+        Assert.Equal("!", _screen.Text);
+    }
+
+    [Fact]
+    public void Statistics_name_what_was_used()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            vcpu.Print("hello");
+            return VmExit.Shutdown;
+        });
+        using var pc = new Pc(Config, engine);
+        pc.Run();
+        Assert.Contains(("fake", "runs", 1, ""), pc.Statistics);
+        Assert.Contains(("pio", "com1 writes", 5, ""), pc.Statistics);
+        Assert.DoesNotContain(pc.Statistics, s => s.Name.StartsWith("pit"));
+        Assert.Contains(pc.Statistics, s => s.Group == "boot" && s.Name.Contains("lz4"));
+    }
+
+    [Theory]
+    [InlineData(0, 1, "A memory of 0 bytes")]
+    [InlineData(3 << 20, 1, "4M or more")]
+    [InlineData((5 << 20) + 1, 1, "whole number of mebibytes")]
+    [InlineData(1L << 50, 1, "more than this host's")]
+    [InlineData(32 << 20, 0, "A machine of 0 CPUs")]
+    [InlineData(32 << 20, 33, "A machine of 33 CPUs")]
+    public void A_configuration_out_of_range_is_refused(long memory, int cpus, string expected)
+    {
+        var e = Assert.Throws<UserErrorException>(() => new Pc(Config with { Memory = (ulong)memory, Cpus = cpus }, new FakeEngine(v => v.Spin())));
+        Assert.Contains(expected, e.Message);
+    }
+
+    private static void Apic(FakeVcpu vcpu, ulong register, uint value) => vcpu.Host.MmioWrite(vcpu.Id, Layout.LocalApic + register, BitConverter.GetBytes(value));
+
+    private sealed class Screen : IConsole
+    {
+        private readonly StringBuilder _text = new();
+
+        public string Text => _text.ToString();
+
+        public void Write(ReadOnlySpan<byte> bytes) => _text.Append(Encoding.ASCII.GetString(bytes));
+    }
+}
