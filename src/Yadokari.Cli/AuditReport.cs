@@ -38,8 +38,14 @@ internal static class AuditReport
             output.WriteLine($"{Name(sensitivity)}:");
             foreach (SensitiveCount count in counts)
             {
-                output.WriteLine(Invariant($"  {Title(count.Entry),-26}  {count.Count,10:N0}  {count.Entry.Reason} ({count.Entry.Source})"));
+                output.WriteLine(Invariant($"  {Title(count.Entry),-36}  {count.Count,10:N0}  {count.Entry.Reason} ({count.Entry.Source})"));
             }
+        }
+
+        if (audit.Padding != 0)
+        {
+            output.WriteLine();
+            output.WriteLine(Invariant($"{audit.Padding:N0} bytes of int3 fill gaps between functions and are not counted."));
         }
 
         if (audit.Undecodable != 0)
@@ -69,6 +75,7 @@ internal static class AuditReport
             json.WriteString("file", path);
             json.WriteNumber("bytes", audit.Bytes);
             json.WriteNumber("instructions", audit.Instructions);
+            json.WriteNumber("padding", audit.Padding);
             json.WriteNumber("undecodable", audit.Undecodable);
             json.WriteStartArray("sections");
             foreach (CodeSection section in sections)

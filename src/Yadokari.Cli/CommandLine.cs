@@ -12,6 +12,7 @@ internal static class CommandLine
         var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
         {
             RunCommand.Create(),
+            // AuditCommand.Create(),
         };
 
         try
@@ -20,7 +21,8 @@ internal static class CommandLine
             if (result.Errors.Count > 0)
             {
                 string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {result.CommandResult.Command.Name} --help";
-                throw new UserErrorException($"{result.Errors[0].Message.TrimEnd('.')}; '{help}' lists what there is.");
+                string problem = result.UnmatchedTokens.Count > 0 ? $"'{result.UnmatchedTokens[0]}' is not known here" : result.Errors[0].Message.TrimEnd('.');
+                throw new UserErrorException($"{problem}: '{help}' lists what there is.");
             }
 
             return result.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });

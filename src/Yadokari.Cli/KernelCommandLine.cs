@@ -2,24 +2,31 @@ using Yadokari.Cli.DefaultGuest;
 
 namespace Yadokari.Cli;
 
-/// <summary>What the guest's kernel is told.</summary>
+/// <summary>What the guest's kernel is told: the user's text as it is, or a default.</summary>
 internal static class KernelCommandLine
 {
+    /// <summary>For a kernel of the user's. With panic=-1 a panic resets at once, which ends the run.</summary>
+    public const string Default = "console=ttyS0 panic=-1";
+
     /// <summary>Puts it together.</summary>
     /// <param name="options">May hold a text of the user's.</param>
     /// <param name="size">Rows and columns of the terminal, if there is one.</param>
     public static string Make(RunOptions options, (int Rows, int Columns)? size)
     {
-        string text = options.Append ?? (options.IsDefaultGuest ? GuestMaker.CommandLine : "console=ttyS0");
-        if (options.IsDefaultGuest && options.Append is null && options.Console == "stdio" && size is var (rows, columns))
+        if (options.Append is not null)
         {
-            // The kernel hands words that it does not know to init as its environment.
-            text = $"{text} TERM={TerminalType()} LINES={rows} COLUMNS={columns}";
+            return options.Append;
         }
 
-        // A panicked kernel spins for ever unless told to reset, which is how the machine learns of it.
-        bool saysPanic = text.Split(' ').Any(word => word.StartsWith("panic=", StringComparison.Ordinal));
-        return saysPanic ? text : $"panic=-1 {text}".TrimEnd();
+        if (!options.IsDefaultGuest)
+        {
+            return Default;
+        }
+
+        // The kernel hands words that it does not know to init as its environment.
+        return options.Console == "stdio" && size is var (rows, columns)
+            ? $"{GuestMaker.CommandLine} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
+            : GuestMaker.CommandLine;
     }
 
     private static string TerminalType() =>

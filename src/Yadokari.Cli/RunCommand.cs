@@ -7,12 +7,12 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
-    private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage or uncompressed ELF kernel [default: Debian's, fetched once]" };
+    private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage or uncompressed ELF kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
     private static readonly Option<string?> s_append = new("--append")
     {
         HelpName = "TEXT",
-        Description = "Kernel command line [default: console=ttyS0, and for the default guest what makes it boot quietly]; panic=-1 is put before it unless it says panic= itself",
+        Description = $"Kernel command line [default: {KernelCommandLine.Default}, and for the default guest also quiet mitigations=off]",
     };
 
     private static readonly Option<string> s_memory = new("--memory") { HelpName = "SIZE", Description = "Guest memory, in K, M or G", DefaultValueFactory = _ => "512M" };
@@ -36,7 +36,7 @@ internal static class RunCommand
             Boots a virtual machine. Without --kernel and --initrd it boots a small Debian guest, made on first use.
 
             Exit codes: {ExitCodes.Success} the guest powered off; {ExitCodes.BadInput} bad input, nothing ran; {ExitCodes.GuestPanic} the guest's kernel panicked;
-            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user; 128+n ended by signal n; {ExitCodes.Internal} a fault of yado.
+            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado.
             """;
         var command = new Command("run", description)
         {

@@ -1,7 +1,9 @@
 using Yadokari.Cli.Consoles;
 using Yadokari.Cli.DefaultGuest;
-using Yadokari.Core;
+using Yadokari.Devices.Serial;
 using Yadokari.Linux;
+using Yadokari.Machines;
+using Yadokari.Machines.Boot;
 
 namespace Yadokari.Cli;
 
@@ -10,90 +12,63 @@ internal sealed class RunSession : IDisposable
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
 
-    private readonly Func<IGuestMachine> _powerOn;
     private readonly IGuestConsole _console;
-    private readonly PanicWatch _panic = new();
+    private readonly Func<IConsole, IGuestMachine> _build;
+    private readonly bool _stats;
     private readonly Lock _lock = new();
     private IGuestMachine? _machine; // Guarded by _lock.
     private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
+    private string? _farewell;
 
-    private RunSession(RunOptions options, GuestFiles? defaultGuest, OutputFile? consoleFile)
+    private RunSession(RunOptions options, OutputFile? consoleFile, Func<IConsole, IGuestMachine> build)
     {
+        _stats = options.Stats;
+        _build = build;
         _console = options.Console switch
         {
             "none" => new SilentConsole(),
             "stdio" => new StdioConsole(Type, End),
             _ => new FileConsole(consoleFile!),
         };
-        string kernel = options.Kernel ?? defaultGuest!.Value.Kernel;
-        string? initrd = options.Initrd ?? defaultGuest?.Initrd;
-        string commandLine = KernelCommandLine.Make(options, Terminal.Size(0));
-        _powerOn = () => GuestMachines.Create(options, kernel, initrd, commandLine, output =>
-        {
-            _panic.Feed(output);
-            _console.Write(output);
-        });
     }
 
-    /// <summary>Runs.</summary>
-    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    /// <summary>Runs a PC with what the options name, or the default guest.</summary>
+    /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
     public static int Run(RunOptions options)
     {
-        CheckFiles(options);
-        GuestFiles? defaultGuest = options.IsDefaultGuest || options.Kernel is null ? GuestMaker.FindOrMake() : null;
-        if (!options.IsDefaultGuest)
+        // The default guest takes its time to be made: what is wrong with the rest is said before.
+        Engines.Create(options.Engine);
+        if (options.Initrd is { } own)
         {
-            defaultGuest = defaultGuest is { } files ? files with { Initrd = options.Initrd! } : null;
+            Initrd.Open(own).Dispose();
         }
 
-        using OutputFile? consoleFile = options.Console is "stdio" or "none" ? null : OutputFile.Open("--console", options.Console);
-        using var session = new RunSession(options, defaultGuest, consoleFile);
-        using IGuestMachine first = session._powerOn();
-        return session.Run(first, options.Stats);
+        string? kernel = options.Kernel;
+        string? initrd = options.Initrd;
+        if (kernel is null)
+        {
+            GuestFiles guest = GuestMaker.FindOrMake();
+            kernel = guest.Kernel;
+            initrd ??= guest.Initrd;
+        }
+
+        var boot = new BootFiles(kernel, initrd, KernelCommandLine.Make(options, Terminal.Size(0)));
+        return Run(options, console => new PcGuest(options, boot, console));
     }
 
-    /// <summary>Ends the run from outside. Any thread; the first one counts.</summary>
-    public void End(int code)
+    /// <summary>Runs machines that <paramref name="build"/> makes: one, and one more after each reset.</summary>
+    /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    public static int Run(RunOptions options, Func<IConsole, IGuestMachine> build)
     {
-        lock (_lock)
-        {
-            if (_endCode is not null)
-            {
-                return;
-            }
-
-            _endCode = code;
-            _machine?.Stop();
-        }
-
-        // A machine that does not stop must not keep the user's terminal.
-        new Thread(() =>
-        {
-            Thread.Sleep(s_patience);
-            _console.Restore();
-            Environment.Exit(code);
-        })
-        { IsBackground = true, Name = "patience" }.Start();
+        using OutputFile? consoleFile = options.Console is "stdio" or "none" ? null : OutputFile.Open("--console", options.Console);
+        using var session = new RunSession(options, consoleFile, build);
+        return session.Run(build(session._console));
     }
 
-    /// <summary>Ends the console: the terminal is as it was.</summary>
+    /// <summary>Gives the terminal back, after the last of the output.</summary>
     public void Dispose() => _console.Dispose();
 
-    private static void CheckFiles(RunOptions options)
-    {
-        if (options.Kernel is { } kernel)
-        {
-            InputFile.Check("--kernel", kernel);
-        }
-
-        if (options.Initrd is { } initrd && InputFile.Check("--initrd", initrd) is long length && (ulong)length >= options.Memory)
-        {
-            throw new UserErrorException(
-                $"--initrd {initrd} ({MemorySize.Show((ulong)length)}) does not fit into the guest's memory of {MemorySize.Show(options.Memory)}: give more with --memory.");
-        }
-    }
-
-    private int Run(IGuestMachine machine, bool stats)
+    private int Run(IGuestMachine machine)
     {
         using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)), end: false);
         _console.Begin();
@@ -105,7 +80,7 @@ internal sealed class RunSession : IDisposable
                 using (machine)
                 {
                     end = RunOnce(machine);
-                    if (stats)
+                    if (_stats)
                     {
                         _console.Flush();
                         StatisticsTable.Write(Console.Error, machine.Statistics, _console.LineEnd);
@@ -117,7 +92,7 @@ internal sealed class RunSession : IDisposable
                     return code;
                 }
 
-                machine = _powerOn();
+                machine = _build(_console);
             }
         }
         finally
@@ -130,15 +105,13 @@ internal sealed class RunSession : IDisposable
         }
     }
 
-    private string? _farewell;
-
     private MachineEnd RunOnce(IGuestMachine machine)
     {
         lock (_lock)
         {
             if (_endCode is not null)
             {
-                return MachineEnd.Stopped;
+                return new MachineEnd(EndReason.Stopped);
             }
 
             _machine = machine;
@@ -164,28 +137,64 @@ internal sealed class RunSession : IDisposable
             }
         }
 
-        switch (end)
+        if (end.Panic is { } panic && end.Reason is EndReason.Panic or EndReason.Reset or EndReason.TripleFault)
         {
-            case MachineEnd.PowerOff:
+            _farewell = $"the guest's kernel panicked: {panic}";
+            return ExitCodes.GuestPanic;
+        }
+
+        switch (end.Reason)
+        {
+            case EndReason.PowerOff:
                 return ExitCodes.Success;
-            case MachineEnd.TripleFault:
-                _farewell = "the guest's processor shut down after a triple fault.";
-                return ExitCodes.TripleFault;
-            case MachineEnd.Reset when _panic.Panicked:
+            case EndReason.Reset:
+                return null;
+            case EndReason.Panic:
                 _farewell = "the guest's kernel panicked.";
                 return ExitCodes.GuestPanic;
-            case MachineEnd.Reset:
-                return null;
+            case EndReason.TripleFault:
+                _farewell = $"vCPU {end.Vcpu} of the guest shut down after a triple fault{(end.State is { } state ? $" at {state.Rip:x16}" : "")}.";
+                return ExitCodes.TripleFault;
+            case EndReason.DebugExit:
+                return (int)(end.Code & 0x7F);
             default:
                 return ExitCodes.Internal;
         }
     }
 
-    private void Type(ReadOnlySpan<byte> keys)
+    /// <summary>Ends the run from outside. Any thread; the first one counts.</summary>
+    private void End(int code)
     {
         lock (_lock)
         {
-            _machine?.Type(keys);
+            if (_endCode is not null)
+            {
+                return;
+            }
+
+            _endCode = code;
+            _machine?.Stop();
         }
+
+        // A machine that does not stop must not keep the user's terminal.
+        void GiveUp()
+        {
+            Thread.Sleep(s_patience);
+            _console.Restore();
+            Environment.Exit(code);
+        }
+
+        new Thread(GiveUp) { IsBackground = true, Name = "patience" }.Start();
+    }
+
+    private void Type(ReadOnlySpan<byte> keys)
+    {
+        IGuestMachine? machine;
+        lock (_lock)
+        {
+            machine = _machine;
+        }
+
+        machine?.Type(keys);
     }
 }

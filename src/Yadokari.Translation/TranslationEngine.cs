@@ -3,7 +3,7 @@ using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Translation.Code;
-using Yadokari.X86.Sensitive;
+using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation;
 
@@ -41,7 +41,7 @@ public sealed class TranslationEngine : IEngine
     }
 
     /// <inheritdoc/>
-    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host) => new TranslationVm(this, memory, host);
+    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new TranslationVm(this, memory, host, vcpus);
 }
 
 /// <summary>A machine under translation: the code its vCPUs share.</summary>
@@ -51,7 +51,7 @@ internal sealed class TranslationVm : IEngineVm
     private readonly long[] _emulated = new long[Enum.GetValues<Mnemonic>().Length + 1];
     private readonly long[] _emulatedTicks = new long[Enum.GetValues<Mnemonic>().Length + 1];
 
-    internal TranslationVm(TranslationEngine engine, GuestMemory memory, IVcpuHost host)
+    internal TranslationVm(TranslationEngine engine, GuestMemory memory, IVcpuHost host, int vcpus)
     {
         Memory = memory;
         Host = host;
@@ -59,13 +59,20 @@ internal sealed class TranslationVm : IEngineVm
         Code = new TranslatedCode(memory, engine.CodeCacheBytes);
         Code.Translator.ExactFlags = engine.ExactFlags;
         TraceWriter = engine.Trace;
+        const long ApicTimerHz = 1_000_000_000;
+        Cpuid = CpuidModel.FromHost(new CpuidConfiguration(vcpus, (long)HostTsc.Hz, ApicTimerHz));
     }
+
+    /// <inheritdoc/>
+    public ulong TscHz => HostTsc.Hz;
 
     internal GuestMemory Memory { get; }
 
     internal IVcpuHost Host { get; }
 
     internal TranslatedCode Code { get; }
+
+    internal CpuidModel Cpuid { get; }
 
     internal bool Timed { get; }
 

@@ -5,15 +5,14 @@ using Yadokari.Core.Memory;
 using Yadokari.Linux;
 using Yadokari.Translation.Code;
 using Yadokari.Translation.Emulation;
+using Yadokari.X86.Cpuid;
+using Yadokari.X86.Msrs;
 
 namespace Yadokari.Translation;
 
 /// <summary>A virtual processor of the translation engine: the loop around translated code.</summary>
 internal sealed unsafe partial class Vcpu : IVcpu
 {
-    /// <summary>MAXPHYADDR shown to the guest.</summary>
-    internal const int PhysicalAddressBits = 46;
-
     private readonly TranslationVm _vm;
     private readonly GuestMemory _memory;
     private readonly IVcpuHost _host;
@@ -25,6 +24,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private volatile bool _kicked;
     private HashSet<ulong> _breakpoints = [];
 
+    /// <summary>MAXPHYADDR shown to the guest.</summary>
+    internal int PhysicalAddressBits => Cpuid.PhysicalAddressBits;
+
     internal Vcpu(TranslationVm vm, int id)
     {
         _vm = vm;
@@ -32,8 +34,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _memory = vm.Memory;
         _host = vm.Host;
         _code = vm.Code;
+        Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
         _file = new MemoryFile("yadokari-vcpu", StateLayout.Total);
         _window = (byte*)_file.Map(0, StateLayout.Total, executable: false);
+        MsrFile = new MsrFile(vm.Cpuid);
         ResetTables();
         _code.PageBecameCode += DropWriteEntries;
         _code.BlocksDied += FlushJumps;
@@ -45,10 +49,29 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     internal IVcpuHost Host => _host;
 
+    /// <summary>What CPUID answers.</summary>
+    internal CpuidModel Cpuid => _vm.Cpuid;
+
+    /// <summary>Registers without a meaning to the engine.</summary>
+    internal MsrFile MsrFile { get; }
+
+    /// <inheritdoc/>
+    public ulong ReadTsc() => HostTsc.Read() + State->TscOffset;
+
     internal TranslationVm Vm => _vm;
 
     /// <inheritdoc/>
-    public bool SingleStep { get; set; }
+    public bool SingleStep
+    {
+        get;
+        set
+        {
+            field = value;
+            ModeChanged();
+        }
+    }
+
+    internal Trace? Trace { get; }
 
     internal long Exits { get; private set; }
 
@@ -227,7 +250,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     }
 
                     // The block may have gone with a cache that was full, or its page with the other block's translation.
-                    if (from.Valid && block.SecondGpa == 0 && from.SecondGpa == 0 && _code.ByNumber(site->Block) == from)
+                    if (Trace == null && from.Valid && block.SecondGpa == 0 && from.SecondGpa == 0 && _code.ByNumber(site->Block) == from)
                     {
                         _code.Link(site, block);
                     }
@@ -435,7 +458,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     private void FillJump(ulong linear, Block block)
     {
-        if (block.SecondGpa != 0)
+        if (block.SecondGpa != 0 || Trace != null)
         {
             return;
         }
@@ -479,7 +502,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
-            bool x87 = instruction.Mnemonic is Mnemonic.Wait || instruction.Code.ToOpCode().CpuidFeatures().Contains("FPU");
+            bool x87 = instruction.Mnemonic is Mnemonic.Wait || instruction.Code.CpuidFeatures().Any(f => f.ToString().Contains("FPU"));
             Raise(instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv ? Vector.DivideError : x87 ? Vector.X87 : Vector.Simd);
         }
         else

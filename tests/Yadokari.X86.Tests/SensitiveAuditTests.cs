@@ -75,6 +75,16 @@ public sealed class SensitiveAuditTests
     }
 
     [Fact]
+    public void FillingBetweenFunctionsIsNotCounted()
+    {
+        // nop; int3; nop; ret; int3 x3; nop; int3; int3; call 0 (which may not return); int3; int3
+        var audit = new SensitiveAudit();
+        audit.Add(new CodeSection("a", 0, Convert.FromHexString("90CC90C3CCCCCC90CCCCE800000000CCCC"), 64));
+        Assert.Equal((5L, 8L), (audit.Padding, audit.Instructions));
+        Assert.Equal((Mnemonic.Int3, 3L), (audit.Counts[0].Entry.Mnemonic, audit.Counts[0].Count));
+    }
+
+    [Fact]
     public void BadFilesAreNamed()
     {
         Assert.Contains("machine 183", Assert.Throws<UserErrorException>(() => ElfCode.Read("a", Elf(true, 183))).Message);

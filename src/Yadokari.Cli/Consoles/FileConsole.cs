@@ -21,7 +21,7 @@ internal sealed class FileConsole : IGuestConsole
     public void Begin() => _file.Begin();
 
     /// <inheritdoc/>
-    public void Write(ReadOnlySpan<byte> output) => _pump.Write(output);
+    public void Write(ReadOnlySpan<byte> bytes) => _pump.Write(bytes);
 
     /// <inheritdoc/>
     public void Flush() => _pump.Flush();

@@ -1,13 +1,12 @@
+using Yadokari.Devices.Serial;
+
 namespace Yadokari.Cli.Consoles;
 
 /// <summary>Where the guest's serial port goes.</summary>
-internal interface IGuestConsole : IDisposable
+internal interface IGuestConsole : IConsole, IDisposable
 {
     /// <summary>The run begins: only now may terminals and files change.</summary>
     void Begin();
-
-    /// <summary>Takes the guest's output. A vCPU's thread; does not throw.</summary>
-    void Write(ReadOnlySpan<byte> output);
 
     /// <summary>Waits until all output so far is out.</summary>
     void Flush();
@@ -31,7 +30,7 @@ internal sealed class SilentConsole : IGuestConsole
     }
 
     /// <inheritdoc/>
-    public void Write(ReadOnlySpan<byte> output)
+    public void Write(ReadOnlySpan<byte> bytes)
     {
     }
 

@@ -52,7 +52,7 @@ internal sealed class StdioConsole : IGuestConsole
     }
 
     /// <inheritdoc/>
-    public void Write(ReadOnlySpan<byte> output) => _pump.Write(output);
+    public void Write(ReadOnlySpan<byte> bytes) => _pump.Write(bytes);
 
     /// <inheritdoc/>
     public void Flush() => _pump.Flush();

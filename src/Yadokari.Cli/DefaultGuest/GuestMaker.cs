@@ -10,7 +10,7 @@ internal static class GuestMaker
     private static readonly string[] s_kernels = ["linux-image-cloud-amd64", "linux-image-virtual"];
 
     /// <summary>What the kernel is told: little to say, and nothing to look for that this machine has not got.</summary>
-    public const string CommandLine = "console=ttyS0 quiet mitigations=off 8250.nr_uarts=1";
+    public const string CommandLine = KernelCommandLine.Default + " quiet mitigations=off 8250.nr_uarts=1";
 
     /// <summary>The user's guest, made with progress on standard error if it is not there yet.</summary>
     /// <exception cref="UserErrorException">It can't be made.</exception>

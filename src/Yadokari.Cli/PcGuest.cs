@@ -1,0 +1,73 @@
+using Yadokari.Core;
+using Yadokari.Core.Engines;
+using Yadokari.Devices.Serial;
+using Yadokari.Linux;
+using Yadokari.Machines;
+
+namespace Yadokari.Cli;
+
+/// <summary>What boots in a machine.</summary>
+/// <param name="Kernel">Path of the kernel.</param>
+/// <param name="Initrd">Path of the initial RAM disk, or null.</param>
+/// <param name="CommandLine">What the kernel is told.</param>
+internal sealed record BootFiles(string Kernel, string? Initrd, string CommandLine);
+
+/// <summary>A PC under an engine: where the command line meets the board.</summary>
+internal sealed class PcGuest : IGuestMachine
+{
+    private readonly HostClock _clock = new();
+    private readonly Pc _pc;
+
+    /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
+    /// <exception cref="UserErrorException">Something can't be used.</exception>
+    public PcGuest(RunOptions options, BootFiles boot, IConsole console)
+    {
+        if (options.Trace is not null || options.GdbPort is not null)
+        {
+            throw new UserErrorException($"{(options.Trace is not null ? "--trace" : "--gdb")} is not in this build yet: leave it out.");
+        }
+
+        try
+        {
+            IEngine engine = Engines.Create(options.Engine);
+
+            // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
+            var config = new PcConfig
+            {
+                Memory = options.Memory,
+                Cpus = options.Cpus,
+                Kernel = boot.Kernel,
+                Initrd = boot.Initrd,
+                CommandLine = boot.CommandLine,
+                Console = console,
+                Clock = _clock,
+                RestartOnReset = false,
+            };
+            _pc = new Pc(config, engine);
+        }
+        catch
+        {
+            _clock.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics => _pc.Statistics;
+
+    /// <inheritdoc/>
+    public MachineEnd Run() => _pc.Run();
+
+    /// <inheritdoc/>
+    public void Stop() => _pc.Stop();
+
+    /// <inheritdoc/>
+    public void Type(ReadOnlySpan<byte> keys) => _pc.Console.Receive(keys);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _pc.Dispose();
+        _clock.Dispose();
+    }
+}
