@@ -43,7 +43,7 @@ internal sealed unsafe partial class Vcpu
 
     internal long TlbFlushes { get; private set; }
 
-    private TlbKind CurrentTlb => Cpl == 3 ? TlbKind.User
+    internal TlbKind CurrentTlb => Cpl == 3 ? TlbKind.User
         : (State->SystemFlags & (1ul << 18)) != 0 && (Cr4 & X86.Cr4.SMAP) != 0 ? TlbKind.SupervisorAc
         : TlbKind.Supervisor;
 
