@@ -108,6 +108,8 @@ internal sealed class Yado(string command, GuestFiles files) : Guest("Yadokari",
     /// <exception cref="UserErrorException">It does not build or start.</exception>
     public void Prepare()
     {
+        if (!File.Exists(command))
+            throw new UserErrorException($"There is no {command} to measure; name the yado command with --yado, or leave Yadokari out with --without yadokari.");
         using var process = Process.Start(new ProcessStartInfo(command, ["--help"]) { RedirectStandardOutput = true })!;
         process.StandardOutput.ReadToEnd();
         process.WaitForExit();

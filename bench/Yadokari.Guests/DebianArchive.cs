@@ -67,6 +67,7 @@ public sealed class DebianArchive(GuestCache cache)
 
     private void Update()
     {
+        using var turn = cache.Locked(Path.Combine(cache.Root, "apt.lock"));
         var lists = Path.Combine(StateFolder, "lists");
         if (Directory.Exists(lists) && DateTime.UtcNow - Directory.GetLastWriteTimeUtc(lists) < TimeSpan.FromHours(1))
             return;
