@@ -73,7 +73,8 @@ public sealed class DebianArchive(GuestCache cache)
             return;
         Directory.CreateDirectory(Path.Combine(lists, "partial"));
         Directory.CreateDirectory(Path.Combine(StateFolder, "archives", "partial"));
-        var mirror = Environment.GetEnvironmentVariable("YADOKARI_DEBIAN_MIRROR") is { Length: > 0 } named ? named.TrimEnd('/') : "http://deb.debian.org";
+        var named = Environment.GetEnvironmentVariable("YADOKARI_DEBIAN_MIRROR");
+        var mirror = string.IsNullOrEmpty(named) ? "http://deb.debian.org" : named.TrimEnd('/');
         var signed = File.Exists(Keyring)
             ? $"[signed-by={Keyring}]"
             : throw new UserErrorException($"Debian's archive keys {Keyring} are missing; install the package debian-archive-keyring.");
