@@ -20,16 +20,16 @@ internal sealed class PcGuest : IGuestMachine
 
     /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
     /// <exception cref="UserErrorException">Something can't be used.</exception>
-    public PcGuest(RunOptions options, BootFiles boot, IConsole console)
+    public PcGuest(RunOptions options, BootFiles boot, IConsole console, TextWriter? trace)
     {
-        if (options.Trace is not null || options.GdbPort is not null)
+        if (options.GdbPort is not null)
         {
-            throw new UserErrorException($"{(options.Trace is not null ? "--trace" : "--gdb")} is not in this build yet: leave it out.");
+            throw new UserErrorException("--gdb is not in this build yet: leave it out.");
         }
 
         try
         {
-            IEngine engine = Engines.Create(options.Engine);
+            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats));
 
             // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
             var config = new PcConfig
