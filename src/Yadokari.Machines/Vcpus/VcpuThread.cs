@@ -23,6 +23,7 @@ internal sealed class VcpuThread
     private volatile int _startPage = NoPage;
     private volatile bool _awaitsStartUp;
     private bool _haltedWithInterrupt;
+    private bool _halted; // Waits for an interrupt, whatever else woke its thread.
     private long _sleptTicks;
     private long _halts;
 
@@ -77,6 +78,7 @@ internal sealed class VcpuThread
         _initPending = false;
         _startPage = NoPage;
         _haltedWithInterrupt = false;
+        _halted = false;
     }
 
     /// <summary>An interrupt may be there to take. Any thread.</summary>
@@ -117,6 +119,13 @@ internal sealed class VcpuThread
                 continue;
             }
 
+            if (_halted && !_owner.HasInterrupt(Vcpu.Id))
+            {
+                Sleep(interruptible: true);
+                continue;
+            }
+
+            _halted = false;
             switch (_vcpu.Run())
             {
                 case VmExit.Halted:
@@ -143,7 +152,7 @@ internal sealed class VcpuThread
         if (!_owner.HasInterrupt(Vcpu.Id))
         {
             _haltedWithInterrupt = false;
-            Sleep(interruptible: true);
+            _halted = true;
             return;
         }
 
@@ -198,6 +207,7 @@ internal sealed class VcpuThread
         if (_initPending)
         {
             _initPending = false;
+            _halted = false;
             _vcpu.Load(_afterReset);
             _awaitsStartUp = true;
         }

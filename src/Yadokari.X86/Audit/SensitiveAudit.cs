@@ -16,6 +16,8 @@ public sealed record SensitiveCount(SensitiveInstruction Entry, long Count);
 /// <summary>
 /// Counts sensitive instructions in code by linear sweep: from the start of each section to its end, one instruction after the other.
 /// Data between functions is decoded too, so counts are close, not exact; where bytes decode to nothing it goes on at the next byte.
+/// An INT3 that can't be reached from the instruction before it (after a return, a jump, UD2 or another INT3) is what compilers fill gaps
+/// between functions with, and is no instruction here.
 /// </summary>
 public sealed class SensitiveAudit
 {
@@ -34,6 +36,9 @@ public sealed class SensitiveAudit
 
     /// <summary>Places where bytes decoded to nothing: data, or an instruction unknown to the decoder.</summary>
     public long Undecodable { get; private set; }
+
+    /// <summary>Bytes of INT3 that fill gaps.</summary>
+    public long Padding { get; private set; }
 
     /// <summary>Every sensitive instruction, in the order of the sweep, if asked for.</summary>
     public IReadOnlyList<SensitiveFinding> Findings => (IReadOnlyList<SensitiveFinding>?)_findings ?? [];
@@ -61,6 +66,7 @@ public sealed class SensitiveAudit
         Decoder decoder = Decoder.Create(section.Bitness, reader, section.Address);
         Bytes += section.Bytes.Length;
         int position = 0;
+        bool reachable = true;
         while (position < section.Bytes.Length)
         {
             decoder.Decode(out Instruction instruction);
@@ -74,7 +80,16 @@ public sealed class SensitiveAudit
             }
 
             position += instruction.Length;
+            if (instruction.Code == Code.Int3 && !reachable)
+            {
+                Padding++;
+                continue;
+            }
+
             Instructions++;
+            reachable = instruction.Code != Code.Int3
+                && instruction.FlowControl is not (FlowControl.Return or FlowControl.UnconditionalBranch or FlowControl.IndirectBranch
+                    or FlowControl.Exception);
             if (SensitiveInstructions.Classify(instruction) != SensitivityClass.Innocuous)
             {
                 _counts[(int)instruction.Code]++;
