@@ -22,6 +22,7 @@ internal sealed class VcpuThread
     private volatile bool _initPending;
     private volatile int _startPage = NoPage;
     private volatile bool _awaitsStartUp;
+    private bool _halted;
     private bool _haltedWithInterrupt;
     private long _sleptTicks;
     private long _halts;
@@ -77,6 +78,7 @@ internal sealed class VcpuThread
         _initPending = false;
         _startPage = NoPage;
         _haltedWithInterrupt = false;
+        _halted = false;
     }
 
     /// <summary>An interrupt may be there to take. Any thread.</summary>
@@ -117,6 +119,14 @@ internal sealed class VcpuThread
                 continue;
             }
 
+            // Who is woken for another reason than an interrupt goes on sleeping; a debugger's step is an instruction all the same.
+            if (_halted && !_owner.HasInterrupt(Vcpu.Id) && !_owner.IsStepping(this))
+            {
+                Sleep(interruptible: true);
+                continue;
+            }
+
+            _halted = false;
             switch (_vcpu.Run())
             {
                 case VmExit.Halted:
@@ -135,15 +145,16 @@ internal sealed class VcpuThread
     private void OnHalt()
     {
         Volatile.Write(ref _halts, _halts + 1);
-        if (_owner.EndsStepAtHalt(this))
+        if (_owner.IsStepping(this))
         {
+            _owner.OnDebug(this);
             return;
         }
 
         if (!_owner.HasInterrupt(Vcpu.Id))
         {
             _haltedWithInterrupt = false;
-            Sleep(interruptible: true);
+            _halted = true;
             return;
         }
 
@@ -200,6 +211,7 @@ internal sealed class VcpuThread
             _initPending = false;
             _vcpu.Load(_afterReset);
             _awaitsStartUp = true;
+            _halted = false;
         }
 
         int page = _startPage;
