@@ -38,6 +38,13 @@ public static unsafe partial class SignalAction
         return Sigaction(signal, &action, null) == 0 ? old.Handler : throw new InvalidOperationException($"sigaction({signal}) failed");
     }
 
+    /// <summary>The handler in place, to hand signals on to.</summary>
+    public static nint Current(int signal)
+    {
+        Action old;
+        return Sigaction(signal, null, &old) == 0 ? old.Handler : throw new InvalidOperationException($"sigaction({signal}) failed");
+    }
+
     // SAFETY: both pointers are to locals of the caller or null, as sigaction(2) wants them.
     [LibraryImport("libc", EntryPoint = "sigaction", SetLastError = true)]
     private static partial int Sigaction(int signal, Action* action, Action* old);

@@ -12,8 +12,11 @@ public interface IVcpuGate
     /// <summary>A triple fault, before the machine acts on it.</summary>
     void Shutdown(int vcpu);
 
-    /// <summary>The thread ends.</summary>
+    /// <summary>The thread ends, or is about to wait for other vCPUs: no debugger waits for it until it enters again.</summary>
     void Leave(int vcpu);
+
+    /// <summary>The machine begins to end: nobody is held back from now on. Any thread.</summary>
+    void Open();
 
     /// <summary>Whether the vCPU executes a single step: it then gets no interrupts, and HLT ends the step. Any thread.</summary>
     bool IsStepping(int vcpu);

@@ -57,7 +57,7 @@ public sealed class Pc : IDisposable
         _initrd = config.Initrd is null ? null : Initrd.Open(config.Initrd);
         _memory = GuestRam.Create(Layout.RamRegions(config.Memory));
         _host = new VcpuHost(_pio, _mmio);
-        _vm = engine.CreateVm(_memory, _host);
+        _vm = engine.CreateVm(_memory, _host, config.Cpus);
         _threads = new VcpuThread[config.Cpus];
         _run = new VcpuRun(_host, _threads, Restart);
         _host.Threads = _threads;

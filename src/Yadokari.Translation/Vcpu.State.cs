@@ -51,7 +51,7 @@ internal sealed unsafe partial class Vcpu
     internal ulong SysenterEsp;
     internal ulong SysenterEip;
     internal ulong TscAux;
-    internal ulong TscAdjust;
+    internal ulong TscAdjust = 0;
 
     /// <summary>Interrupts are held off until one more instruction has run: after STI, MOV SS, POP SS.</summary>
     internal bool InterruptShadow;

@@ -13,7 +13,7 @@ internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
 
     public Support Probe() => Support.Yes;
 
-    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host) => new Vm(this, memory, host, guest);
+    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new Vm(this, memory, host, guest);
 
     private sealed class Vm(FakeEngine engine, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest) : IEngineVm
     {

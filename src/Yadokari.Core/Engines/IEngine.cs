@@ -22,8 +22,8 @@ public interface IEngine
     /// <summary>Looks whether this host can run it. Cheap, no side effects.</summary>
     Support Probe();
 
-    /// <summary>Makes a virtual machine over the given memory. The memory stays the caller's.</summary>
-    IEngineVm CreateVm(GuestMemory memory, IVcpuHost host);
+    /// <summary>Makes a virtual machine of so many vCPUs over the given memory. The memory stays the caller's.</summary>
+    IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1);
 }
 
 /// <summary>One virtual machine under an engine. Made and disposed by the machine; vCPUs are disposed with it.</summary>

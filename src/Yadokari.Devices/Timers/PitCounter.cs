@@ -223,6 +223,7 @@ internal sealed class PitCounter
 
     private void Load(int written, long now)
     {
+        Settle(now);
         long count = _bcd ? FromBcd(written) : written;
         count = count == 0 ? Modulus : count;
         bool first = !_written;
@@ -248,17 +249,13 @@ internal sealed class PitCounter
                     _reload = count;
                     _start = _gate ? now + 1 : Never;
                 }
-                else
-                {
-                    Settle(now, adopt: false);
-                }
 
                 break;
         }
     }
 
     /// <summary>Modes 2 and 3: a count written meanwhile takes over where a period ends.</summary>
-    private void Settle(long now, bool adopt = true)
+    private void Settle(long now)
     {
         if (_mode is not (2 or 3) || _start == Never || now < _start)
         {
@@ -268,7 +265,7 @@ internal sealed class PitCounter
         // The periods that are over are cut off, so that the one that runs is always the first.
         long whole = (now - _start) / _reload;
         _start += whole * _reload;
-        if (adopt && whole > 0 && _next != _reload)
+        if (whole > 0 && _next != _reload)
         {
             // The count was written in the first of them: the others were of the new length.
             _start -= (whole - 1) * _reload;

@@ -43,6 +43,7 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
         if (Interlocked.CompareExchange(ref _end, end, null) is null)
         {
             _meet = true;
+            host.Gate?.Open();
             WakeAll();
             lock (_lock)
             {
@@ -61,13 +62,24 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
     /// <inheritdoc/>
     public bool Pass(VcpuThread thread)
     {
-        if (_meet && !Meet())
+        while (true)
         {
-            return false;
-        }
+            if (_meet)
+            {
+                // A vCPU that waits here for one that a debugger holds must not make the debugger wait for it.
+                host.Gate?.Leave(thread.Vcpu.Id);
+                if (!Meet())
+                {
+                    return false;
+                }
+            }
 
-        host.Gate?.Enter(thread.Vcpu.Id);
-        return !_meet || Meet();
+            host.Gate?.Enter(thread.Vcpu.Id);
+            if (!_meet)
+            {
+                return true;
+            }
+        }
     }
 
     /// <inheritdoc/>

@@ -42,8 +42,8 @@ internal static class InstructionClasses
         ConditionalFlags = 8,
     }
 
-    private static readonly Treatment[] s_treatments = new Treatment[IcedConstants.CodeEnumCount];
-    private static readonly Traits[] s_traits = new Traits[IcedConstants.CodeEnumCount];
+    private static readonly Treatment[] s_treatments = new Treatment[(int)Enum.GetValues<Iced.Intel.Code>().Max() + 1];
+    private static readonly Traits[] s_traits = new Traits[(int)Enum.GetValues<Iced.Intel.Code>().Max() + 1];
 
     static InstructionClasses()
     {

@@ -5,7 +5,7 @@ namespace Yadokari.Translation.Code;
 /// <summary>Innocuous instructions: the processor itself supplies their meaning.</summary>
 internal sealed unsafe partial class Translator
 {
-    private static readonly InstructionInfoFactory s_info = new();
+    private readonly InstructionInfoFactory _info = new();
 
     private void EmitNative(in Instruction instruction)
     {
@@ -281,16 +281,16 @@ internal sealed unsafe partial class Translator
         return size == 0 ? 1 : size;
     }
 
-    private static OpAccess OperandAccess(in Instruction instruction, int operand)
-        => s_info.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage | InstructionInfoOptions.NoRegisterUsage).GetOpAccess(operand);
+    private OpAccess OperandAccess(in Instruction instruction, int operand)
+        => _info.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage | InstructionInfoOptions.NoRegisterUsage).GetOpAccess(operand);
 
     /// <summary>Whether an instruction writes its explicit memory operand.</summary>
-    public static bool WritesMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
+    public bool WritesMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
 
     /// <summary>Whether an instruction reads its explicit memory operand (or keeps parts of it).</summary>
-    public static bool ReadsMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Write or OpAccess.None or OpAccess.NoMemAccess);
+    public bool ReadsMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Write or OpAccess.None or OpAccess.NoMemAccess);
 
-    private static OpAccess MemoryAccess(in Instruction instruction)
+    private OpAccess MemoryAccess(in Instruction instruction)
     {
         for (int i = 0; i < instruction.OpCount; i++)
         {

@@ -1,0 +1,47 @@
+namespace Yadokari.Bench;
+
+/// <summary>All that was measured of one workload.</summary>
+internal sealed class Comparison(Workload workload)
+{
+    // Clocks that stray by less than this, for a run and its marks' way over the console, say nothing.
+    private const double DriftToMention = 0.05;
+    private const double SecondsToMention = 0.1;
+
+    private readonly Dictionary<string, List<Measurement>> _runs = [];
+
+    public Workload Workload { get; } = workload;
+
+    /// <summary>Adds one run of a contender.</summary>
+    public void Add(string contender, Measurement measurement)
+    {
+        if (!_runs.TryGetValue(contender, out var list))
+            _runs[contender] = list = [];
+        list.Add(measurement);
+    }
+
+    /// <summary>The best run of a contender, or null if it has none that ended well.</summary>
+    public Measurement? Best(string contender) =>
+        _runs.GetValueOrDefault(contender)?.Where(static run => run.Failure is null).MinBy(static run => run.Cost);
+
+    /// <summary>The cost under <paramref name="one"/> over that under <paramref name="other"/>; null if either is missing.</summary>
+    public double? Ratio(string one, string other) =>
+        Best(one) is { } first && Best(other) is { Cost: > 0 } second ? first.Cost / second.Cost : null;
+
+    /// <summary>What the reader should know: failures, results that differ, clocks that stray.</summary>
+    public IEnumerable<string> Remarks()
+    {
+        foreach (var (contender, runs) in _runs)
+        {
+            if (runs.FirstOrDefault(static run => run.Failure is not null) is { } failed)
+                yield return $"{Workload.Name}: {contender} failed: {failed.Failure}";
+            if (runs.Find(static run => run.Drift > DriftToMention && Math.Abs(run.Seconds - run.HostSeconds) > SecondsToMention) is { } strayed)
+                yield return $"{Workload.Name}: {contender}'s clock says {strayed.Seconds:0.00} s where the host's says {strayed.HostSeconds:0.00} s";
+        }
+        var results = _runs
+            .SelectMany(static pair => pair.Value.Where(static run => run.Failure is null).Select(run => (Contender: pair.Key, run.Result)))
+            .Distinct()
+            .ToList();
+        if (results.Select(static pair => pair.Result).Distinct().Count() > 1)
+            yield return $"{Workload.Name}: RESULTS DIFFER: {string.Join("; ", results.Select(static pair => $"{pair.Contender} {pair.Result}"))}";
+    }
+}

@@ -1,0 +1,106 @@
+using System.Security.Cryptography;
+using System.Text;
+
+namespace Yadokari.Guests;
+
+/// <summary>
+/// The folder that keeps downloaded packages and built guest images between runs. Everything in it can be removed at any time and is made again.
+/// </summary>
+/// <remarks>
+/// An entry is built beside its final name and renamed into place, so that a name either is absent or holds a finished build, also after a
+/// crash. Builders in several processes are put in order by a lock file; the second finds the first one's work.
+/// </remarks>
+public sealed class GuestCache
+{
+    private readonly Action<string> _progress;
+
+    /// <summary>Opens the cache at <paramref name="root"/>, making the folder when it is missing.</summary>
+    /// <param name="root">The folder; null takes <c>$XDG_CACHE_HOME/yadokari/tests</c>, or <c>~/.cache/yadokari/tests</c>.</param>
+    /// <param name="progress">Told a line before each step that takes long; null is silent.</param>
+    public GuestCache(string? root = null, Action<string>? progress = null)
+    {
+        Root = root ?? DefaultRoot();
+        _progress = progress ?? (static _ => { });
+        Directory.CreateDirectory(Root);
+    }
+
+    /// <summary>The cache's folder, as an absolute path.</summary>
+    public string Root { get; }
+
+    /// <summary>Says that a step which takes long has begun.</summary>
+    public void Announce(string step) => _progress(step);
+
+    /// <summary>
+    /// The path of the entry <paramref name="name"/>, built first if it is absent. <paramref name="build"/> gets a path that does not exist yet
+    /// and makes a file or a folder there.
+    /// </summary>
+    public string GetOrBuild(string name, Action<string> build)
+    {
+        var path = Path.Combine(Root, name);
+        if (Path.Exists(path))
+            return path;
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        using var turn = Lock(path + ".lock");
+        if (Path.Exists(path))
+            return path;
+        var draft = $"{path}.{Environment.ProcessId}.tmp";
+        Remove(draft);
+        try
+        {
+            build(draft);
+            if (Directory.Exists(draft))
+                Directory.Move(draft, path);
+            else
+                File.Move(draft, path);
+        }
+        finally
+        {
+            Remove(draft);
+        }
+        return path;
+    }
+
+    /// <summary>A short name for a content: the first 12 hexadecimal digits of the SHA-256 over all parts, in order.</summary>
+    public static string Fingerprint(params IEnumerable<string> parts)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var part in parts)
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes(part));
+            hash.AppendData([0]);
+        }
+        return Convert.ToHexStringLower(hash.GetHashAndReset())[..12];
+    }
+
+    private static string DefaultRoot()
+    {
+        var xdg = Environment.GetEnvironmentVariable("XDG_CACHE_HOME");
+        var cache = string.IsNullOrEmpty(xdg)
+            ? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache")
+            : xdg;
+        return Path.Combine(Path.GetFullPath(cache), "yadokari", "tests");
+    }
+
+    private static FileStream Lock(string path)
+    {
+        while (true)
+        {
+            try
+            {
+                return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException)
+            {
+                Thread.Sleep(100);
+            }
+        }
+    }
+
+    private static void Remove(string path)
+    {
+        if (Directory.Exists(path))
+            Directory.Delete(path, recursive: true);
+        else
+            File.Delete(path);
+    }
+}

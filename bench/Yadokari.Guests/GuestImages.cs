@@ -1,0 +1,157 @@
+using System.IO.Compression;
+using System.Reflection;
+using System.Text;
+
+namespace Yadokari.Guests;
+
+/// <summary>
+/// The guests that tests and benchmarks boot: Debian 12's kernels, and initial RAM file systems made from its packages. Each is built once
+/// and then taken from the cache; a change of a script or of the package list makes a new one.
+/// </summary>
+/// <remarks>
+/// The images' <c>/init</c> obeys words on the kernel's command line: <c>yado.run=NAME[,NAME...]</c> runs workloads (or <c>exercise</c>),
+/// <c>yado.scale=PERCENT</c> scales these, <c>yado.end=poweroff|reboot|panic|shell</c> says what comes after. Without <c>yado.run</c> and
+/// <c>yado.end</c> a shell runs on the console.
+/// </remarks>
+public sealed class GuestImages(GuestCache cache)
+{
+    private const string Format = "2";
+
+    private static readonly string[] s_packages =
+    [
+        "busybox-static", "perl-base", "gzip", "xz-utils", "coreutils", "openssl", "libssl3", "mawk", "luajit", "libluajit-5.1-2",
+        "libluajit-5.1-common", "bash", "libtinfo6", "libc6", "libcrypt1", "libacl1", "libattr1", "libselinux1", "libpcre2-8-0", "libgmp10",
+        "liblzma5", "libgcc-s1", "zlib1g",
+    ];
+
+    private static readonly string[] s_programs =
+    [
+        "bin/bash", "bin/gzip", "bin/cat", "bin/true", "usr/bin/perl", "usr/bin/xz", "usr/bin/sort", "usr/bin/sha256sum", "usr/bin/md5sum",
+        "usr/bin/seq", "usr/bin/wc", "usr/bin/mawk", "usr/bin/openssl", "usr/bin/luajit", "lib64/ld-linux-x86-64.so.2",
+        "usr/lib/x86_64-linux-gnu/ossl-modules/legacy.so",
+    ];
+
+    private static readonly string[] s_nodePackages =
+    [
+        "nodejs", "libnode108", "libbrotli1", "libc-ares2", "libicu72", "libnghttp2-14", "libssl3", "libstdc++6", "libuv1", "zlib1g", "libc6",
+        "libgcc-s1", "node-acorn", "node-cjs-module-lexer", "node-undici", "node-busboy", "busybox-static",
+    ];
+
+    private static readonly string[] s_scripts = ["guest-lib.sh", "workloads.sh", "exercise.sh"];
+
+    private readonly DebianArchive _archive = new(cache);
+
+    /// <summary>The bzImage of Debian's <c>linux-image-cloud-amd64</c> or, for <see cref="KernelFlavour.Generic"/>, <c>linux-image-amd64</c>.</summary>
+    public string Kernel(KernelFlavour flavour)
+    {
+        var package = _archive.Dependency(flavour == KernelFlavour.Cloud ? "linux-image-cloud-amd64" : "linux-image-amd64");
+        return cache.GetOrBuild($"kernels/{package}", draft =>
+        {
+            var unpacked = draft + ".d";
+            try
+            {
+                DebianArchive.Unpack(_archive.Fetch($"kernel-{flavour}".ToLowerInvariant(), package), unpacked, "./boot/vmlinuz-*");
+                File.Move(Directory.EnumerateFiles(Path.Combine(unpacked, "boot")).Single(), draft);
+            }
+            finally
+            {
+                Directory.Delete(unpacked, recursive: true);
+            }
+        });
+    }
+
+    /// <summary>busybox and <c>/init</c> alone: the smallest thing that reaches a shell. An uncompressed cpio archive of about 2 MB.</summary>
+    public string MiniInitrd() => Image("mini", s_packages, static (tree, archive) =>
+    {
+        _ = tree;
+        _ = archive;
+    });
+
+    /// <summary>busybox, perl, awk, gzip, xz, sort, sha256sum, openssl, LuaJIT and bash with the workloads. An uncompressed cpio archive of about 30 MB.</summary>
+    public string BenchInitrd() => Image("bench", s_packages, static (tree, archive) =>
+    {
+        foreach (var program in s_programs)
+            tree.Copy(archive, program);
+        tree.CopyFolder(archive, "usr/lib/x86_64-linux-gnu/perl-base");
+        archive.AddSymlink("usr/bin/awk", "mawk");
+        AddScripts(archive);
+    });
+
+    /// <summary>busybox and node. An uncompressed cpio archive of about 100 MB: give the guest 1 GiB.</summary>
+    public string NodeInitrd() => Image("node", s_nodePackages, static (tree, archive) =>
+    {
+        tree.Copy(archive, "usr/bin/node");
+        tree.Copy(archive, "lib64/ld-linux-x86-64.so.2");
+        foreach (var folder in Directory.EnumerateDirectories(Path.Combine(tree.Folder, "usr/share/nodejs")))
+            tree.CopyFolder(archive, Path.GetRelativePath(tree.Folder, folder));
+        AddScripts(archive);
+    });
+
+    /// <summary>
+    /// The folder that <see cref="BenchInitrd"/> was made from, with the scripts under <c>yado/</c>, for running the very same programs on
+    /// the host: scripts called with <c>ROOT</c> set to it start each program through its own loader and libraries.
+    /// </summary>
+    public string BenchTree() => Tree("bench", s_packages).Folder;
+
+    /// <summary>The same for <see cref="NodeInitrd"/>.</summary>
+    public string NodeTree() => Tree("node", s_nodePackages).Folder;
+
+    /// <summary>A gzip-compressed copy of an image, beside it.</summary>
+    public string Compressed(string image) => cache.GetOrBuild(Path.GetRelativePath(cache.Root, image) + ".gz", draft =>
+    {
+        using var input = File.OpenRead(image);
+        using var output = new GZipStream(File.Create(draft), CompressionLevel.Optimal);
+        input.CopyTo(output);
+    });
+
+    private string Image(string name, string[] packages, Action<GuestTree, NewcArchive> fill)
+    {
+        var tree = Tree(name == "mini" ? "bench" : name, packages);
+        var key = GuestCache.Fingerprint([Path.GetFileName(tree.Folder), Script("init.sh"), string.Join(' ', s_programs)]);
+        return cache.GetOrBuild($"images/{name}-{key}.cpio", draft =>
+        {
+            cache.Announce($"building the guest image {name}");
+            using var archive = new NewcArchive(new BufferedStream(File.Create(draft), 1 << 20));
+            // The kernel opens /dev/console for /init before anything could be mounted on /dev.
+            archive.AddCharacterDevice("dev/console", 5, 1);
+            archive.AddCharacterDevice("dev/null", 1, 3);
+            foreach (var mountPoint in (ReadOnlySpan<string>)["proc", "sys", "tmp", "root", "run", "etc"])
+                archive.AddDirectory(mountPoint);
+            archive.AddFile("init", Encoding.UTF8.GetBytes(Script("init.sh")), executable: true);
+            tree.Copy(archive, "bin/busybox");
+            archive.AddSymlink("bin/sh", "busybox");
+            fill(tree, archive);
+        });
+    }
+
+    private GuestTree Tree(string name, string[] packages)
+    {
+        var files = _archive.Fetch(name, packages);
+        var key = GuestCache.Fingerprint([Format, .. files.Select(Path.GetFileName)!, .. s_scripts.Select(Script)]);
+        var folder = cache.GetOrBuild($"trees/{name}-{key}", draft =>
+        {
+            DebianArchive.Unpack(files, draft);
+            var place = Directory.CreateDirectory(Path.Combine(draft, "yado")).FullName;
+            foreach (var script in s_scripts)
+                File.WriteAllText(Path.Combine(place, script), Script(script));
+            File.WriteAllText(Path.Combine(place, "corpus.txt"), Corpus.Text(4 << 20));
+        });
+        return new GuestTree(folder);
+
+    }
+
+    private static void AddScripts(NewcArchive archive)
+    {
+        foreach (var script in s_scripts)
+            archive.AddFile($"yado/{script}", Encoding.UTF8.GetBytes(Script(script)), executable: true);
+        archive.AddFile("yado/corpus.txt", Encoding.ASCII.GetBytes(Corpus.Text(4 << 20)));
+    }
+
+    private static string Script(string name)
+    {
+        using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name)
+            ?? throw new InvalidOperationException($"The script {name} is not embedded in the assembly.");
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+}

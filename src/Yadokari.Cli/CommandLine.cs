@@ -1,0 +1,36 @@
+using System.CommandLine;
+using Yadokari.Core;
+
+namespace Yadokari.Cli;
+
+/// <summary>The <c>yado</c> command: its subcommands, and what becomes of errors.</summary>
+internal static class CommandLine
+{
+    /// <summary>Parses and runs. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
+    public static int Run(string[] args)
+    {
+        var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
+        {
+            RunCommand.Create(),
+            // AuditCommand.Create(),
+        };
+
+        try
+        {
+            ParseResult result = root.Parse(args.Length == 0 ? ["--help"] : args);
+            if (result.Errors.Count > 0)
+            {
+                string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {result.CommandResult.Command.Name} --help";
+                string problem = result.UnmatchedTokens.Count > 0 ? $"'{result.UnmatchedTokens[0]}' is not known here" : result.Errors[0].Message.TrimEnd('.');
+                throw new UserErrorException($"{problem}: '{help}' lists what there is.");
+            }
+
+            return result.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+        }
+        catch (UserErrorException error)
+        {
+            Console.Error.WriteLine($"yado: {error.Message}");
+            return ExitCodes.BadInput;
+        }
+    }
+}

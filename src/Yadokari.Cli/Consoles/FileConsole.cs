@@ -1,0 +1,50 @@
+namespace Yadokari.Cli.Consoles;
+
+/// <summary>A console that writes to a file and has no input.</summary>
+internal sealed class FileConsole : IGuestConsole
+{
+    private readonly OutputFile _file;
+    private readonly OutputPump _pump;
+
+    /// <summary>Makes it.</summary>
+    /// <param name="file">Stays the caller's.</param>
+    public FileConsole(OutputFile file)
+    {
+        _file = file;
+        _pump = new OutputPump(WriteFile, _ => { });
+    }
+
+    /// <inheritdoc/>
+    public string LineEnd => "\n";
+
+    /// <inheritdoc/>
+    public void Begin() => _file.Begin();
+
+    /// <inheritdoc/>
+    public void Write(ReadOnlySpan<byte> bytes) => _pump.Write(bytes);
+
+    /// <inheritdoc/>
+    public void Flush() => _pump.Flush();
+
+    /// <inheritdoc/>
+    public void Restore()
+    {
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _pump.Dispose();
+
+    private int WriteFile(ReadOnlySpan<byte> output)
+    {
+        try
+        {
+            _file.Stream.Write(output);
+            return 0;
+        }
+        catch (IOException error)
+        {
+            Console.Error.WriteLine($"yado: the console file can't be written any more ({error.Message.TrimEnd('.')}); the guest goes on without.");
+            return 1;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+using Yadokari.Core;
+using Yadokari.Linux;
+
+namespace Yadokari.Cli.DefaultGuest;
+
+/// <summary>The guest that runs when the user names none: Debian's own kernel for clouds and a busybox shell.</summary>
+internal static class GuestMaker
+{
+    /// <summary>Debian's package, and what Ubuntu has in its place.</summary>
+    private static readonly string[] s_kernels = ["linux-image-cloud-amd64", "linux-image-virtual"];
+
+    /// <summary>What the kernel is told: little to say, and nothing to look for that this machine has not got.</summary>
+    public const string CommandLine = KernelCommandLine.Default + " quiet mitigations=off 8250.nr_uarts=1";
+
+    /// <summary>The user's guest, made with progress on standard error if it is not there yet.</summary>
+    /// <exception cref="UserErrorException">It can't be made.</exception>
+    public static GuestFiles FindOrMake()
+    {
+        var cache = GuestCache.OfUser();
+        if (cache.TryFind() is { } there)
+        {
+            return there;
+        }
+
+        string searchPath = Environment.GetEnvironmentVariable("PATH") is { Length: > 0 } path ? path : "/usr/bin:/bin";
+        const int StandardError = 2;
+        if (!Terminal.IsTerminal(StandardError))
+        {
+            return Make(cache, searchPath, new PlainProgress(Console.Error));
+        }
+
+        // Bars hide the cursor; whoever interrupts them wants it back.
+        using var interrupted = new SignalGuard(_ => Console.Error.Write("\x1b[?25h\r\n"));
+        return BarProgress.While(progress => Make(cache, searchPath, progress));
+    }
+
+    /// <summary>Makes the guest in a cache with tools from a search path.</summary>
+    public static GuestFiles Make(GuestCache cache, string searchPath, IProgressReport progress) =>
+        cache.FindOrMake((work, files) =>
+        {
+            var packages = new DebianPackages(searchPath, work, progress);
+            progress.Step("looking for a Debian kernel");
+            string[]? debs = null;
+            while (debs is null)
+            {
+                (DebianPackages.Package kernel, DebianPackages.Package busybox) = packages.Find(s_kernels);
+                debs = packages.Download(kernel, busybox);
+            }
+
+            progress.Step("making the guest");
+            packages.Extract(debs[0], path => path.StartsWith("boot/vmlinuz-", StringComparison.Ordinal), files.Kernel);
+            progress.Fraction(0.8);
+            string busyboxFile = Path.Combine(work, "busybox");
+            packages.Extract(debs[1], path => path is "bin/busybox" or "usr/bin/busybox", busyboxFile);
+            using FileStream initrd = new(files.Initrd, FileMode.CreateNew);
+            GuestRoot.Write(initrd, File.ReadAllBytes(busyboxFile));
+        });
+}

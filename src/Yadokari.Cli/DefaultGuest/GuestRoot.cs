@@ -1,0 +1,79 @@
+using System.Text;
+
+namespace Yadokari.Cli.DefaultGuest;
+
+/// <summary>What is in the default guest's initial RAM disk: busybox, device nodes to start with, and the script that is its init.</summary>
+internal static class GuestRoot
+{
+    /// <summary>
+    /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
+    /// USR2, USR1 and TERM; there are no services to stop and no disks to unmount, so they act at once.
+    /// </summary>
+    internal const string Init =
+        """
+        #!/bin/sh
+        export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root SHELL=/bin/sh TERM="${TERM:-linux}"
+        /bin/busybox --install -s
+        mount -t proc -o nosuid,nodev,noexec proc /proc
+        mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+        mount -t devtmpfs -o nosuid devtmpfs /dev
+        mkdir -p /dev/pts /dev/shm
+        mount -t devpts -o nosuid,noexec,gid=5,mode=620 devpts /dev/pts
+        mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm
+        mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /tmp
+        ln -s /proc/self/fd /dev/fd
+        hostname yadokari
+        ip link set lo up 2>/dev/null
+        if [ -n "$LINES" ] && [ -n "$COLUMNS" ]; then
+            stty -F /dev/ttyS0 rows "$LINES" cols "$COLUMNS" 2>/dev/null
+        fi
+        unset LINES COLUMNS
+        trap 'poweroff -f' USR1 USR2
+        trap 'reboot -f' TERM
+        echo
+        echo "This is Linux $(uname -r) in a virtual machine of Yadokari's."
+        echo "Leave with 'poweroff', or with Ctrl-A x from outside."
+        echo
+        cd /root
+        while :; do
+            setsid -c cttyhack sh -l &
+            wait $! || sleep 1
+        done
+
+        """;
+
+    private const string Profile =
+        """
+        PS1='\w # '
+        alias ll='ls -l'
+
+        """;
+
+    /// <summary>Writes the archive.</summary>
+    /// <param name="output">Gets it; stays the caller's.</param>
+    /// <param name="busybox">A static busybox for x86-64.</param>
+    public static void Write(Stream output, ReadOnlySpan<byte> busybox)
+    {
+        const uint Executable = 0x1ED; // 0755
+        const uint Readable = 0x1A4; // 0644
+        var archive = new CpioArchive(output);
+        foreach (string folder in (ReadOnlySpan<string>)
+            ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "var"])
+        {
+            archive.AddDirectory(folder);
+        }
+
+        // What init has for input and output until it has mounted a /dev of its own.
+        archive.AddCharacterDevice("dev/console", 0x180, 5, 1);
+        archive.AddCharacterDevice("dev/null", 0x1B6, 1, 3);
+        archive.AddCharacterDevice("dev/ttyS0", 0x180, 4, 64);
+
+        archive.AddFile("bin/busybox", Executable, busybox);
+        archive.AddSymbolicLink("bin/sh", "busybox");
+        archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Init));
+        archive.AddFile("etc/profile", Readable, Encoding.UTF8.GetBytes(Profile));
+        archive.AddFile("etc/passwd", Readable, "root:x:0:0:root:/root:/bin/sh\n"u8);
+        archive.AddFile("etc/group", Readable, "root:x:0:\ntty:x:5:\n"u8);
+        archive.Finish();
+    }
+}

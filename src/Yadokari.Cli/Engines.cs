@@ -1,0 +1,35 @@
+using Yadokari.Core;
+using Yadokari.Core.Engines;
+using Yadokari.Translation;
+
+namespace Yadokari.Cli;
+
+/// <summary>What a user may ask of any engine.</summary>
+/// <param name="Trace">Where to write what the engine does, or null.</param>
+/// <param name="Timed">Measure where the time goes.</param>
+internal readonly record struct EngineOptions(TextWriter? Trace, bool Timed);
+
+/// <summary>The engines there are: one line each.</summary>
+internal static class Engines
+{
+    private static readonly Dictionary<string, Func<EngineOptions, IEngine>> s_engines = new(StringComparer.Ordinal)
+    {
+        ["translate"] = options => new TranslationEngine { Trace = options.Trace, Timed = options.Timed },
+    };
+
+    /// <summary>Looks whether there is an engine of that name, without loading it.</summary>
+    /// <exception cref="UserErrorException">There is none.</exception>
+    public static string CheckName(string name) => s_engines.ContainsKey(name)
+        ? name
+        : throw new UserErrorException($"--engine {name} is not an engine: give one of {string.Join(", ", s_engines.Keys)}.");
+
+    /// <summary>Makes an engine that can run on this host.</summary>
+    /// <exception cref="UserErrorException">It can't.</exception>
+    public static IEngine Create(string name, EngineOptions options)
+    {
+        IEngine engine = s_engines[name](options);
+        return engine.Probe() is { Available: false } support
+            ? throw new UserErrorException($"--engine {name} can't run on this host: {support.Reason}")
+            : engine;
+    }
+}

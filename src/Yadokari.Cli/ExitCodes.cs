@@ -1,0 +1,26 @@
+namespace Yadokari.Cli;
+
+/// <summary>What <c>yado</c> ends with. Documented for users in README.md and in <c>yado run --help</c>.</summary>
+internal static class ExitCodes
+{
+    /// <summary>The guest powered off, or the command did what it was asked.</summary>
+    public const int Success = 0;
+
+    /// <summary>A fault of yado itself.</summary>
+    public const int Internal = 1;
+
+    /// <summary>Bad input: nothing was run.</summary>
+    public const int BadInput = 2;
+
+    /// <summary>The guest's kernel panicked.</summary>
+    public const int GuestPanic = 3;
+
+    /// <summary>The guest's processor shut down after a triple fault.</summary>
+    public const int TripleFault = 4;
+
+    /// <summary>The user ended the machine: Ctrl-A x or SIGINT.</summary>
+    public const int EndedByUser = 130;
+
+    /// <summary>A signal ended the machine, as shells count: 128 and its number.</summary>
+    public static int Signal(int number) => 128 + number;
+}

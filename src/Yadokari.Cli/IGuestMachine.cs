@@ -1,0 +1,19 @@
+using Yadokari.Machines;
+
+namespace Yadokari.Cli;
+
+/// <summary>A machine as a run sees it: from power-on to its first end.</summary>
+internal interface IGuestMachine : IDisposable
+{
+    /// <summary>Runs to the end; the calling thread waits. Once only.</summary>
+    MachineEnd Run();
+
+    /// <summary>Makes <see cref="Run"/> come back soon. Any thread, also before Run.</summary>
+    void Stop();
+
+    /// <summary>Types into the serial port. Any thread; takes all.</summary>
+    void Type(ReadOnlySpan<byte> keys);
+
+    /// <summary>What engine and devices did; for after the run.</summary>
+    IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics { get; }
+}

@@ -1,0 +1,95 @@
+using System.Globalization;
+using Yadokari.Core;
+
+namespace Yadokari.Cli;
+
+/// <summary>How much memory a guest gets, as <c>--memory</c> says it: a whole number with K, M, G or T.</summary>
+internal static class MemorySize
+{
+    /// <summary>The least that is worth trying.</summary>
+    public const ulong Least = 16UL << 20;
+
+    /// <summary>Reads a size in bytes.</summary>
+    /// <param name="text">What was given.</param>
+    /// <param name="host">The memory of the host in bytes.</param>
+    /// <exception cref="UserErrorException">Not a size, or one that can't be had.</exception>
+    public static ulong Parse(string text, ulong host)
+    {
+        string number = text.Trim();
+        string unit = "";
+        int letters = number.AsSpan().IndexOfAnyExceptInRange('0', '9');
+        if (letters >= 0)
+        {
+            unit = number[letters..].ToUpperInvariant();
+            number = number[..letters];
+        }
+
+        int shift = unit switch
+        {
+            "K" or "KIB" => 10,
+            "M" or "MIB" => 20,
+            "G" or "GIB" => 30,
+            "T" or "TIB" => 40,
+            "" => 0,
+            _ => -1,
+        };
+
+        if (shift < 0 || !ulong.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out ulong value))
+        {
+            throw new UserErrorException($"--memory {text} is not a size: write a whole number with K, M or G, as in 512M.");
+        }
+
+        if (value != 0 && shift == 0)
+        {
+            throw new UserErrorException($"--memory {text} has no unit: write {text}M for mebibytes or {text}G for gibibytes.");
+        }
+
+        UInt128 bytes = (UInt128)value << shift;
+        if (bytes > host)
+        {
+            throw new UserErrorException($"--memory {text} is more than this host has ({Show(host)}): give less, as in --memory 512M.");
+        }
+
+        if (bytes < Least)
+        {
+            throw new UserErrorException($"--memory {text} is too little for a guest: give at least {Show(Least)}, as in --memory 512M.");
+        }
+
+        return bytes % (1 << 20) == 0
+            ? (ulong)bytes
+            : throw new UserErrorException($"--memory {text} is not a whole number of mebibytes: give one, as in --memory {(ulong)(bytes >> 20)}M.");
+    }
+
+    /// <summary>A size as a person writes it.</summary>
+    public static string Show(ulong bytes) => (bytes >> 20) switch
+    {
+        0 => $"{bytes} bytes",
+        ulong mebibytes when mebibytes % 1024 == 0 => $"{mebibytes >> 10}G",
+        ulong mebibytes => $"{mebibytes}M",
+    };
+
+    /// <summary>What this host has in bytes, or what its control group allows if that is less.</summary>
+    public static ulong OfHost()
+    {
+        ulong total = ulong.MaxValue;
+        foreach (string line in File.ReadLines("/proc/meminfo"))
+        {
+            if (line.StartsWith("MemTotal:", StringComparison.Ordinal))
+            {
+                total = ulong.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) << 10;
+                break;
+            }
+        }
+
+        try
+        {
+            return ulong.TryParse(File.ReadAllText("/sys/fs/cgroup/memory.max"), NumberStyles.AllowTrailingWhite, CultureInfo.InvariantCulture, out ulong limit)
+                ? Math.Min(total, limit)
+                : total;
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            return total;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+using Yadokari.Core;
+using Yadokari.Core.Engines;
+using Yadokari.Debugging.Dump;
+using Yadokari.Devices.Serial;
+using Yadokari.Linux;
+using Yadokari.Machines;
+
+namespace Yadokari.Cli;
+
+/// <summary>What boots in a machine.</summary>
+/// <param name="Kernel">Path of the kernel.</param>
+/// <param name="Initrd">Path of the initial RAM disk, or null.</param>
+/// <param name="CommandLine">What the kernel is told.</param>
+internal sealed record BootFiles(string Kernel, string? Initrd, string CommandLine);
+
+/// <summary>A PC under an engine: where the command line meets the board.</summary>
+internal sealed class PcGuest : IGuestMachine
+{
+    private readonly HostClock _clock = new();
+    private readonly OutputFile? _traceFile;
+    private readonly StreamWriter? _trace;
+    private readonly DebugSession? _debugger;
+    private readonly Pc _pc;
+
+    /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
+    /// <exception cref="UserErrorException">Something can't be used.</exception>
+    public PcGuest(RunOptions options, BootFiles boot, IConsole console)
+    {
+        try
+        {
+            if (options.Trace is { } path)
+            {
+                _traceFile = OutputFile.Open("--trace", path);
+                _trace = new StreamWriter(_traceFile.Stream, bufferSize: 1 << 16);
+            }
+
+            IEngine engine = Engines.Create(options.Engine, new EngineOptions(_trace, options.Stats));
+
+            // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
+            var config = new PcConfig
+            {
+                Memory = options.Memory,
+                Cpus = options.Cpus,
+                Kernel = boot.Kernel,
+                Initrd = boot.Initrd,
+                CommandLine = boot.CommandLine,
+                Console = console,
+                Clock = _clock,
+                RestartOnReset = false,
+            };
+            _pc = new Pc(config, engine);
+            if (options.GdbPort is { } port)
+            {
+                _debugger = new DebugSession(_pc, port);
+            }
+        }
+        catch
+        {
+            _traceFile?.Dispose();
+            _clock.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics => _pc.Statistics;
+
+    /// <inheritdoc/>
+    public MachineEnd Run()
+    {
+        _traceFile?.Begin();
+        MachineEnd end = _pc.Run();
+        _debugger?.Finish(end);
+        if (end.Reason == EndReason.TripleFault && end.State is { } state)
+        {
+            StateDump.Write(Console.Error, state, _pc.Vcpus[end.Vcpu].ReadLinear, _pc.Memory);
+        }
+
+        return end;
+    }
+
+    /// <inheritdoc/>
+    public void Stop() => _pc.Stop();
+
+    /// <inheritdoc/>
+    public void Type(ReadOnlySpan<byte> keys) => _pc.Console.Receive(keys);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _debugger?.Dispose();
+        _pc.Dispose();
+        _trace?.Flush();
+        _traceFile?.Dispose();
+        _clock.Dispose();
+    }
+}

@@ -1,0 +1,1 @@
+return Yadokari.Cli.CommandLine.Run(args);

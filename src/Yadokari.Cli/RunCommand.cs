@@ -1,0 +1,82 @@
+using System.CommandLine;
+using System.Globalization;
+using Yadokari.Core;
+
+namespace Yadokari.Cli;
+
+/// <summary><c>yado run</c>: its options, and what they may be.</summary>
+internal static class RunCommand
+{
+    private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage or uncompressed ELF kernel [default: Debian's kernel for clouds, fetched once]" };
+    private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
+    private static readonly Option<string?> s_append = new("--append")
+    {
+        HelpName = "TEXT",
+        Description = $"Kernel command line [default: {KernelCommandLine.Default}, and for the default guest also quiet mitigations=off]",
+    };
+
+    private static readonly Option<string> s_memory = new("--memory") { HelpName = "SIZE", Description = "Guest memory, in K, M or G", DefaultValueFactory = _ => "512M" };
+    private static readonly Option<string> s_cpus = new("--cpus") { HelpName = "N", Description = "Processors", DefaultValueFactory = _ => "1" };
+    private static readonly Option<string> s_engine = new("--engine") { HelpName = "NAME", Description = "What runs guest code: translate", DefaultValueFactory = _ => "translate" };
+    private static readonly Option<string> s_console = new("--console")
+    {
+        HelpName = "stdio|FILE|none",
+        Description = "Where the serial port goes; on a terminal, Ctrl-A x ends the machine and Ctrl-A h helps",
+        DefaultValueFactory = _ => "stdio",
+    };
+
+    private static readonly Option<bool> s_stats = new("--stats") { Description = "At the end, print what the engine and the devices did" };
+    private static readonly Option<string?> s_trace = new("--trace") { HelpName = "FILE", Description = "Write executed blocks and exceptions to a file" };
+    private static readonly Option<string?> s_gdb = new("--gdb") { HelpName = "PORT", Description = "Wait for gdb on this TCP port of the loopback before the first instruction" };
+
+    /// <summary>The command, for the command line to put in its list.</summary>
+    public static Command Create()
+    {
+        string description = $"""
+            Boots a virtual machine. Without --kernel and --initrd it boots a small Debian guest, made on first use.
+
+            Exit codes: {ExitCodes.Success} the guest powered off; {ExitCodes.BadInput} bad input, nothing ran; {ExitCodes.GuestPanic} the guest's kernel panicked;
+            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado.
+            """;
+        var command = new Command("run", description)
+        {
+            s_kernel, s_initrd, s_append, s_memory, s_cpus, s_engine, s_console, s_stats, s_trace, s_gdb,
+        };
+        command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
+        return command;
+    }
+
+    /// <summary>Turns a parsed command line into options.</summary>
+    /// <param name="result">Parsed without errors.</param>
+    /// <param name="hostMemory">The memory of the host in bytes.</param>
+    /// <exception cref="UserErrorException">A value that can't be.</exception>
+    public static RunOptions Read(ParseResult result, ulong hostMemory) => new()
+    {
+        Kernel = result.GetValue(s_kernel),
+        Initrd = result.GetValue(s_initrd),
+        Append = CheckAppend(result.GetValue(s_append)),
+        Memory = MemorySize.Parse(result.GetValue(s_memory)!, hostMemory),
+        Cpus = ParseCpus(result.GetValue(s_cpus)!),
+        Engine = Engines.CheckName(result.GetValue(s_engine)!),
+        Console = result.GetValue(s_console)!,
+        Stats = result.GetValue(s_stats),
+        Trace = result.GetValue(s_trace),
+        GdbPort = result.GetValue(s_gdb) is { } port ? ParsePort(port) : null,
+    };
+
+    private static string? CheckAppend(string? text) => text is null || !text.Contains('\n')
+        ? text
+        : throw new UserErrorException("--append has a line break in it, which no kernel command line can have: write it on one line.");
+
+    private static int ParseCpus(string text) =>
+        !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)
+            ? throw new UserErrorException($"--cpus {text} is not a number of processors: give --cpus 1.")
+        : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
+        : cpus > 1 ? throw new UserErrorException($"--cpus {text} is more than this version has, which is one processor: give --cpus 1.")
+        : cpus;
+
+    private static int ParsePort(string text) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int port) && port is >= 1 and <= 65535
+            ? port
+            : throw new UserErrorException($"--gdb {text} is not a TCP port: give a number from 1 to 65535, as in --gdb 1234.");
+}

@@ -1,0 +1,38 @@
+namespace Yadokari.Cli;
+
+/// <summary>What <c>yado run</c> was asked for, checked as far as it can be without touching files.</summary>
+internal sealed record RunOptions
+{
+    /// <summary>A bzImage or an ELF kernel; null for the default guest's.</summary>
+    public string? Kernel { get; init; }
+
+    /// <summary>An initial RAM disk; null for none, or the default guest's where the kernel is the default too.</summary>
+    public string? Initrd { get; init; }
+
+    /// <summary>The kernel's command line; null for the default.</summary>
+    public string? Append { get; init; }
+
+    /// <summary>Bytes of guest memory, a multiple of a mebibyte.</summary>
+    public required ulong Memory { get; init; }
+
+    /// <summary>How many vCPUs.</summary>
+    public required int Cpus { get; init; }
+
+    /// <summary>The name of the engine.</summary>
+    public required string Engine { get; init; }
+
+    /// <summary><c>stdio</c>, <c>none</c>, or a file.</summary>
+    public required string Console { get; init; }
+
+    /// <summary>Whether to print what the engine and the devices did.</summary>
+    public bool Stats { get; init; }
+
+    /// <summary>A file to trace blocks and exceptions to; null for none.</summary>
+    public string? Trace { get; init; }
+
+    /// <summary>The TCP port on which to wait for gdb; null for none.</summary>
+    public int? GdbPort { get; init; }
+
+    /// <summary>Whether everything that boots is the default guest's.</summary>
+    public bool IsDefaultGuest => Kernel is null && Initrd is null;
+}

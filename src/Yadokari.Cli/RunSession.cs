@@ -1,0 +1,200 @@
+using Yadokari.Cli.Consoles;
+using Yadokari.Cli.DefaultGuest;
+using Yadokari.Devices.Serial;
+using Yadokari.Linux;
+using Yadokari.Machines;
+using Yadokari.Machines.Boot;
+
+namespace Yadokari.Cli;
+
+/// <summary>One <c>yado run</c>, from checked options to an exit code.</summary>
+internal sealed class RunSession : IDisposable
+{
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+
+    private readonly IGuestConsole _console;
+    private readonly Func<IConsole, IGuestMachine> _build;
+    private readonly bool _stats;
+    private readonly Lock _lock = new();
+    private IGuestMachine? _machine; // Guarded by _lock.
+    private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
+    private string? _farewell;
+
+    private RunSession(RunOptions options, OutputFile? consoleFile, Func<IConsole, IGuestMachine> build)
+    {
+        _stats = options.Stats;
+        _build = build;
+        _console = options.Console switch
+        {
+            "none" => new SilentConsole(),
+            "stdio" => new StdioConsole(Type, End),
+            _ => new FileConsole(consoleFile!),
+        };
+    }
+
+    /// <summary>Runs a PC with what the options name, or the default guest.</summary>
+    /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    public static int Run(RunOptions options)
+    {
+        // The default guest takes its time to be made: what is wrong with the rest is said before.
+        Engines.Create(options.Engine);
+        if (options.Initrd is { } own)
+        {
+            Initrd.Open(own).Dispose();
+        }
+
+        string? kernel = options.Kernel;
+        string? initrd = options.Initrd;
+        if (kernel is null)
+        {
+            GuestFiles guest = GuestMaker.FindOrMake();
+            kernel = guest.Kernel;
+            initrd ??= guest.Initrd;
+        }
+
+        var boot = new BootFiles(kernel, initrd, KernelCommandLine.Make(options, Terminal.Size(0)));
+        return Run(options, console => new PcGuest(options, boot, console));
+    }
+
+    /// <summary>Runs machines that <paramref name="build"/> makes: one, and one more after each reset.</summary>
+    /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    public static int Run(RunOptions options, Func<IConsole, IGuestMachine> build)
+    {
+        using OutputFile? consoleFile = options.Console is "stdio" or "none" ? null : OutputFile.Open("--console", options.Console);
+        using var session = new RunSession(options, consoleFile, build);
+        return session.Run(build(session._console));
+    }
+
+    /// <summary>Gives the terminal back, after the last of the output.</summary>
+    public void Dispose() => _console.Dispose();
+
+    private int Run(IGuestMachine machine)
+    {
+        using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)), end: false);
+        _console.Begin();
+        try
+        {
+            while (true)
+            {
+                MachineEnd end;
+                using (machine)
+                {
+                    end = RunOnce(machine);
+                    if (_stats)
+                    {
+                        _console.Flush();
+                        StatisticsTable.Write(Console.Error, machine.Statistics, _console.LineEnd);
+                    }
+                }
+
+                if (Judge(end) is int code)
+                {
+                    return code;
+                }
+
+                machine = _build(_console);
+            }
+        }
+        finally
+        {
+            _console.Dispose();
+            if (_farewell is not null)
+            {
+                Console.Error.WriteLine($"yado: {_farewell}");
+            }
+        }
+    }
+
+    private MachineEnd RunOnce(IGuestMachine machine)
+    {
+        lock (_lock)
+        {
+            if (_endCode is not null)
+            {
+                return new MachineEnd(EndReason.Stopped);
+            }
+
+            _machine = machine;
+        }
+
+        MachineEnd end = machine.Run();
+        lock (_lock)
+        {
+            _machine = null;
+        }
+
+        return end;
+    }
+
+    /// <summary>The exit code that an end means, or null for one more round.</summary>
+    private int? Judge(MachineEnd end)
+    {
+        lock (_lock)
+        {
+            if (_endCode is not null)
+            {
+                return _endCode;
+            }
+        }
+
+        if (end.Panic is { } panic && end.Reason is EndReason.Panic or EndReason.Reset or EndReason.TripleFault)
+        {
+            _farewell = $"the guest's kernel panicked: {panic}";
+            return ExitCodes.GuestPanic;
+        }
+
+        switch (end.Reason)
+        {
+            case EndReason.PowerOff:
+                return ExitCodes.Success;
+            case EndReason.Reset:
+                return null;
+            case EndReason.Panic:
+                _farewell = "the guest's kernel panicked.";
+                return ExitCodes.GuestPanic;
+            case EndReason.TripleFault:
+                _farewell = $"vCPU {end.Vcpu} of the guest shut down after a triple fault{(end.State is { } state ? $" at {state.Rip:x16}" : "")}.";
+                return ExitCodes.TripleFault;
+            case EndReason.DebugExit:
+                return (int)(end.Code & 0x7F);
+            default:
+                return ExitCodes.Internal;
+        }
+    }
+
+    /// <summary>Ends the run from outside. Any thread; the first one counts.</summary>
+    private void End(int code)
+    {
+        lock (_lock)
+        {
+            if (_endCode is not null)
+            {
+                return;
+            }
+
+            _endCode = code;
+            _machine?.Stop();
+        }
+
+        // A machine that does not stop must not keep the user's terminal.
+        void GiveUp()
+        {
+            Thread.Sleep(s_patience);
+            _console.Restore();
+            Environment.Exit(code);
+        }
+
+        new Thread(GiveUp) { IsBackground = true, Name = "patience" }.Start();
+    }
+
+    private void Type(ReadOnlySpan<byte> keys)
+    {
+        IGuestMachine? machine;
+        lock (_lock)
+        {
+            machine = _machine;
+        }
+
+        machine?.Type(keys);
+    }
+}

@@ -1,0 +1,318 @@
+using System.Collections.Concurrent;
+using System.Net.Sockets;
+using System.Text;
+
+namespace Yadokari.Debugging.Gdb;
+
+/// <summary>
+/// One debugger's connection. A reader thread cuts the client's bytes into packets; the session's own thread answers these and what the
+/// machine announces, in order, and is the only one that touches vCPUs.
+/// </summary>
+internal sealed class GdbSession
+{
+    private const int QueuedInputs = 64;
+
+    private enum InputKind
+    {
+        Packet,
+        BadPacket,
+        Resend,
+        Interrupt,
+        Closed,
+        Stopped,
+    }
+
+    private readonly record struct Input(InputKind Kind, byte[] Packet, DebugStop Stop);
+
+    private readonly IDebugTarget _target;
+    private readonly TcpClient _client;
+    private readonly NetworkStream _stream;
+    private readonly Action _ended;
+    private readonly PacketReader _reader = new(GdbCommands.PacketSize);
+    private readonly BlockingCollection<Input> _inputs = [];
+
+    // What the client sent before the machine had stopped.
+    private readonly Queue<Input> _early = [];
+
+    // Holds a client back that floods; announcements of the machine, which are few, never wait.
+    private readonly SemaphoreSlim _room = new(QueuedInputs);
+    private readonly CancellationTokenSource _over = new();
+    private readonly GdbCommands _commands;
+    private readonly Thread _sessionThread;
+    private readonly Thread _readerThread;
+    private byte[] _last = [];
+    private bool _acknowledge = true;
+    private bool _running = true;
+
+    /// <summary>Takes over a connection. <paramref name="ended"/> is called on the session's thread when it is over.</summary>
+    public GdbSession(IDebugTarget target, TcpClient client, Action ended)
+    {
+        _target = target;
+        _client = client;
+        _stream = client.GetStream();
+        _ended = ended;
+        _commands = new GdbCommands(target);
+        _sessionThread = new Thread(Run) { Name = "gdb session", IsBackground = true };
+        _readerThread = new Thread(Receive) { Name = "gdb reader", IsBackground = true };
+    }
+
+    /// <summary>Attaches to the machine and begins to serve.</summary>
+    public void Start()
+    {
+        _target.Attach(stop => _inputs.Add(new Input(InputKind.Stopped, [], stop)));
+        _readerThread.Start();
+        _sessionThread.Start();
+    }
+
+    /// <summary>Ends the session, giving it a while to say what is queued. Any thread.</summary>
+    public void Close(TimeSpan patience)
+    {
+        _inputs.Add(new Input(InputKind.Closed, [], default));
+        if (_sessionThread.ThreadState.HasFlag(ThreadState.Unstarted) || !_sessionThread.Join(patience))
+        {
+            _client.Dispose();
+        }
+    }
+
+    private void Receive()
+    {
+        byte[] buffer = new byte[4096];
+        try
+        {
+            for (int length; (length = _stream.Read(buffer)) > 0;)
+            {
+                foreach (byte value in buffer.AsSpan(0, length))
+                {
+                    ClientEvent what = _reader.Push(value);
+                    if (what == ClientEvent.None)
+                    {
+                        continue;
+                    }
+
+                    _room.Wait(_over.Token);
+                    InputKind kind = what switch
+                    {
+                        ClientEvent.Packet => InputKind.Packet,
+                        ClientEvent.BadPacket => InputKind.BadPacket,
+                        ClientEvent.Resend => InputKind.Resend,
+                        _ => InputKind.Interrupt,
+                    };
+                    _inputs.Add(new Input(kind, what == ClientEvent.Packet ? _reader.Packet : [], default));
+                }
+            }
+        }
+        catch (Exception exception) when (exception is IOException or ObjectDisposedException or OperationCanceledException)
+        {
+            // The client is gone, which is all there is to know.
+        }
+
+        _inputs.Add(new Input(InputKind.Closed, [], default));
+    }
+
+    private void Run()
+    {
+        try
+        {
+            // The machine stops first: every answer is about a stopped machine.
+            AwaitStop();
+            while (Serve())
+            {
+            }
+        }
+        catch (Exception exception) when (exception is IOException or ObjectDisposedException)
+        {
+            // A client that doesn't read, or left in the middle of an answer.
+        }
+        finally
+        {
+            _target.Detach();
+            _over.Cancel();
+            _client.Dispose();
+            _ended();
+        }
+    }
+
+    /// <summary>Handles one input; false ends the session.</summary>
+    private bool Serve()
+    {
+        Input input = _early.TryDequeue(out Input first) ? first : _inputs.Take();
+        if (input.Kind is not (InputKind.Stopped or InputKind.Closed))
+        {
+            _room.Release();
+        }
+
+        switch (input.Kind)
+        {
+            case InputKind.Closed:
+                return false;
+
+            case InputKind.Stopped:
+                return OnStopped(input.Stop);
+
+            case InputKind.Interrupt:
+                if (_running)
+                {
+                    _target.Stop();
+                }
+
+                return true;
+
+            case InputKind.BadPacket:
+                if (_acknowledge)
+                {
+                    _stream.WriteByte((byte)'-');
+                }
+
+                return true;
+
+            case InputKind.Resend:
+                if (_acknowledge && _last.Length > 0)
+                {
+                    _stream.Write(_last);
+                }
+
+                return true;
+
+            default:
+                if (_acknowledge)
+                {
+                    _stream.WriteByte((byte)'+');
+                }
+
+                return OnPacket(input.Packet);
+        }
+    }
+
+    private bool OnPacket(byte[] packet)
+    {
+        string text = Encoding.Latin1.GetString(packet);
+        if (text == "k" || text.StartsWith("vKill;", StringComparison.Ordinal))
+        {
+            if (text != "k")
+            {
+                Send("OK");
+            }
+
+            _target.Kill();
+            return false;
+        }
+
+        if (_running)
+        {
+            // In all-stop mode nothing but Ctrl-C is due now.
+            Send(GdbCommands.Busy);
+            return true;
+        }
+
+        if (_commands.TryResume(text, out VcpuAction[] actions, out string? error))
+        {
+            if (error is not null)
+            {
+                Send(error);
+                return true;
+            }
+
+            _running = true;
+            _commands.Forget();
+            _target.Resume(actions);
+            return true;
+        }
+
+        switch (text)
+        {
+            case "QStartNoAckMode":
+                Send("OK");
+                _acknowledge = false;
+                _reader.CheckSums = false;
+                return true;
+
+            case "D":
+            case string detach when detach.StartsWith("D;", StringComparison.Ordinal):
+                Send("OK");
+                return false;
+
+            default:
+                Send(Answer(text));
+                return true;
+        }
+    }
+
+    private string Answer(string packet)
+    {
+        try
+        {
+            return _commands.Answer(packet, Say);
+        }
+        catch (Exception exception) when (exception is not (IOException or ObjectDisposedException))
+        {
+            // A fault of ours, or of an engine asked odd things, costs this answer, not the guest.
+            return GdbCommands.Failed;
+        }
+    }
+
+    private bool OnStopped(DebugStop stop)
+    {
+        bool tell = _running;
+        _running = false;
+        if (stop.Reason == DebugStopReason.Ended)
+        {
+            if (tell)
+            {
+                Send($"W{stop.ExitCode & 0xFF:x2}");
+            }
+
+            return false;
+        }
+
+        if (stop.Reason == DebugStopReason.Shutdown)
+        {
+            Say($"vCPU {stop.Vcpu}: triple fault\n");
+        }
+
+        _commands.OnStopped(stop);
+        Send(_commands.StopReply());
+        return true;
+    }
+
+    /// <summary>Waits for the announcement that Attach asked for; what the client sends meanwhile keeps its order.</summary>
+    private void AwaitStop()
+    {
+        while (true)
+        {
+            Input input = _inputs.Take();
+            if (input.Kind == InputKind.Stopped)
+            {
+                _running = false;
+                _commands.OnStopped(input.Stop);
+                if (input.Stop.Reason == DebugStopReason.Ended)
+                {
+                    _early.Enqueue(new Input(InputKind.Closed, [], default));
+                }
+
+                break;
+            }
+
+            _early.Enqueue(input);
+            if (input.Kind == InputKind.Closed)
+            {
+                break;
+            }
+        }
+    }
+
+    /// <summary>Text for the debugger's user, outside of any answer.</summary>
+    private void Say(string text)
+    {
+        const int Piece = 1024;
+        for (int start = 0; start < text.Length; start += Piece)
+        {
+            Send("O" + HexText.FromText(text.Substring(start, Math.Min(Piece, text.Length - start))));
+        }
+    }
+
+    private void Send(string reply)
+    {
+        _last = PacketFraming.Frame(reply);
+        _stream.Write(_last);
+    }
+}

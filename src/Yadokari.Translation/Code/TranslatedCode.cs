@@ -1,0 +1,257 @@
+using Iced.Intel;
+using Yadokari.Core.Memory;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>
+/// All translated blocks of one virtual machine, found by guest physical address and mode, and the pages whose bytes they depend on.
+/// </summary>
+internal sealed unsafe class TranslatedCode : IDisposable
+{
+    private readonly record struct Key(ulong Gpa, ulong LinearPage, CpuMode Mode);
+
+    private sealed class Page
+    {
+        public readonly List<Block> Blocks = [];
+        public readonly ulong[] Covered = new ulong[64];
+    }
+
+    /// <summary>In a key's mode: the block runs one instruction on the bounce buffer.</summary>
+    private const CpuMode Bounce = (CpuMode)0x8000;
+
+    private readonly GuestMemory _memory;
+    private readonly Dictionary<Key, Block> _blocks = [];
+    private readonly Dictionary<ulong, Page> _pages = [];
+    private readonly List<Block?> _byNumber = [];
+    private readonly List<Block> _byAddress = [];
+
+    public TranslatedCode(GuestMemory memory, int cacheBytes)
+    {
+        _memory = memory;
+        Cache = new CodeCache(cacheBytes);
+        Stubs = new Stubs(Cache);
+        Translator = new Translator(Cache, Stubs);
+        HostFaults.Watch(Cache, Stubs);
+    }
+
+    public CodeCache Cache { get; }
+
+    public Stubs Stubs { get; }
+
+    public Translator Translator { get; }
+
+    /// <summary>A page became code: write entries of TLBs that reach it must go.</summary>
+    public Action<ulong>? PageBecameCode { get; set; }
+
+    /// <summary>Blocks died: whatever points at host code other than through links must go.</summary>
+    public Action? BlocksDied { get; set; }
+
+    public long BlocksTranslated { get; private set; }
+
+    public long LinksMade { get; private set; }
+
+    public long Invalidations { get; private set; }
+
+    public long CacheFlushes { get; private set; }
+
+    /// <summary>Whether a write to this page may hit translated bytes.</summary>
+    public bool IsCode(ulong gpa) => _pages.ContainsKey(gpa >> 12);
+
+    /// <summary>The block of a number found in a <see cref="Site"/>.</summary>
+    public Block? ByNumber(int number) => _byNumber[number];
+
+    /// <summary>The block whose host code holds an executable address.</summary>
+    public Block? ByHostAddress(byte* address)
+    {
+        int low = 0;
+        int high = _byAddress.Count - 1;
+        while (low <= high)
+        {
+            int middle = (low + high) >>> 1;
+            Block block = _byAddress[middle];
+            if (address < block.AxEntry)
+            {
+                high = middle - 1;
+            }
+            else if (address >= block.End)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                return block;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>The linear offset in the page of the guest instruction that a host address belongs to.</summary>
+    public int GuestOffset(Block block, byte* address)
+    {
+        long offset = address - block.AxEntry;
+        int found = block.Table[0];
+        for (int i = 0; i < block.Instructions && block.Table[(2 * i) + 1] <= offset; i++)
+        {
+            found = block.Table[2 * i];
+        }
+
+        return found;
+    }
+
+    /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page, user blocks run at any.</summary>
+    public Block? Find(ulong gpa, ulong linear, CpuMode mode, bool bounce = false)
+        => _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce));
+
+    /// <summary>Translates at an address of RAM. <paramref name="secondGpa"/> is the page after it, if an instruction crosses; else 0.</summary>
+    /// <returns>Null if the first instruction crosses into the next page and no second page was given.</returns>
+    public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, bool bounce = false)
+    {
+        if (!Cache.HasRoom(Translator.MaxHostBytes))
+        {
+            Clear();
+        }
+
+        int inPage = 4096 - (int)(gpa & 4095);
+        byte* code = (byte*)_memory.HostAddress(gpa, (ulong)inPage);
+        byte* both = stackalloc byte[32];
+        int length = inPage;
+        if (secondGpa != 0)
+        {
+            new ReadOnlySpan<byte>(code, inPage).CopyTo(new Span<byte>(both, 32));
+            byte* second = (byte*)_memory.HostAddress(secondGpa, 16);
+            new ReadOnlySpan<byte>(second, 16).CopyTo(new Span<byte>(both + inPage, 16));
+            code = both;
+            length = inPage + 16;
+        }
+
+        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce);
+        if (block == null)
+        {
+            return null;
+        }
+
+        BlocksTranslated++;
+        block.SecondGpa = secondGpa;
+        _byNumber.Add(block);
+        _byAddress.Add(block);
+        _blocks[KeyOf(gpa, linear, mode, bounce)] = block;
+        Cover(block, gpa, Math.Min(block.Length, inPage));
+        if (secondGpa != 0)
+        {
+            Cover(block, secondGpa, block.Length - inPage);
+        }
+
+        return block;
+    }
+
+    /// <summary>Lets the jump at a site go straight to a block from now on.</summary>
+    public void Link(Site* site, Block target)
+    {
+        byte* displacement = (byte*)site + site->Resume;
+        byte* unlinked = (byte*)site - 5;
+        (target.Incoming ??= []).Add(((nint)displacement, (nint)unlinked));
+        HostAssembler.Patch(displacement, Cache.Writable(target.Entry));
+        LinksMade++;
+    }
+
+    /// <summary>
+    /// Guest bytes are about to change. Drops the blocks of the page if any of them depends on these bytes.
+    /// Returns whether the page holds no code now.
+    /// </summary>
+    public bool Written(ulong gpa, int length)
+    {
+        if (!_pages.TryGetValue(gpa >> 12, out Page? page))
+        {
+            return true;
+        }
+
+        int first = (int)(gpa & 4095);
+        int last = Math.Min(first + length, 4096);
+        bool hit = false;
+        for (int i = first; i < last && !hit; i++)
+        {
+            hit = (page.Covered[i >> 6] & (1ul << (i & 63))) != 0;
+        }
+
+        if (!hit)
+        {
+            return false;
+        }
+
+        Drop(gpa >> 12, page);
+        return true;
+    }
+
+    /// <summary>Drops everything.</summary>
+    public void Clear()
+    {
+        CacheFlushes++;
+        foreach (Block block in _byAddress)
+        {
+            block.Valid = false;
+        }
+
+        _blocks.Clear();
+        _pages.Clear();
+        _byNumber.Clear();
+        _byAddress.Clear();
+        Translator.Clear();
+        Cache.Clear();
+        BlocksDied?.Invoke();
+    }
+
+    public void Dispose()
+    {
+        HostFaults.Forget(Cache);
+        Cache.Dispose();
+    }
+
+    private static Key KeyOf(ulong gpa, ulong linear, CpuMode mode, bool bounce)
+        => new(gpa, (mode & CpuMode.User) != 0 ? 0 : linear & ~0xFFFul, bounce ? mode | Bounce : mode);
+
+    private void Cover(Block block, ulong gpa, int length)
+    {
+        if (!_pages.TryGetValue(gpa >> 12, out Page? page))
+        {
+            page = new Page();
+            _pages[gpa >> 12] = page;
+            PageBecameCode?.Invoke(gpa & ~0xFFFul);
+        }
+
+        page.Blocks.Add(block);
+        int first = (int)(gpa & 4095);
+        for (int i = first; i < first + length; i++)
+        {
+            page.Covered[i >> 6] |= 1ul << (i & 63);
+        }
+    }
+
+    private void Drop(ulong number, Page page)
+    {
+        Invalidations++;
+        _pages.Remove(number);
+        foreach (Block block in page.Blocks)
+        {
+            if (!block.Valid)
+            {
+                continue;
+            }
+
+            block.Valid = false;
+            _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: false));
+            _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: true));
+            if (block.Incoming != null)
+            {
+                foreach ((nint displacement, nint unlinked) in block.Incoming)
+                {
+                    HostAssembler.Patch((byte*)displacement, (byte*)unlinked);
+                }
+
+                block.Incoming = null;
+            }
+        }
+
+        BlocksDied?.Invoke();
+    }
+}

@@ -1,0 +1,146 @@
+using System.Diagnostics;
+using Iced.Intel;
+using Yadokari.Core.Engines;
+using Yadokari.Core.Memory;
+using Yadokari.Translation.Code;
+using Yadokari.X86.Cpuid;
+
+namespace Yadokari.Translation;
+
+/// <summary>
+/// Dynamic translation: runs guests without a hypervisor, a kernel module or root. Innocuous instructions go to the processor itself,
+/// sensitive ones are emulated.
+/// </summary>
+public sealed class TranslationEngine : IEngine
+{
+    /// <summary>Bytes of host code kept for each machine.</summary>
+    public int CodeCacheBytes { get; init; } = 64 << 20;
+
+    /// <summary>Keeps arithmetic flags exact at every fault, also where no following instruction reads them. Slower.</summary>
+    public bool ExactFlags { get; init; }
+
+    /// <summary>Measures the time spent in emulated instructions.</summary>
+    public bool Timed { get; init; }
+
+    /// <summary>Where to write every block entered, exception and interrupt; null for no trace.</summary>
+    public TextWriter? Trace { get; init; }
+
+    /// <inheritdoc/>
+    public string Name => "translate";
+
+    /// <inheritdoc/>
+    public Support Probe()
+    {
+        if (!OperatingSystem.IsLinux() || System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture != System.Runtime.InteropServices.Architecture.X64)
+        {
+            return Support.No("the translation engine needs Linux on x86-64");
+        }
+
+        (_, _, int ecx, _) = System.Runtime.Intrinsics.X86.X86Base.CpuId(1, 0);
+        return (ecx & (1 << 27)) != 0 ? Support.Yes : Support.No("the translation engine needs a processor with XSAVE (2008 or later)");
+    }
+
+    /// <inheritdoc/>
+    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new TranslationVm(this, memory, host, vcpus);
+}
+
+/// <summary>A machine under translation: the code its vCPUs share.</summary>
+internal sealed class TranslationVm : IEngineVm
+{
+    private readonly List<Vcpu> _vcpus = [];
+    private readonly long[] _emulated = new long[Enum.GetValues<Mnemonic>().Length + 1];
+    private readonly long[] _emulatedTicks = new long[Enum.GetValues<Mnemonic>().Length + 1];
+
+    internal TranslationVm(TranslationEngine engine, GuestMemory memory, IVcpuHost host, int vcpus)
+    {
+        Memory = memory;
+        Host = host;
+        Timed = engine.Timed;
+        Code = new TranslatedCode(memory, engine.CodeCacheBytes);
+        Code.Translator.ExactFlags = engine.ExactFlags;
+        TraceWriter = engine.Trace;
+        const long ApicTimerHz = 1_000_000_000;
+        Cpuid = CpuidModel.FromHost(new CpuidConfiguration(vcpus, (long)HostTsc.Hz, ApicTimerHz));
+    }
+
+    /// <inheritdoc/>
+    public ulong TscHz => HostTsc.Hz;
+
+    internal GuestMemory Memory { get; }
+
+    internal IVcpuHost Host { get; }
+
+    internal TranslatedCode Code { get; }
+
+    internal CpuidModel Cpuid { get; }
+
+    internal bool Timed { get; }
+
+    internal TextWriter? TraceWriter { get; }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics
+    {
+        get
+        {
+            var rows = new List<(string, string, double, string)>
+            {
+                ("translation", "blocks translated", Code.BlocksTranslated, ""),
+                ("translation", "instructions translated", Code.Translator.InstructionsTranslated, ""),
+                ("translation", "jumps chained", Code.LinksMade, ""),
+                ("translation", "code cache in use", Code.Cache.Used / 1048576.0, "MiB"),
+                ("translation", "code cache flushes", Code.CacheFlushes, ""),
+                ("translation", "pages of code written", Code.Invalidations, ""),
+            };
+            foreach (Vcpu vcpu in _vcpus)
+            {
+                rows.Add(("vcpu " + vcpu.Id, "exits to the monitor", vcpu.Exits, ""));
+                rows.Add(("vcpu " + vcpu.Id, "TLB misses filled", vcpu.TlbFills, ""));
+                rows.Add(("vcpu " + vcpu.Id, "TLB flushes", vcpu.TlbFlushes, ""));
+                rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Bounces, ""));
+                rows.Add(("vcpu " + vcpu.Id, "interrupts", vcpu.Interrupts, ""));
+                rows.Add(("vcpu " + vcpu.Id, "exceptions", vcpu.Exceptions, ""));
+            }
+
+            foreach ((int mnemonic, long count) in _emulated.Select((n, i) => (i, n)).Where(p => p.n > 0).OrderByDescending(p => p.n))
+            {
+                rows.Add(("emulated", ((Mnemonic)mnemonic).ToString().ToLowerInvariant(), count, ""));
+                if (Timed)
+                {
+                    rows.Add(("emulated", ((Mnemonic)mnemonic).ToString().ToLowerInvariant() + " time", _emulatedTicks[mnemonic] * 1000.0 / Stopwatch.Frequency, "ms"));
+                }
+            }
+
+            return rows;
+        }
+    }
+
+    /// <inheritdoc/>
+    public IVcpu CreateVcpu(int id)
+    {
+        var vcpu = new Vcpu(this, id);
+        _vcpus.Add(vcpu);
+        return vcpu;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (Vcpu vcpu in _vcpus)
+        {
+            vcpu.Dispose();
+        }
+
+        Code.Dispose();
+    }
+
+    internal void CountEmulated(in Instruction instruction, long start)
+    {
+        int mnemonic = (int)instruction.Mnemonic;
+        _emulated[mnemonic]++;
+        if (Timed)
+        {
+            _emulatedTicks[mnemonic] += Stopwatch.GetTimestamp() - start;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
+using Yadokari.Core.Engines;
+using Yadokari.Core.State;
+using Yadokari.X86.Paging;
+
+namespace Yadokari.Translation;
+
+/// <summary>The architectural state in and out, and a debugger's view of memory.</summary>
+internal sealed unsafe partial class Vcpu
+{
+    /// <summary>State components that the host and this engine handle: x87, SSE, AVX, AVX-512.</summary>
+    internal static readonly ulong HostXsaveMask = FindHostXsaveMask();
+
+    /// <inheritdoc/>
+    public void Save(X86State state)
+    {
+        for (int i = 0; i < 16; i++)
+        {
+            state.Gpr[i] = Gpr(i);
+        }
+
+        state.Rip = Rip;
+        state.Rflags = Rflags;
+        Segments.CopyTo(state.Segments, 0);
+        state.Tr = Tr;
+        state.Ldtr = Ldtr;
+        state.Gdtr = Gdtr;
+        state.Idtr = Idtr;
+        (state.Cr0, state.Cr2, state.Cr3, state.Cr4) = (Cr0, Cr2, Cr3, Cr4);
+        (state.Xcr0, state.Efer) = (Xcr0, Efer);
+        Dr.CopyTo(state.Dr, 0);
+        state.Msrs[X86.Msrs.MsrIndex.Star] = Star;
+        state.Msrs[X86.Msrs.MsrIndex.Lstar] = Lstar;
+        state.Msrs[X86.Msrs.MsrIndex.Cstar] = Cstar;
+        state.Msrs[X86.Msrs.MsrIndex.Sfmask] = Fmask;
+        state.Msrs[X86.Msrs.MsrIndex.KernelGsBase] = KernelGsBase;
+        state.Msrs[X86.Msrs.MsrIndex.SysenterCs] = SysenterCs;
+        state.Msrs[X86.Msrs.MsrIndex.SysenterEsp] = SysenterEsp;
+        state.Msrs[X86.Msrs.MsrIndex.SysenterEip] = SysenterEip;
+        state.Msrs[X86.Msrs.MsrIndex.TscAux] = TscAux;
+        if (state.Xsave.Length != XsaveLength)
+        {
+            state.Xsave = new byte[XsaveLength];
+        }
+
+        new ReadOnlySpan<byte>(XsaveArea, XsaveLength).CopyTo(state.Xsave);
+    }
+
+    /// <inheritdoc/>
+    public void Load(X86State state)
+    {
+        for (int i = 0; i < 16; i++)
+        {
+            Gpr(i) = state.Gpr[i];
+        }
+
+        Rip = state.Rip;
+        (Cr0, Cr2, Cr3, Cr4) = (state.Cr0, state.Cr2, state.Cr3, state.Cr4);
+        (Xcr0, Efer) = (state.Xcr0, state.Efer);
+        Rflags = state.Rflags;
+        for (int i = 0; i < 6; i++)
+        {
+            SetSegment(i, state.Segments[i]);
+        }
+
+        Tr = state.Tr;
+        Ldtr = state.Ldtr;
+        Gdtr = state.Gdtr;
+        Idtr = state.Idtr;
+        state.Dr.CopyTo(Dr, 0);
+        Star = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Star);
+        Lstar = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Lstar);
+        Cstar = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Cstar);
+        Fmask = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Sfmask);
+        KernelGsBase = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.KernelGsBase);
+        SysenterCs = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.SysenterCs);
+        SysenterEsp = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.SysenterEsp);
+        SysenterEip = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.SysenterEip);
+        TscAux = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.TscAux);
+        Cpl = Virtual8086 ? 3 : (Cr0 & 1) == 0 ? 0 : (Segments[2].Attributes >> 5) & 3;
+        ResetXsave();
+        if (state.Xsave.Length >= 576)
+        {
+            state.Xsave.AsSpan(0, Math.Min(state.Xsave.Length, XsaveLength)).CopyTo(new Span<byte>(XsaveArea, XsaveLength));
+            ulong* header = (ulong*)(XsaveArea + 512);
+            header[0] &= HostXsaveMask;
+            header[1] = 0;
+        }
+
+        InterruptShadow = false;
+        FlushTlbAll();
+        ModeChanged();
+    }
+
+    /// <inheritdoc/>
+    bool IVcpu.ReadLinear(ulong address, Span<byte> data) => DebugCopy(address, data, write: false);
+
+    /// <inheritdoc/>
+    bool IVcpu.WriteLinear(ulong address, ReadOnlySpan<byte> data)
+    {
+        byte[] copy = data.ToArray();
+        return DebugCopy(address, copy, write: true);
+    }
+
+    private bool DebugCopy(ulong address, Span<byte> data, bool write)
+    {
+        var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits);
+        while (!data.IsEmpty)
+        {
+            PageWalkResult walk = PageWalk.Probe(_memory, context, address, AccessKind.Read);
+            if (!walk.Succeeded)
+            {
+                return false;
+            }
+
+            Span<byte> piece = data[..(int)Math.Min((ulong)data.Length, 4096 - (address & 4095))];
+            if (write)
+            {
+                WriteCodePage(walk.PhysicalAddress, piece);
+            }
+            else if (!_memory.Read(walk.PhysicalAddress, piece))
+            {
+                return false;
+            }
+
+            address += (ulong)piece.Length;
+            data = data[piece.Length..];
+        }
+
+        return true;
+    }
+
+    /// <summary>Bytes of the XSAVE area in the standard format with all of <see cref="HostXsaveMask"/>.</summary>
+    internal static readonly int XsaveLength = (HostXsaveMask & 0xE0) != 0 ? 2688 : (HostXsaveMask & 4) != 0 ? 832 : 576;
+
+    private void Reset()
+    {
+        State->XsaveMask = HostXsaveMask;
+        State->HostMxcsr = 0x1F80;
+        State->SystemFlags = 2;
+        Rflags = 2;
+        Cr0 = X86.Cr0.Reset;
+        Rip = 0xFFF0;
+        Rdx = 0x600;
+        SetSegment(1, new SegmentState(0xF000, 0xFFFF0000, 0xFFFF, 0x9B));
+        foreach (int data in (ReadOnlySpan<int>)[0, 2, 3, 4, 5])
+        {
+            SetSegment(data, new SegmentState(0, 0, 0xFFFF, 0x93));
+        }
+
+        Gdtr = new TableState(0, 0xFFFF);
+        Idtr = new TableState(0, 0xFFFF);
+        Ldtr = new SegmentState(0, 0, 0xFFFF, 0x82);
+        Tr = new SegmentState(0, 0, 0xFFFF, 0x8B);
+        Dr[6] = 0xFFFF0FF0;
+        Dr[7] = 0x400;
+        ResetXsave();
+    }
+
+    private void ResetXsave()
+    {
+        new Span<byte>(XsaveArea, StateLayout.XsaveLength).Clear();
+        *(ushort*)XsaveArea = 0x37F;
+        *(uint*)(XsaveArea + 24) = 0x1F80;
+    }
+
+    private static ulong FindHostXsaveMask()
+    {
+        (_, _, int ecx, _) = X86Base.CpuId(1, 0);
+        if ((ecx & (1 << 27)) == 0)
+        {
+            return 3;
+        }
+
+        (int eax, _, _, _) = X86Base.CpuId(13, 0);
+        return Avx512F.IsSupported ? (uint)eax & 0xE7 : Avx.IsSupported ? (uint)eax & 7 : 3;
+    }
+}

@@ -1,0 +1,582 @@
+using System.Diagnostics;
+using Iced.Intel;
+using Yadokari.Core.Engines;
+using Yadokari.Core.Memory;
+using Yadokari.Linux;
+using Yadokari.Translation.Code;
+using Yadokari.Translation.Emulation;
+using Yadokari.X86.Cpuid;
+using Yadokari.X86.Msrs;
+
+namespace Yadokari.Translation;
+
+/// <summary>A virtual processor of the translation engine: the loop around translated code.</summary>
+internal sealed unsafe partial class Vcpu : IVcpu
+{
+    private readonly TranslationVm _vm;
+    private readonly GuestMemory _memory;
+    private readonly IVcpuHost _host;
+    private readonly TranslatedCode _code;
+    private readonly MemoryFile _file;
+    private readonly byte* _window;
+    private CpuMode _mode;
+    private bool _modeStale = true;
+    private volatile bool _kicked;
+    private HashSet<ulong> _breakpoints = [];
+
+    /// <summary>MAXPHYADDR shown to the guest.</summary>
+    internal int PhysicalAddressBits => Cpuid.PhysicalAddressBits;
+
+    internal Vcpu(TranslationVm vm, int id)
+    {
+        _vm = vm;
+        Id = id;
+        _memory = vm.Memory;
+        _host = vm.Host;
+        _code = vm.Code;
+        Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
+        _file = new MemoryFile("yadokari-vcpu", StateLayout.Total);
+        _window = (byte*)_file.Map(0, StateLayout.Total, executable: false);
+        MsrFile = new MsrFile(vm.Cpuid);
+        ResetTables();
+        _code.PageBecameCode += DropWriteEntries;
+        _code.BlocksDied += FlushJumps;
+        Reset();
+    }
+
+    /// <inheritdoc/>
+    public int Id { get; }
+
+    internal IVcpuHost Host => _host;
+
+    /// <summary>What CPUID answers.</summary>
+    internal CpuidModel Cpuid => _vm.Cpuid;
+
+    /// <summary>Registers without a meaning to the engine.</summary>
+    internal MsrFile MsrFile { get; }
+
+    /// <inheritdoc/>
+    public ulong ReadTsc() => HostTsc.Read() + State->TscOffset;
+
+    internal TranslationVm Vm => _vm;
+
+    /// <inheritdoc/>
+    public bool SingleStep
+    {
+        get;
+        set
+        {
+            field = value;
+            ModeChanged();
+        }
+    }
+
+    internal Trace? Trace { get; }
+
+    internal long Exits { get; private set; }
+
+    internal long Interrupts { get; private set; }
+
+    internal long Exceptions { get; private set; }
+
+    /// <inheritdoc/>
+    public void Kick()
+    {
+        _kicked = true;
+        Notify();
+    }
+
+    /// <inheritdoc/>
+    public void Notify() => Volatile.Write(ref State->Pending, 1);
+
+    /// <inheritdoc/>
+    public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
+    {
+        _breakpoints = [.. addresses];
+        ModeChanged();
+    }
+
+    /// <inheritdoc/>
+    public VmExit Run()
+    {
+        ThreadGsBase.Set((nint)_window);
+        bool first = true;
+        Block? block = null;
+        while (true)
+        {
+            if (State->Pending != 0)
+            {
+                Interlocked.Exchange(ref State->Pending, 0);
+                if (_kicked)
+                {
+                    _kicked = false;
+                    return VmExit.Kicked;
+                }
+            }
+
+            if (InterruptShadow)
+            {
+                // One instruction runs before the next look at interrupts.
+                InterruptShadow = false;
+                _shadowed = true;
+                State->Pending = 1;
+            }
+            else if ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id))
+            {
+                int vector = _host.AcknowledgeInterrupt(Id);
+                if (vector >= 0)
+                {
+                    Interrupts++;
+                    block = null;
+                    Trace?.Interrupt(this, vector);
+                    if (Emulator.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
+                    {
+                        return VmExit.Shutdown;
+                    }
+                }
+            }
+
+            CpuMode mode = CurrentMode();
+            if (_shadowed)
+            {
+                mode |= CpuMode.Single;
+                _shadowed = false;
+            }
+
+            if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
+            {
+                return VmExit.Debug;
+            }
+
+            first = false;
+            if (block == null || !block.Valid || block.Mode != mode)
+            {
+                block = FindBlock(mode);
+                if (block == null)
+                {
+                    if (DeliverRaised() == Outcome.Shutdown)
+                    {
+                        return VmExit.Shutdown;
+                    }
+
+                    continue;
+                }
+            }
+
+            Trace?.Enter(this, block);
+            Enter(block.Entry, simd: false);
+            Outcome outcome = AfterExit(ref block);
+            switch (outcome)
+            {
+                case Outcome.Halt:
+                    if (State->Pending == 0 && !(_host.HasInterrupt(Id) && (State->SystemFlags & 0x200) != 0))
+                    {
+                        return VmExit.Halted;
+                    }
+
+                    break;
+                case Outcome.Shutdown:
+                    return VmExit.Shutdown;
+            }
+        }
+    }
+
+    private bool _shadowed;
+
+    /// <summary>Linear address of the next instruction.</summary>
+    internal ulong LinearRip => Code64 ? State->Rip : (uint)(Segments[1].Base + State->Rip);
+
+    /// <inheritdoc/>
+    public void Dispose() => _file.Dispose();
+
+    private void Enter(byte* code, bool simd)
+    {
+        Exits++;
+        if (simd)
+        {
+            _code.Stubs.EnterSimd(code);
+        }
+        else
+        {
+            _code.Stubs.Enter(code);
+        }
+    }
+
+    /// <summary>Deals with whatever made translated code return. On return RIP is exact and <paramref name="block"/> what to run next, if known.</summary>
+    private Outcome AfterExit(ref Block? block)
+    {
+        while (true)
+        {
+            if (State->FaultSignal != 0)
+            {
+                block = null;
+                return HostFault();
+            }
+
+            var site = (Site*)_code.Cache.Writable((byte*)State->ExitSite);
+            Block from = _code.ByNumber(site->Block)!;
+            ulong page = (from.Mode & CpuMode.User) != 0 ? State->CodePage : from.LinearPage;
+            ulong linear = page + (ulong)site->GuestOffset;
+            block = null;
+            switch (site->Kind)
+            {
+                case SiteKind.Miss:
+                    SetLinearRip(linear);
+                    Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
+                    if (reach == Reach.Fault)
+                    {
+                        return DeliverRaised();
+                    }
+
+                    if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
+                    {
+                        byte* resume = (byte*)State->ExitSite + site->Resume;
+                        Enter(resume, from.UsesSimd);
+                        continue;
+                    }
+
+                    return from.Valid ? Bounce(State->ExitValue, site->Size) : Outcome.Jumped;
+
+                case SiteKind.Emulate:
+                    SetLinearRip(linear);
+                    return Emulate(_code.Translator.Emulated(site->Extra));
+
+                case SiteKind.Link:
+                    SetLinearRip(linear);
+                    block = FindBlock(from.Mode);
+                    if (block == null)
+                    {
+                        return DeliverRaised();
+                    }
+
+                    // The block may have gone with a cache that was full, or its page with the other block's translation.
+                    if (Trace == null && from.Valid && block.SecondGpa == 0 && from.SecondGpa == 0 && _code.ByNumber(site->Block) == from)
+                    {
+                        _code.Link(site, block);
+                    }
+
+                    return Outcome.Jumped;
+
+                case SiteKind.Lookup:
+                    SetLinearRip(State->ExitValue);
+                    block = FindBlock(from.Mode);
+                    if (block == null)
+                    {
+                        return DeliverRaised();
+                    }
+
+                    FillJump(State->ExitValue, block);
+                    return Outcome.Jumped;
+
+                default:
+                    SetLinearRip(linear);
+                    return Outcome.Jumped;
+            }
+        }
+    }
+
+    private Outcome Emulate(in Instruction instruction)
+    {
+        ulong rip = State->Rip;
+        Trace?.Emulate(this, instruction);
+        long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
+        Outcome outcome = Emulator.Execute(this, instruction);
+        _vm.CountEmulated(instruction, start);
+        switch (outcome)
+        {
+            case Outcome.Next:
+            case Outcome.Halt:
+                State->Rip = NextRip(rip, instruction.Length);
+                return outcome;
+            case Outcome.Fault:
+                State->Rip = rip;
+                return DeliverRaised();
+            case Outcome.Again:
+                State->Rip = rip;
+                return outcome;
+            default:
+                return outcome;
+        }
+    }
+
+    private ulong NextRip(ulong rip, int length) => Code64 ? rip + (ulong)length
+        : (Segments[1].Attributes & 0x4000) != 0 ? (uint)rip + (uint)length : (ushort)((uint)rip + (uint)length);
+
+    internal Outcome DeliverRaised()
+    {
+        int vector = RaisedVector;
+        uint errorCode = RaisedErrorCode;
+        ClearRaised();
+        Exceptions++;
+        Trace?.Exception(this, vector, errorCode);
+        bool hasCode = vector is 8 or (>= 10 and <= 14) or 17 or 21;
+        Outcome outcome = Emulator.Deliver(this, vector, hasCode ? errorCode : null, software: false);
+        return outcome == Outcome.Shutdown ? outcome : Outcome.Jumped;
+    }
+
+    /// <summary>One instruction whose memory operand is no plain RAM: its operand goes through a buffer.</summary>
+    private Outcome Bounce(ulong linear, int size)
+    {
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        if (InstructionClasses.TreatmentOf(instruction.Code) is not (Treatment.Native or Treatment.BitString) || Emulator.Handles(instruction.Code))
+        {
+            return Emulate(instruction);
+        }
+
+        Bounces++;
+        bool read = _code.Translator.ReadsMemory(instruction);
+        bool write = _code.Translator.WritesMemory(instruction);
+        if (write && !ProbeLinear(linear, size, write: true))
+        {
+            return DeliverRaised();
+        }
+
+        byte* buffer = _window + StateLayout.Bounce + (linear & 63);
+        var data = new Span<byte>(buffer, size);
+        if (read && !ReadLinear(linear, data))
+        {
+            return DeliverRaised();
+        }
+
+        if (!TranslateFetch(LinearRip, out ulong gpa))
+        {
+            return DeliverRaised();
+        }
+
+        CpuMode mode = CurrentMode();
+        Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
+        if (block == null)
+        {
+            ulong second = 0;
+            if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
+            {
+                return DeliverRaised();
+            }
+
+            block = _code.Translate(gpa, second, LinearRip, mode, bounce: true)!;
+        }
+
+        State->BouncePointer = (ulong)buffer;
+        State->CodePage = LinearRip & ~0xFFFul;
+        ulong next = NextRip(State->Rip, instruction.Length);
+        Enter(block.Entry, simd: false);
+        if (State->FaultSignal != 0)
+        {
+            return HostFault();
+        }
+
+        if (write && !WriteLinear(linear, data))
+        {
+            return DeliverRaised();
+        }
+
+        State->Rip = next;
+        return Outcome.Jumped;
+    }
+
+    internal long Bounces { get; private set; }
+
+    /// <summary>Decodes the instruction at RIP, or raises the fault its fetch meets.</summary>
+    private bool Fetch(out Instruction instruction)
+    {
+        instruction = default;
+        ulong linear = LinearRip;
+        if (!TranslateFetch(linear, out ulong gpa))
+        {
+            return false;
+        }
+
+        Span<byte> bytes = stackalloc byte[16];
+        int first = (int)Math.Min(16, 4096 - (linear & 4095));
+        _memory.Read(gpa, bytes[..first]);
+        instruction = _code.Translator.Decode(bytes[..first], CurrentMode(), linear);
+        if (instruction.IsInvalid && first < 16)
+        {
+            if (!TranslateFetch(linear + (ulong)first, out ulong second))
+            {
+                return false;
+            }
+
+            _memory.Read(second, bytes[first..]);
+            instruction = _code.Translator.Decode(bytes, CurrentMode(), linear);
+        }
+
+        return true;
+    }
+
+    /// <summary>The block at RIP, translated if need be. Null: an exception was raised.</summary>
+    private Block? FindBlock(CpuMode mode)
+    {
+        ulong linear = LinearRip;
+        State->CodePage = linear & ~0xFFFul;
+        if (!TranslateFetch(linear, out ulong gpa))
+        {
+            return null;
+        }
+
+        Block? block = _code.Find(gpa, linear, mode);
+        if (block != null && block.SecondGpa == 0)
+        {
+            return block;
+        }
+
+        if (_memory.HostAddress(gpa & ~0xFFFul, 4096) == 0)
+        {
+            // Code is fetched from RAM only.
+            Raise(Vector.GeneralProtection, 0);
+            return null;
+        }
+
+        if (block == null && _code.Translate(gpa, 0, linear, mode) is { } fresh)
+        {
+            return fresh;
+        }
+
+        // The instruction crosses into the next page: what stands there decides each time which block it is.
+        if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
+        {
+            return null;
+        }
+
+        if (block != null && block.SecondGpa == second)
+        {
+            return block;
+        }
+
+        if (_memory.HostAddress(second, 4096) == 0)
+        {
+            Raise(Vector.GeneralProtection, 0);
+            return null;
+        }
+
+        return _code.Translate(gpa, second, linear, mode);
+    }
+
+    private void FillJump(ulong linear, Block block)
+    {
+        if (block.SecondGpa != 0 || Trace != null)
+        {
+            return;
+        }
+
+        int cache = (block.Mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+        {
+            CpuMode.Code64 => StateLayout.JumpCache,
+            CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
+            _ => 0,
+        };
+        if (cache == 0)
+        {
+            return;
+        }
+
+        int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
+        ulong* entry = (ulong*)(_window + offset);
+        entry[0] = linear;
+        entry[1] = (ulong)block.AxEntry;
+        _jumps.Add(offset);
+    }
+
+    private void SetLinearRip(ulong linear) => State->Rip = Code64 ? linear : (uint)(linear - Segments[1].Base);
+
+    // The processor raised an exception while it ran a guest's instruction: the guest's own.
+    private Outcome HostFault()
+    {
+        int signal = (int)State->FaultSignal;
+        State->FaultSignal = 0;
+        byte* address = (byte*)State->FaultRip;
+        Block? block = _code.ByHostAddress(address);
+        if (block == null)
+        {
+            return Outcome.Shutdown;
+        }
+
+        ulong page = (block.Mode & CpuMode.User) != 0 ? State->CodePage : block.LinearPage;
+        SetLinearRip(page + (ulong)_code.GuestOffset(block, address));
+        Fetch(out Instruction instruction);
+        ClearRaised();
+        Trace?.HostFault(this, signal, address, instruction);
+        if (signal == SignalAction.Sigfpe)
+        {
+            bool x87 = instruction.Mnemonic is Mnemonic.Wait || instruction.Code.CpuidFeatures().Any(f => f.ToString().Contains("FPU"));
+            Raise(instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv ? Vector.DivideError : x87 ? Vector.X87 : Vector.Simd);
+        }
+        else
+        {
+            Raise(signal switch
+            {
+                SignalAction.Sigill => Vector.InvalidOpcode,
+                SignalAction.Sigbus => Vector.AlignmentCheck,
+                _ => Vector.GeneralProtection,
+            });
+        }
+
+        return DeliverRaised();
+    }
+
+    private CpuMode CurrentMode()
+    {
+        if (!_modeStale)
+        {
+            return _mode;
+        }
+
+        _modeStale = false;
+        CpuMode mode = CpuMode.None;
+        ushort code = Segments[1].Attributes;
+        ulong flags = State->SystemFlags;
+        if (Code64)
+        {
+            mode |= CpuMode.Code64 | CpuMode.Protected;
+        }
+        else
+        {
+            mode |= (code & 0x4000) != 0 ? CpuMode.Code32 : 0;
+            mode |= (Segments[2].Attributes & 0x4000) != 0 ? CpuMode.Stack32 : 0;
+            mode |= ProtectedMode ? CpuMode.Protected : 0;
+            if (Segments[0].Base != 0 || Segments[1].Base != 0 || Segments[2].Base != 0 || Segments[3].Base != 0)
+            {
+                mode |= CpuMode.Based;
+            }
+        }
+
+        if (Cpl == 3)
+        {
+            mode |= CpuMode.User;
+        }
+        else if ((flags & (1ul << 18)) != 0 && (Cr4 & X86.Cr4.SMAP) != 0)
+        {
+            mode |= CpuMode.SupervisorAc;
+        }
+
+        if ((flags & (1ul << 10)) != 0)
+        {
+            mode |= CpuMode.Down;
+        }
+
+        if ((flags & (1ul << 8)) != 0 || SingleStep || _breakpoints.Count != 0)
+        {
+            mode |= CpuMode.Single;
+        }
+
+        if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0 || (Cr4 & X86.Cr4.OSFXSR) == 0)
+        {
+            mode |= CpuMode.SimdTrap;
+        }
+
+        if ((Cr4 & X86.Cr4.OSXSAVE) == 0 || (Xcr0 & 6) != 6)
+        {
+            mode |= CpuMode.AvxTrap | CpuMode.Avx512Trap;
+        }
+        else if ((Xcr0 & 0xE0) != 0xE0)
+        {
+            mode |= CpuMode.Avx512Trap;
+        }
+
+        return _mode = mode;
+    }
+}

@@ -1,0 +1,110 @@
+using Iced.Intel;
+using Yadokari.X86.Sensitive;
+
+namespace Yadokari.X86.Audit;
+
+/// <summary>A sensitive instruction found in a file.</summary>
+/// <param name="Address">Where it is to run.</param>
+/// <param name="Code">What it is.</param>
+public readonly record struct SensitiveFinding(ulong Address, Code Code);
+
+/// <summary>How often one entry of the table was found.</summary>
+/// <param name="Entry">The entry.</param>
+/// <param name="Count">Times found.</param>
+public sealed record SensitiveCount(SensitiveInstruction Entry, long Count);
+
+/// <summary>
+/// Counts sensitive instructions in code by linear sweep: from the start of each section to its end, one instruction after the other.
+/// Data between functions is decoded too, so counts are close, not exact; where bytes decode to nothing it goes on at the next byte.
+/// An INT3 that can't be reached from the instruction before it (after a return, a jump, UD2 or another INT3) is what compilers fill gaps
+/// between functions with, and is no instruction here.
+/// </summary>
+public sealed class SensitiveAudit
+{
+    private readonly long[] _counts = new long[Enum.GetValues<Code>().Length];
+    private readonly List<SensitiveFinding>? _findings;
+
+    /// <summary>An audit of nothing yet.</summary>
+    /// <param name="keepAddresses">Whether <see cref="Findings"/> is filled.</param>
+    public SensitiveAudit(bool keepAddresses = false) => _findings = keepAddresses ? [] : null;
+
+    /// <summary>Instructions decoded, of every class.</summary>
+    public long Instructions { get; private set; }
+
+    /// <summary>Bytes of code swept.</summary>
+    public long Bytes { get; private set; }
+
+    /// <summary>Places where bytes decoded to nothing: data, or an instruction unknown to the decoder.</summary>
+    public long Undecodable { get; private set; }
+
+    /// <summary>Bytes of INT3 that fill gaps.</summary>
+    public long Padding { get; private set; }
+
+    /// <summary>Every sensitive instruction, in the order of the sweep, if asked for.</summary>
+    public IReadOnlyList<SensitiveFinding> Findings => (IReadOnlyList<SensitiveFinding>?)_findings ?? [];
+
+    /// <summary>Counts of what was found, privileged first, the most frequent first.</summary>
+    public IReadOnlyList<SensitiveCount> Counts =>
+        [.. Enumerable.Range(0, _counts.Length)
+            .Where(code => _counts[code] != 0)
+            .GroupBy(code => SensitiveInstructions.Find((Code)code)!)
+            .Select(group => new SensitiveCount(group.Key, group.Sum(code => _counts[code])))
+            .OrderByDescending(count => count.Entry.Class)
+            .ThenByDescending(count => count.Count)
+            .ThenBy(count => count.Entry.Mnemonic.ToString(), StringComparer.Ordinal)];
+
+    /// <summary>Instructions of one class.</summary>
+    public long CountOf(SensitivityClass sensitivity) =>
+        sensitivity == SensitivityClass.Innocuous
+            ? Instructions - CountOf(SensitivityClass.Privileged) - CountOf(SensitivityClass.UnprivilegedSensitive)
+            : Counts.Where(count => count.Entry.Class == sensitivity).Sum(count => count.Count);
+
+    /// <summary>Adds the instructions of a section.</summary>
+    public void Add(CodeSection section)
+    {
+        var reader = new MemoryCodeReader(section.Bytes);
+        Decoder decoder = Decoder.Create(section.Bitness, reader, section.Address);
+        Bytes += section.Bytes.Length;
+        int position = 0;
+        bool reachable = true;
+        while (position < section.Bytes.Length)
+        {
+            decoder.Decode(out Instruction instruction);
+            if (instruction.IsInvalid)
+            {
+                Undecodable++;
+                position++;
+                reader.Position = position;
+                decoder.IP = section.Address + (ulong)position;
+                continue;
+            }
+
+            position += instruction.Length;
+            if (instruction.Code == Code.Int3 && !reachable)
+            {
+                Padding++;
+                continue;
+            }
+
+            Instructions++;
+            reachable = instruction.Code != Code.Int3
+                && instruction.FlowControl is not (FlowControl.Return or FlowControl.UnconditionalBranch or FlowControl.IndirectBranch
+                    or FlowControl.Exception);
+            if (SensitiveInstructions.Classify(instruction) != SensitivityClass.Innocuous)
+            {
+                _counts[(int)instruction.Code]++;
+                _findings?.Add(new SensitiveFinding(instruction.IP, instruction.Code));
+            }
+        }
+    }
+
+    private sealed class MemoryCodeReader(ReadOnlyMemory<byte> bytes) : CodeReader
+    {
+        // Whole sections as an array: one bounds check a byte, where a span of the memory would have to be made for each.
+        private readonly byte[] _bytes = bytes.ToArray();
+
+        public int Position { get; set; }
+
+        public override int ReadByte() => Position < _bytes.Length ? _bytes[Position++] : -1;
+    }
+}

@@ -1,0 +1,114 @@
+using System.CommandLine;
+using Xunit;
+using Yadokari.Core;
+
+namespace Yadokari.Cli.Tests;
+
+public sealed class CommandLineTests
+{
+    private const ulong HostMemory = 8UL << 30;
+
+    private static RunOptions Read(params string[] arguments)
+    {
+        ParseResult result = RunCommand.Create().Parse(arguments);
+        Assert.Empty(result.Errors);
+        return RunCommand.Read(result, HostMemory);
+    }
+
+    [Fact]
+    public void Nothing_given_means_the_default_guest_with_defaults()
+    {
+        var expected = new RunOptions { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio" };
+        Assert.Equal(expected, Read());
+        Assert.True(Read().IsDefaultGuest);
+        Assert.False(Read("--initrd", "i").IsDefaultGuest);
+    }
+
+    [Fact]
+    public void Every_option_arrives()
+    {
+        RunOptions options = Read(
+            "--kernel", "k", "--initrd", "i", "--append", "quiet  x=\"a b\"", "--memory", "1G", "--cpus", "1", "--engine", "translate",
+            "--console", "log", "--stats", "--trace", "t", "--gdb", "1234");
+        var expected = new RunOptions
+        {
+            Kernel = "k",
+            Initrd = "i",
+            Append = "quiet  x=\"a b\"",
+            Memory = 1UL << 30,
+            Cpus = 1,
+            Engine = "translate",
+            Console = "log",
+            Stats = true,
+            Trace = "t",
+            GdbPort = 1234,
+        };
+        Assert.Equal(expected, options);
+    }
+
+    [Theory]
+    [InlineData("16M", 16UL << 20)]
+    [InlineData("512m", 512UL << 20)]
+    [InlineData("1G", 1UL << 30)]
+    [InlineData("2GiB", 2UL << 30)]
+    [InlineData("524288K", 512UL << 20)]
+    [InlineData("8G", 8UL << 30)]
+    public void Sizes(string text, ulong bytes) => Assert.Equal(bytes, MemorySize.Parse(text, HostMemory));
+
+    [Theory]
+    [InlineData("12Q", "is not a size")]
+    [InlineData("", "is not a size")]
+    [InlineData("-1M", "is not a size")]
+    [InlineData("1.5G", "is not a size")]
+    [InlineData("99999999999999999999M", "is not a size")]
+    [InlineData("512", "has no unit")]
+    [InlineData("0", "is too little")]
+    [InlineData("0M", "is too little")]
+    [InlineData("3M", "is too little")]
+    [InlineData("16385K", "is not a whole number of mebibytes")]
+    [InlineData("9G", "is more than this host has (8G)")]
+    [InlineData("18446744073709551615T", "is more than this host has (8G)")]
+    public void Sizes_that_are_none(string text, string says)
+    {
+        string message = Assert.Throws<UserErrorException>(() => MemorySize.Parse(text, HostMemory)).Message;
+        Assert.Contains($"--memory {text} {says}", message);
+        Sentence.Check(message);
+    }
+
+    [Theory]
+    [InlineData("--cpus", "0")]
+    [InlineData("--cpus", "-1")]
+    [InlineData("--cpus", "many")]
+    [InlineData("--cpus", "2")]
+    [InlineData("--gdb", "0")]
+    [InlineData("--gdb", "65536")]
+    [InlineData("--gdb", "tcp")]
+    [InlineData("--engine", "qemu")]
+    [InlineData("--append", "a\nb")]
+    public void Values_that_can_not_be(string option, string value)
+    {
+        ParseResult result = RunCommand.Create().Parse([option, value]);
+        Sentence.Check(Assert.Throws<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
+    }
+
+    [Fact]
+    public void The_host_has_some_memory() => Assert.InRange(MemorySize.OfHost(), MemorySize.Least, 1UL << 50);
+
+    [Fact]
+    public void The_users_kernel_command_line_goes_through_as_it_is()
+    {
+        Assert.Equal("a  b", KernelCommandLine.Make(Read("--append", "a  b"), (24, 80)));
+        Assert.Equal("", KernelCommandLine.Make(Read("--append", ""), null));
+        Assert.Equal("console=ttyS0 panic=-1", KernelCommandLine.Make(Read("--kernel", "k"), (24, 80)));
+        string own = KernelCommandLine.Make(Read(), (24, 80));
+        Assert.StartsWith("console=ttyS0 panic=-1 quiet", own);
+        Assert.EndsWith("LINES=24 COLUMNS=80", own);
+    }
+
+    [Fact]
+    public void Exit_codes_of_guests_differ_from_those_of_errors()
+    {
+        int[] codes = [ExitCodes.Success, ExitCodes.Internal, ExitCodes.BadInput, ExitCodes.GuestPanic, ExitCodes.TripleFault, ExitCodes.EndedByUser];
+        Assert.Equal(codes.Length, codes.Distinct().Count());
+    }
+}

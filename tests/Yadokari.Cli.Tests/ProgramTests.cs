@@ -1,0 +1,107 @@
+using System.Diagnostics;
+using Xunit;
+
+namespace Yadokari.Cli.Tests;
+
+/// <summary>The program itself, as users meet it.</summary>
+public sealed class ProgramTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("yado-test-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    private (int ExitCode, string Output, string Errors) Yado(params string[] arguments)
+    {
+        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "yado"), arguments)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = _folder,
+            Environment = { ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["PATH"] = _folder },
+        };
+        using Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        Task<string> errors = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output, errors.Result);
+    }
+
+    private void Refuses(string says, params string[] arguments)
+    {
+        (int code, string output, string errors) = Yado(arguments);
+        Assert.Equal("", output);
+        Assert.StartsWith("yado: ", errors);
+        Assert.Contains(says, errors);
+        Assert.Equal(1, errors.Count(c => c == '\n')); // One sentence, one line.
+        Assert.Equal(ExitCodes.BadInput, code);
+    }
+
+    [Fact]
+    public void Help_goes_to_standard_output()
+    {
+        (int code, string output, string errors) = Yado("--help");
+        Assert.Equal((0, ""), (code, errors));
+        Assert.Contains("run", output);
+        Assert.Equal(output, Yado().Output);
+
+        (code, output, errors) = Yado("run", "--help");
+        Assert.Equal((0, ""), (code, errors));
+        Assert.Contains($"{ExitCodes.GuestPanic} the guest's kernel panicked", output);
+        Assert.Contains("--console <stdio|FILE|none>", output);
+    }
+
+    [Fact]
+    public void Words_it_does_not_know()
+    {
+        Refuses("'nonsense'", "nonsense");
+        Refuses("'--nonsense'", "run", "--nonsense");
+        Refuses("yado run --help", "run", "--kernel");
+        Refuses("yado run --help", "run", "--memory", "1G", "--memory", "2G");
+    }
+
+    [Fact]
+    public void Bad_values()
+    {
+        Refuses("--memory 0 ", "run", "--memory", "0");
+        Refuses("--memory 12Q ", "run", "--memory", "12Q");
+        Refuses("--cpus 0 ", "run", "--cpus", "0");
+        Refuses("--memory 900T is more than this host has", "run", "--memory", "900T");
+    }
+
+    [Fact]
+    public void Bad_files()
+    {
+        string empty = Path.Combine(_folder, "empty");
+        File.WriteAllBytes(empty, []);
+        string text = Path.Combine(_folder, "text");
+        File.WriteAllText(text, new string('x', 5000));
+
+        Refuses("missing", "run", "--kernel", "missing");
+        Refuses(empty, "run", "--kernel", empty);
+        Refuses(text, "run", "--kernel", text);
+        Refuses(_folder, "run", "--kernel", _folder);
+        Refuses("missing", "run", "--initrd", "missing");
+        Refuses(empty, "run", "--initrd", empty);
+    }
+
+    [Fact]
+    public void A_console_file_that_can_not_be_written() =>
+        Refuses("--console no/such/folder", "run", "--kernel", "k", "--console", "no/such/folder");
+
+    [Fact]
+    public void Bad_input_leaves_a_console_file_as_it_was()
+    {
+        string log = Path.Combine(_folder, "log");
+        File.WriteAllText(log, "dear to me");
+        Refuses("missing", "run", "--kernel", "missing", "--console", log);
+        Assert.Equal("dear to me", File.ReadAllText(log));
+
+        Refuses("missing", "run", "--kernel", "missing", "--console", log + "2");
+        Assert.False(File.Exists(log + "2"));
+    }
+
+    [Fact]
+    public void No_apt_get_for_the_default_guest() => Refuses("apt-get", "run");
+}

@@ -1,0 +1,52 @@
+namespace Yadokari.Guests.Tests;
+
+public sealed class BootTests
+{
+    // What the kernel prints when the machine under it is at fault, or it itself is.
+    private static readonly string[] s_troubles =
+    [
+        "Oops", "WARNING:", "BUG:", "Call Trace", "unchecked MSR", "Kernel panic", "NMI received for unknown reason", "unknown NMI",
+        "general protection fault", "invalid opcode", "soft lockup", "rcu_preempt detected stalls", "rcu_sched detected stalls", "nobody cared",
+        "Firmware Bug", "ACPI Error", "ACPI BIOS Error", "clocksource: Marking", "Machine check",
+    ];
+
+    [Theory]
+    [InlineData(KernelFlavour.Cloud)]
+    [InlineData(KernelFlavour.Generic)]
+    public void ReachesAShellThatAnswers(KernelFlavour kernel)
+    {
+        using var vm = Guest.Boot(kernel).WithMemory("512M").With("quiet");
+        vm.Console.WaitFor("guest: ready");
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("echo $((6 * 7)) $(uname -m)");
+        vm.Console.WaitFor("42 x86_64");
+        vm.Console.Send("poweroff -f");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    [Theory]
+    [InlineData(KernelFlavour.Cloud)]
+    [InlineData(KernelFlavour.Generic)]
+    public void KernelHasNothingToComplainOf(KernelFlavour kernel)
+    {
+        using var vm = Guest.Boot(kernel).With("quiet yado.run=dmesg");
+        vm.Console.WaitFor("guest: dmesg begins");
+        vm.Console.WaitFor("guest: dmesg ends");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+        var messages = vm.Console.Text.Split('\n');
+        Assert.Contains(messages, static line => line.Contains("Linux version", StringComparison.Ordinal));
+        var complaints = messages.Where(static line => s_troubles.Any(trouble => line.Contains(trouble, StringComparison.Ordinal)));
+        Assert.Equal("", string.Join('\n', complaints));
+    }
+
+    [Fact]
+    public void SeesTheMemoryItWasGiven()
+    {
+        using var vm = Guest.Boot(KernelFlavour.Cloud).WithMemory("256M").With("quiet");
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("while read -r name size unit; do [ $name = MemTotal: ] && echo between $((size > 180000 && size < 262145)); done < /proc/meminfo");
+        vm.Console.WaitFor("between 1");
+        vm.Console.Send("poweroff -f");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+}

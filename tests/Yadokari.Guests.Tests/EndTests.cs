@@ -1,0 +1,48 @@
+namespace Yadokari.Guests.Tests;
+
+/// <summary>How a machine ends, and the exit codes that README documents for it.</summary>
+public sealed class EndTests
+{
+    private const int GuestPanic = 3;
+    private const int TripleFault = 4;
+
+    [Fact]
+    public void PowerOffIsSuccess()
+    {
+        using var vm = Guest.Boot(KernelFlavour.Cloud).With("quiet yado.end=poweroff");
+        vm.Console.WaitFor("guest: poweroff");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    [Fact]
+    public void RebootStartsTheMachineAgain()
+    {
+        using var vm = Guest.Boot(KernelFlavour.Cloud).With("quiet");
+        vm.Console.WaitFor("guest: ready");
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("reboot -f");
+        vm.Console.WaitFor("guest: ready");
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("poweroff -f");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    [Fact]
+    public void PanicHasAnExitCodeOfItsOwn()
+    {
+        Assert.SkipWhen(Guest.OnQemu, "QEMU's exit code does not tell of a panic.");
+        using var vm = Guest.Boot(KernelFlavour.Cloud).With("panic=-1 yado.end=panic");
+        vm.Console.WaitFor("Kernel panic - not syncing: sysrq triggered crash");
+        Assert.Equal(GuestPanic, vm.Console.WaitForEnd());
+    }
+
+    [Fact]
+    public void TripleFaultHasAnExitCodeOfItsOwn()
+    {
+        Assert.SkipWhen(Guest.OnQemu, "QEMU's exit code does not tell of a triple fault.");
+        // reboot=t makes the kernel restart by loading an empty interrupt table and raising an exception.
+        using var vm = Guest.Boot(KernelFlavour.Cloud).With("reboot=t yado.end=reboot");
+        vm.Console.WaitFor("guest: reboot");
+        Assert.Equal(TripleFault, vm.Console.WaitForEnd());
+    }
+}

@@ -1,0 +1,86 @@
+namespace Yadokari.Guests.Tests;
+
+/// <summary>
+/// Programs of every kind print in a guest what the same files print on the host. One boot serves all sections of <c>exercise.sh</c>.
+/// </summary>
+public sealed class ExerciseTests(ExerciseTests.OneRun run) : IClassFixture<ExerciseTests.OneRun>
+{
+    [Theory]
+    [InlineData("processes")]
+    [InlineData("signals")]
+    [InlineData("memory")]
+    [InlineData("pipes")]
+    [InlineData("floats")]
+    [InlineData("perls")]
+    [InlineData("packers")]
+    [InlineData("threads")]
+    [InlineData("crypto")]
+    [InlineData("jit")]
+    [InlineData("files")]
+    public void PrintsWhatTheHostPrints(string section) =>
+        Assert.Equal(Section(Guest.Had(() => run.OnHost.Value), section), Section(Guest.Had(() => run.InGuest.Value), section));
+
+    [Fact]
+    public void PowersOffAfterwards()
+    {
+        Assert.Contains("exercise: done", Guest.Had(() => run.InGuest.Value), StringComparison.Ordinal);
+        Assert.Equal(0, run.ExitCode);
+    }
+
+    [Fact]
+    public void GenericKernelRunsTheSame()
+    {
+        using var vm = Guest.Boot(KernelFlavour.Generic).WithInitrd(Guest.Images.BenchInitrd).With("quiet yado.run=exercise");
+        vm.Console.WaitFor("exercise: done");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+        Assert.Equal(All(Guest.Had(() => run.OnHost.Value)), All(vm.Console.Text));
+    }
+
+    [Fact]
+    public void NodeRunsTheSame()
+    {
+        var expected = Guest.Had(() => HostRun.ExerciseNode(Guest.Images.NodeTree()));
+        Assert.SkipWhen(expected is null, "The host allows no user namespace in which node could be run for comparison.");
+        using var vm = Guest.Boot(KernelFlavour.Cloud).WithMemory("1G").WithInitrd(Guest.Images.NodeInitrd).With("quiet yado.run=node");
+        vm.Console.WaitFor("exercise: done");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+        Assert.Contains("workers 300000", expected, StringComparison.Ordinal);
+        Assert.Equal(Section(expected, "node"), Section(vm.Console.Text, "node"));
+    }
+
+    private static string All(string output) => Between(output, "exercise: processes begins\n", "exercise: done");
+
+    private static string Section(string output, string name) => Between(output, $"exercise: {name} begins\n", $"exercise: {name} ends");
+
+    private static string Between(string text, string begin, string end)
+    {
+        var from = text.IndexOf(begin, StringComparison.Ordinal);
+        Assert.True(from >= 0, $"The output lacks '{begin.Trim()}':\n{text}");
+        var to = text.IndexOf(end, from, StringComparison.Ordinal);
+        Assert.True(to >= 0, $"The output lacks '{end}':\n{text[from..]}");
+        return text[from..to];
+    }
+
+    /// <summary>What the script printed on the host and in a guest, each run when first asked for.</summary>
+    public sealed class OneRun
+    {
+        public OneRun()
+        {
+            OnHost = new Lazy<string>(static () => HostRun.Exercise(Guest.Images.BenchTree()));
+            InGuest = new Lazy<string>(RunInGuest);
+        }
+
+        internal Lazy<string> OnHost { get; }
+
+        internal Lazy<string> InGuest { get; }
+
+        internal int ExitCode { get; private set; } = -1;
+
+        private string RunInGuest()
+        {
+            using var vm = Guest.Boot(KernelFlavour.Cloud).WithInitrd(Guest.Images.BenchInitrd).With("quiet yado.run=exercise");
+            ExitCode = vm.Console.WaitForEnd();
+            return vm.Console.Text;
+        }
+    }
+}

@@ -1,0 +1,93 @@
+using System.Diagnostics;
+using System.Text;
+
+namespace Yadokari.Guests.Tests;
+
+/// <summary>A guest's serial console, as a person at a terminal has it: text that has come, and a keyboard.</summary>
+internal sealed class GuestConsole
+{
+    // No test waits this long for a guest that works, however slow the host: it only guards against hangs.
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(8);
+
+    private readonly Process _process;
+    private readonly StringBuilder _text = new();
+    private readonly StringBuilder _complaints = new();
+    private readonly Task _reading;
+    private int _seen;
+
+    public GuestConsole(Process process)
+    {
+        _process = process;
+        _reading = Task.WhenAll(Pump(process.StandardOutput, _text), Pump(process.StandardError, _complaints));
+    }
+
+    /// <summary>All that the guest has printed so far, line ends as plain newlines.</summary>
+    public string Text
+    {
+        get
+        {
+            lock (_text)
+                return _text.ToString().Replace("\r", "");
+        }
+    }
+
+    /// <summary>Waits until <paramref name="text"/> comes, after what was waited for before. Fails the test if the machine ends first.</summary>
+    public void WaitFor(string text)
+    {
+        var began = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            var ended = _process.HasExited;
+            if (ended)
+                _reading.Wait(TestContext.Current.CancellationToken);
+            lock (_text)
+            {
+                var at = _text.ToString(_seen, _text.Length - _seen).IndexOf(text, StringComparison.Ordinal);
+                if (at >= 0)
+                {
+                    _seen += at + text.Length;
+                    return;
+                }
+            }
+            if (ended)
+                Assert.Fail($"The machine ended with exit code {_process.ExitCode} before its console showed '{text}'.\n{Tail()}");
+            if (Stopwatch.GetElapsedTime(began) > s_patience)
+                Assert.Fail($"The console did not show '{text}' within {s_patience.TotalMinutes} minutes.\n{Tail()}");
+            Thread.Sleep(20);
+        }
+    }
+
+    /// <summary>Types a line.</summary>
+    public void Send(string line)
+    {
+        _process.StandardInput.Write(line + "\n");
+        _process.StandardInput.Flush();
+    }
+
+    /// <summary>Waits for the machine's end and returns its exit code. Fails the test if it does not end.</summary>
+    public int WaitForEnd()
+    {
+        if (!_process.WaitForExit(s_patience))
+            Assert.Fail($"The machine did not end within {s_patience.TotalMinutes} minutes.\n{Tail()}");
+        _reading.Wait(TestContext.Current.CancellationToken);
+        return _process.ExitCode;
+    }
+
+    private static async Task Pump(StreamReader from, StringBuilder to)
+    {
+        var buffer = new char[4096];
+        int count;
+        while ((count = await from.ReadAsync(buffer)) > 0)
+        {
+            lock (to)
+                to.Append(buffer, 0, count);
+        }
+    }
+
+    private string Tail()
+    {
+        var lines = Text.Split('\n');
+        lock (_complaints)
+            return $"{string.Join('\n', lines.TakeLast(25))}\n{_complaints}";
+    }
+}
