@@ -4,9 +4,9 @@ using Yadokari.Translation;
 
 namespace Yadokari.Cli;
 
-/// <summary>What a user may ask of any engine.</summary>
-/// <param name="Trace">Where to write what the engine does, or null.</param>
-/// <param name="Timed">Measure where the time goes.</param>
+/// <summary>What the user wants of whichever engine it is.</summary>
+/// <param name="Trace">Gets blocks and exceptions; null for no trace.</param>
+/// <param name="Timed">Whether to measure where time goes.</param>
 internal readonly record struct EngineOptions(TextWriter? Trace, bool Timed);
 
 /// <summary>The engines there are: one line each.</summary>
@@ -29,7 +29,7 @@ internal static class Engines
     {
         IEngine engine = s_engines[name](options);
         return engine.Probe() is { Available: false } support
-            ? throw new UserErrorException($"--engine {name} can't run on this host: {support.Reason}")
+            ? throw new UserErrorException($"--engine {name} can't run on this host: {support.Reason.TrimEnd('.')}.")
             : engine;
     }
 }

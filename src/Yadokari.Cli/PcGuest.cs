@@ -17,24 +17,16 @@ internal sealed record BootFiles(string Kernel, string? Initrd, string CommandLi
 internal sealed class PcGuest : IGuestMachine
 {
     private readonly HostClock _clock = new();
-    private readonly OutputFile? _traceFile;
-    private readonly StreamWriter? _trace;
     private readonly DebugSession? _debugger;
     private readonly Pc _pc;
 
     /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
     /// <exception cref="UserErrorException">Something can't be used.</exception>
-    public PcGuest(RunOptions options, BootFiles boot, IConsole console)
+    public PcGuest(RunOptions options, BootFiles boot, IConsole console, TextWriter? trace)
     {
         try
         {
-            if (options.Trace is { } path)
-            {
-                _traceFile = OutputFile.Open("--trace", path);
-                _trace = new StreamWriter(_traceFile.Stream, bufferSize: 1 << 16);
-            }
-
-            IEngine engine = Engines.Create(options.Engine, new EngineOptions(_trace, options.Stats));
+            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats));
 
             // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
             var config = new PcConfig
@@ -56,7 +48,6 @@ internal sealed class PcGuest : IGuestMachine
         }
         catch
         {
-            _traceFile?.Dispose();
             _clock.Dispose();
             throw;
         }
@@ -68,7 +59,6 @@ internal sealed class PcGuest : IGuestMachine
     /// <inheritdoc/>
     public MachineEnd Run()
     {
-        _traceFile?.Begin();
         MachineEnd end = _pc.Run();
         _debugger?.Finish(end);
         if (end.Reason == EndReason.TripleFault && end.State is { } state)
@@ -90,8 +80,6 @@ internal sealed class PcGuest : IGuestMachine
     {
         _debugger?.Dispose();
         _pc.Dispose();
-        _trace?.Flush();
-        _traceFile?.Dispose();
         _clock.Dispose();
     }
 }

@@ -1,4 +1,7 @@
 using Iced.Intel;
+using Yadokari.Translation.Code;
+using Yadokari.X86;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -20,11 +23,45 @@ internal static unsafe partial class Emulator
     internal static Outcome Execute(Vcpu cpu, in Instruction instruction)
     {
         delegate*<Vcpu, in Instruction, Outcome> handler = s_handlers[(int)instruction.Code];
-        return handler == null ? cpu.Raise(Vector.InvalidOpcode) : handler(cpu, in instruction);
+        return handler == null ? RefuseSimd(cpu, in instruction) : handler(cpu, in instruction);
     }
 
     /// <summary>Whether there is a handler, so that the instruction may be sent here rather than run natively.</summary>
-    internal static bool Handles(Code code) => s_handlers[(int)code] != null;
+    internal static bool Handles(Op code) => s_handlers[(int)code] != null;
+
+    // Innocuous instructions come here where x87 or SIMD is switched off, to take their exception: SDM 3A 2.5 and 14.1, SDM 2A 2.4 to 2.7.
+    private static Outcome RefuseSimd(Vcpu cpu, in Instruction instruction)
+    {
+        if (!InstructionClasses.UsesSimd(instruction.Code))
+        {
+            return cpu.Raise(Vector.InvalidOpcode);
+        }
+
+        OpCodeInfo opCode = instruction.Code.ToOpCode();
+        if (opCode.Table == OpCodeTableKind.Normal && (opCode.OpCode is >= 0xD8 and <= 0xDF or 0x9B))
+        {
+            return cpu.Raise(Vector.DeviceNotAvailable);
+        }
+
+        bool avx512 = InstructionClasses.IsAvx512(instruction.Code);
+        bool off = avx512 || InstructionClasses.IsAvx(instruction.Code)
+            ? (cpu.Cr4 & Cr4.OSXSAVE) == 0 || (cpu.Xcr0 & 6) != 6 || (avx512 && (cpu.Xcr0 & 0xE0) != 0xE0)
+            : (cpu.Cr0 & Cr0.EM) != 0 || ((cpu.Cr4 & Cr4.OSFXSR) == 0 && !IsMmx(instruction));
+        return cpu.Raise(off || (cpu.Cr0 & Cr0.TS) == 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
+    }
+
+    private static bool IsMmx(in Instruction instruction)
+    {
+        for (int operand = 0; operand < instruction.OpCount; operand++)
+        {
+            if (instruction.GetOpKind(operand) == OpKind.Register && instruction.GetOpRegister(operand).IsMM())
+            {
+                return true;
+            }
+        }
+
+        return instruction.Mnemonic == Mnemonic.Emms;
+    }
 
     private static delegate*<Vcpu, in Instruction, Outcome>[] Build()
     {
@@ -50,14 +87,14 @@ internal static unsafe partial class Emulator
     private sealed class Table
     {
         private readonly delegate*<Vcpu, in Instruction, Outcome>[] _byCode =
-            new delegate*<Vcpu, in Instruction, Outcome>[Enum.GetValues<Code>().Length];
+            new delegate*<Vcpu, in Instruction, Outcome>[Enum.GetValues<Op>().Length];
 
         private readonly delegate*<Vcpu, in Instruction, Outcome>[] _byMnemonic =
             new delegate*<Vcpu, in Instruction, Outcome>[Enum.GetValues<Mnemonic>().Length];
 
-        public void On(delegate*<Vcpu, in Instruction, Outcome> handler, params ReadOnlySpan<Code> codes)
+        public void On(delegate*<Vcpu, in Instruction, Outcome> handler, params ReadOnlySpan<Op> codes)
         {
-            foreach (Code code in codes)
+            foreach (Op code in codes)
             {
                 _byCode[(int)code] = handler;
             }
@@ -77,7 +114,7 @@ internal static unsafe partial class Emulator
             {
                 if (_byCode[code] == null)
                 {
-                    _byCode[code] = _byMnemonic[(int)((Code)code).Mnemonic()];
+                    _byCode[code] = _byMnemonic[(int)((Op)code).Mnemonic()];
                 }
             }
 

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Yadokari.Core.State;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -9,18 +10,18 @@ internal static unsafe partial class Emulator
 {
     private static void AddFarTransfers(Table table)
     {
-        table.On(&FarJumpDirect, Code.Jmp_ptr1616, Code.Jmp_ptr1632);
-        table.On(&FarJumpIndirect<ushort>, Code.Jmp_m1616);
-        table.On(&FarJumpIndirect<uint>, Code.Jmp_m1632);
-        table.On(&FarJumpIndirect<ulong>, Code.Jmp_m1664);
-        table.On(&FarCallDirect<ushort>, Code.Call_ptr1616);
-        table.On(&FarCallDirect<uint>, Code.Call_ptr1632);
-        table.On(&FarCallIndirect<ushort>, Code.Call_m1616);
-        table.On(&FarCallIndirect<uint>, Code.Call_m1632);
-        table.On(&FarCallIndirect<ulong>, Code.Call_m1664);
-        table.On(&Retf<ushort>, Code.Retfw, Code.Retfw_imm16);
-        table.On(&Retf<uint>, Code.Retfd, Code.Retfd_imm16);
-        table.On(&Retf<ulong>, Code.Retfq, Code.Retfq_imm16);
+        table.On(&FarJumpDirect, Op.Jmp_ptr1616, Op.Jmp_ptr1632);
+        table.On(&FarJumpIndirect<ushort>, Op.Jmp_m1616);
+        table.On(&FarJumpIndirect<uint>, Op.Jmp_m1632);
+        table.On(&FarJumpIndirect<ulong>, Op.Jmp_m1664);
+        table.On(&FarCallDirect<ushort>, Op.Call_ptr1616);
+        table.On(&FarCallDirect<uint>, Op.Call_ptr1632);
+        table.On(&FarCallIndirect<ushort>, Op.Call_m1616);
+        table.On(&FarCallIndirect<uint>, Op.Call_m1632);
+        table.On(&FarCallIndirect<ulong>, Op.Call_m1664);
+        table.On(&Retf<ushort>, Op.Retfw, Op.Retfw_imm16);
+        table.On(&Retf<uint>, Op.Retfd, Op.Retfd_imm16);
+        table.On(&Retf<ulong>, Op.Retfq, Op.Retfq_imm16);
     }
 
     private static Outcome FarJumpDirect(Vcpu cpu, in Instruction instruction)

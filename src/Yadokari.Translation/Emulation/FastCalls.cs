@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Yadokari.Core.State;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -15,17 +16,17 @@ internal static unsafe partial class Emulator
     private static void AddFastCalls(Table table)
     {
         table.On(&Syscall, Mnemonic.Syscall);
-        table.On(&Sysret<uint>, Code.Sysretd);
-        table.On(&Sysret<ulong>, Code.Sysretq);
+        table.On(&Sysret<uint>, Op.Sysretd);
+        table.On(&Sysret<ulong>, Op.Sysretq);
         table.On(&Sysenter, Mnemonic.Sysenter);
-        table.On(&Sysexit<uint>, Code.Sysexitd);
-        table.On(&Sysexit<ulong>, Code.Sysexitq);
+        table.On(&Sysexit<uint>, Op.Sysexitd);
+        table.On(&Sysexit<ulong>, Op.Sysexitq);
     }
 
     // SDM 2B SYSCALL; from compatibility mode AMD APM 3 SYSCALL, which takes CSTAR.
     private static Outcome Syscall(Vcpu cpu, in Instruction instruction)
     {
-        if ((cpu.Efer & EferSyscall) == 0 || !cpu.LongMode)
+        if ((cpu.Efer & X86.Efer.SCE) == 0 || !cpu.LongMode)
         {
             return cpu.Raise(Vector.InvalidOpcode);
         }
@@ -43,7 +44,7 @@ internal static unsafe partial class Emulator
     private static Outcome Sysret<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
-        if ((cpu.Efer & EferSyscall) == 0 || !cpu.Code64)
+        if ((cpu.Efer & X86.Efer.SCE) == 0 || !cpu.Code64)
         {
             return cpu.Raise(Vector.InvalidOpcode);
         }
@@ -66,7 +67,7 @@ internal static unsafe partial class Emulator
     // SDM 2B SYSENTER.
     private static Outcome Sysenter(Vcpu cpu, in Instruction instruction)
     {
-        if ((cpu.Cr0 & Cr0ProtectionEnable) == 0 || (cpu.SysenterCs & 0xFFFC) == 0)
+        if ((cpu.Cr0 & X86.Cr0.PE) == 0 || (cpu.SysenterCs & 0xFFFC) == 0)
         {
             return cpu.Raise(Vector.GeneralProtection);
         }

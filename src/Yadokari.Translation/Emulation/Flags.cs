@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -18,12 +19,12 @@ internal static unsafe partial class Emulator
         table.On(&Clac, Mnemonic.Clac);
         table.On(&Stac, Mnemonic.Stac);
         table.On(&Hlt, Mnemonic.Hlt);
-        table.On(&Pushf<ushort>, Code.Pushfw);
-        table.On(&Pushf<uint>, Code.Pushfd);
-        table.On(&Pushf<ulong>, Code.Pushfq);
-        table.On(&Popf<ushort>, Code.Popfw);
-        table.On(&Popf<uint>, Code.Popfd);
-        table.On(&Popf<ulong>, Code.Popfq);
+        table.On(&Pushf<ushort>, Op.Pushfw);
+        table.On(&Pushf<uint>, Op.Pushfd);
+        table.On(&Pushf<ulong>, Op.Pushfq);
+        table.On(&Popf<ushort>, Op.Popfw);
+        table.On(&Popf<uint>, Op.Popfd);
+        table.On(&Popf<ulong>, Op.Popfq);
     }
 
     // SDM 2A CLI. In virtual-8086 mode CPL is 3, so one comparison serves all modes.

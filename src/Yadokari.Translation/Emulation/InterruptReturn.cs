@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Yadokari.Core.State;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -9,9 +10,9 @@ internal static unsafe partial class Emulator
 {
     private static void AddInterruptReturn(Table table)
     {
-        table.On(&Iret<ushort>, Code.Iretw);
-        table.On(&Iret<uint>, Code.Iretd);
-        table.On(&Iret<ulong>, Code.Iretq);
+        table.On(&Iret<ushort>, Op.Iretw);
+        table.On(&Iret<uint>, Op.Iretd);
+        table.On(&Iret<ulong>, Op.Iretq);
     }
 
     // SDM 2A IRET.

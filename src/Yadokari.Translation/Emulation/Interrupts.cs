@@ -92,10 +92,10 @@ internal static unsafe partial class Emulator
         if (vector == (int)Vector.Debug)
         {
             // General detect is off while the debugger runs: SDM 3B 18.2.4.
-            cpu.Dr[7] &= ~Dr7GeneralDetect;
+            cpu.Dr[7] &= ~X86.DebugRegisters.GD;
         }
 
-        if ((cpu.Cr0 & Cr0ProtectionEnable) == 0)
+        if ((cpu.Cr0 & X86.Cr0.PE) == 0)
         {
             return DeliverReal(cpu, vector);
         }

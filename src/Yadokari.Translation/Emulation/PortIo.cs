@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -9,12 +10,12 @@ internal static unsafe partial class Emulator
 {
     private static void AddPortIo(Table table)
     {
-        table.On(&In<byte>, Code.In_AL_imm8, Code.In_AL_DX);
-        table.On(&In<ushort>, Code.In_AX_imm8, Code.In_AX_DX);
-        table.On(&In<uint>, Code.In_EAX_imm8, Code.In_EAX_DX);
-        table.On(&Out<byte>, Code.Out_imm8_AL, Code.Out_DX_AL);
-        table.On(&Out<ushort>, Code.Out_imm8_AX, Code.Out_DX_AX);
-        table.On(&Out<uint>, Code.Out_imm8_EAX, Code.Out_DX_EAX);
+        table.On(&In<byte>, Op.In_AL_imm8, Op.In_AL_DX);
+        table.On(&In<ushort>, Op.In_AX_imm8, Op.In_AX_DX);
+        table.On(&In<uint>, Op.In_EAX_imm8, Op.In_EAX_DX);
+        table.On(&Out<byte>, Op.Out_imm8_AL, Op.Out_DX_AL);
+        table.On(&Out<ushort>, Op.Out_imm8_AX, Op.Out_DX_AX);
+        table.On(&Out<uint>, Op.Out_imm8_EAX, Op.Out_DX_EAX);
     }
 
     // SDM 2A IN.
@@ -61,7 +62,7 @@ internal static unsafe partial class Emulator
     // SDM 1 19.5.2: the I/O permission bitmap of the TSS, asked where IOPL does not allow the access, and always in virtual-8086 mode.
     private static bool MayUsePort(Vcpu cpu, ushort port, int bytes)
     {
-        if ((cpu.Cr0 & Cr0ProtectionEnable) == 0 || (cpu.Cpl <= Iopl(cpu) && !cpu.Virtual8086))
+        if ((cpu.Cr0 & X86.Cr0.PE) == 0 || (cpu.Cpl <= Iopl(cpu) && !cpu.Virtual8086))
         {
             return true;
         }

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Yadokari.Core.State;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -9,17 +10,17 @@ internal static unsafe partial class Emulator
 {
     private static void AddSegments(Table table)
     {
-        table.On(&MovToSegment, Code.Mov_Sreg_rm16, Code.Mov_Sreg_r32m16, Code.Mov_Sreg_r64m16);
-        table.On(&MovFromSegment, Code.Mov_rm16_Sreg, Code.Mov_r32m16_Sreg, Code.Mov_r64m16_Sreg);
-        table.On(&PushSegment<ushort>, Code.Pushw_ES, Code.Pushw_CS, Code.Pushw_SS, Code.Pushw_DS, Code.Pushw_FS, Code.Pushw_GS);
-        table.On(&PushSegment<uint>, Code.Pushd_ES, Code.Pushd_CS, Code.Pushd_SS, Code.Pushd_DS, Code.Pushd_FS, Code.Pushd_GS);
-        table.On(&PushSegment<ulong>, Code.Pushq_FS, Code.Pushq_GS);
-        table.On(&PopSegment<ushort>, Code.Popw_ES, Code.Popw_SS, Code.Popw_DS, Code.Popw_FS, Code.Popw_GS);
-        table.On(&PopSegment<uint>, Code.Popd_ES, Code.Popd_SS, Code.Popd_DS, Code.Popd_FS, Code.Popd_GS);
-        table.On(&PopSegment<ulong>, Code.Popq_FS, Code.Popq_GS);
-        table.On(&LoadFarPointer<ushort>, Code.Les_r16_m1616, Code.Lds_r16_m1616, Code.Lss_r16_m1616, Code.Lfs_r16_m1616, Code.Lgs_r16_m1616);
-        table.On(&LoadFarPointer<uint>, Code.Les_r32_m1632, Code.Lds_r32_m1632, Code.Lss_r32_m1632, Code.Lfs_r32_m1632, Code.Lgs_r32_m1632);
-        table.On(&LoadFarPointer<ulong>, Code.Lss_r64_m1664, Code.Lfs_r64_m1664, Code.Lgs_r64_m1664);
+        table.On(&MovToSegment, Op.Mov_Sreg_rm16, Op.Mov_Sreg_r32m16, Op.Mov_Sreg_r64m16);
+        table.On(&MovFromSegment, Op.Mov_rm16_Sreg, Op.Mov_r32m16_Sreg, Op.Mov_r64m16_Sreg);
+        table.On(&PushSegment<ushort>, Op.Pushw_ES, Op.Pushw_CS, Op.Pushw_SS, Op.Pushw_DS, Op.Pushw_FS, Op.Pushw_GS);
+        table.On(&PushSegment<uint>, Op.Pushd_ES, Op.Pushd_CS, Op.Pushd_SS, Op.Pushd_DS, Op.Pushd_FS, Op.Pushd_GS);
+        table.On(&PushSegment<ulong>, Op.Pushq_FS, Op.Pushq_GS);
+        table.On(&PopSegment<ushort>, Op.Popw_ES, Op.Popw_SS, Op.Popw_DS, Op.Popw_FS, Op.Popw_GS);
+        table.On(&PopSegment<uint>, Op.Popd_ES, Op.Popd_SS, Op.Popd_DS, Op.Popd_FS, Op.Popd_GS);
+        table.On(&PopSegment<ulong>, Op.Popq_FS, Op.Popq_GS);
+        table.On(&LoadFarPointer<ushort>, Op.Les_r16_m1616, Op.Lds_r16_m1616, Op.Lss_r16_m1616, Op.Lfs_r16_m1616, Op.Lgs_r16_m1616);
+        table.On(&LoadFarPointer<uint>, Op.Les_r32_m1632, Op.Lds_r32_m1632, Op.Lss_r32_m1632, Op.Lfs_r32_m1632, Op.Lgs_r32_m1632);
+        table.On(&LoadFarPointer<ulong>, Op.Lss_r64_m1664, Op.Lfs_r64_m1664, Op.Lgs_r64_m1664);
     }
 
     // SDM 2B MOV: loading SS holds interrupts off for one instruction.

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.Core.State;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -21,7 +22,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>CR4.UMIP keeps programs from looking at system registers.</summary>
-    private static bool IsHidden(Vcpu cpu) => cpu.Cpl > 0 && (cpu.Cr4 & Cr4Umip) != 0;
+    private static bool IsHidden(Vcpu cpu) => cpu.Cpl > 0 && (cpu.Cr4 & X86.Cr4.UMIP) != 0;
 
     private static Outcome StoreGdt(Vcpu cpu, in Instruction instruction) => StoreTable(cpu, instruction, cpu.Gdtr);
 
@@ -35,7 +36,7 @@ internal static unsafe partial class Emulator
             return cpu.Raise(Vector.GeneralProtection);
         }
 
-        int length = instruction.Code is Code.Sgdt_m1664 or Code.Sidt_m1664 ? 10 : 6;
+        int length = instruction.Code is Op.Sgdt_m1664 or Op.Sidt_m1664 ? 10 : 6;
         if (!Address(cpu, instruction, length, write: true, out ulong linear))
         {
             return Outcome.Fault;
@@ -78,8 +79,8 @@ internal static unsafe partial class Emulator
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        bool wide = instruction.Code is Code.Lgdt_m1664 or Code.Lidt_m1664;
-        bool narrow = instruction.Code is Code.Lgdt_m1632_16 or Code.Lidt_m1632_16;
+        bool wide = instruction.Code is Op.Lgdt_m1664 or Op.Lidt_m1664;
+        bool narrow = instruction.Code is Op.Lgdt_m1632_16 or Op.Lidt_m1632_16;
         if (!Address(cpu, instruction, wide ? 10 : 6, write: false, out ulong linear)
             || !cpu.Read(linear, out ushort limit)
             || !ReadSized(cpu, linear + 2, wide ? 8 : 4, out ulong start))
