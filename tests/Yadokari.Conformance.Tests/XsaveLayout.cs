@@ -81,7 +81,8 @@ public static class XsaveLayout
             }
         }
 
-        // MXCSR_MASK and the header say nothing about the program.
+        // MXCSR_MASK, the bytes that are the kernel's and the header say nothing about the program.
+        area[416..512].Clear();
         BinaryPrimitives.WriteUInt32LittleEndian(area[28..], 0xFFFF);
         area[512..576].Clear();
         BinaryPrimitives.WriteUInt64LittleEndian(area[512..], Components);
