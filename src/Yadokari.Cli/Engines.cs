@@ -1,14 +1,20 @@
 using Yadokari.Core;
 using Yadokari.Core.Engines;
+using Yadokari.Translation;
 
 namespace Yadokari.Cli;
+
+/// <summary>What the user wants of whichever engine it is.</summary>
+/// <param name="Trace">Gets blocks and exceptions; null for no trace.</param>
+/// <param name="Timed">Whether to measure where time goes.</param>
+internal readonly record struct EngineOptions(TextWriter? Trace, bool Timed);
 
 /// <summary>The engines there are: one line each.</summary>
 internal static class Engines
 {
-    private static readonly Dictionary<string, Func<IEngine>> s_engines = new(StringComparer.Ordinal)
+    private static readonly Dictionary<string, Func<EngineOptions, IEngine>> s_engines = new(StringComparer.Ordinal)
     {
-        ["translate"] = () => throw new UserErrorException("The translation engine is not in this build yet: come back soon."),
+        ["translate"] = options => new TranslationEngine { Trace = options.Trace, Timed = options.Timed },
     };
 
     /// <summary>Looks whether there is an engine of that name, without loading it.</summary>
@@ -19,11 +25,11 @@ internal static class Engines
 
     /// <summary>Makes an engine that can run on this host.</summary>
     /// <exception cref="UserErrorException">It can't.</exception>
-    public static IEngine Create(string name)
+    public static IEngine Create(string name, EngineOptions options)
     {
-        IEngine engine = s_engines[name]();
+        IEngine engine = s_engines[name](options);
         return engine.Probe() is { Available: false } support
-            ? throw new UserErrorException($"--engine {name} can't run on this host: {support.Reason}")
+            ? throw new UserErrorException($"--engine {name} can't run on this host: {support.Reason.TrimEnd('.')}.")
             : engine;
     }
 }

@@ -13,17 +13,21 @@ internal sealed class RunSession : IDisposable
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
 
     private readonly IGuestConsole _console;
-    private readonly Func<IConsole, IGuestMachine> _build;
+    private readonly Func<IConsole, TextWriter?, IGuestMachine> _build;
+    private readonly OutputFile? _traceFile;
+    private readonly StreamWriter? _trace;
     private readonly bool _stats;
     private readonly Lock _lock = new();
     private IGuestMachine? _machine; // Guarded by _lock.
     private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
     private string? _farewell;
 
-    private RunSession(RunOptions options, OutputFile? consoleFile, Func<IConsole, IGuestMachine> build)
+    private RunSession(RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IConsole, TextWriter?, IGuestMachine> build)
     {
         _stats = options.Stats;
         _build = build;
+        _traceFile = traceFile;
+        _trace = traceFile is null ? null : new StreamWriter(traceFile.Stream, bufferSize: 1 << 16, leaveOpen: true);
         _console = options.Console switch
         {
             "none" => new SilentConsole(),
@@ -37,7 +41,7 @@ internal sealed class RunSession : IDisposable
     public static int Run(RunOptions options)
     {
         // The default guest takes its time to be made: what is wrong with the rest is said before.
-        Engines.Create(options.Engine);
+        Engines.Create(options.Engine, default);
         if (options.Initrd is { } own)
         {
             Initrd.Open(own).Dispose();
@@ -53,24 +57,42 @@ internal sealed class RunSession : IDisposable
         }
 
         var boot = new BootFiles(kernel, initrd, KernelCommandLine.Make(options, Terminal.Size(0)));
-        return Run(options, console => new PcGuest(options, boot, console));
+        return Run(options, (console, trace) => new PcGuest(options, boot, console, trace));
     }
 
     /// <summary>Runs machines that <paramref name="build"/> makes: one, and one more after each reset.</summary>
     /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
-    public static int Run(RunOptions options, Func<IConsole, IGuestMachine> build)
+    public static int Run(RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build)
     {
         using OutputFile? consoleFile = options.Console is "stdio" or "none" ? null : OutputFile.Open("--console", options.Console);
-        using var session = new RunSession(options, consoleFile, build);
-        return session.Run(build(session._console));
+        using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
+        using var session = new RunSession(options, consoleFile, traceFile, build);
+        return session.Run(build(session._console, session._trace));
     }
 
     /// <summary>Gives the terminal back, after the last of the output.</summary>
-    public void Dispose() => _console.Dispose();
+    public void Dispose()
+    {
+        _console.Dispose();
+        EndTrace();
+    }
+
+    private void EndTrace()
+    {
+        try
+        {
+            _trace?.Dispose();
+        }
+        catch (IOException error)
+        {
+            Console.Error.WriteLine($"yado: the end of the trace can't be written ({error.Message.TrimEnd('.')}).");
+        }
+    }
 
     private int Run(IGuestMachine machine)
     {
         using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)), end: false);
+        _traceFile?.Begin();
         _console.Begin();
         try
         {
@@ -92,7 +114,7 @@ internal sealed class RunSession : IDisposable
                     return code;
                 }
 
-                machine = _build(_console);
+                machine = _build(_console, _trace);
             }
         }
         finally

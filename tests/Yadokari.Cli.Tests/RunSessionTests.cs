@@ -17,7 +17,7 @@ public sealed class RunSessionTests : IDisposable
     private int Run(params MachineEnd[] ends)
     {
         var left = new Queue<MachineEnd>(ends);
-        int code = RunSession.Run(Options, console => new ScriptedMachine(console, left.Dequeue()));
+        int code = RunSession.Run(Options, (console, _) => new ScriptedMachine(console, left.Dequeue()));
         Assert.Empty(left);
         return code;
     }
@@ -50,7 +50,7 @@ public sealed class RunSessionTests : IDisposable
     public void A_machine_that_can_not_be_built_leaves_the_console_file_alone()
     {
         File.WriteAllText(_log, "what was there before");
-        Assert.Throws<UserErrorException>(() => RunSession.Run(Options, _ => throw new UserErrorException("no")));
+        Assert.Throws<UserErrorException>(() => RunSession.Run(Options, (_, _) => throw new UserErrorException("no")));
         Assert.Equal("what was there before", File.ReadAllText(_log));
     }
 
