@@ -85,7 +85,10 @@ internal static class Chart
 
         public Svg(int width, int height)
         {
-            _text.AppendLine(CultureInfo.InvariantCulture, $"""<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif">""");
+            _text.AppendLine(CultureInfo.InvariantCulture, $"""
+                <svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"
+                     font-family="system-ui, sans-serif">
+                """);
             _text.AppendLine("""
                 <style>
                   .title { font-size: 18px; font-weight: 600; fill: #1f2933 }
@@ -101,10 +104,14 @@ internal static class Chart
         }
 
         public void Bar(double x, double y, double width, double height, string colour) =>
-            _text.AppendLine(CultureInfo.InvariantCulture, $"""<rect x="{x:0.#}" y="{y:0.#}" width="{width:0.#}" height="{height:0.#}" rx="2" fill="{colour}"/>""");
+            _text.AppendLine(
+                CultureInfo.InvariantCulture,
+                $"""<rect x="{x:0.#}" y="{y:0.#}" width="{width:0.#}" height="{height:0.#}" rx="2" fill="{colour}"/>""");
 
         public void Line(double x1, double y1, double x2, double y2, string kind) =>
-            _text.AppendLine(CultureInfo.InvariantCulture, $"""<line x1="{x1:0.#}" y1="{y1:0.#}" x2="{x2:0.#}" y2="{y2:0.#}" class="{kind}"/>""");
+            _text.AppendLine(
+                CultureInfo.InvariantCulture,
+                $"""<line x1="{x1:0.#}" y1="{y1:0.#}" x2="{x2:0.#}" y2="{y2:0.#}" class="{kind}"/>""");
 
         public void Text(double x, double y, string text, string kind)
         {

@@ -34,14 +34,23 @@ internal sealed class Comparison(Workload workload)
         {
             if (runs.FirstOrDefault(static run => run.Failure is not null) is { } failed)
                 yield return $"{Workload.Name}: {contender} failed: {failed.Failure}";
-            if (runs.Find(static run => run.Drift > DriftToMention && Math.Abs(run.Seconds - run.HostSeconds) > SecondsToMention) is { } strayed)
-                yield return $"{Workload.Name}: {contender}'s clock says {strayed.Seconds:0.00} s where the host's says {strayed.HostSeconds:0.00} s";
+            if (runs.Find(Strayed) is { } strayed)
+            {
+                yield return $"{Workload.Name}: {contender}'s clock says {strayed.Seconds:0.00} s "
+                    + $"where the host's says {strayed.HostSeconds:0.00} s";
+            }
         }
         var results = _runs
             .SelectMany(static pair => pair.Value.Where(static run => run.Failure is null).Select(run => (Contender: pair.Key, run.Result)))
             .Distinct()
             .ToList();
         if (results.Select(static pair => pair.Result).Distinct().Count() > 1)
-            yield return $"{Workload.Name}: RESULTS DIFFER: {string.Join("; ", results.Select(static pair => $"{pair.Contender} {pair.Result}"))}";
+        {
+            var list = string.Join("; ", results.Select(static pair => $"{pair.Contender} {pair.Result}"));
+            yield return $"{Workload.Name}: RESULTS DIFFER: {list}";
+        }
     }
+
+    private static bool Strayed(Measurement run) =>
+        run.Drift > DriftToMention && Math.Abs(run.Seconds - run.HostSeconds) > SecondsToMention;
 }

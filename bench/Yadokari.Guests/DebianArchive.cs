@@ -67,12 +67,14 @@ public sealed class DebianArchive(GuestCache cache)
 
     private void Update()
     {
+        using var turn = cache.Locked(Path.Combine(cache.Root, "apt.lock"));
         var lists = Path.Combine(StateFolder, "lists");
         if (Directory.Exists(lists) && DateTime.UtcNow - Directory.GetLastWriteTimeUtc(lists) < TimeSpan.FromHours(1))
             return;
         Directory.CreateDirectory(Path.Combine(lists, "partial"));
         Directory.CreateDirectory(Path.Combine(StateFolder, "archives", "partial"));
-        var mirror = Environment.GetEnvironmentVariable("YADOKARI_DEBIAN_MIRROR") is { Length: > 0 } named ? named.TrimEnd('/') : "http://deb.debian.org";
+        var named = Environment.GetEnvironmentVariable("YADOKARI_DEBIAN_MIRROR");
+        var mirror = string.IsNullOrEmpty(named) ? "http://deb.debian.org" : named.TrimEnd('/');
         var signed = File.Exists(Keyring)
             ? $"[signed-by={Keyring}]"
             : throw new UserErrorException($"Debian's archive keys {Keyring} are missing; install the package debian-archive-keyring.");

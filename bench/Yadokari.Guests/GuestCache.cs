@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Yadokari.Core;
 
 namespace Yadokari.Guests;
 
@@ -12,6 +13,9 @@ namespace Yadokari.Guests;
 /// </remarks>
 public sealed class GuestCache
 {
+    // EWOULDBLOCK of Linux asm-generic/errno.h: what .NET reports when another process has the file.
+    private const int WouldBlock = 11;
+
     private readonly Action<string> _progress;
 
     /// <summary>Opens the cache at <paramref name="root"/>, making the folder when it is missing.</summary>
@@ -21,7 +25,7 @@ public sealed class GuestCache
     {
         Root = root ?? DefaultRoot();
         _progress = progress ?? (static _ => { });
-        Directory.CreateDirectory(Root);
+        Write(() => Directory.CreateDirectory(Root));
     }
 
     /// <summary>The cache's folder, as an absolute path.</summary>
@@ -34,24 +38,28 @@ public sealed class GuestCache
     /// The path of the entry <paramref name="name"/>, built first if it is absent. <paramref name="build"/> gets a path that does not exist yet
     /// and makes a file or a folder there.
     /// </summary>
+    /// <exception cref="UserErrorException">The folder can not be written to.</exception>
     public string GetOrBuild(string name, Action<string> build)
     {
         var path = Path.Combine(Root, name);
         if (Path.Exists(path))
             return path;
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-        using var turn = Lock(path + ".lock");
+        Write(() => Directory.CreateDirectory(Path.GetDirectoryName(path)!));
+        using var turn = Locked(path + ".lock");
         if (Path.Exists(path))
             return path;
         var draft = $"{path}.{Environment.ProcessId}.tmp";
         Remove(draft);
         try
         {
-            build(draft);
-            if (Directory.Exists(draft))
-                Directory.Move(draft, path);
-            else
-                File.Move(draft, path);
+            Write(() =>
+            {
+                build(draft);
+                if (Directory.Exists(draft))
+                    Directory.Move(draft, path);
+                else
+                    File.Move(draft, path);
+            });
         }
         finally
         {
@@ -81,7 +89,8 @@ public sealed class GuestCache
         return Path.Combine(Path.GetFullPath(cache), "yadokari", "tests");
     }
 
-    private static FileStream Lock(string path)
+    /// <summary>Holds the lock file <paramref name="path"/> until the result is disposed; waits for whoever has it.</summary>
+    internal FileStream Locked(string path)
     {
         while (true)
         {
@@ -89,12 +98,31 @@ public sealed class GuestCache
             {
                 return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
             }
-            catch (IOException)
+            catch (IOException error) when (error.HResult == WouldBlock)
             {
                 Thread.Sleep(100);
             }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                throw Unwritable(error);
+            }
         }
     }
+
+    private void Write(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw Unwritable(error);
+        }
+    }
+
+    private UserErrorException Unwritable(Exception error) =>
+        new($"The guest cache {Root} could not be written ({error.Message}); free some space, or name another folder in XDG_CACHE_HOME.");
 
     private static void Remove(string path)
     {

@@ -137,7 +137,6 @@ public sealed class GuestImages(GuestCache cache)
             File.WriteAllText(Path.Combine(place, "corpus.txt"), Corpus.Text(4 << 20));
         });
         return new GuestTree(folder);
-
     }
 
     private static void AddScripts(NewcArchive archive)

@@ -1,5 +1,6 @@
 using Yadokari.Core;
 using Yadokari.Core.Engines;
+using Yadokari.Debugging.Dump;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
 using Yadokari.Machines;
@@ -16,17 +17,13 @@ internal sealed record BootFiles(string Kernel, string? Initrd, string CommandLi
 internal sealed class PcGuest : IGuestMachine
 {
     private readonly HostClock _clock = new();
+    private readonly DebugSession? _debugger;
     private readonly Pc _pc;
 
     /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
     /// <exception cref="UserErrorException">Something can't be used.</exception>
     public PcGuest(RunOptions options, BootFiles boot, IConsole console, TextWriter? trace)
     {
-        if (options.GdbPort is not null)
-        {
-            throw new UserErrorException("--gdb is not in this build yet: leave it out.");
-        }
-
         try
         {
             IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats));
@@ -44,6 +41,10 @@ internal sealed class PcGuest : IGuestMachine
                 RestartOnReset = false,
             };
             _pc = new Pc(config, engine);
+            if (options.GdbPort is { } port)
+            {
+                _debugger = new DebugSession(_pc, port);
+            }
         }
         catch
         {
@@ -56,7 +57,17 @@ internal sealed class PcGuest : IGuestMachine
     public IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics => _pc.Statistics;
 
     /// <inheritdoc/>
-    public MachineEnd Run() => _pc.Run();
+    public MachineEnd Run()
+    {
+        MachineEnd end = _pc.Run();
+        _debugger?.Finish(end);
+        if (end.Reason == EndReason.TripleFault && end.State is { } state)
+        {
+            StateDump.Write(Console.Error, state, _pc.Vcpus[end.Vcpu].ReadLinear, _pc.Memory);
+        }
+
+        return end;
+    }
 
     /// <inheritdoc/>
     public void Stop() => _pc.Stop();
@@ -67,6 +78,7 @@ internal sealed class PcGuest : IGuestMachine
     /// <inheritdoc/>
     public void Dispose()
     {
+        _debugger?.Dispose();
         _pc.Dispose();
         _clock.Dispose();
     }

@@ -40,6 +40,18 @@ public sealed class HostClock : IClock, IDisposable
     /// <summary>How often an arming had to wake the thread: for tests and statistics.</summary>
     public long Wakes { get; private set; }
 
+    /// <summary>Whether the thread sleeps, or is about to.</summary>
+    public bool Sleeping
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _sleepsUntil != Awake;
+            }
+        }
+    }
+
     /// <inheritdoc/>
     public IAlarm CreateAlarm(Action fire)
     {

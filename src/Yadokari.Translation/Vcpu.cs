@@ -38,6 +38,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _file = new MemoryFile("yadokari-vcpu", StateLayout.Total);
         _window = (byte*)_file.Map(0, StateLayout.Total, executable: false);
         MsrFile = new MsrFile(vm.Cpuid);
+        _probeFetch = ProbeFetch;
         ResetTables();
         _code.PageBecameCode += DropWriteEntries;
         _code.BlocksDied += FlushJumps;
@@ -252,7 +253,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     // The block may have gone with a cache that was full, or its page with the other block's translation.
                     if (Trace == null && from.Valid && block.SecondGpa == 0 && from.SecondGpa == 0 && _code.ByNumber(site->Block) == from)
                     {
-                        _code.Link(site, block);
+                        _code.Link(site, block, LinearRip, _fetchGlobal);
                     }
 
                     return Outcome.Jumped;

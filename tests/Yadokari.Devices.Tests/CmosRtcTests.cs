@@ -91,9 +91,9 @@ public sealed class CmosRtcTests
         Put(0x0B, 0x12);
         _clock.AdvanceSeconds(3);
         Assert.Equal(1, _irq.Rises);
-        Assert.Equal(0x90, Get(0x0C) & 0xB0);
+        Assert.Equal(0x90, Get(0x0C) & 0x90);
         Assert.False(_irq.Level);
-        Assert.Equal(0, Get(0x0C) & 0x30);
+        Assert.Equal(0, Get(0x0C) & 0x10);
         _clock.AdvanceSeconds(1);
         Assert.Equal(2, _irq.Rises);
     }

@@ -26,7 +26,7 @@ public sealed partial class LocalApic
     private readonly IClock _clock;
     private readonly IAlarm _alarm;
     private readonly Func<ulong> _readTsc;
-    private readonly ulong _tscHz;
+    private readonly ulong _nanosecondsPerTick; // With 32 fractional bits.
     private uint _initialCount;
     private uint _divideConfiguration;
     private long _countStart;
@@ -188,9 +188,11 @@ public sealed partial class LocalApic
             return;
         }
 
-        UInt128 wait = ((UInt128)(_deadline - tsc) * 1_000_000_000) / _tscHz;
+        // Fixed point with 32 fractional bits, rounded up; a deadline centuries away is as good as one at the end of time.
+        ulong high = Math.BigMul(_deadline - tsc, _nanosecondsPerTick, out ulong low);
         long now = _clock.Now;
-        _expiry = wait > (UInt128)(Never - 1 - now) ? Never - 1 : now + (long)wait + 1;
+        ulong wait = (high << 32) | (low >> 32);
+        _expiry = high >> 31 != 0 || wait >= (ulong)(Never - 2 - now) ? Never - 1 : now + (long)wait + 1;
         _alarm.Arm(_expiry); // Even if masked: the register reads as zero once it has passed.
     }
 

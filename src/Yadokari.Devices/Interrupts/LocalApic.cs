@@ -68,7 +68,7 @@ public sealed partial class LocalApic : IBusDevice, IDisposable
         _notify = notify;
         _clock = clock;
         _readTsc = readTsc;
-        _tscHz = tscHz;
+        _nanosecondsPerTick = ((1_000_000_000ul << 32) / tscHz) + 1;
         Lint0 = new Pin(this, 0);
         Lint1 = new Pin(this, 1);
         _alarm = clock.CreateAlarm(OnAlarm);
@@ -149,32 +149,27 @@ public sealed partial class LocalApic : IBusDevice, IDisposable
     public int Acknowledge()
     {
         bool external;
+        int vector;
         lock (_lock)
         {
             external = ExternalPending();
+            vector = external ? -1 : TakeVector();
         }
 
-        if (external && AcknowledgeExternal is { } acknowledge && acknowledge() is >= 0 and int externalVector)
+        if (!external)
+        {
+            return vector;
+        }
+
+        if (AcknowledgeExternal is { } acknowledge && acknowledge() is >= 0 and int externalVector)
         {
             return externalVector;
         }
 
-        Aftermath after = default;
-        int vector;
         lock (_lock)
         {
-            vector = DeliverableVector();
-            if (vector >= 0)
-            {
-                _requested.Remove(vector);
-                _inService.Add(vector);
-            }
-
-            Update(ref after);
+            return TakeVector();
         }
-
-        Perform(after);
-        return vector;
     }
 
     /// <summary>
@@ -217,31 +212,29 @@ public sealed partial class LocalApic : IBusDevice, IDisposable
             return true;
         }
 
-        lock (_lock)
+        // Read without the lock: a guest that changes them while messages are under way gets either answer, as from a real bus.
+        uint logical = Volatile.Read(ref _logicalDestination);
+        if ((Volatile.Read(ref _base) & X2ApicEnable) != 0)
         {
-            if (X2Apic)
-            {
-                return message.Logical
-                    ? destination >> 16 == _logicalDestination >> 16 && (destination & _logicalDestination & 0xFFFF) != 0
-                    : destination == (uint)Id;
-            }
-
-            // An x2APIC's broadcast reaches all; otherwise an xAPIC compares eight bits only.
-            if (destination > 0xFF)
-            {
-                return false;
-            }
-
-            if (!message.Logical)
-            {
-                return destination == 0xFF || destination == ((uint)Id & 0xFF);
-            }
-
-            uint mine = _logicalDestination >> 24;
-            return _destinationFormat >> 28 == 0xF
-                ? (destination & mine) != 0
-                : (destination >> 4 == mine >> 4 || destination >> 4 == 0xF) && (destination & mine & 0xF) != 0;
+            return message.Logical
+                ? destination >> 16 == logical >> 16 && (destination & logical & 0xFFFF) != 0
+                : destination == (uint)Id;
         }
+
+        if (destination > 0xFF)
+        {
+            return false; // An xAPIC compares eight bits, except for an x2APIC's broadcast.
+        }
+
+        if (!message.Logical)
+        {
+            return destination == 0xFF || destination == ((uint)Id & 0xFF);
+        }
+
+        uint mine = logical >> 24;
+        return Volatile.Read(ref _destinationFormat) >> 28 == 0xF
+            ? (destination & mine) != 0
+            : (destination >> 4 == mine >> 4 || destination >> 4 == 0xF) && (destination & mine & 0xF) != 0;
     }
 
     /// <summary>Takes a message that names this APIC. Any thread, no lock held. Returns whether it was accepted.</summary>
@@ -432,6 +425,20 @@ public sealed partial class LocalApic : IBusDevice, IDisposable
     {
         int vector = _requested.Highest;
         return vector >= 0 && vector >> 4 > ProcessorPriority() >> 4 ? vector : -1;
+    }
+
+    private int TakeVector()
+    {
+        int vector = DeliverableVector();
+        if (vector >= 0)
+        {
+            _requested.Remove(vector);
+            _inService.Add(vector);
+        }
+
+        Aftermath nothing = default; // Taking an interrupt makes no other one possible.
+        Update(ref nothing);
+        return vector;
     }
 
     private bool ExternalPending() =>

@@ -145,13 +145,25 @@ internal sealed unsafe class TranslatedCode : IDisposable
         return block;
     }
 
+    /// <summary>Links from one page to another.</summary>
+    public CrossPageLinks CrossPage { get; } = new();
+
     /// <summary>Lets the jump at a site go straight to a block from now on.</summary>
-    public void Link(Site* site, Block target)
+    /// <param name="site">The jump.</param>
+    /// <param name="target">Where it goes.</param>
+    /// <param name="linear">The target's linear address.</param>
+    /// <param name="global">The target's page is mapped as global.</param>
+    public void Link(Site* site, Block target, ulong linear, bool global)
     {
         byte* displacement = (byte*)site + site->Resume;
         byte* unlinked = (byte*)site - 5;
         (target.Incoming ??= []).Add(((nint)displacement, (nint)unlinked));
         HostAssembler.Patch(displacement, Cache.Writable(target.Entry));
+        if (target.LinearPage != ByNumber(site->Block)!.LinearPage && (target.Mode & CpuMode.User) == 0)
+        {
+            CrossPage.Add(linear & ~0xFFFul, target.Gpa & ~0xFFFul, global, (nint)displacement, (nint)unlinked);
+        }
+
         LinksMade++;
     }
 
@@ -196,6 +208,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _pages.Clear();
         _byNumber.Clear();
         _byAddress.Clear();
+        CrossPage.Clear();
         Translator.Clear();
         Cache.Clear();
         BlocksDied?.Invoke();

@@ -114,9 +114,14 @@ internal sealed unsafe partial class Translator
     private void AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0)
         => _cold[_coldCount++] = new ColdExit { Kind = kind, Patch = patch, Linear = linear, Ax = _axSaved, Extra = extra };
 
-    private bool SamePage(ulong linear) => (linear & ~0xFFFul) == _page && !_crossing;
+    /// <summary>
+    /// Whether a direct jump may be linked: within the page, or to anywhere near from a block that is bound to its linear address
+    /// (then the link lives as long as the target's page stays where it is: <see cref="CrossPageLinks"/>).
+    /// </summary>
+    private bool CanLink(ulong linear) => !_crossing
+        && ((linear & ~0xFFFul) == _page || (!PositionIndependent && Code64 && (long)(linear - _page) == (int)(linear - _page)));
 
-    private bool _crossing => (_instructions[_count - 1].NextIP - 1 & ~0xFFFul) != _page;
+    private bool _crossing => ((_instructions[_count - 1].NextIP - 1) & ~0xFFFul) != _page;
 
     /// <summary>A direct jump: linked within the page, looked up beyond it.</summary>
     private void EmitJump(ulong target, bool backward)
@@ -133,7 +138,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (SamePage(target))
+        if (CanLink(target))
         {
             if (backward)
             {
@@ -232,7 +237,7 @@ internal sealed unsafe partial class Translator
             HostAssembler.Patch(taken, _a.Cursor);
             EmitStep(target);
         }
-        else if (SamePage(target) && target <= instruction.IP)
+        else if (CanLink(target) && target <= instruction.IP)
         {
             byte* skip = _a.Jump((Condition)((int)condition ^ 1), _a.Cursor);
             EmitPoll(target);
@@ -243,7 +248,7 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            AddCold(SamePage(target) ? SiteKind.Link : SiteKind.Lookup, _a.Jump(condition, _a.Cursor), target, extra: 1);
+            AddCold(CanLink(target) ? SiteKind.Link : SiteKind.Lookup, _a.Jump(condition, _a.Cursor), target, extra: 1);
             EmitJump(instruction.NextIP, backward: false);
         }
     }

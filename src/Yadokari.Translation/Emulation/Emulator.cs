@@ -1,18 +1,124 @@
 using Iced.Intel;
+using Yadokari.Translation.Code;
+using Yadokari.X86;
+using Op = Iced.Intel.Code;
+using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
 /// What sensitive instructions mean, in C#. <see cref="Execute"/> is called on the vCPU's thread with the guest's registers in
-/// <see cref="VcpuState"/>, RIP at the instruction; a handler changes nothing if it returns <see cref="Vcpu.Outcome.Fault"/>.
+/// <see cref="VcpuState"/>, RIP at the instruction; a handler changes nothing if it returns <see cref="Outcome.Fault"/>, but for the
+/// elements that a repeated instruction finished before.
 /// </summary>
-internal static partial class Emulator
+/// <remarks>
+/// One handler an instruction, in the file of its group; <c>On</c> names the codes it is for. "SDM 2A CLI" in a comment is the page of that
+/// instruction in the Intel Software Developer's Manual, volume 2A; "SDM 3A 6.12" a section of volume 3A.
+/// </remarks>
+internal static unsafe partial class Emulator
 {
-    /// <summary>Executes one instruction.</summary>
-    internal static bool Handles(Iced.Intel.Code code) => false;
+    private static readonly delegate*<Vcpu, in Instruction, Outcome>[] s_handlers = Build();
 
-    internal static Vcpu.Outcome Execute(Vcpu cpu, in Instruction instruction) => cpu.Raise(Vector.InvalidOpcode);
+    /// <summary>Executes one instruction. What has no handler is an invalid opcode.</summary>
+    internal static Outcome Execute(Vcpu cpu, in Instruction instruction)
+    {
+        delegate*<Vcpu, in Instruction, Outcome> handler = s_handlers[(int)instruction.Code];
+        return handler == null ? RefuseSimd(cpu, in instruction) : handler(cpu, in instruction);
+    }
 
-    /// <summary>Delivers an exception, interrupt or INT n through the IDT: RIP is what is to be pushed.</summary>
-    internal static Vcpu.Outcome Deliver(Vcpu cpu, int vector, uint? errorCode, bool software) => Vcpu.Outcome.Shutdown;
+    /// <summary>Whether there is a handler, so that the instruction may be sent here rather than run natively.</summary>
+    internal static bool Handles(Op code) => s_handlers[(int)code] != null;
+
+    // Innocuous instructions come here where x87 or SIMD is switched off, to take their exception: SDM 3A 2.5 and 14.1, SDM 2A 2.4 to 2.7.
+    private static Outcome RefuseSimd(Vcpu cpu, in Instruction instruction)
+    {
+        if (!InstructionClasses.UsesSimd(instruction.Code))
+        {
+            return cpu.Raise(Vector.InvalidOpcode);
+        }
+
+        OpCodeInfo opCode = instruction.Code.ToOpCode();
+        if (opCode.Table == OpCodeTableKind.Normal && (opCode.OpCode is >= 0xD8 and <= 0xDF or 0x9B))
+        {
+            return cpu.Raise(Vector.DeviceNotAvailable);
+        }
+
+        bool avx512 = InstructionClasses.IsAvx512(instruction.Code);
+        bool off = avx512 || InstructionClasses.IsAvx(instruction.Code)
+            ? (cpu.Cr4 & Cr4.OSXSAVE) == 0 || (cpu.Xcr0 & 6) != 6 || (avx512 && (cpu.Xcr0 & 0xE0) != 0xE0)
+            : (cpu.Cr0 & Cr0.EM) != 0 || ((cpu.Cr4 & Cr4.OSFXSR) == 0 && !IsMmx(instruction));
+        return cpu.Raise(off || (cpu.Cr0 & Cr0.TS) == 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
+    }
+
+    private static bool IsMmx(in Instruction instruction)
+    {
+        for (int operand = 0; operand < instruction.OpCount; operand++)
+        {
+            if (instruction.GetOpKind(operand) == OpKind.Register && instruction.GetOpRegister(operand).IsMM())
+            {
+                return true;
+            }
+        }
+
+        return instruction.Mnemonic == Mnemonic.Emms;
+    }
+
+    private static delegate*<Vcpu, in Instruction, Outcome>[] Build()
+    {
+        var table = new Table();
+        AddFlags(table);
+        AddSystemRegisters(table);
+        AddTables(table);
+        AddSegments(table);
+        AddSegmentQueries(table);
+        AddFarTransfers(table);
+        AddInterrupts(table);
+        AddInterruptReturn(table);
+        AddFastCalls(table);
+        AddPortIo(table);
+        AddStrings(table);
+        AddMsrs(table);
+        AddIdentification(table);
+        AddInvalidation(table);
+        return table.Finish();
+    }
+
+    /// <summary>Handlers while the dispatch table is built: by code, or for every form of a mnemonic.</summary>
+    private sealed class Table
+    {
+        private readonly delegate*<Vcpu, in Instruction, Outcome>[] _byCode =
+            new delegate*<Vcpu, in Instruction, Outcome>[Enum.GetValues<Op>().Length];
+
+        private readonly delegate*<Vcpu, in Instruction, Outcome>[] _byMnemonic =
+            new delegate*<Vcpu, in Instruction, Outcome>[Enum.GetValues<Mnemonic>().Length];
+
+        public void On(delegate*<Vcpu, in Instruction, Outcome> handler, params ReadOnlySpan<Op> codes)
+        {
+            foreach (Op code in codes)
+            {
+                _byCode[(int)code] = handler;
+            }
+        }
+
+        public void On(delegate*<Vcpu, in Instruction, Outcome> handler, params ReadOnlySpan<Mnemonic> mnemonics)
+        {
+            foreach (Mnemonic mnemonic in mnemonics)
+            {
+                _byMnemonic[(int)mnemonic] = handler;
+            }
+        }
+
+        public delegate*<Vcpu, in Instruction, Outcome>[] Finish()
+        {
+            for (int code = 0; code < _byCode.Length; code++)
+            {
+                if (_byCode[code] == null)
+                {
+                    _byCode[code] = _byMnemonic[(int)((Op)code).Mnemonic()];
+                }
+            }
+
+            return _byCode;
+        }
+    }
 }

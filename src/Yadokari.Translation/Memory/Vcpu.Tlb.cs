@@ -43,7 +43,7 @@ internal sealed unsafe partial class Vcpu
 
     internal long TlbFlushes { get; private set; }
 
-    private TlbKind CurrentTlb => Cpl == 3 ? TlbKind.User
+    internal TlbKind CurrentTlb => Cpl == 3 ? TlbKind.User
         : (State->SystemFlags & (1ul << 18)) != 0 && (Cr4 & X86.Cr4.SMAP) != 0 ? TlbKind.SupervisorAc
         : TlbKind.Supervisor;
 
@@ -123,6 +123,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         gpa = walk.PhysicalAddress;
+        _fetchGlobal = walk.IsGlobal;
         return true;
     }
 
@@ -147,6 +148,7 @@ internal sealed unsafe partial class Vcpu
         _paging = default;
         _userPaging = default;
         _pagingStale = true;
+        _code.CrossPage.Check(_probeFetch, global);
     }
 
     /// <summary>Forgets everything: the meaning of page tables changed.</summary>
@@ -169,6 +171,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         FlushJumps();
+        _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
     /// <summary>The jump caches and the return stack: host code by linear address.</summary>
@@ -180,6 +183,16 @@ internal sealed unsafe partial class Vcpu
         }
 
         _jumps.Clear();
+    }
+
+    private readonly Func<ulong, ulong> _probeFetch;
+    private bool _fetchGlobal;
+
+    /// <summary>Where code of a linear page stands now, without side effects; all ones if nowhere.</summary>
+    private ulong ProbeFetch(ulong linear)
+    {
+        PageWalkResult walk = PageWalk.Probe(_memory, Context(false, false), linear, AccessKind.Execute);
+        return walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue;
     }
 
     private const ulong NoAddress = 1ul << 63;
@@ -209,7 +222,17 @@ internal sealed unsafe partial class Vcpu
         ulong* entry = (ulong*)(_window + offset);
         entry[0] = 0 - (linear & ~0xFFFul);
         entry[1] = (ulong)host & ~0xFFFul;
-        (global ? _filledGlobal : _filled).Add(offset);
+        List<int> list = global ? _filledGlobal : _filled;
+        if (list.Count > 4 * StateLayout.TlbEntries)
+        {
+            // The same entries filled over and over: start afresh rather than let the list grow.
+            ulong address = entry[0];
+            ulong page = entry[1];
+            FlushList(list);
+            (entry[0], entry[1]) = (address, page);
+        }
+
+        list.Add(offset);
     }
 
     private void FlushList(List<int> list)

@@ -1,0 +1,29 @@
+using System.Diagnostics;
+using Yadokari.Core;
+
+namespace Yadokari.Bench;
+
+/// <summary>QEMU with its translator.</summary>
+internal sealed class Tcg(GuestFiles files) : Guest("TCG", files)
+{
+    private const string Program = "qemu-system-x86_64";
+
+    /// <summary>Looks whether QEMU is installed.</summary>
+    /// <exception cref="UserErrorException">It is not.</exception>
+    public static void Prepare()
+    {
+        var folders = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':');
+        if (!folders.Any(static folder => File.Exists(Path.Combine(folder, Program))))
+        {
+            throw new UserErrorException(
+                $"{Program} is not in PATH, and the comparison is with it; install it with: apt-get install --no-install-recommends qemu-system-x86");
+        }
+    }
+
+    protected override ProcessStartInfo Command(string kernel, string initrd, string append) => new(
+        Program,
+        [
+            "-accel", "tcg", "-cpu", "max,la57=off", "-m", "512M", "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio",
+            "-kernel", kernel, "-initrd", initrd, "-append", append,
+        ]);
+}

@@ -1,0 +1,246 @@
+using Iced.Intel;
+using Yadokari.Core.State;
+using Op = Iced.Intel.Code;
+using Outcome = Yadokari.Translation.Vcpu.Outcome;
+
+namespace Yadokari.Translation.Emulation;
+
+/// <summary>IRET, and what far returns share with it.</summary>
+internal static unsafe partial class Emulator
+{
+    private static void AddInterruptReturn(Table table)
+    {
+        table.On(&Iret<ushort>, Op.Iretw);
+        table.On(&Iret<uint>, Op.Iretd);
+        table.On(&Iret<ulong>, Op.Iretq);
+    }
+
+    // SDM 2A IRET.
+    private static Outcome Iret<T>(Vcpu cpu, in Instruction instruction)
+        where T : unmanaged
+    {
+        if (!cpu.ProtectedMode)
+        {
+            return IretReal(cpu, sizeof(T));
+        }
+
+        if ((cpu.State->SystemFlags & FlagNestedTask) != 0)
+        {
+            return cpu.LongMode ? cpu.Raise(Vector.GeneralProtection) : ReturnFromTask(cpu, instruction);
+        }
+
+        ulong rsp = cpu.Rsp;
+        if (!Pop(cpu, ref rsp, sizeof(T), out ulong rip)
+            || !Pop(cpu, ref rsp, sizeof(T), out ulong cs)
+            || !Pop(cpu, ref rsp, sizeof(T), out ulong flags))
+        {
+            return Outcome.Fault;
+        }
+
+        if (sizeof(T) == 4 && !cpu.LongMode && cpu.Cpl == 0 && (flags & FlagVirtual8086) != 0)
+        {
+            return ReturnToVirtual8086(cpu, rsp, rip, cs, flags);
+        }
+
+        ulong writable = WritableFlags(cpu, sizeof(T));
+        if (sizeof(T) > 2)
+        {
+            writable |= FlagResume | (cpu.Cpl == 0 ? FlagVirtualInterrupt | FlagVirtualPending : 0);
+        }
+
+        if (!FarReturn(cpu, rsp, rip, (ushort)cs, sizeof(T), release: 0, always: cpu.Code64))
+        {
+            return Outcome.Fault;
+        }
+
+        cpu.Rflags = (cpu.Rflags & ~writable) | (flags & writable);
+        return Outcome.Jumped;
+    }
+
+    private static Outcome IretReal(Vcpu cpu, int bytes)
+    {
+        if (cpu.Virtual8086 && Iopl(cpu) < 3)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        ulong rsp = cpu.Rsp;
+        if (!Pop(cpu, ref rsp, bytes, out ulong rip) || !Pop(cpu, ref rsp, bytes, out ulong cs) || !Pop(cpu, ref rsp, bytes, out ulong flags))
+        {
+            return Outcome.Fault;
+        }
+
+        SegmentState code = RealSegment(cpu, Cs, (ushort)cs);
+        if (rip > code.Limit)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        ulong writable = WritableFlags(cpu, bytes) | (bytes > 2 ? FlagResume : 0);
+        cpu.Rsp = rsp;
+        cpu.SetSegment(Cs, code);
+        cpu.Rip = rip;
+        cpu.Rflags = (cpu.Rflags & ~writable) | (flags & writable);
+        return Outcome.Jumped;
+    }
+
+    // SDM 2A IRET, RETURN-TO-VIRTUAL-8086-MODE.
+    private static Outcome ReturnToVirtual8086(Vcpu cpu, ulong rsp, ulong rip, ulong cs, ulong flags)
+    {
+        Span<ushort> selectors = stackalloc ushort[6];
+        selectors[Cs] = (ushort)cs;
+        if (!Pop(cpu, ref rsp, 4, out ulong esp))
+        {
+            return Outcome.Fault;
+        }
+
+        foreach (int index in (ReadOnlySpan<int>)[Ss, Es, Ds, Fs, Gs])
+        {
+            if (!Pop(cpu, ref rsp, 4, out ulong selector))
+            {
+                return Outcome.Fault;
+            }
+
+            selectors[index] = (ushort)selector;
+        }
+
+        cpu.Rflags = flags & 0x3F7FD7;
+        cpu.Cpl = 3;
+        for (int index = Es; index <= Gs; index++)
+        {
+            cpu.SetSegment(index, RealSegment(cpu, index, selectors[index]));
+        }
+
+        cpu.Rsp = esp;
+        cpu.Rip = (ushort)rip;
+        return Outcome.Jumped;
+    }
+
+    /// <summary>
+    /// Goes back to a code segment of the same or an outer level, popping the outer stack's pointer where that is asked for, and loads
+    /// everything. On failure nothing has changed.
+    /// </summary>
+    /// <param name="cpu">The processor.</param>
+    /// <param name="rsp">The stack pointer after CS and RIP (and RFLAGS) were popped.</param>
+    /// <param name="rip">Where to.</param>
+    /// <param name="selector">The code segment.</param>
+    /// <param name="bytes">Operand size.</param>
+    /// <param name="release">Bytes of parameters to drop, from both stacks.</param>
+    /// <param name="always">The stack pointer is popped at the same level too: IRET in 64-bit mode.</param>
+    private static bool FarReturn(Vcpu cpu, ulong rsp, ulong rip, ushort selector, int bytes, uint release, bool always)
+    {
+        if (IsNull(selector))
+        {
+            return Refuse(cpu, Vector.GeneralProtection);
+        }
+
+        if (!Fetch(cpu, selector, Vector.GeneralProtection, 0, out Descriptor code, out ulong codeAddress))
+        {
+            return false;
+        }
+
+        int level = selector & 3;
+        bool to64 = cpu.LongMode && code.Long;
+        if (!code.IsCode || level < cpu.Cpl || (code.IsConforming ? code.Dpl > level : code.Dpl != level) || (to64 && code.Big))
+        {
+            return Refuse(cpu, Vector.GeneralProtection, ErrorOf(selector));
+        }
+
+        if (!code.Present)
+        {
+            return Refuse(cpu, Vector.SegmentNotPresent, ErrorOf(selector));
+        }
+
+        SegmentState stack = cpu.Segments[Ss];
+        bool pops = always || level != cpu.Cpl;
+        SetPart(ref rsp, rsp + release, StackMask(cpu));
+        ulong outerRsp = rsp;
+        if (pops)
+        {
+            if (!Pop(cpu, ref rsp, bytes, out outerRsp)
+                || !Pop(cpu, ref rsp, bytes, out ulong ss)
+                || !ResolveReturnStack(cpu, (ushort)ss, level, to64, out stack))
+            {
+                return false;
+            }
+
+            outerRsp += release;
+        }
+
+        if (!CheckTarget(cpu, rip, code) || !MarkAccessed(cpu, code, codeAddress))
+        {
+            return false;
+        }
+
+        bool outer = level > cpu.Cpl;
+        cpu.Cpl = level;
+        cpu.SetSegment(Cs, code.ToSegment(selector));
+        cpu.Rip = rip;
+        if (!pops)
+        {
+            cpu.Rsp = rsp;
+            return true;
+        }
+
+        cpu.SetSegment(Ss, stack);
+        SetPart(ref cpu.Rsp, outerRsp, to64 ? ulong.MaxValue : (stack.Attributes & 0x4000) != 0 || bytes == 8 ? 0xFFFFFFFF : 0xFFFF);
+        if (!to64)
+        {
+            cpu.Rsp = (uint)cpu.Rsp;
+        }
+
+        if (outer)
+        {
+            DropInnerSegments(cpu);
+        }
+
+        return true;
+    }
+
+    private static bool ResolveReturnStack(Vcpu cpu, ushort selector, int level, bool to64, out SegmentState stack)
+    {
+        stack = NullSegment(selector, level);
+        if (IsNull(selector))
+        {
+            return (to64 && level < 3 && (selector & 3) == level) || Refuse(cpu, Vector.GeneralProtection);
+        }
+
+        if (!Fetch(cpu, selector, Vector.GeneralProtection, 0, out Descriptor descriptor, out ulong address))
+        {
+            return false;
+        }
+
+        if ((selector & 3) != level || !descriptor.IsWritable || descriptor.Dpl != level)
+        {
+            return Refuse(cpu, Vector.GeneralProtection, ErrorOf(selector));
+        }
+
+        if (!descriptor.Present)
+        {
+            return Refuse(cpu, Vector.StackFault, ErrorOf(selector));
+        }
+
+        stack = descriptor.ToSegment(selector);
+        return MarkAccessed(cpu, descriptor, address);
+    }
+
+    /// <summary>Whether an offset may be executed in a code segment: canonical in 64-bit code, within the limit otherwise.</summary>
+    private static bool CheckTarget(Vcpu cpu, ulong offset, in Descriptor code)
+        => (cpu.LongMode && code.Long ? IsCanonical(offset) : offset <= code.Limit) || Refuse(cpu, Vector.GeneralProtection);
+
+    // Segments of an inner level must not stay usable: SDM 2B RET, RETURN-TO-OUTER-PRIVILEGE-LEVEL.
+    private static void DropInnerSegments(Vcpu cpu)
+    {
+        foreach (int index in (ReadOnlySpan<int>)[Es, Ds, Fs, Gs])
+        {
+            int attributes = cpu.Segments[index].Attributes;
+            bool conforming = (attributes & 0x1C) == 0x1C;
+            if ((attributes & 0x80) != 0 && !conforming && ((attributes >> 5) & 3) < cpu.Cpl)
+            {
+                // FS and GS keep their bases in long mode: they are registers of their own there.
+                ulong start = cpu.LongMode && index >= Fs ? cpu.Segments[index].Base : 0;
+                cpu.SetSegment(index, NullSegment(0) with { Base = start });
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+using Iced.Intel;
+using Outcome = Yadokari.Translation.Vcpu.Outcome;
+
+namespace Yadokari.Translation.Emulation;
+
+/// <summary>INVLPG, INVPCID, and caches that are not modelled.</summary>
+internal static unsafe partial class Emulator
+{
+    private static void AddInvalidation(Table table)
+    {
+        table.On(&Invlpg, Mnemonic.Invlpg);
+        table.On(&Invpcid, Mnemonic.Invpcid);
+        table.On(&FlushCaches, Mnemonic.Invd, Mnemonic.Wbinvd, Mnemonic.Wbnoinvd);
+    }
+
+    // SDM 2A INVLPG: no segment limit is checked, an address that is not canonical is no error.
+    private static Outcome Invlpg(Vcpu cpu, in Instruction instruction)
+    {
+        if (cpu.Cpl > 0)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        ulong offset = cpu.EffectiveAddress(instruction, out int segment);
+        ulong linear = !cpu.Code64 ? (uint)(cpu.Segments[segment].Base + offset)
+            : segment >= Fs ? cpu.Segments[segment].Base + offset
+            : offset;
+        cpu.FlushTlbPage(linear);
+        return Outcome.Next;
+    }
+
+    // SDM 2A INVPCID.
+    private static Outcome Invpcid(Vcpu cpu, in Instruction instruction)
+    {
+        if (cpu.Cpl > 0)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        ulong type = Get(cpu, instruction.Op0Register);
+        if (!Address(cpu, instruction, 16, write: false, out ulong descriptor)
+            || !cpu.Read(descriptor, out ulong pcid)
+            || !cpu.Read(descriptor + 8, out ulong linear))
+        {
+            return Outcome.Fault;
+        }
+
+        bool badPcid = type <= 1 && (pcid > 0xFFF || (pcid != 0 && (cpu.Cr4 & X86.Cr4.PCIDE) == 0));
+        if (type > 3 || badPcid || (type == 0 && !IsCanonical(linear)))
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        switch (type)
+        {
+            case 0:
+                cpu.FlushTlbPage(linear);
+                break;
+            case 2:
+                cpu.FlushTlbAll();
+                break;
+            default:
+                cpu.FlushTlb(global: false);
+                break;
+        }
+
+        return Outcome.Next;
+    }
+
+    // Guest memory is coherent with everything that reaches it.
+    private static Outcome FlushCaches(Vcpu cpu, in Instruction instruction)
+        => cpu.Cpl > 0 ? cpu.Raise(Vector.GeneralProtection) : Outcome.Next;
+}

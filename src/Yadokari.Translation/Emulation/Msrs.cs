@@ -1,0 +1,190 @@
+using Iced.Intel;
+using Yadokari.X86;
+using Yadokari.X86.Msrs;
+using Outcome = Yadokari.Translation.Vcpu.Outcome;
+
+namespace Yadokari.Translation.Emulation;
+
+/// <summary>RDMSR and WRMSR: what the engine keeps itself, what the machine keeps (the local APIC), and the rest.</summary>
+internal static unsafe partial class Emulator
+{
+    private static void AddMsrs(Table table)
+    {
+        table.On(&Rdmsr, Mnemonic.Rdmsr);
+        table.On(&Wrmsr, Mnemonic.Wrmsr);
+    }
+
+    // SDM 2B RDMSR.
+    private static Outcome Rdmsr(Vcpu cpu, in Instruction instruction)
+    {
+        if (cpu.Cpl > 0 || !ReadMsr(cpu, (uint)cpu.Rcx, out ulong value))
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        SetPair(cpu, value);
+        return Outcome.Next;
+    }
+
+    // SDM 2C WRMSR.
+    private static Outcome Wrmsr(Vcpu cpu, in Instruction instruction)
+        => cpu.Cpl > 0 || !WriteMsr(cpu, (uint)cpu.Rcx, Pair(cpu)) ? cpu.Raise(Vector.GeneralProtection) : Outcome.Next;
+
+    private static bool IsMachineMsr(uint index)
+        => index is MsrIndex.ApicBase or MsrIndex.TscDeadline or (>= MsrIndex.X2ApicFirst and <= MsrIndex.X2ApicLast);
+
+    private static bool ReadMsr(Vcpu cpu, uint index, out ulong value)
+    {
+        if (IsMachineMsr(index))
+        {
+            return cpu.Host.ReadMsr(cpu.Id, index, out value);
+        }
+
+        switch (index)
+        {
+            case MsrIndex.Tsc:
+                value = cpu.ReadTsc();
+                return true;
+            case MsrIndex.TscAdjust:
+                value = cpu.TscAdjust;
+                return true;
+            case MsrIndex.SysenterCs:
+                value = cpu.SysenterCs;
+                return true;
+            case MsrIndex.SysenterEsp:
+                value = cpu.SysenterEsp;
+                return true;
+            case MsrIndex.SysenterEip:
+                value = cpu.SysenterEip;
+                return true;
+            case MsrIndex.Efer:
+                value = cpu.Efer;
+                return true;
+            case MsrIndex.Star:
+                value = cpu.Star;
+                return true;
+            case MsrIndex.Lstar:
+                value = cpu.Lstar;
+                return true;
+            case MsrIndex.Cstar:
+                value = cpu.Cstar;
+                return true;
+            case MsrIndex.Sfmask:
+                value = cpu.Fmask;
+                return true;
+            case MsrIndex.FsBase:
+                value = cpu.Segments[Fs].Base;
+                return true;
+            case MsrIndex.GsBase:
+                value = cpu.Segments[Gs].Base;
+                return true;
+            case MsrIndex.KernelGsBase:
+                value = cpu.KernelGsBase;
+                return true;
+            case MsrIndex.TscAux:
+                value = cpu.TscAux;
+                return true;
+            default:
+                return cpu.MsrFile.Read(index, out value);
+        }
+    }
+
+    private static bool WriteMsr(Vcpu cpu, uint index, ulong value)
+    {
+        if (IsMachineMsr(index))
+        {
+            return cpu.Host.WriteMsr(cpu.Id, index, value);
+        }
+
+        switch (index)
+        {
+            case MsrIndex.Tsc:
+                MoveTsc(cpu, value - cpu.ReadTsc());
+                return true;
+            case MsrIndex.TscAdjust:
+                MoveTsc(cpu, value - cpu.TscAdjust);
+                return true;
+            case MsrIndex.SysenterCs:
+                cpu.SysenterCs = (uint)value;
+                return true;
+            case MsrIndex.SysenterEsp:
+                return WriteAddress(ref cpu.SysenterEsp, value);
+            case MsrIndex.SysenterEip:
+                return WriteAddress(ref cpu.SysenterEip, value);
+            case MsrIndex.Efer:
+                return WriteEfer(cpu, value);
+            case MsrIndex.Star:
+                cpu.Star = value;
+                return true;
+            case MsrIndex.Lstar:
+                return WriteAddress(ref cpu.Lstar, value);
+            case MsrIndex.Cstar:
+                return WriteAddress(ref cpu.Cstar, value);
+            case MsrIndex.Sfmask:
+                return WriteHalf(ref cpu.Fmask, value);
+            case MsrIndex.FsBase:
+            case MsrIndex.GsBase:
+                if (!IsCanonical(value))
+                {
+                    return false;
+                }
+
+                SetBase(cpu, index == MsrIndex.FsBase ? Fs : Gs, value);
+                return true;
+            case MsrIndex.KernelGsBase:
+                return WriteAddress(ref cpu.KernelGsBase, value);
+            case MsrIndex.TscAux:
+                return WriteHalf(ref cpu.TscAux, value);
+            default:
+                return cpu.MsrFile.Write(index, value);
+        }
+    }
+
+    // SDM 4 table 2-2, IA32_EFER; SDM 3A 2.2.1: LME may not change while paging is on.
+    private static bool WriteEfer(Vcpu cpu, ulong value)
+    {
+        ulong changed = cpu.Efer ^ value;
+        if ((value & ~cpu.Cpuid.EferWritable) != 0 || ((changed & Efer.LME) != 0 && (cpu.Cr0 & Cr0.PG) != 0))
+        {
+            return false;
+        }
+
+        cpu.Efer = (value & ~Efer.LMA) | (cpu.Efer & Efer.LMA);
+        if ((changed & Efer.NXE) != 0)
+        {
+            cpu.FlushTlbAll();
+        }
+
+        cpu.ModeChanged();
+        return true;
+    }
+
+    // SDM 3B 18.17.3: writing either register moves both.
+    private static void MoveTsc(Vcpu cpu, ulong distance)
+    {
+        cpu.State->TscOffset += distance;
+        cpu.TscAdjust += distance;
+    }
+
+    private static bool WriteAddress(ref ulong register, ulong value)
+    {
+        if (!IsCanonical(value))
+        {
+            return false;
+        }
+
+        register = value;
+        return true;
+    }
+
+    private static bool WriteHalf(ref ulong register, ulong value)
+    {
+        if (value >> 32 != 0)
+        {
+            return false;
+        }
+
+        register = value;
+        return true;
+    }
+}

@@ -1,0 +1,152 @@
+using Yadokari.Core.Time;
+using Yadokari.Linux;
+
+namespace Yadokari.Devices.Tests;
+
+/// <summary>The real clock. Order and counts are asserted, never durations.</summary>
+public sealed class HostClockTests
+{
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
+
+    [Fact]
+    public void Alarms_fire_in_order_and_not_early()
+    {
+        using var clock = new HostClock();
+        var order = new List<int>();
+        bool early = false;
+        using var done = new CountdownEvent(3);
+        IAlarm[] alarms = new IAlarm[3];
+        long start = clock.Now;
+        for (int i = 0; i < 3; i++)
+        {
+            int number = i;
+            alarms[i] = clock.CreateAlarm(() =>
+            {
+                early |= clock.Now < start + ((3 - number) * 20_000_000L);
+                order.Add(number);
+                done.Signal();
+            });
+        }
+
+        for (int i = 0; i < 3; i++)
+        {
+            alarms[i].Arm(start + ((3 - i) * 20_000_000L));
+        }
+
+        Assert.True(done.Wait(s_patience, TestContext.Current.CancellationToken));
+        Assert.Equal([2, 1, 0], order);
+        Assert.False(early);
+    }
+
+    [Fact]
+    public void A_deadline_gone_by_fires_on_the_clocks_thread()
+    {
+        using var clock = new HostClock();
+        using var fired = new ManualResetEventSlim();
+        Thread? thread = null;
+        using IAlarm alarm = clock.CreateAlarm(() =>
+        {
+            thread = Thread.CurrentThread;
+            fired.Set();
+        });
+        alarm.Arm(long.MinValue);
+        Assert.True(fired.Wait(s_patience, TestContext.Current.CancellationToken));
+        Assert.NotSame(Thread.CurrentThread, thread);
+    }
+
+    [Fact]
+    public void Only_an_earlier_deadline_wakes_the_thread()
+    {
+        using var clock = new HostClock();
+        using var fired = new ManualResetEventSlim();
+        using IAlarm first = clock.CreateAlarm(fired.Set);
+        using IAlarm second = clock.CreateAlarm(() => { });
+        const long Hour = 3_600_000_000_000;
+        first.Arm(clock.Now + Hour);
+        SpinWait.SpinUntil(() => clock.Sleeping, s_patience);
+        long wakes = clock.Wakes;
+        for (int i = 0; i < 1_000; i++)
+        {
+            first.Arm(clock.Now + Hour + i);
+            second.Arm(clock.Now + (2 * Hour));
+            second.Cancel();
+        }
+
+        Assert.Equal(wakes, clock.Wakes);
+        first.Arm(clock.Now);
+        Assert.True(fired.Wait(s_patience, TestContext.Current.CancellationToken));
+        Assert.Equal(wakes + 1, clock.Wakes);
+    }
+
+    [Fact]
+    public void A_cancelled_or_disposed_alarm_stays_silent()
+    {
+        using var clock = new HostClock();
+        int count = 0;
+        using var fired = new ManualResetEventSlim();
+        IAlarm cancelled = clock.CreateAlarm(() => count++);
+        IAlarm disposed = clock.CreateAlarm(() => count++);
+        using IAlarm last = clock.CreateAlarm(fired.Set);
+        long soon = clock.Now + 30_000_000;
+        cancelled.Arm(soon);
+        disposed.Arm(soon);
+        cancelled.Cancel();
+        disposed.Dispose();
+        disposed.Arm(soon);
+        last.Arm(soon + 1);
+        Assert.True(fired.Wait(s_patience, TestContext.Current.CancellationToken));
+        Assert.Equal(0, count);
+    }
+
+    [Fact]
+    public void An_alarm_may_arm_itself_again_and_many_may_be_armed()
+    {
+        using var clock = new HostClock();
+        using var done = new CountdownEvent(100 * 20);
+        foreach (int i in Enumerable.Range(0, 100))
+        {
+            int left = 20;
+            IAlarm? alarm = null;
+            alarm = clock.CreateAlarm(() =>
+            {
+                if (--left > 0)
+                {
+                    alarm!.Arm(clock.Now + (i * 1_000));
+                }
+
+                done.Signal();
+            });
+            alarm.Arm(clock.Now + 1_000);
+        }
+
+        Assert.True(done.Wait(s_patience, TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public void Arming_allocates_nothing()
+    {
+        using var clock = new HostClock();
+        using IAlarm alarm = clock.CreateAlarm(() => { });
+        alarm.Arm(clock.Now + 1_000_000_000_000);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 1_000; i++)
+        {
+            alarm.Arm(clock.Now + 1_000_000_000_000 - i);
+            alarm.Cancel();
+        }
+
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
+    [Fact]
+    public void Disposed_it_can_still_be_called()
+    {
+        var clock = new HostClock();
+        IAlarm alarm = clock.CreateAlarm(() => { });
+        clock.Dispose();
+        clock.Dispose();
+        alarm.Arm(0);
+        alarm.Cancel();
+        alarm.Dispose();
+    }
+}
