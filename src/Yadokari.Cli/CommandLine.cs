@@ -12,7 +12,7 @@ internal static class CommandLine
         var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
         {
             RunCommand.Create(),
-            // AuditCommand.Create(),
+            AuditCommand.Create(),
         };
 
         try
