@@ -117,16 +117,18 @@ internal sealed unsafe partial class Vcpu
             : instruction.MemoryBase.IsGPR32() || instruction.MemoryIndex.IsGPR32() ? 32
             : instruction.MemoryBase.IsGPR16() || instruction.MemoryIndex.IsGPR16() ? 16
             : instruction.MemoryDisplSize switch { 8 => 64, 2 => 16, _ => Code64 ? 64 : 32 };
-        if (instruction.MemoryBase == Register.EIP)
+        if (instruction.MemoryBase is Register.RIP or Register.EIP)
         {
-            width = 32;
+            // Iced's displacement is the target for the address that the instruction was decoded at, which may be another mapping of the
+            // same code: only the distance counts.
+            address += Rip + (ulong)instruction.Length - instruction.NextIP;
+            width = instruction.MemoryBase == Register.EIP ? 32 : 64;
         }
-        else if (instruction.MemoryBase != Register.None && instruction.MemoryBase != Register.RIP)
+        else if (instruction.MemoryBase != Register.None)
         {
             address += Gpr(instruction.MemoryBase.GetNumber());
         }
 
-        // With a RIP or EIP base, Iced's displacement is the target address already.
         if (instruction.MemoryIndex != Register.None && !instruction.MemoryIndex.IsVectorRegister())
         {
             address += Gpr(instruction.MemoryIndex.GetNumber()) * (ulong)instruction.MemoryIndexScale;
