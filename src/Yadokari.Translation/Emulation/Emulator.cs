@@ -80,6 +80,11 @@ internal static unsafe partial class Emulator
         AddMsrs(table);
         AddIdentification(table);
         AddInvalidation(table);
+        AddXsave(table);
+        AddX87State(table);
+        AddStack(table);
+        AddBranches(table);
+        AddLegacy(table);
         return table.Finish();
     }
 

@@ -1,0 +1,349 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Iced.Intel;
+using Yadokari.X86;
+using Yadokari.X86.Cpuid;
+using Op = Iced.Intel.Code;
+using Outcome = Yadokari.Translation.Vcpu.Outcome;
+
+namespace Yadokari.Translation.Emulation;
+
+/// <summary>
+/// XSAVE, FXSAVE and their fellows: between guest memory and the vCPU's own area, which has the standard format and the host's offsets;
+/// the guest's CPUID shows the same offsets. Instruction and operand pointers of the x87 would be the host's: they are saved as 0.
+/// </summary>
+internal static unsafe partial class Emulator
+{
+    private const int LegacyLength = 512;
+    private const int HeaderLength = 64;
+    private const int StateBvOffset = 512;
+    private const int MxcsrOffset = 24;
+    private const int XmmOffset = 160;
+    private const uint MxcsrInitial = 0x1F80;
+    private const uint MxcsrMask = 0xFFFF;
+    private const ulong ComponentX87 = 1;
+    private const ulong ComponentSse = 2;
+    private const ulong ComponentAvx = 4;
+    private const ulong Compacted = 1ul << 63;
+
+    private static void AddXsave(Table table)
+    {
+        table.On(&Xsave, Mnemonic.Xsave, Mnemonic.Xsave64);
+        table.On(&Xsaveopt, Mnemonic.Xsaveopt, Mnemonic.Xsaveopt64);
+        table.On(&Xsavec, Mnemonic.Xsavec, Mnemonic.Xsavec64);
+        table.On(&Xrstor, Mnemonic.Xrstor, Mnemonic.Xrstor64);
+        table.On(&Fxsave, Mnemonic.Fxsave, Mnemonic.Fxsave64);
+        table.On(&Fxrstor, Mnemonic.Fxrstor, Mnemonic.Fxrstor64);
+    }
+
+    /// <summary>The vCPU's area: legacy region, header, extended region.</summary>
+    // SAFETY: the window holds the area whole, for as long as the vCPU lives; so too for the references below.
+    private static Span<byte> AreaOf(Vcpu cpu) => new(cpu.XsaveArea, StateLayout.XsaveLength);
+
+    /// <summary>Components that are not in their initial state.</summary>
+    private static ref ulong InUse(Vcpu cpu) => ref Unsafe.AsRef<ulong>(cpu.XsaveArea + StateBvOffset);
+
+    private static ref uint Mxcsr(Vcpu cpu) => ref Unsafe.AsRef<uint>(cpu.XsaveArea + MxcsrOffset);
+
+    private static Outcome Xsave(Vcpu cpu, in Instruction instruction) => SaveState(cpu, instruction, compact: false, all: true);
+
+    private static Outcome Xsaveopt(Vcpu cpu, in Instruction instruction) => SaveState(cpu, instruction, compact: false, all: false);
+
+    private static Outcome Xsavec(Vcpu cpu, in Instruction instruction) => SaveState(cpu, instruction, compact: true, all: false);
+
+    // SDM 1 13.7 (XSAVE), 13.9 (XSAVEOPT), 13.10 (XSAVEC).
+    private static Outcome SaveState(Vcpu cpu, in Instruction instruction, bool compact, bool all)
+    {
+        ulong wanted = Pair(cpu) & cpu.Xcr0;
+        int length = AreaLength(cpu, wanted, compact);
+        if (!StateAddress(cpu, instruction, length, write: true, out ulong linear)
+            || !cpu.Read(linear + StateBvOffset, out ulong oldBv))
+        {
+            return Outcome.Fault;
+        }
+
+        MakeInitial(cpu);
+        Span<byte> area = AreaOf(cpu);
+        ulong live = InUse(cpu) & wanted;
+        if (compact && (wanted & ComponentSse) != 0 && Mxcsr(cpu) != MxcsrInitial)
+        {
+            live |= ComponentSse;
+        }
+
+        ulong written = all ? wanted : live;
+        bool done = (written & ComponentX87) == 0 || WriteX87(cpu, linear);
+        if ((wanted & (compact ? ComponentSse : ComponentSse | ComponentAvx)) != 0)
+        {
+            done = done && cpu.Write(linear + MxcsrOffset, ((ulong)MxcsrMask << 32) | Mxcsr(cpu));
+        }
+
+        if ((written & ComponentSse) != 0)
+        {
+            done = done && cpu.WriteLinear(linear + XmmOffset, area.Slice(XmmOffset, RegisterBytes(cpu, 256)));
+        }
+
+        int place = LegacyLength + HeaderLength;
+        for (int index = 2; index < 63 && wanted >> index != 0; index++)
+        {
+            if ((wanted >> index & 1) == 0)
+            {
+                continue;
+            }
+
+            Component(cpu, index, compact, ref place, out int from, out int size, out int to);
+            if ((written >> index & 1) != 0)
+            {
+                done = done && cpu.WriteLinear(linear + (ulong)to, area.Slice(from, ModeBytes(cpu, index, size)));
+            }
+        }
+
+        ulong bv = compact ? live : (oldBv & ~wanted) | live;
+        done = done
+            && cpu.Write(linear + StateBvOffset, bv)
+            && (!compact || cpu.Write(linear + StateBvOffset + 8, wanted | Compacted));
+        return done ? Outcome.Next : Outcome.Fault;
+    }
+
+    // SDM 1 13.8.
+    private static Outcome Xrstor(Vcpu cpu, in Instruction instruction)
+    {
+        Span<ulong> header = stackalloc ulong[8];
+        ulong wanted = Pair(cpu) & cpu.Xcr0;
+        if (!StateAddress(cpu, instruction, LegacyLength + HeaderLength, write: false, out ulong linear)
+            || !cpu.ReadLinear(linear + StateBvOffset, MemoryMarshal.AsBytes(header)))
+        {
+            return Outcome.Fault;
+        }
+
+        ulong bv = header[0];
+        bool compact = (header[1] & Compacted) != 0;
+        ulong format = header[1] & ~Compacted;
+        bool valid = compact
+            ? (format & ~cpu.Xcr0) == 0 && (bv & ~format) == 0 && !header[2..].ContainsAnyExcept(0ul)
+            : (bv & ~cpu.Xcr0) == 0 && header[1] == 0 && header[2] == 0;
+        if (!valid)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        int length = AreaLength(cpu, compact ? format : wanted, compact);
+        if (!cpu.ProbeLinear(linear, length, write: false) || !cpu.Read(linear + MxcsrOffset, out uint mxcsr))
+        {
+            return Outcome.Fault;
+        }
+
+        ulong loaded = wanted & bv;
+        bool loadsMxcsr = compact ? (loaded & ComponentSse) != 0 : (wanted & (ComponentSse | ComponentAvx)) != 0;
+        if (loadsMxcsr && (mxcsr & ~MxcsrMask) != 0)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        MakeInitial(cpu);
+        Span<byte> area = AreaOf(cpu);
+        ulong keeps = InUse(cpu) & ~wanted;
+        bool done = true;
+        if ((loaded & ComponentX87) != 0)
+        {
+            done = ReadX87(cpu, linear);
+        }
+
+        if (loadsMxcsr)
+        {
+            Mxcsr(cpu) = mxcsr;
+        }
+        else if ((wanted & ComponentSse) != 0)
+        {
+            Mxcsr(cpu) = MxcsrInitial;
+        }
+
+        if ((loaded & ComponentSse) != 0)
+        {
+            done = done && cpu.ReadLinear(linear + XmmOffset, area.Slice(XmmOffset, RegisterBytes(cpu, 256)));
+        }
+
+        int place = LegacyLength + HeaderLength;
+        ulong present = compact ? format : wanted;
+        for (int index = 2; index < 63 && present >> index != 0; index++)
+        {
+            if ((present >> index & 1) == 0)
+            {
+                continue;
+            }
+
+            Component(cpu, index, compact, ref place, out int to, out int size, out int from);
+            if ((loaded >> index & 1) != 0)
+            {
+                done = done && cpu.ReadLinear(linear + (ulong)from, area.Slice(to, ModeBytes(cpu, index, size)));
+            }
+        }
+
+        if (!done)
+        {
+            return Outcome.Fault;
+        }
+
+        InUse(cpu) = keeps | loaded;
+        MakeInitial(cpu);
+        return Outcome.Next;
+    }
+
+    // SDM 2A FXSAVE.
+    private static Outcome Fxsave(Vcpu cpu, in Instruction instruction)
+    {
+        if (!FxAddress(cpu, instruction, write: true, out ulong linear))
+        {
+            return Outcome.Fault;
+        }
+
+        MakeInitial(cpu);
+        bool done = WriteX87(cpu, linear)
+            && cpu.Write(linear + MxcsrOffset, ((ulong)MxcsrMask << 32) | Mxcsr(cpu))
+            && cpu.WriteLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256)));
+        return done ? Outcome.Next : Outcome.Fault;
+    }
+
+    // SDM 2A FXRSTOR.
+    private static Outcome Fxrstor(Vcpu cpu, in Instruction instruction)
+    {
+        if (!FxAddress(cpu, instruction, write: false, out ulong linear) || !cpu.Read(linear + MxcsrOffset, out uint mxcsr))
+        {
+            return Outcome.Fault;
+        }
+
+        if ((mxcsr & ~MxcsrMask) != 0)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        MakeInitial(cpu);
+        if (!ReadX87(cpu, linear) || !cpu.ReadLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256))))
+        {
+            return Outcome.Fault;
+        }
+
+        Mxcsr(cpu) = mxcsr;
+        InUse(cpu) |= ComponentX87 | ComponentSse;
+        return Outcome.Next;
+    }
+
+    /// <summary>
+    /// Gives components that are not in use their initial content in the vCPU's area, so that it may be copied without asking.
+    /// </summary>
+    private static void MakeInitial(Vcpu cpu)
+    {
+        Span<byte> area = AreaOf(cpu);
+        ulong inUse = InUse(cpu);
+        if ((inUse & ComponentX87) == 0)
+        {
+            area[..MxcsrOffset].Clear();
+            area[32..XmmOffset].Clear();
+            MemoryMarshal.Write(area, (ushort)0x37F);
+        }
+
+        if ((inUse & ComponentSse) == 0)
+        {
+            area[XmmOffset..(XmmOffset + 256)].Clear();
+        }
+
+        for (ulong rest = cpu.Cpuid.Xcr0Supported & ~inUse & ~3ul; rest != 0; rest &= rest - 1)
+        {
+            CpuidResult component = ComponentOf(cpu, System.Numerics.BitOperations.TrailingZeroCount(rest));
+            area.Slice((int)component.Ebx, (int)component.Eax).Clear();
+        }
+    }
+
+    /// <summary>Checks that the instruction may run, and that its area is aligned and to be had.</summary>
+    private static bool StateAddress(Vcpu cpu, in Instruction instruction, int length, bool write, out ulong linear)
+    {
+        linear = 0;
+        if ((cpu.Cr4 & Cr4.OSXSAVE) == 0)
+        {
+            return Refuse(cpu, Vector.InvalidOpcode);
+        }
+
+        if ((cpu.Cr0 & Cr0.TS) != 0)
+        {
+            return Refuse(cpu, Vector.DeviceNotAvailable);
+        }
+
+        if (!Address(cpu, instruction, length, write, out linear))
+        {
+            return false;
+        }
+
+        return (linear & 63) != 0 ? Refuse(cpu, Vector.GeneralProtection) : cpu.ProbeLinear(linear, length, write);
+    }
+
+    private static bool FxAddress(Vcpu cpu, in Instruction instruction, bool write, out ulong linear)
+    {
+        linear = 0;
+        if ((cpu.Cr0 & (Cr0.TS | Cr0.EM)) != 0)
+        {
+            return Refuse(cpu, Vector.DeviceNotAvailable);
+        }
+
+        if (!Address(cpu, instruction, LegacyLength, write, out linear))
+        {
+            return false;
+        }
+
+        return (linear & 15) != 0 ? Refuse(cpu, Vector.GeneralProtection) : cpu.ProbeLinear(linear, LegacyLength, write);
+    }
+
+    // Control, status, tags; no pointers; the eight registers.
+    private static bool WriteX87(Vcpu cpu, ulong linear)
+    {
+        Span<byte> area = AreaOf(cpu);
+        area[6..MxcsrOffset].Clear();
+        return cpu.WriteLinear(linear, area[..MxcsrOffset]) && cpu.WriteLinear(linear + 32, area[32..XmmOffset]);
+    }
+
+    private static bool ReadX87(Vcpu cpu, ulong linear)
+    {
+        Span<byte> area = AreaOf(cpu);
+        bool done = cpu.ReadLinear(linear, area[..MxcsrOffset]) && cpu.ReadLinear(linear + 32, area[32..XmmOffset]);
+        area[6..MxcsrOffset].Clear();
+        return done;
+    }
+
+    /// <summary>Outside 64-bit mode half of the vector registers exist.</summary>
+    private static int RegisterBytes(Vcpu cpu, int all) => cpu.Code64 ? all : all / 2;
+
+    // Components: 2 upper halves of YMM, 5 mask registers, 6 upper halves of ZMM0 to 15, 7 ZMM16 to 31 (SDM 1 13.5).
+    private static int ModeBytes(Vcpu cpu, int index, int size)
+        => cpu.Code64 ? size : index switch { 2 or 6 => size / 2, 7 => 0, _ => size };
+
+    private static CpuidResult ComponentOf(Vcpu cpu, int index) => cpu.Cpuid.Query(0xD, (uint)index, default);
+
+    private static int AreaLength(Vcpu cpu, ulong components, bool compact)
+    {
+        int length = LegacyLength + HeaderLength;
+        int place = length;
+        for (int index = 2; index < 63 && components >> index != 0; index++)
+        {
+            if ((components >> index & 1) != 0)
+            {
+                Component(cpu, index, compact, ref place, out _, out int size, out int offset);
+                length = Math.Max(length, offset + size);
+            }
+        }
+
+        return length;
+    }
+
+    /// <summary>Where a component stands in the vCPU's area and in the guest's, whose compacted format packs them (SDM 1 13.4.3).</summary>
+    private static void Component(Vcpu cpu, int index, bool compact, ref int place, out int own, out int size, out int guest)
+    {
+        CpuidResult component = ComponentOf(cpu, index);
+        size = (int)component.Eax;
+        own = (int)component.Ebx;
+        if ((component.Ecx & 2) != 0)
+        {
+            place = (place + 63) & ~63;
+        }
+
+        guest = compact ? place : own;
+        place += size;
+    }
+}
