@@ -57,6 +57,21 @@ public sealed class ConformanceTests
         });
     }
 
+    [Theory]
+    [InlineData(SnippetShape.Straight)]
+    [InlineData(SnippetShape.Loop)]
+    [InlineData(SnippetShape.Calls)]
+    [InlineData(SnippetShape.SelfModifying)]
+    public void Snippets_do_what_the_processor_does(SnippetShape shape)
+    {
+        SnippetMaker maker = new();
+        Compare(s_cases / 2, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            sample = maker.Make(shape, seed, before);
+            return true;
+        });
+    }
+
     /// <summary>Fills an image with a program; false to be called again with the next seed.</summary>
     internal delegate bool Make(ulong seed, MachineImage before, out Sample sample);
 

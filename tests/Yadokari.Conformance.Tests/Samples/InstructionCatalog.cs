@@ -110,7 +110,7 @@ public static class InstructionCatalog
                 || name.StartsWith("CENTAUR", StringComparison.Ordinal) || name.StartsWith("AMX", StringComparison.Ordinal)
                 || name is "MPX" or "UINTR" or "CET_SS" or "CET_IBT" or "KL" or "AESKLE" or "WIDE_KL" or "FRED" or "LKGS" or "HRESET" or "UDBG"
                     or "MSRLIST" or "WRMSRNS" or "TSE" or "LWP" or "KNC" or "RTM" or "HLE_or_RTM" or "TSXLDTRK" or "WAITPKG" or "ENQCMD" or "PKU"
-                    or "PTWRITE" or "CLDEMOTE" or "RAO_INT" or "PREFETCHITI" or "PREFETCHWT1" or "XSAVES" or "OSS" or "CL1INVMB" or "AVX512_4FMAPS" or "AVX512_4VNNIW"
+                    or "PTWRITE" or "CLDEMOTE" or "RAO_INT" or "PREFETCHITI" or "PREFETCHWT1" or "XSAVES" or "OSS" or "CL1INVMB" or "MOVDIRI" or "MOVDIR64B" or "AVX512_4FMAPS" or "AVX512_4VNNIW"
                     or "AVX512ER" or "AVX512PF")
             {
                 return "not offered to guests";
