@@ -58,6 +58,9 @@ internal static class Circumstances
             case Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu:
                 operands.Set(Rdi, placement.Choose(random, 16, low: true));
                 break;
+            case Mnemonic.Movdir64b when !random.OneIn(4):
+                operands.Set(instruction.Op0Register.GetNumber() & 15, placement.Choose(random, 64, low: true) & ~63UL);
+                break;
             case Mnemonic.Ldmxcsr or Mnemonic.Vldmxcsr when !random.OneIn(6):
                 Store(image, operands.Target, 0x1F80 | (random.Next() & 0xE07F), 4);
                 break;

@@ -67,6 +67,11 @@ public static class InstructionCatalog
             return "not an instruction";
         }
 
+        if (info.Fwait)
+        {
+            return "two instructions in one name";
+        }
+
         if (!info.Mode64)
         {
             return "not in 64-bit mode";
@@ -87,6 +92,11 @@ public static class InstructionCatalog
             return reason;
         }
 
+        if (LoadsSegment(info))
+        {
+            return "reads or loads descriptor tables, which are not those of the host";
+        }
+
         foreach (CpuidFeature feature in code.CpuidFeatures())
         {
             string name = feature.ToString();
@@ -100,7 +110,8 @@ public static class InstructionCatalog
                 || name.StartsWith("CENTAUR", StringComparison.Ordinal) || name.StartsWith("AMX", StringComparison.Ordinal)
                 || name is "MPX" or "UINTR" or "CET_SS" or "CET_IBT" or "KL" or "AESKLE" or "WIDE_KL" or "FRED" or "LKGS" or "HRESET" or "UDBG"
                     or "MSRLIST" or "WRMSRNS" or "TSE" or "LWP" or "KNC" or "RTM" or "HLE_or_RTM" or "TSXLDTRK" or "WAITPKG" or "ENQCMD" or "PKU"
-                    or "PTWRITE" or "CLDEMOTE" or "RAO_INT" or "PREFETCHITI" or "PREFETCHWT1" or "XSAVES" or "OSS" or "CL1INVMB")
+                    or "PTWRITE" or "CLDEMOTE" or "RAO_INT" or "PREFETCHITI" or "PREFETCHWT1" or "XSAVES" or "OSS" or "CL1INVMB" or "MOVDIRI" or "MOVDIR64B" or "AVX512_4FMAPS" or "AVX512_4VNNIW"
+                    or "AVX512ER" or "AVX512PF")
             {
                 return "not offered to guests";
             }
@@ -192,6 +203,14 @@ public static class InstructionCatalog
 
         return info.IsStackInstruction || instruction.IsStackInstruction ? InstructionGroup.Stack : InstructionGroup.Integer;
     }
+
+    private static bool LoadsSegment(OpCodeInfo info) => info.Mnemonic switch
+    {
+        Mnemonic.Mov => info.Op0Kind == OpCodeOperandKind.seg_reg,
+        Mnemonic.Pop => info.Op0Kind is OpCodeOperandKind.fs or OpCodeOperandKind.gs,
+        Mnemonic.Call or Mnemonic.Jmp => info.Op0Kind == OpCodeOperandKind.mem,
+        _ => false,
+    };
 
     private static bool UsesMmx(OpCodeInfo info)
     {
