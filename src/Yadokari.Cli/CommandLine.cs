@@ -12,7 +12,7 @@ internal static class CommandLine
         var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
         {
             RunCommand.Create(),
-            // AuditCommand.Create(),
+            AuditCommand.Create(),
         };
 
         try
@@ -25,11 +25,17 @@ internal static class CommandLine
                 throw new UserErrorException($"{problem}: '{help}' lists what there is.");
             }
 
-            return result.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+            return result.Invoke(new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = null,
+                Output = StandardStreams.Output,
+                Error = StandardStreams.Error,
+            });
         }
         catch (UserErrorException error)
         {
-            Console.Error.WriteLine($"yado: {error.Message}");
+            StandardStreams.Error.WriteLine($"yado: {error.Message}");
             return ExitCodes.BadInput;
         }
     }

@@ -85,7 +85,7 @@ internal sealed class RunSession : IDisposable
         }
         catch (IOException error)
         {
-            Console.Error.WriteLine($"yado: the end of the trace can't be written ({error.Message.TrimEnd('.')}).");
+            StandardStreams.Error.WriteLine($"yado: the end of the trace can't be written ({error.Message.TrimEnd('.')}).");
         }
     }
 
@@ -105,7 +105,7 @@ internal sealed class RunSession : IDisposable
                     if (_stats)
                     {
                         _console.Flush();
-                        StatisticsTable.Write(Console.Error, machine.Statistics, _console.LineEnd);
+                        StatisticsTable.Write(StandardStreams.Error, machine.Statistics, _console.LineEnd);
                     }
                 }
 
@@ -122,7 +122,7 @@ internal sealed class RunSession : IDisposable
             _console.Dispose();
             if (_farewell is not null)
             {
-                Console.Error.WriteLine($"yado: {_farewell}");
+                StandardStreams.Error.WriteLine($"yado: {_farewell}");
             }
         }
     }

@@ -19,11 +19,13 @@ public sealed class LinuxBootTests
     [InlineData("xz")]
     public void A_packed_kernel_is_unpacked_and_entered_directly(string format)
     {
+        // Most kernels' first segment lies 2 MiB into the file, which then unpacks into place; the others test the moving.
+        ulong first = format == "lz4" ? 0x20_0000UL : 0x1000;
         byte[] text = SyntheticKernel.Pattern(0x9_1234, 3);
         byte[] data = SyntheticKernel.Pattern(0x3_0001, 5);
         byte[] elf = SyntheticKernel.Elf(Entry, null,
-            (0x20_0000, SyntheticKernel.Preferred, text, (ulong)text.Length),
-            (0x30_0000, SyntheticKernel.Preferred + 0x10_1000, data, 0x4_0000));
+            (first, SyntheticKernel.Preferred, text, (ulong)text.Length),
+            (first + 0xA_0000, SyntheticKernel.Preferred + 0x10_1000, data, 0x4_0000));
         byte[] packed = Packers.Pack(format, elf);
         using GuestMemory memory = TestMemory.OfMiB(32);
         memory.Write(SyntheticKernel.Preferred + 0x13_8000, [1, 2, 3]);

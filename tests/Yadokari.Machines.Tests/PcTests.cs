@@ -99,21 +99,16 @@ public sealed class PcTests : IDisposable
     [Fact]
     public void A_guest_that_only_shows_an_old_panic_lives_on()
     {
-        int step = 0;
         Pc? pc = null;
         var engine = new FakeEngine(vcpu =>
         {
-            switch (step++)
+            vcpu.Print(PanicLine + LastLine);
+            Task.Delay(50).ContinueWith(_ =>
             {
-                case 0:
-                    vcpu.Print(PanicLine + LastLine);
-                    Task.Delay(50).ContinueWith(_ => pc!.Wake(0));
-                    return VmExit.Halted;
-                default:
-                    _clock.Advance(TimeSpan.FromMinutes(1));
-                    pc!.Stop();
-                    return vcpu.Spin();
-            }
+                _clock.Advance(TimeSpan.FromMinutes(1));
+                pc!.Stop();
+            });
+            return VmExit.Halted;
         });
         using (pc = new Pc(Config, engine))
         {
@@ -176,6 +171,35 @@ public sealed class PcTests : IDisposable
         pc.Stop();
         await run;
         Assert.InRange(engine.Vcpus[0].Runs, 1, 2);
+    }
+
+    [Fact]
+    public void A_halted_guest_that_is_woken_without_an_interrupt_sleeps_on_and_an_interrupt_wakes_it()
+    {
+        int runs = 0;
+        Pc? pc = null;
+        var engine = new FakeEngine(vcpu =>
+        {
+            if (++runs == 2)
+            {
+                return vcpu.Host.AcknowledgeInterrupt(0) == 0x40 ? VmExit.Shutdown : vcpu.Spin();
+            }
+
+            Task.Delay(50).ContinueWith(_ =>
+            {
+                pc!.Wake(0);
+                Thread.Sleep(50);
+                Assert.Equal(1, runs);
+
+                // An interprocessor interrupt to itself, from outside to keep the test short.
+                Apic(vcpu, 0x300, 0x0004_4040);
+            });
+            return VmExit.Halted;
+        });
+        using (pc = new Pc(Config, engine))
+        {
+            Assert.Equal(EndReason.TripleFault, pc.Run().Reason);
+        }
     }
 
     [Fact]

@@ -43,7 +43,7 @@ internal sealed class FileConsole : IGuestConsole
         }
         catch (IOException error)
         {
-            Console.Error.WriteLine($"yado: the console file can't be written any more ({error.Message.TrimEnd('.')}); the guest goes on without.");
+            StandardStreams.Error.WriteLine($"yado: the console file can't be written any more ({error.Message.TrimEnd('.')}); the guest goes on without.");
             return 1;
         }
     }

@@ -26,11 +26,11 @@ internal static class GuestMaker
         const int StandardError = 2;
         if (!Terminal.IsTerminal(StandardError))
         {
-            return Make(cache, searchPath, new PlainProgress(Console.Error));
+            return Make(cache, searchPath, new PlainProgress(StandardStreams.Error));
         }
 
         // Bars hide the cursor; whoever interrupts them wants it back.
-        using var interrupted = new SignalGuard(_ => Console.Error.Write("\x1b[?25h\r\n"));
+        using var interrupted = new SignalGuard(_ => StandardStreams.Error.Write("\x1b[?25h\r\n"));
         return BarProgress.While(progress => Make(cache, searchPath, progress));
     }
 

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Yadokari.Machines.Boot;
@@ -11,6 +12,7 @@ internal static class Lz4Block
 
     /// <summary>Unpacks one block.</summary>
     /// <returns>Bytes written to the start of <paramref name="target"/>, or -1 if the block is damaged or does not fit.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static int Decode(ReadOnlySpan<byte> source, Span<byte> target)
     {
         int from = 0;
@@ -72,6 +74,7 @@ internal static class Lz4Block
         return -1;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void CopyMatch(Span<byte> target, int to, int distance, int length)
     {
         int from = to - distance;

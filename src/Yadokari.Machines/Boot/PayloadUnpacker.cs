@@ -51,6 +51,11 @@ public static class PayloadUnpacker
         {
             // gzip's own trailer is the appended length; all others end before it.
             int packed = format == "gzip" ? payload.Count : payload.Count - 4;
+            if (format == "xz" && XzKernel.Decode(payload.AsSpan(0, packed), target) is { } sound)
+            {
+                return sound;
+            }
+
             using var source = new MemoryStream(payload.Array!, payload.Offset, packed, writable: false);
             using Stream stream = Open(format, source, length);
             return stream.ReadAtLeast(target, length, throwOnEndOfStream: false) == length;

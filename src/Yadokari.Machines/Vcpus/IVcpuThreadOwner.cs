@@ -9,8 +9,8 @@ internal interface IVcpuThreadOwner
     /// <summary>Whether an interrupt is there to take. Also called under the thread's innermost lock: volatile reads only.</summary>
     bool HasInterrupt(int vcpu);
 
-    /// <summary>Whether a debugger's single step ends at HLT; reports it then.</summary>
-    bool EndsStepAtHalt(VcpuThread thread);
+    /// <summary>Whether a debugger steps the vCPU: HLT then ends the step.</summary>
+    bool IsStepping(VcpuThread thread);
 
     /// <summary>The vCPU met a breakpoint or finished a step.</summary>
     void OnDebug(VcpuThread thread);

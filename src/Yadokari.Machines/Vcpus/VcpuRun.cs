@@ -86,16 +86,7 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
     public bool HasInterrupt(int vcpu) => host.HasInterrupt(vcpu);
 
     /// <inheritdoc/>
-    public bool EndsStepAtHalt(VcpuThread thread)
-    {
-        if (host.Gate?.IsStepping(thread.Vcpu.Id) != true)
-        {
-            return false;
-        }
-
-        host.Gate.Debug(thread.Vcpu.Id);
-        return true;
-    }
+    public bool IsStepping(VcpuThread thread) => host.Gate?.IsStepping(thread.Vcpu.Id) == true;
 
     /// <inheritdoc/>
     public void OnDebug(VcpuThread thread) => host.Gate?.Debug(thread.Vcpu.Id);

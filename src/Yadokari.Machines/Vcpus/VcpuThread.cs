@@ -22,8 +22,8 @@ internal sealed class VcpuThread
     private volatile bool _initPending;
     private volatile int _startPage = NoPage;
     private volatile bool _awaitsStartUp;
+    private bool _halted;
     private bool _haltedWithInterrupt;
-    private bool _halted; // Waits for an interrupt, whatever else woke its thread.
     private long _sleptTicks;
     private long _halts;
 
@@ -119,7 +119,8 @@ internal sealed class VcpuThread
                 continue;
             }
 
-            if (_halted && !_owner.HasInterrupt(Vcpu.Id))
+            // Who is woken for another reason than an interrupt goes on sleeping; a debugger's step is an instruction all the same.
+            if (_halted && !_owner.HasInterrupt(Vcpu.Id) && !_owner.IsStepping(this))
             {
                 Sleep(interruptible: true);
                 continue;
@@ -144,8 +145,9 @@ internal sealed class VcpuThread
     private void OnHalt()
     {
         Volatile.Write(ref _halts, _halts + 1);
-        if (_owner.EndsStepAtHalt(this))
+        if (_owner.IsStepping(this))
         {
+            _owner.OnDebug(this);
             return;
         }
 
@@ -207,9 +209,9 @@ internal sealed class VcpuThread
         if (_initPending)
         {
             _initPending = false;
-            _halted = false;
             _vcpu.Load(_afterReset);
             _awaitsStartUp = true;
+            _halted = false;
         }
 
         int page = _startPage;

@@ -231,6 +231,19 @@ internal unsafe struct HostAssembler
         Byte(0xC0 | (((int)to & 7) << 3) | ((int)from & 7));
     }
 
+    /// <summary>SARX (BMI2) of a field of the vCPU state.</summary>
+    public void Sarx(bool wide, Host to, int stateOffset, Host count)
+    {
+        Byte(0x65);
+        Byte(0xC4);
+        Byte((((int)to >> 3) == 0 ? 0x80 : 0) | 0x60 | 2);
+        Byte((wide ? 0x80 : 0) | ((~(int)count & 15) << 3) | 2);
+        Byte(0xF7);
+        Byte((((int)to & 7) << 3) | 4);
+        Byte(0x25);
+        Int32(stateOffset);
+    }
+
     /// <summary>The shortest form that sets the whole register.</summary>
     public void MoveImmediate(Host register, ulong value)
     {

@@ -119,7 +119,7 @@ internal static class InstructionClasses
         for (int i = 0; i < info.OpCount; i++)
         {
             string kind = info.GetOpKind(i).ToString();
-            vector |= kind.Contains("mm") || kind.StartsWith("st") || kind.StartsWith('k') || kind.Contains("_k") || kind.Contains("vsib");
+            vector |= kind.StartsWith("mm") || kind.Contains("xmm") || kind.Contains("ymm") || kind.Contains("zmm") || kind.StartsWith("st") || kind.StartsWith('k') || kind.Contains("_k") || kind.Contains("vsib");
         }
 
         bool x87 = false;

@@ -339,13 +339,13 @@ internal sealed unsafe partial class Translator
     }
 
     private static bool CanBitString(in Instruction instruction)
-        => (instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32())
-            && GuestRegisters.HostOf(GuestRegisters.Number(instruction.Op1Register)) != Host.None;
+        => instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32();
 
     private void EmitBitString(in Instruction instruction)
     {
         bool wide = instruction.Op1Register.IsGPR64();
-        Host bit = GuestRegisters.HostOf(GuestRegisters.Number(instruction.Op1Register));
+        int guest = GuestRegisters.Number(instruction.Op1Register);
+        Host bit = GuestRegisters.HostOf(guest);
         byte bytes = (byte)(wide ? 8 : 4);
         EmitAddress(instruction, GuestRegisters.Address);
         ElementOf();
@@ -367,7 +367,15 @@ internal sealed unsafe partial class Translator
         void ElementOf()
         {
             _a.MoveImmediate(Host.R15, wide ? 6u : 5u);
-            _a.Sarx(wide, Host.R15, bit, Host.R15);
+            if (bit == Host.None)
+            {
+                _a.Sarx(wide, Host.R15, StateLayout.Gpr(guest), Host.R15);
+            }
+            else
+            {
+                _a.Sarx(wide, Host.R15, bit, Host.R15);
+            }
+
             if (!wide)
             {
                 _a.MoveSign32(Host.R15, Host.R15);

@@ -1,0 +1,160 @@
+using System.Runtime.ExceptionServices;
+using System.Text;
+using Iced.Intel;
+using Yadokari.Conformance.Tests.Engine;
+using Yadokari.Conformance.Tests.Native;
+using Yadokari.Conformance.Tests.Samples;
+using Yadokari.Core.Engines;
+using Yadokari.Translation;
+
+namespace Yadokari.Conformance.Tests;
+
+/// <summary>
+/// The translation engine against the processor: random instances of single instructions, a group each. More cases by
+/// <c>YADOKARI_CONFORMANCE_CASES</c> (for each group), another sequence by <c>YADOKARI_CONFORMANCE_SEED</c>, one instruction alone by
+/// <c>YADOKARI_CONFORMANCE_CODE</c> (a name of Iced's <see cref="Code"/>, as failures print it).
+/// </summary>
+public sealed class ConformanceTests
+{
+    private static readonly int s_cases = int.Parse(Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_CASES") ?? "4000");
+    private static readonly ulong s_seed = ulong.Parse(Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_SEED") ?? "1");
+    private static readonly string? s_code = Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_CODE");
+
+    [Theory]
+    [InlineData(InstructionGroup.Integer, Placement.Mixed)]
+    [InlineData(InstructionGroup.Integer, Placement.Edges)]
+    [InlineData(InstructionGroup.Shifts, Placement.Mixed)]
+    [InlineData(InstructionGroup.Bits, Placement.Mixed)]
+    [InlineData(InstructionGroup.Bits, Placement.Edges)]
+    [InlineData(InstructionGroup.String, Placement.Mixed)]
+    [InlineData(InstructionGroup.String, Placement.Edges)]
+    [InlineData(InstructionGroup.Stack, Placement.Mixed)]
+    [InlineData(InstructionGroup.Stack, Placement.Edges)]
+    [InlineData(InstructionGroup.Branches, Placement.Mixed)]
+    [InlineData(InstructionGroup.Branches, Placement.Edges)]
+    [InlineData(InstructionGroup.Sse, Placement.Mixed)]
+    [InlineData(InstructionGroup.Sse, Placement.Edges)]
+    [InlineData(InstructionGroup.Avx, Placement.Mixed)]
+    [InlineData(InstructionGroup.Avx, Placement.Edges)]
+    [InlineData(InstructionGroup.Avx512, Placement.Mixed)]
+    [InlineData(InstructionGroup.Avx512, Placement.Edges)]
+    [InlineData(InstructionGroup.X87, Placement.Mixed)]
+    [InlineData(InstructionGroup.X87, Placement.Edges)]
+    [InlineData(InstructionGroup.Privileged, Placement.Mixed)]
+    public void Single_instructions_do_what_the_processor_does(InstructionGroup group, Placement placement)
+    {
+        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
+        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
+        Code[] codes = InstructionCatalog.Groups[group];
+        codes = s_code is null ? codes : [.. codes.Where(c => c.ToString() == s_code)];
+        SampleMaker maker = new();
+        int index = 0;
+        Compare(s_cases, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            // Every instruction in turn; ever new seeds until one encodes.
+            sample = null!;
+            return codes.Length > 0 && maker.TryMake(codes[index++ / 2 % codes.Length], seed, placement, before, out sample);
+        });
+    }
+
+    [Theory]
+    [InlineData(SnippetShape.Straight)]
+    [InlineData(SnippetShape.Loop)]
+    [InlineData(SnippetShape.Calls)]
+    [InlineData(SnippetShape.SelfModifying)]
+    public void Snippets_do_what_the_processor_does(SnippetShape shape)
+    {
+        SnippetMaker maker = new();
+        Compare(s_cases / 2, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            sample = maker.Make(shape, seed, before);
+            return true;
+        });
+    }
+
+    /// <summary>Fills an image with a program; false to be called again with the next seed.</summary>
+    internal delegate bool Make(ulong seed, MachineImage before, out Sample sample);
+
+    /// <summary>Runs programs on both and fails with the first of each kind that differ, and a count of all.</summary>
+    internal static void Compare(int cases, Make make) => OnThreadOfItsOwn(() =>
+    {
+        TranslationEngine engine = new() { ExactFlags = true };
+        Support support = engine.Probe();
+        Assert.SkipUnless(support.Available, support.Reason);
+        using NativeProcessor native = new();
+        EngineProcessor? translated = null;
+        MachineImage before = new();
+        Outcome expected = new(), actual = new();
+        SortedDictionary<string, (int Count, string Report)> failures = [];
+        Prng seeds = new(s_seed);
+        try
+        {
+            for (int i = 0; i < cases; i++)
+            {
+                if (!make(seeds.Next(), before, out Sample sample))
+                {
+                    continue;
+                }
+
+                native.Run(before, expected);
+                List<string> differences;
+                try
+                {
+                    translated ??= new EngineProcessor(engine);
+                    translated.Run(before, actual);
+                    differences = Comparison.Differences(sample, expected, actual);
+                }
+                catch (Exception e) when (e is not OutOfMemoryException)
+                {
+                    differences = [e.ToString()];
+                    translated?.Dispose();
+                    translated = null;
+                }
+
+                if (differences.Count > 0)
+                {
+                    string kind = sample.Instruction.Code.ToString();
+                    failures[kind] = failures.TryGetValue(kind, out (int Count, string Report) old)
+                        ? (old.Count + 1, old.Report)
+                        : (1, Comparison.Report(sample, before, differences));
+                }
+            }
+        }
+        finally
+        {
+            translated?.Dispose();
+        }
+
+        if (failures.Count > 0)
+        {
+            StringBuilder text = new();
+            text.AppendLine($"{failures.Values.Sum(f => f.Count)} of {cases} programs differ (seed {s_seed}):");
+            text.AppendLine(string.Join(' ', failures.Select(f => f.Key + (f.Value.Count > 1 ? "*" + f.Value.Count : ""))));
+            foreach ((_, string report) in failures.Values.Take(12))
+            {
+                text.Append(report);
+            }
+
+            Assert.Fail(text.ToString());
+        }
+    });
+
+    private static void OnThreadOfItsOwn(Action action)
+    {
+        ExceptionDispatchInfo? failure = null;
+        Thread thread = new(() =>
+        {
+            try
+            {
+                action();
+            }
+            catch (Exception e)
+            {
+                failure = ExceptionDispatchInfo.Capture(e);
+            }
+        });
+        thread.Start();
+        thread.Join();
+        failure?.Throw();
+    }
+}

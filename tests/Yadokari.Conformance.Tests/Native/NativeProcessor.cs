@@ -1,0 +1,171 @@
+using System.Buffers.Binary;
+using System.ComponentModel;
+using System.Diagnostics;
+using System.IO.MemoryMappedFiles;
+using Microsoft.Win32.SafeHandles;
+
+namespace Yadokari.Conformance.Tests.Native;
+
+/// <summary>
+/// The host's processor as a subject: programs run in a process of their own (<see cref="RunnerProgram"/>), entered and left through
+/// the kernel's signal frames, which hold the complete state (Linux: arch/x86/include/uapi/asm/sigcontext.h and ucontext.h).
+/// </summary>
+public sealed class NativeProcessor : ISubject
+{
+    private const int ContextLength = 304;
+    private const int TimeoutSignal = 26;
+
+    /// <summary>Offsets in <c>ucontext_t</c> of the registers in the order of their encoding.</summary>
+    private static readonly int[] s_gpr = [144, 152, 136, 128, 160, 120, 112, 104, 40, 48, 56, 64, 72, 80, 88, 96];
+
+    private readonly string _folder;
+    private readonly MemoryMappedFile _file;
+    private readonly MemoryMappedViewAccessor _view;
+    private readonly SafeMemoryMappedViewHandle _memory;
+    private readonly byte[] _context = new byte[ContextLength];
+    private readonly byte[] _template = new byte[ContextLength];
+    private readonly byte[] _fpu;
+    private readonly byte[] _fpuTemplate;
+    private readonly byte[] _answer = new byte[1];
+    private readonly Process _process;
+    private readonly Stream _toRunner;
+    private readonly Stream _fromRunner;
+
+    /// <summary>Starts the runner. The temporary folder must allow executables.</summary>
+    public NativeProcessor()
+    {
+        _folder = Directory.CreateTempSubdirectory("yadokari-conformance-").FullName;
+        string shared = Path.Combine(_folder, "arena");
+        string program = Path.Combine(_folder, "runner");
+        long length = Arena.Length + RunnerProgram.ControlLength;
+        _file = MemoryMappedFile.CreateFromFile(shared, FileMode.CreateNew, null, length);
+        _view = _file.CreateViewAccessor(0, length);
+        _memory = _view.SafeMemoryMappedViewHandle;
+        File.WriteAllBytes(program, RunnerProgram.Build(shared));
+        File.SetUnixFileMode(program, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+
+        // it_value of half a second of processor time: no program of a test takes that long.
+        _memory.Write<long>(Control(RunnerProgram.Timer + 24), 500_000);
+        _process = Start(program);
+        _toRunner = _process.StandardInput.BaseStream;
+        _fromRunner = _process.StandardOutput.BaseStream;
+        AwaitAnswer();
+        (ulong context, ulong fpu) = LastFrame();
+        _memory.ReadSpan<byte>(context, _template);
+
+        // struct _fpx_sw_bytes, at the end of the legacy region: magic1, extended_size, xfeatures, xstate_size.
+        int extended = _memory.Read<int>(fpu + 468);
+        _fpu = new byte[extended];
+        _fpuTemplate = new byte[extended];
+        _memory.ReadSpan<byte>(fpu, _fpuTemplate);
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    /// <inheritdoc/>
+    public void Run(MachineImage before, Outcome after)
+    {
+        _memory.WriteSpan<byte>(0, before.Memory);
+        WriteFrame(before);
+        _answer[0] = 1;
+        _toRunner.Write(_answer);
+        _toRunner.Flush();
+        AwaitAnswer();
+        ReadFrame(after);
+        _memory.ReadSpan<byte>(0, after.Memory);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _toRunner.Dispose();
+        _process.Kill();
+        _process.WaitForExit();
+        _process.Dispose();
+        _view.Dispose();
+        _file.Dispose();
+    }
+
+    private static ulong Control(int offset) => (ulong)(Arena.Length + offset);
+
+    private static Process Start(string program)
+    {
+        ProcessStartInfo start = new(program) { RedirectStandardInput = true, RedirectStandardOutput = true };
+        for (int attempt = 0; ; attempt++)
+        {
+            try
+            {
+                return Process.Start(start)!;
+            }
+            catch (Win32Exception) when (attempt < 20)
+            {
+                // ETXTBSY: another thread that is just starting a process still holds our writing descriptor of the file.
+                Thread.Sleep(10);
+            }
+        }
+    }
+
+    private void AwaitAnswer()
+    {
+        if (_fromRunner.Read(_answer) != 1)
+        {
+            _process.WaitForExit();
+            throw new InvalidOperationException($"The native runner ended with exit code {_process.ExitCode}.");
+        }
+    }
+
+    private (ulong Context, ulong Fpu) LastFrame()
+    {
+        ulong context = FileOffset(_memory.Read<ulong>(Control(RunnerProgram.LastContext)));
+        return (context, FileOffset(_memory.Read<ulong>(context + 224)));
+    }
+
+    private static ulong FileOffset(ulong address) => Control((int)(address - RunnerProgram.Control));
+
+    private void WriteFrame(MachineImage before)
+    {
+        _template.CopyTo(_context, 0);
+        for (int i = 0; i < 16; i++)
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(s_gpr[i]), before.Gpr[i]);
+        }
+
+        BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(168), before.Rip);
+        BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(176), before.Rflags | 0x202);
+        BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(224), RunnerProgram.Control + RunnerProgram.Fpu);
+        _memory.WriteSpan<byte>(Control(RunnerProgram.Context), _context);
+
+        // Components that tests do not know (PKRU) keep the kernel's values; so do the software bytes that make the area acceptable.
+        _fpuTemplate.CopyTo(_fpu, 0);
+        for (int i = 0; i < 8; i++)
+        {
+            if ((XsaveLayout.Components >> i & 1) != 0)
+            {
+                (int offset, int length) = XsaveLayout.Component(i);
+                before.Xsave.AsSpan(offset, length).CopyTo(_fpu.AsSpan(offset));
+            }
+        }
+
+        ulong present = BinaryPrimitives.ReadUInt64LittleEndian(_fpuTemplate.AsSpan(512));
+        BinaryPrimitives.WriteUInt64LittleEndian(_fpu.AsSpan(512), present | XsaveLayout.Components);
+        _memory.WriteSpan<byte>(Control(RunnerProgram.Fpu), _fpu);
+    }
+
+    private void ReadFrame(Outcome after)
+    {
+        (ulong context, ulong fpu) = LastFrame();
+        _memory.ReadSpan<byte>(context, _context);
+        for (int i = 0; i < 16; i++)
+        {
+            after.Gpr[i] = BinaryPrimitives.ReadUInt64LittleEndian(_context.AsSpan(s_gpr[i]));
+        }
+
+        after.Rip = BinaryPrimitives.ReadUInt64LittleEndian(_context.AsSpan(168));
+        after.Rflags = BinaryPrimitives.ReadUInt64LittleEndian(_context.AsSpan(176));
+        bool timedOut = _memory.Read<int>(Control(RunnerProgram.LastSignal)) == TimeoutSignal;
+        after.Vector = timedOut ? Outcome.TimedOut : (int)BinaryPrimitives.ReadUInt64LittleEndian(_context.AsSpan(200));
+        after.ErrorCode = after.Vector is 8 or (>= 10 and <= 14) or 17 ? BinaryPrimitives.ReadUInt64LittleEndian(_context.AsSpan(192)) : 0;
+        after.FaultAddress = after.Vector == 14 ? BinaryPrimitives.ReadUInt64LittleEndian(_context.AsSpan(216)) : 0;
+        _memory.ReadSpan<byte>(fpu, after.Xsave);
+        XsaveLayout.Complete(after.Xsave);
+    }
+}
