@@ -76,6 +76,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     internal long Exits { get; private set; }
 
+    /// <summary>Exits by <see cref="SiteKind"/>.</summary>
+    internal long[] ExitsByKind { get; } = new long[Enum.GetValues<SiteKind>().Length];
+
+    /// <summary>Entries into instructions that cross a page boundary.</summary>
+    internal long Crossings { get; private set; }
+
     internal long Interrupts { get; private set; }
 
     internal long Exceptions { get; private set; }
@@ -219,6 +225,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             ulong page = (from.Mode & CpuMode.User) != 0 ? State->CodePage : from.LinearPage;
             ulong linear = page + (ulong)site->GuestOffset;
             block = null;
+            ExitsByKind[(int)site->Kind]++;
             switch (site->Kind)
             {
                 case SiteKind.Miss:
@@ -436,6 +443,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
         {
             return fresh;
         }
+
+        Crossings++;
 
         // The instruction crosses into the next page: what stands there decides each time which block it is.
         if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
