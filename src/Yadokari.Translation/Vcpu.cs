@@ -144,10 +144,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             CpuMode mode = CurrentMode();
-            if (_shadowed)
+            if (_shadowed || _steps > 0)
             {
                 mode |= CpuMode.Single;
                 _shadowed = false;
+                _steps = Math.Max(0, _steps - 1);
             }
 
             if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
@@ -190,6 +191,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     private bool _shadowed;
 
+    // Instructions to run one by one before blocks run again.
+    private int _steps;
+
     /// <summary>Linear address of the next instruction.</summary>
     internal ulong LinearRip => Code64 ? State->Rip : (uint)(Segments[1].Base + State->Rip);
 
@@ -230,17 +234,32 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
+                    ulong cr2 = Cr2;
                     Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
-                    if (reach == Reach.Fault)
-                    {
-                        return DeliverRaised();
-                    }
-
                     if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
                     {
                         byte* resume = (byte*)State->ExitSite + site->Resume;
                         Enter(resume, from.UsesSimd);
                         continue;
+                    }
+
+                    if (site->Extra > 1)
+                    {
+                        // One check stood for several accesses: which of them is to blame shows when they run one by one.
+                        if (reach == Reach.Fault)
+                        {
+                            ClearRaised();
+                            Cr2 = cr2;
+                        }
+
+                        _steps = site->Extra;
+                        _code.SharingFailed(from);
+                        return Outcome.Jumped;
+                    }
+
+                    if (reach == Reach.Fault)
+                    {
+                        return DeliverRaised();
                     }
 
                     return from.Valid ? Bounce(State->ExitValue, site->Size) : Outcome.Jumped;

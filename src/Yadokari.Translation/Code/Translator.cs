@@ -43,6 +43,7 @@ internal sealed unsafe partial class Translator
     private Block _block = null!;
     private int _lookedAhead;
     private int _epoch;
+    private bool _share;
     private bool _bounce;
 
     public Translator(CodeCache cache, Stubs stubs)
@@ -109,9 +110,11 @@ internal sealed unsafe partial class Translator
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch)
+    /// <param name="share">One check may stand for several accesses.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool share)
     {
         _epoch = epoch;
+        _share = share;
         _bounce = bounce;
         _mode = mode;
         _page = linear & ~0xFFFul;
@@ -148,6 +151,7 @@ internal sealed unsafe partial class Translator
         _a.Cursor = _start = _cache.Next;
         _coldCount = 0;
         _axSaved = false;
+        _sharedEnd = 0;
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
@@ -226,6 +230,7 @@ internal sealed unsafe partial class Translator
     {
         _resume = _a.Cursor;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
+        PlanSharing();
         switch (TreatmentOf(instruction))
         {
             case Treatment.Native:
@@ -254,6 +259,8 @@ internal sealed unsafe partial class Translator
         {
             RestoreFlags();
         }
+
+        AfterShared(instruction);
     }
 
     /// <summary>Works out, backwards, which arithmetic flags somebody may still read before each instruction.</summary>
