@@ -87,6 +87,7 @@ internal static unsafe partial class Emulator
         AddLegacy(table);
         AddGatherScatter(table);
         AddMaskedMoves(table);
+        AddBitStrings(table);
         return table.Finish();
     }
 

@@ -185,20 +185,8 @@ internal static unsafe partial class Emulator
     private static void EnterMmx(Vcpu cpu)
     {
         Span<byte> area = AreaOf(cpu);
-        int top = (area[3] >> 3) & 7;
-        if (top != 0)
-        {
-            Span<byte> registers = area.Slice(32, 128);
-            Span<byte> old = stackalloc byte[128];
-            registers.CopyTo(old);
-            for (int physical = 0; physical < 8; physical++)
-            {
-                old.Slice(((physical - top) & 7) * 16, 16).CopyTo(registers[(physical * 16)..]);
-            }
-
-            area[3] &= 0xC7;
-        }
-
+        Turn(area, -((area[3] >> 3) & 7));
+        area[3] &= 0xC7;
         area[4] = 0xFF;
         InUse(cpu) |= ComponentX87;
     }
