@@ -288,7 +288,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         ulong rip = State->Rip;
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
-        Outcome outcome = Emulator.Execute(this, instruction);
+        Outcome outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
         _vm.CountEmulated(instruction, start);
         switch (outcome)
         {
@@ -573,9 +573,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
             mode |= CpuMode.Single;
         }
 
-        if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0 || (Cr4 & X86.Cr4.OSFXSR) == 0)
+        if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0)
         {
             mode |= CpuMode.SimdTrap;
+        }
+
+        if ((Cr4 & X86.Cr4.OSFXSR) == 0)
+        {
+            mode |= CpuMode.SseTrap;
         }
 
         if ((Cr4 & X86.Cr4.OSXSAVE) == 0 || (Xcr0 & 6) != 6)

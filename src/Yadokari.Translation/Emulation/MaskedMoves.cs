@@ -52,10 +52,23 @@ internal static unsafe partial class Emulator
             return Outcome.Next;
         }
 
-        return cpu.Linear(instruction.MemorySegment - Register.ES, cpu.Rdi & addressMask, length, write: true, out ulong linear)
-            && WriteMasked(cpu, linear, data[..length], operand)
-            ? Outcome.Next
-            : Outcome.Fault;
+        if (!cpu.Linear(cpu.SegmentOf(instruction), cpu.Rdi & addressMask, length, write: true, out ulong linear))
+        {
+            return Outcome.Fault;
+        }
+
+        if (!WriteMasked(cpu, linear, data[..length], operand))
+        {
+            // A page fault tells of the operand's first byte in the page, not of the first one selected.
+            if (cpu.RaisedVector == (int)Vector.PageFault)
+            {
+                cpu.Cr2 = Math.Max(linear, cpu.Cr2 & ~0xFFFul);
+            }
+
+            return Outcome.Fault;
+        }
+
+        return Outcome.Next;
     }
 
     /// <summary>
