@@ -230,10 +230,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
+                    ulong cr2 = Cr2;
                     Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
                     if (reach == Reach.Fault)
                     {
-                        return DeliverRaised();
+                        return MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
                     }
 
                     if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
@@ -243,7 +244,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         continue;
                     }
 
-                    return from.Valid ? Bounce(State->ExitValue, site->Size) : Outcome.Jumped;
+                    return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
 
                 case SiteKind.Emulate:
                     SetLinearRip(linear);
@@ -258,7 +259,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     }
 
                     // The block may have gone with a cache that was full, or its page with the other block's translation.
-                    if (Trace == null && from.Valid && block.SecondGpa == 0 && from.SecondGpa == 0 && _code.ByNumber(site->Block) == from)
+                    if (Trace == null && from.Valid && _code.ByNumber(site->Block) == from)
                     {
                         _code.Link(site, block, LinearRip, _fetchGlobal);
                     }
@@ -266,6 +267,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     return Outcome.Jumped;
 
                 case SiteKind.Lookup:
+                    if (from.Mode.HasFlag(CpuMode.Code64) && !IsCanonical(State->ExitValue))
+                    {
+                        return RefuseBranch(from, page);
+                    }
+
                     SetLinearRip(State->ExitValue);
                     block = FindBlock(from.Mode);
                     if (block == null)
@@ -273,7 +279,30 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return DeliverRaised();
                     }
 
-                    FillJump(State->ExitValue, block);
+                    if (Trace == null)
+                    {
+                        FillJump(State->ExitValue, block);
+                        if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from)
+                        {
+                            _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
+                        }
+                    }
+
+                    return Outcome.Jumped;
+
+                case SiteKind.Recheck:
+                    SetLinearRip(linear);
+                    block = FindBlock(from.Mode);
+                    if (block == null)
+                    {
+                        return DeliverRaised();
+                    }
+
+                    if (block == from)
+                    {
+                        *(int*)((byte*)site + site->Resume) = State->FetchEpoch;
+                    }
+
                     return Outcome.Jumped;
 
                 default:
@@ -323,29 +352,36 @@ internal sealed unsafe partial class Vcpu : IVcpu
     }
 
     /// <summary>One instruction whose memory operand is no plain RAM: its operand goes through a buffer.</summary>
-    private Outcome Bounce(ulong linear, int size)
+    private Outcome Bounce(ulong linear, int size, bool store)
     {
         if (!Fetch(out Instruction instruction))
         {
             return DeliverRaised();
         }
 
-        if (InstructionClasses.TreatmentOf(instruction.Code) is not (Treatment.Native or Treatment.BitString) || Emulator.Handles(instruction.Code))
+        if (InstructionClasses.TreatmentOf(instruction.Code) != Treatment.Native || Emulator.Handles(instruction.Code))
         {
             return Emulate(instruction);
+        }
+
+        if (!IsCanonical(linear + (ulong)size - 1) && LongMode)
+        {
+            Raise(IsStackAccess(instruction, store) ? Vector.StackFault : Vector.GeneralProtection);
+            return DeliverRaised();
         }
 
         Bounces++;
         bool read = _code.Translator.ReadsMemory(instruction);
         bool write = _code.Translator.WritesMemory(instruction);
-        if (write && !ProbeLinear(linear, size, write: true))
+        bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
+        if (write && !masked && !ProbeLinear(linear, size, write: true))
         {
             return DeliverRaised();
         }
 
         byte* buffer = _window + StateLayout.Bounce + (linear & 63);
         var data = new Span<byte>(buffer, size);
-        if (read && !ReadLinear(linear, data))
+        if (read && !(masked ? Emulator.ReadMasked(this, linear, data, mask) : ReadLinear(linear, data)))
         {
             return DeliverRaised();
         }
@@ -356,16 +392,21 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         CpuMode mode = CurrentMode();
-        Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
-        if (block == null)
+        ulong second = 0;
+        if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
         {
-            ulong second = 0;
-            if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
-            {
-                return DeliverRaised();
-            }
+            return DeliverRaised();
+        }
 
-            block = _code.Translate(gpa, second, LinearRip, mode, bounce: true)!;
+        Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
+        if (block == null || block.SecondGpa != second)
+        {
+            block = _code.Translate(gpa, second, LinearRip, mode, State->FetchEpoch, bounce: true)!;
+        }
+
+        if (block.Refused)
+        {
+            return Emulate(instruction);
         }
 
         State->BouncePointer = (ulong)buffer;
@@ -377,7 +418,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return HostFault();
         }
 
-        if (write && !WriteLinear(linear, data))
+        if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
             return DeliverRaised();
         }
@@ -385,6 +426,66 @@ internal sealed unsafe partial class Vcpu : IVcpu
         State->Rip = next;
         return Outcome.Jumped;
     }
+
+    /// <summary>An access that may not be: an instruction with a mask may still be lucky, and what concerns the stack is #SS.</summary>
+    private Outcome MissFault(ulong linear, int size, bool store, ulong cr2)
+    {
+        int vector = RaisedVector;
+        uint errorCode = RaisedErrorCode;
+        ulong address = Cr2;
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        if (InstructionClasses.TreatmentOf(instruction.Code) == Treatment.Native && Emulator.TryMask(this, instruction, out MaskedOperand _))
+        {
+            ClearRaised();
+            Cr2 = cr2;
+            return Bounce(linear, size, store);
+        }
+
+        Cr2 = address;
+        Raise(vector == (int)Vector.GeneralProtection && IsStackAccess(instruction, store) ? Vector.StackFault : (Vector)vector, errorCode);
+        return DeliverRaised();
+    }
+
+    /// <summary>Whether an access of an instruction goes to the stack segment: implicitly, or by a base of RSP or RBP.</summary>
+    private bool IsStackAccess(in Instruction instruction, bool store)
+    {
+        bool hasOperand = instruction.Op0Kind == OpKind.Memory || (instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Memory) || instruction.OpCount > 2;
+        return instruction.IsStackInstruction && (!hasOperand || store) ? true : SegmentOf(instruction) == 2;
+    }
+
+    /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
+    private Outcome RefuseBranch(Block from, ulong page)
+    {
+        SetLinearRip(page + from.Table[2 * (from.Instructions - 1)]);
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        switch (instruction.FlowControl)
+        {
+            case FlowControl.Return:
+                Rsp -= 8 + (instruction.OpCount == 0 ? 0u : instruction.Immediate16);
+                break;
+            case FlowControl.IndirectCall:
+                // The quadword that the return address replaced.
+                Write(Rsp, State->ReplacedTop);
+                Rsp += 8;
+                break;
+            case FlowControl.Next:
+                State->Rip += (ulong)instruction.Length;
+                break;
+        }
+
+        Raise(Vector.GeneralProtection);
+        return DeliverRaised();
+    }
+
+    private static bool IsCanonical(ulong address) => (long)(address << 16) >> 16 == (long)address;
 
     internal long Bounces { get; private set; }
 
@@ -439,7 +540,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        if (block == null && _code.Translate(gpa, 0, linear, mode) is { } fresh)
+        if (block == null && _code.Translate(gpa, 0, linear, mode, State->FetchEpoch) is { } fresh)
         {
             return fresh;
         }
@@ -463,17 +564,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        return _code.Translate(gpa, second, linear, mode);
+        return _code.Translate(gpa, second, linear, mode, State->FetchEpoch);
     }
 
     private void FillJump(ulong linear, Block block)
     {
-        if (block.SecondGpa != 0 || Trace != null)
-        {
-            return;
-        }
-
-        int cache = (block.Mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+        int cache = (block.Mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
         {
             CpuMode.Code64 => StateLayout.JumpCache,
             CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
@@ -486,6 +582,15 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
         ulong* entry = (ulong*)(_window + offset);
+        if (entry[0] != NoAddress && entry[0] != linear)
+        {
+            // Two places for each address: the one used longer ago moves to the second.
+            ulong* second = (ulong*)(_window + (offset ^ 16));
+            second[0] = entry[0];
+            second[1] = entry[1];
+            _jumps.Add(offset ^ 16);
+        }
+
         entry[0] = linear;
         entry[1] = (ulong)block.AxEntry;
         _jumps.Add(offset);
@@ -590,6 +695,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         else if ((Xcr0 & 0xE0) != 0xE0)
         {
             mode |= CpuMode.Avx512Trap;
+        }
+
+        const CpuMode Traps = CpuMode.SimdTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
+        if (((mode ^ _mode) & Traps) != 0)
+        {
+            // The jump caches do not tell such modes apart.
+            FlushJumps();
         }
 
         return _mode = mode;

@@ -44,6 +44,8 @@ internal sealed unsafe partial class Translator
     private ulong _page;
     private Block _block = null!;
     private int _lookedAhead;
+    private int _epoch;
+    private bool _bounce;
 
     public Translator(CodeCache cache, Stubs stubs, InstructionSet set)
     {
@@ -74,7 +76,7 @@ internal sealed unsafe partial class Translator
 
     private bool Single => (_mode & CpuMode.Single) != 0;
 
-    private int JumpCache => (_mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+    private int JumpCache => (_mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
     {
         CpuMode.Code64 => StateLayout.JumpCache,
         CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
@@ -109,8 +111,11 @@ internal sealed unsafe partial class Translator
     /// <param name="code">The bytes, valid during the call.</param>
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce)
+    /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch)
     {
+        _epoch = epoch;
+        _bounce = bounce;
         try
         {
             return TranslateWhole(id, gpa, linear, mode, code, length, bounce);
