@@ -453,8 +453,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <summary>Whether an access of an instruction goes to the stack segment: implicitly, or by a base of RSP or RBP.</summary>
     private bool IsStackAccess(in Instruction instruction, bool store)
     {
-        bool hasOperand = instruction.Op0Kind == OpKind.Memory || (instruction.OpCount > 1 && instruction.Op1Kind == OpKind.Memory) || instruction.OpCount > 2;
-        return instruction.IsStackInstruction && (!hasOperand || store) ? true : SegmentOf(instruction) == 2;
+        bool hasOperand = instruction.Op0Kind == OpKind.Memory;
+        return (instruction.IsStackInstruction && (!hasOperand || store)) || SegmentOf(instruction) == 2;
     }
 
     /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
