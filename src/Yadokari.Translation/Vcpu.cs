@@ -364,16 +364,16 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return Emulate(instruction);
         }
 
-        if (!IsCanonical(linear + (ulong)size - 1) && LongMode)
-        {
-            Raise(IsStackAccess(instruction, store) ? Vector.StackFault : Vector.GeneralProtection);
-            return DeliverRaised();
-        }
-
         Bounces++;
         bool read = _code.Translator.ReadsMemory(instruction);
         bool write = _code.Translator.WritesMemory(instruction);
         bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
+        if (!masked && LongMode && !(IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
+        {
+            Raise(Vector.GeneralProtection);
+            return DeliverAccessFault(instruction, linear, store);
+        }
+
         if (write && !masked && !ProbeLinear(linear, size, write: true))
         {
             return DeliverRaised();
@@ -381,9 +381,15 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         byte* buffer = _window + StateLayout.Bounce + (linear & 63);
         var data = new Span<byte>(buffer, size);
-        if (read && !(masked ? Emulator.ReadMasked(this, linear, data, mask) : ReadLinear(linear, data)))
+        if (read && !masked && !ReadLinear(linear, data))
         {
             return DeliverRaised();
+        }
+
+        // What a store leaves out is not written back, so that only loads read.
+        if (masked && !write && !Emulator.ReadMasked(this, linear, data, mask))
+        {
+            return DeliverAccessFault(instruction, linear, store);
         }
 
         if (!TranslateFetch(LinearRip, out ulong gpa))
@@ -420,7 +426,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
-            return DeliverRaised();
+            return DeliverAccessFault(instruction, linear, store);
         }
 
         State->Rip = next;
@@ -446,15 +452,26 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         Cr2 = address;
-        Raise(vector == (int)Vector.GeneralProtection && IsStackAccess(instruction, store) ? Vector.StackFault : (Vector)vector, errorCode);
-        return DeliverRaised();
+        Raise((Vector)vector, errorCode);
+        return DeliverAccessFault(instruction, linear, store);
     }
 
-    /// <summary>Whether an access of an instruction goes to the stack segment: implicitly, or by a base of RSP or RBP.</summary>
-    private bool IsStackAccess(in Instruction instruction, bool store)
+    /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
+    private Outcome DeliverAccessFault(in Instruction instruction, ulong linear, bool store)
     {
-        bool hasOperand = instruction.Op0Kind == OpKind.Memory;
-        return (instruction.IsStackInstruction && (!hasOperand || store)) || SegmentOf(instruction) == 2;
+        if (RaisedVector == (int)Vector.GeneralProtection)
+        {
+            bool implicitly = instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory);
+
+            // A misaligned operand is #GP in any segment, and found first.
+            bool misaligned = (linear & 15) != 0 && InstructionClasses.NeedsAlignment(instruction.Code);
+            if (implicitly || (SegmentOf(instruction) == 2 && !misaligned))
+            {
+                Raise(Vector.StackFault);
+            }
+        }
+
+        return DeliverRaised();
     }
 
     /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>

@@ -72,6 +72,6 @@ internal static unsafe partial class Emulator
         return register.IsGPR64() || register == Register.RIP ? ulong.MaxValue
             : register.IsGPR32() || register == Register.EIP ? uint.MaxValue
             : register.IsGPR16() ? ushort.MaxValue
-            : instruction.MemoryDisplSize switch { 8 => ulong.MaxValue, 2 => ushort.MaxValue, _ => cpu.Code64 ? ulong.MaxValue : uint.MaxValue };
+            : instruction.MemoryDisplSize switch { 8 => ulong.MaxValue, 4 => uint.MaxValue, 2 => ushort.MaxValue, _ => cpu.Code64 ? ulong.MaxValue : uint.MaxValue };
     }
 }
