@@ -97,8 +97,8 @@ internal static unsafe partial class Emulator
 
         MakeInitial(cpu);
         MemorySize size = instruction.MemorySize;
-        int element = size.GetElementSize();
-        int count = instruction.IsBroadcast ? 1 : size.GetElementCount();
+        int element = ElementOf(instruction);
+        int count = instruction.IsBroadcast ? 1 : size.GetSize() / element;
         int lanes = Math.Max(LanesOf(instruction, element), count);
         ulong mask = ReadMask(cpu, instruction.OpMask) & (ulong.MaxValue >> (64 - Math.Clamp(lanes, 1, 64)));
         if (instruction.Mnemonic is Mnemonic.Vpcompressb or Mnemonic.Vpcompressw or Mnemonic.Vpcompressd or Mnemonic.Vpcompressq
@@ -162,6 +162,14 @@ internal static unsafe partial class Emulator
         return true;
     }
 
+    // Bytes of memory for a bit of the mask: that of the result where several small factors make one sum.
+    private static int ElementOf(in Instruction instruction) => instruction.Mnemonic switch
+    {
+        Mnemonic.Vpmuludq or Mnemonic.Vpmuldq => 8,
+        Mnemonic.Vpdpbusd or Mnemonic.Vpdpbusds or Mnemonic.Vpdpwssd or Mnemonic.Vpdpwssds or Mnemonic.Vdpbf16ps => 4,
+        _ => instruction.MemorySize.GetElementSize(),
+    };
+
     // Lanes that a broadcast fills; 0 for other operands, which have an element for each lane.
     private static int LanesOf(in Instruction instruction, int element)
     {
@@ -197,7 +205,9 @@ internal static unsafe partial class Emulator
             or Mnemonic.Vmovddup or Mnemonic.Vpmultishiftqb or Mnemonic.Vgf2p8affineqb or Mnemonic.Vgf2p8affineinvqb
             or Mnemonic.Vpmaddubsw or Mnemonic.Vpmaddwd or Mnemonic.Vinsertf32x4 or Mnemonic.Vinsertf32x8 or Mnemonic.Vinsertf64x2
             or Mnemonic.Vinsertf64x4 or Mnemonic.Vinserti32x4 or Mnemonic.Vinserti32x8 or Mnemonic.Vinserti64x2
-            or Mnemonic.Vinserti64x4 => false,
+            or Mnemonic.Vinserti64x4 or Mnemonic.Vextractf32x4 or Mnemonic.Vextractf32x8 or Mnemonic.Vextractf64x2
+            or Mnemonic.Vextractf64x4 or Mnemonic.Vextracti32x4 or Mnemonic.Vextracti32x8 or Mnemonic.Vextracti64x2
+            or Mnemonic.Vextracti64x4 => false,
         Mnemonic.Vpsllw or Mnemonic.Vpslld or Mnemonic.Vpsllq or Mnemonic.Vpsrlw or Mnemonic.Vpsrld or Mnemonic.Vpsrlq
             or Mnemonic.Vpsraw or Mnemonic.Vpsrad or Mnemonic.Vpsraq => instruction.Op2Kind != OpKind.Memory,
         _ => true,
