@@ -93,6 +93,9 @@ internal sealed unsafe class Block
     /// <summary>How often a check for several accesses failed.</summary>
     public int SharingFailures { get; set; }
 
+    /// <summary>Could not be translated: leaves its only instruction to the emulator.</summary>
+    public bool Refused { get; init; }
+
     /// <summary>Still what the guest's memory says.</summary>
     public bool Valid { get; set; } = true;
 

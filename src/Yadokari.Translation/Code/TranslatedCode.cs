@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Yadokari.Core.Memory;
+using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
@@ -25,12 +26,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private readonly List<Block?> _byNumber = [];
     private readonly List<Block> _byAddress = [];
 
-    public TranslatedCode(GuestMemory memory, int cacheBytes)
+    public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set)
     {
         _memory = memory;
         Cache = new CodeCache(cacheBytes);
         Stubs = new Stubs(Cache);
-        Translator = new Translator(Cache, Stubs);
+        Translator = new Translator(Cache, Stubs, set);
         HostFaults.Watch(Cache, Stubs);
     }
 

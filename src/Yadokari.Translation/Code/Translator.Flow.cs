@@ -21,6 +21,7 @@ internal sealed unsafe partial class Translator
         public byte* Link;
     }
 
+    private static readonly int s_replacedTop = StateLayout.Of(nameof(VcpuState.ReplacedTop));
     private const int DirectLookup = 1;
     private const int SecondProbe = 2;
 
@@ -249,7 +250,7 @@ internal sealed unsafe partial class Translator
             case FlowControl.IndirectCall:
                 EmitTarget(instruction);
                 _a.Store(Mem.State(s_spare), Host.R15);
-                EmitPushLinear(instruction.NextIP);
+                EmitPushLinear(instruction.NextIP, keepReplaced: true);
                 _a.Load(Host.R15, Mem.State(s_spare));
                 EmitLookup();
                 break;
@@ -331,9 +332,16 @@ internal sealed unsafe partial class Translator
         return 0;
     }
 
-    private void EmitPushLinear(ulong linear)
+    private void EmitPushLinear(ulong linear, bool keepReplaced = false)
     {
         int at = EmitPushAddress(keepSaved: true);
+        if (keepReplaced)
+        {
+            // The call may turn out to fault for its target.
+            _a.Load(Host.R15, Mem.At(Host.Rbp, at));
+            _a.Store(Mem.State(s_replacedTop), Host.R15);
+        }
+
         EmitLinear(Host.R15, linear);
         _a.Store(Mem.At(Host.Rbp, at), Host.R15);
         _a.Lea(Host.R10, Mem.At(Host.R10, -8));

@@ -359,8 +359,13 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private static bool CanBitString(in Instruction instruction)
-        => instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32();
+    // A narrower address would have to be cut once the bit's distance was added.
+    private bool CanBitString(in Instruction instruction)
+    {
+        Register address = instruction.MemoryBase == Register.None ? instruction.MemoryIndex : instruction.MemoryBase;
+        return (instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32())
+            && (Code64 ? address.IsGPR64() || address == Register.RIP : address.IsGPR32());
+    }
 
     private void EmitBitString(in Instruction instruction)
     {

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
@@ -24,6 +25,7 @@ internal sealed unsafe partial class Translator
     private readonly Decoder _decoder32;
     private readonly Decoder _decoder16;
     private readonly Encoder _encoder;
+    private readonly InstructionSet _set;
     private readonly HostWriter _writer = new();
     private readonly Instruction[] _instructions = new Instruction[MaxInstructions];
     private readonly byte[] _liveBefore = new byte[MaxInstructions + 1];
@@ -46,8 +48,9 @@ internal sealed unsafe partial class Translator
     private bool _share;
     private bool _bounce;
 
-    public Translator(CodeCache cache, Stubs stubs)
+    public Translator(CodeCache cache, Stubs stubs, InstructionSet set)
     {
+        _set = set;
         _cache = cache;
         _stubs = stubs;
         _decoder64 = Decoder.Create(64, _bytes);
@@ -74,7 +77,7 @@ internal sealed unsafe partial class Translator
 
     private bool Single => (_mode & CpuMode.Single) != 0;
 
-    private int JumpCache => (_mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+    private int JumpCache => (_mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
     {
         CpuMode.Code64 => StateLayout.JumpCache,
         CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
@@ -116,6 +119,47 @@ internal sealed unsafe partial class Translator
         _epoch = epoch;
         _share = share;
         _bounce = bounce;
+        try
+        {
+            return TranslateWhole(id, gpa, linear, mode, code, length, bounce);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // A gap in the translator is no reason for the machine to end: the emulator has the instruction, or refuses it by #UD.
+            Failures++;
+            LastRefusal = e.Message;
+            return TranslateFirst(id, gpa, linear, mode, code, length);
+        }
+    }
+
+    /// <summary>Blocks whose translation failed in an unforeseen way; their first instructions went to the emulator.</summary>
+    public long Failures { get; private set; }
+
+    // The first instruction alone, for the emulator.
+    private Block TranslateFirst(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length)
+    {
+        _mode = mode;
+        _page = linear & ~0xFFFul;
+        _bytes.Set(code, length);
+        Decoder decoder = DecoderOf(mode);
+        decoder.IP = linear;
+        decoder.Decode(out _instructions[0]);
+        _count = 1;
+        _current = 0;
+        _coldCount = 0;
+        _axSaved = false;
+        _liveBefore[0] = _liveBefore[1] = AllFlags;
+        _hostOffsets[0] = 0;
+        _a.Cursor = _start = _cache.Next;
+        _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = _instructions[0].Length, Refused = true };
+        EmitEntry();
+        EmitEmulate(_instructions[0]);
+        FinishTable();
+        return _block;
+    }
+
+    private Block? TranslateWhole(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce)
+    {
         _mode = mode;
         _page = linear & ~0xFFFul;
         int offset = (int)(linear & 0xFFF);
@@ -197,8 +241,14 @@ internal sealed unsafe partial class Translator
     private Treatment TreatmentOf(in Instruction instruction)
     {
         Treatment treatment = InstructionClasses.TreatmentOf(instruction.Code);
+        if (!_set.Has(instruction))
+        {
+            return Treatment.Emulate;
+        }
+
         if (treatment == Treatment.Native && InstructionClasses.UsesSimd(instruction.Code)
             && ((_mode & CpuMode.SimdTrap) != 0
+                || ((_mode & CpuMode.SseTrap) != 0 && InstructionClasses.IsSse(instruction.Code))
                 || ((_mode & CpuMode.AvxTrap) != 0 && InstructionClasses.IsAvx(instruction.Code))
                 || ((_mode & CpuMode.Avx512Trap) != 0 && InstructionClasses.IsAvx512(instruction.Code))))
         {
