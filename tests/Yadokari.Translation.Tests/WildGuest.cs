@@ -34,6 +34,7 @@ internal sealed unsafe partial class WildGuest : IDisposable
     private const int CanaryLength = 1 << 20;
     private const byte CanaryByte = 0xC5;
     private const int KickEveryMs = 2;
+    private const int Hops = 64;
 
     // Guest linear addresses that are also host addresses of canaries: the guest's low RAM as far as the host lets programs map it.
     private const nuint LowCanary = 0x10_0000;
@@ -75,24 +76,36 @@ internal sealed unsafe partial class WildGuest : IDisposable
     /// <summary>Instructions translated and, one at a time, stepped through: no more than ran.</summary>
     public long Instructions => _stepped + (long)_vm.Statistics.First(row => row.Name == "instructions translated").Value;
 
-    /// <summary>Runs from a new random state to the first halt, shutdown or kick.</summary>
-    public VmExit RunEpisode()
+    /// <summary>Undoes what was written, then runs from one random state after the other, each to its halt, shutdown or kick.</summary>
+    public void RunEpisode()
     {
         Restore();
-        WildTables.Randomise(_state, _mode, _random);
-        RandomiseVectors();
-        _vcpu.Load(_state);
-        _vcpu.SingleStep = _random.Next(8) == 0;
-        int steps = 0;
-        VmExit exit;
-        while ((exit = _vcpu.Run()) == VmExit.Debug && steps++ < 500)
+        for (int hop = 0; hop < Hops; hop++)
         {
+            WildTables.Randomise(_state, _mode, _random);
+            RandomiseVectors();
+            _vcpu.Load(_state);
+            _vcpu.SingleStep = _random.Next(8) == 0;
+            int steps = 0;
+            while (_vcpu.Run() == VmExit.Debug && steps++ < 500)
+            {
+            }
+
+            _stepped += steps;
+            _vcpu.SingleStep = false;
         }
 
-        _stepped += steps;
-        _vcpu.SingleStep = false;
         _vcpu.Save(_state);
-        return exit;
+    }
+
+    /// <summary>Where the guest is and what it was about to execute.</summary>
+    public string Describe()
+    {
+        _vcpu.Save(_state);
+        SegmentState code = _state.Segments[1];
+        Span<byte> bytes = stackalloc byte[15];
+        _vcpu.ReadLinear(code.Base + _state.Rip, bytes);
+        return $"CS {code.Selector:X}:{_state.Rip:X} attributes {code.Attributes:X}, code {Convert.ToHexString(bytes)}";
     }
 
     /// <summary>Fails if a byte changed that is not the guest's.</summary>
