@@ -95,6 +95,12 @@ internal sealed class TranslationVm : IEngineVm
             foreach (Vcpu vcpu in _vcpus)
             {
                 rows.Add(("vcpu " + vcpu.Id, "exits to the monitor", vcpu.Exits, ""));
+                foreach (SiteKind kind in Enum.GetValues<SiteKind>())
+                {
+                    rows.Add(("vcpu " + vcpu.Id, "  for " + kind.ToString().ToLowerInvariant(), vcpu.ExitsByKind[(int)kind], ""));
+                }
+
+                rows.Add(("vcpu " + vcpu.Id, "instructions across pages", vcpu.Crossings, ""));
                 rows.Add(("vcpu " + vcpu.Id, "TLB misses filled", vcpu.TlbFills, ""));
                 rows.Add(("vcpu " + vcpu.Id, "TLB flushes", vcpu.TlbFlushes, ""));
                 rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Bounces, ""));

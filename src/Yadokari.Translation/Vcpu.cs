@@ -76,6 +76,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     internal long Exits { get; private set; }
 
+    /// <summary>Exits by <see cref="SiteKind"/>.</summary>
+    internal long[] ExitsByKind { get; } = new long[Enum.GetValues<SiteKind>().Length];
+
+    /// <summary>Entries into instructions that cross a page boundary.</summary>
+    internal long Crossings { get; private set; }
+
     internal long Interrupts { get; private set; }
 
     internal long Exceptions { get; private set; }
@@ -219,6 +225,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             ulong page = (from.Mode & CpuMode.User) != 0 ? State->CodePage : from.LinearPage;
             ulong linear = page + (ulong)site->GuestOffset;
             block = null;
+            ExitsByKind[(int)site->Kind]++;
             switch (site->Kind)
             {
                 case SiteKind.Miss:
@@ -251,7 +258,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     }
 
                     // The block may have gone with a cache that was full, or its page with the other block's translation.
-                    if (Trace == null && from.Valid && block.SecondGpa == 0 && from.SecondGpa == 0 && _code.ByNumber(site->Block) == from)
+                    if (Trace == null && from.Valid && _code.ByNumber(site->Block) == from)
                     {
                         _code.Link(site, block, LinearRip, _fetchGlobal);
                     }
@@ -266,7 +273,30 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return DeliverRaised();
                     }
 
-                    FillJump(State->ExitValue, block);
+                    if (Trace == null)
+                    {
+                        FillJump(State->ExitValue, block);
+                        if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from)
+                        {
+                            _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
+                        }
+                    }
+
+                    return Outcome.Jumped;
+
+                case SiteKind.Recheck:
+                    SetLinearRip(linear);
+                    block = FindBlock(from.Mode);
+                    if (block == null)
+                    {
+                        return DeliverRaised();
+                    }
+
+                    if (block == from)
+                    {
+                        *(int*)((byte*)site + site->Resume) = State->FetchEpoch;
+                    }
+
                     return Outcome.Jumped;
 
                 default:
@@ -349,16 +379,16 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         CpuMode mode = CurrentMode();
-        Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
-        if (block == null)
+        ulong second = 0;
+        if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
         {
-            ulong second = 0;
-            if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
-            {
-                return DeliverRaised();
-            }
+            return DeliverRaised();
+        }
 
-            block = _code.Translate(gpa, second, LinearRip, mode, bounce: true)!;
+        Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
+        if (block == null || block.SecondGpa != second)
+        {
+            block = _code.Translate(gpa, second, LinearRip, mode, State->FetchEpoch, bounce: true)!;
         }
 
         State->BouncePointer = (ulong)buffer;
@@ -432,10 +462,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        if (block == null && _code.Translate(gpa, 0, linear, mode) is { } fresh)
+        if (block == null && _code.Translate(gpa, 0, linear, mode, State->FetchEpoch) is { } fresh)
         {
             return fresh;
         }
+
+        Crossings++;
 
         // The instruction crosses into the next page: what stands there decides each time which block it is.
         if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
@@ -454,16 +486,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        return _code.Translate(gpa, second, linear, mode);
+        return _code.Translate(gpa, second, linear, mode, State->FetchEpoch);
     }
 
     private void FillJump(ulong linear, Block block)
     {
-        if (block.SecondGpa != 0 || Trace != null)
-        {
-            return;
-        }
-
         int cache = (block.Mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
         {
             CpuMode.Code64 => StateLayout.JumpCache,
@@ -477,6 +504,15 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
         ulong* entry = (ulong*)(_window + offset);
+        if (entry[0] != NoAddress && entry[0] != linear)
+        {
+            // Two places for each address: the one used longer ago moves to the second.
+            ulong* second = (ulong*)(_window + (offset ^ 16));
+            second[0] = entry[0];
+            second[1] = entry[1];
+            _jumps.Add(offset ^ 16);
+        }
+
         entry[0] = linear;
         entry[1] = (ulong)block.AxEntry;
         _jumps.Add(offset);

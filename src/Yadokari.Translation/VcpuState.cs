@@ -113,6 +113,11 @@ internal unsafe struct VcpuState
     /// <summary>Difference between the guest's TSC and the host's.</summary>
     public ulong TscOffset;
 
+    /// <summary>Changes with every flush of the TLB: what was learnt of code's whereabouts before must be looked at again.</summary>
+    public int FetchEpoch;
+
+    private int _padding;
+
     /// <summary>Counters that translated code keeps when asked to.</summary>
     public fixed ulong Counters[8];
 }

@@ -21,7 +21,8 @@ internal static class Latitude
         if (expected.Vector == 13 && actual.Vector == 14)
         {
             ulong size = (ulong)Math.Max(1, sample.Instruction.MemorySize.GetSize());
-            return sample.Target % 16 != 0 && actual.FaultAddress - sample.Target < size;
+            ulong alignment = size is 32 or 64 ? size : 16;
+            return sample.Target % alignment != 0 && actual.FaultAddress - sample.Target < size;
         }
 
         // An instruction that the host does not have, whose operand the monitor brought in first: the guest's handler returns to a #UD.

@@ -180,6 +180,20 @@ public sealed class NativeProcessorTests : IDisposable
     }
 
     [Fact]
+    public void No_flag_of_a_program_reaches_the_next()
+    {
+        // popfq sets NT, AC and ID
+        MachineImage before = MachineImage.With(0x9D);
+        before.Gpr[4] = Arena.High;
+        before.Write64(Arena.High, 0x24_4202);
+        _processor.Run(before, _after);
+        Assert.Equal(0x24_4202UL, _after.Rflags & ~0x10000UL);
+
+        _processor.Run(MachineImage.With(0x90), _after);
+        Assert.Equal(0x202UL, _after.Rflags & ~0x10000UL);
+    }
+
+    [Fact]
     public void A_program_may_rewrite_itself()
     {
         // mov byte ptr [rip+0], 0x90 makes the HLT that follows a NOP.

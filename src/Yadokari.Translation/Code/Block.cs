@@ -14,7 +14,7 @@ internal enum SiteKind : byte
     /// <summary>A direct jump not linked yet; <see cref="Site.Extra"/> is the target relative to the code page.</summary>
     Link,
 
-    /// <summary>A direct jump to another page that is looked up each time; <see cref="VcpuState.ExitValue"/> is the target.</summary>
+    /// <summary>A jump looked up each time (indirect, or direct to another page: then <see cref="Site.Resume"/> is its displacement); <see cref="VcpuState.ExitValue"/> is the target.</summary>
     Lookup,
 
     /// <summary>Something is pending; RIP is the target.</summary>
@@ -22,6 +22,9 @@ internal enum SiteKind : byte
 
     /// <summary>End of a block that holds one instruction.</summary>
     Step,
+
+    /// <summary>Start of an instruction that crosses pages, after a flush: does the second page still follow the first?</summary>
+    Recheck,
 }
 
 /// <summary>What stands behind each call out of translated code: what C# needs to go on.</summary>
@@ -80,6 +83,9 @@ internal sealed unsafe class Block
     public ushort* Table { get; set; }
 
     public int Instructions { get; set; }
+
+    /// <summary>Some arithmetic flag is read before it is written.</summary>
+    public bool FlagsLiveIn { get; set; }
 
     /// <summary>Contains x87 or SIMD instructions.</summary>
     public bool UsesSimd { get; set; }

@@ -317,6 +317,13 @@ internal unsafe struct HostAssembler
         }
     }
 
+    /// <summary>With an immediate of four bytes, whatever its value: it is patched later. It stands in the last four bytes.</summary>
+    public void Arithmetic32Wide(Alu operation, in Mem mem, int value)
+    {
+        Modrm(false, [0x81], (int)operation, mem);
+        Int32(value);
+    }
+
     public void Arithmetic(Alu operation, in Mem mem, int value)
     {
         bool small = value == (sbyte)value;

@@ -105,7 +105,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     /// <summary>Translates at an address of RAM. <paramref name="secondGpa"/> is the page after it, if an instruction crosses; else 0.</summary>
     /// <returns>Null if the first instruction crosses into the next page and no second page was given.</returns>
-    public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, bool bounce = false)
+    public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, int epoch, bool bounce = false)
     {
         if (!Cache.HasRoom(Translator.MaxHostBytes))
         {
@@ -125,7 +125,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce);
+        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch);
         if (block == null)
         {
             return null;
@@ -166,6 +166,75 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
         LinksMade++;
     }
+
+    /// <summary>
+    /// Lets a direct jump of position-independent code to another page go straight to a block, as long as no mapping changes: through a
+    /// few instructions of its own that compare the epoch and move the code page on.
+    /// </summary>
+    /// <param name="site">The lookup that stood in for the jump.</param>
+    /// <param name="target">Where it goes.</param>
+    /// <param name="distance">From the jump's linear page to the target's.</param>
+    /// <param name="epoch">The vCPU's fetch epoch.</param>
+    public void LinkFar(Site* site, Block target, long distance, int epoch)
+    {
+        byte* displacement = (byte*)site + site->Resume;
+        if (distance != (int)distance || !Cache.HasRoom(128))
+        {
+            return;
+        }
+
+        if (_farLinks.TryGetValue((nint)displacement, out FarLink known) && known.Target == target && known.Target.Valid)
+        {
+            *(int*)known.Epoch = epoch;
+            HostAssembler.Patch(displacement, (byte*)known.Code);
+            return;
+        }
+
+        byte* cold = known.Target != null ? (byte*)known.Cold : displacement + 4 + *(int*)displacement;
+        HostAssembler a = default;
+        byte* start = a.Cursor = Cache.Next;
+        Mem epochField = Mem.State(StateLayout.Of(nameof(VcpuState.FetchEpoch)));
+        byte* immediate;
+        if (target.FlagsLiveIn)
+        {
+            // Flags pass through this jump: compare without touching them.
+            Mem spare = Mem.State(StateLayout.Of(nameof(VcpuState.SaveRcx)));
+            a.Store(spare, Host.Rcx);
+            a.Load32(Host.Rcx, epochField);
+            a.MoveImmediate(Host.R15, 1u << 30);
+            immediate = a.Cursor - 4;
+            a.Not(Host.R15);
+            a.Lea32(Host.Rcx, new Mem(Host.Rcx, Host.R15, 1, 1, false));
+            byte* same = a.JumpRcxZero(only32: true);
+            a.Load(Host.Rcx, spare);
+            a.Jump(cold);
+            a.PatchShort(same);
+            a.Load(Host.Rcx, spare);
+        }
+        else
+        {
+            // Nobody reads the flags of the block that the link was made to.
+            a.Arithmetic32Wide(Alu.Cmp, epochField, epoch);
+            immediate = a.Cursor - 4;
+            a.Jump(Condition.NotEqual, cold);
+        }
+
+        *(int*)immediate = epoch;
+        Mem page = Mem.State(StateLayout.Of(nameof(VcpuState.CodePage)));
+        a.Load(Host.R15, page);
+        a.Lea(Host.R15, Mem.At(Host.R15, (int)distance));
+        a.Store(page, Host.R15);
+        a.Jump(Cache.Writable(target.Entry));
+        Cache.Commit(a.Cursor);
+        _farLinks[(nint)displacement] = new FarLink(target, (nint)start, (nint)immediate, (nint)cold);
+        (target.Incoming ??= []).Add(((nint)displacement, (nint)cold));
+        HostAssembler.Patch(displacement, start);
+        LinksMade++;
+    }
+
+    private readonly record struct FarLink(Block Target, nint Code, nint Epoch, nint Cold);
+
+    private readonly Dictionary<nint, FarLink> _farLinks = [];
 
     /// <summary>
     /// Guest bytes are about to change. Drops the blocks of the page if any of them depends on these bytes.
@@ -209,6 +278,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _byNumber.Clear();
         _byAddress.Clear();
         CrossPage.Clear();
+        _farLinks.Clear();
         Translator.Clear();
         Cache.Clear();
         BlocksDied?.Invoke();

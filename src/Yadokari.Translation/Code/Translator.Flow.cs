@@ -16,7 +16,13 @@ internal sealed unsafe partial class Translator
         public byte Size;
         public bool Write;
         public bool Ax;
+
+        /// <summary>Displacement of the direct jump that a lookup stands for; null for indirect ones.</summary>
+        public byte* Link;
     }
+
+    private const int DirectLookup = 1;
+    private const int SecondProbe = 2;
 
     /// <summary>The entries of a block; see <see cref="Block.AxEntry"/> and <see cref="Block.Entry"/>.</summary>
     private void EmitEntry()
@@ -36,6 +42,22 @@ internal sealed unsafe partial class Translator
 
         _a.Load(Host.Rax, Mem.State(s_saveRax));
         _block.Entry = _cache.Executable(_a.Cursor);
+        _block.FlagsLiveIn = _liveBefore[0] != 0;
+        if (_crossing && !_bounce)
+        {
+            SaveFlags();
+            _a.Arithmetic32Wide(Alu.Cmp, Mem.State(StateLayout.Of(nameof(VcpuState.FetchEpoch))), _epoch);
+            _cold[_coldCount++] = new ColdExit
+            {
+                Kind = SiteKind.Recheck,
+                Patch = _a.Jump(Condition.NotEqual, _a.Cursor),
+                Linear = _instructions[0].IP,
+                Resume = _a.Cursor - 10,
+                Ax = true,
+            };
+            RestoreFlags();
+        }
+
         if (_block.UsesSimd)
         {
             if (_liveBefore[0] != 0)
@@ -93,14 +115,22 @@ internal sealed unsafe partial class Translator
                 case SiteKind.Link:
                     EmitExit(SiteKind.Link, cold.Linear, 0, cold.Patch);
                     break;
-                case SiteKind.Lookup when cold.Extra != 0:
-                    // A conditional jump to another page.
+                case SiteKind.Lookup when cold.Extra == DirectLookup:
                     EmitLinear(Host.R15, cold.Linear);
-                    EmitLookup();
+                    EmitLookup(cold.Link);
+                    break;
+                case SiteKind.Lookup when cold.Extra == SecondProbe:
+                    _a.Arithmetic32(Alu.Xor, Host.Rbp, 16);
+                    _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(Host.Rbp, JumpCache));
+                    AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0, 0, cold.Link);
+                    _a.Jump(Mem.State(Host.Rbp, JumpCache + 8));
                     break;
                 case SiteKind.Lookup:
                     _a.Move(Host.Rbp, Host.R15);
-                    EmitExit(SiteKind.Lookup, _page, 0, null);
+                    EmitExit(SiteKind.Lookup, _page, 0, cold.Link);
+                    break;
+                case SiteKind.Recheck:
+                    EmitExit(SiteKind.Recheck, cold.Linear, 0, cold.Resume);
                     break;
                 default:
                     EmitExit(cold.Kind, cold.Linear, cold.Extra, null);
@@ -111,15 +141,15 @@ internal sealed unsafe partial class Translator
         _axSaved = false;
     }
 
-    private void AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0)
-        => _cold[_coldCount++] = new ColdExit { Kind = kind, Patch = patch, Linear = linear, Ax = _axSaved, Extra = extra };
+    private void AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0, byte* link = null)
+        => _cold[_coldCount++] = new ColdExit { Kind = kind, Patch = patch, Linear = linear, Ax = _axSaved, Extra = extra, Link = link };
 
     /// <summary>
     /// Whether a direct jump may be linked: within the page, or to anywhere near from a block that is bound to its linear address
     /// (then the link lives as long as the target's page stays where it is: <see cref="CrossPageLinks"/>).
     /// </summary>
-    private bool CanLink(ulong linear) => !_crossing
-        && ((linear & ~0xFFFul) == _page || (!PositionIndependent && Code64 && (long)(linear - _page) == (int)(linear - _page)));
+    private bool CanLink(ulong linear)
+        => (linear & ~0xFFFul) == _page || (!PositionIndependent && Code64 && (long)(linear - _page) == (int)(linear - _page));
 
     private bool _crossing => ((_instructions[_count - 1].NextIP - 1) & ~0xFFFul) != _page;
 
@@ -151,8 +181,15 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            EmitLinear(Host.R15, target);
-            EmitLookup();
+            // Position independent: the first lookup makes a link that holds until mappings change.
+            if (backward)
+            {
+                EmitPoll(target);
+            }
+
+            RestoreFlagsIfSaved();
+            byte* patch = _a.Jump(_a.Cursor);
+            AddCold(SiteKind.Lookup, patch, target, DirectLookup, patch);
         }
     }
 
@@ -168,7 +205,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Jumps to the linear address in r15: through the jump cache, or by C#.</summary>
-    private void EmitLookup()
+    private void EmitLookup(byte* link = null)
     {
         int cache = JumpCache;
         if (cache == 0 || Single)
@@ -181,12 +218,12 @@ internal sealed unsafe partial class Translator
 
         SaveFlags();
         _a.Arithmetic32(Alu.Cmp, Mem.State(s_pending), 0);
-        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0);
+        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0, 0, link);
         _a.Move32(Host.Rbp, Host.R15);
         _a.Arithmetic32(Alu.And, Host.Rbp, StateLayout.JumpEntries - 1);
         _a.ShiftLeft32(Host.Rbp, 4);
         _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(Host.Rbp, cache));
-        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0);
+        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0, SecondProbe, link);
         _a.Jump(Mem.State(Host.Rbp, cache + 8));
         _axSaved = false;
     }
@@ -237,18 +274,17 @@ internal sealed unsafe partial class Translator
             HostAssembler.Patch(taken, _a.Cursor);
             EmitStep(target);
         }
-        else if (CanLink(target) && target <= instruction.IP)
+        else if (target <= instruction.IP)
         {
             byte* skip = _a.Jump((Condition)((int)condition ^ 1), _a.Cursor);
-            EmitPoll(target);
-            RestoreFlagsIfSaved();
-            AddCold(SiteKind.Link, _a.Jump(_a.Cursor), target);
+            EmitJump(target, backward: true);
             HostAssembler.Patch(skip, _a.Cursor);
             EmitJump(instruction.NextIP, backward: false);
         }
         else
         {
-            AddCold(CanLink(target) ? SiteKind.Link : SiteKind.Lookup, _a.Jump(condition, _a.Cursor), target, extra: 1);
+            byte* taken = _a.Jump(condition, _a.Cursor);
+            AddCold(CanLink(target) ? SiteKind.Link : SiteKind.Lookup, taken, target, DirectLookup, taken);
             EmitJump(instruction.NextIP, backward: false);
         }
     }

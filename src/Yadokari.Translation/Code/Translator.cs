@@ -42,6 +42,8 @@ internal sealed unsafe partial class Translator
     private ulong _page;
     private Block _block = null!;
     private int _lookedAhead;
+    private int _epoch;
+    private bool _bounce;
 
     public Translator(CodeCache cache, Stubs stubs)
     {
@@ -106,8 +108,11 @@ internal sealed unsafe partial class Translator
     /// <param name="code">The bytes, valid during the call.</param>
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce)
+    /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch)
     {
+        _epoch = epoch;
+        _bounce = bounce;
         _mode = mode;
         _page = linear & ~0xFFFul;
         int offset = (int)(linear & 0xFFF);

@@ -85,6 +85,8 @@ internal static unsafe partial class Emulator
         AddStack(table);
         AddBranches(table);
         AddLegacy(table);
+        AddGatherScatter(table);
+        AddMaskedMoves(table);
         return table.Finish();
     }
 

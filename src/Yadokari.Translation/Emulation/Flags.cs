@@ -36,7 +36,6 @@ internal static unsafe partial class Emulator
         }
 
         cpu.State->SystemFlags &= ~FlagInterrupt;
-        cpu.ModeChanged();
         return Outcome.Next;
     }
 
@@ -52,7 +51,6 @@ internal static unsafe partial class Emulator
         {
             cpu.State->SystemFlags |= FlagInterrupt;
             cpu.InterruptShadow = true;
-            cpu.ModeChanged();
         }
 
         return Outcome.Next;

@@ -15,7 +15,7 @@ internal static unsafe partial class Emulator
         table.On(&Iret<ulong>, Op.Iretq);
     }
 
-    // SDM 2A IRET.
+    // SDM 2A IRET. RF as popped would last for the one instruction to come, and only keep its breakpoint silent: it is left clear.
     private static Outcome Iret<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
@@ -45,7 +45,7 @@ internal static unsafe partial class Emulator
         ulong writable = WritableFlags(cpu, sizeof(T));
         if (sizeof(T) > 2)
         {
-            writable |= FlagResume | (cpu.Cpl == 0 ? FlagVirtualInterrupt | FlagVirtualPending : 0);
+            writable |= cpu.Cpl == 0 ? FlagVirtualInterrupt | FlagVirtualPending : 0;
         }
 
         if (!FarReturn(cpu, rsp, rip, (ushort)cs, sizeof(T), release: 0, always: cpu.Code64))
@@ -76,7 +76,7 @@ internal static unsafe partial class Emulator
             return cpu.Raise(Vector.GeneralProtection);
         }
 
-        ulong writable = WritableFlags(cpu, bytes) | (bytes > 2 ? FlagResume : 0);
+        ulong writable = WritableFlags(cpu, bytes);
         cpu.Rsp = rsp;
         cpu.SetSegment(Cs, code);
         cpu.Rip = rip;
@@ -104,7 +104,7 @@ internal static unsafe partial class Emulator
             selectors[index] = (ushort)selector;
         }
 
-        cpu.Rflags = flags & 0x3F7FD7;
+        cpu.Rflags = flags & 0x3E7FD7;
         cpu.Cpl = 3;
         for (int index = Es; index <= Gs; index++)
         {

@@ -177,6 +177,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>The jump caches and the return stack: host code by linear address.</summary>
     internal void FlushJumps()
     {
+        State->FetchEpoch++;
         foreach (int offset in _jumps)
         {
             *(ulong*)(_window + offset) = NoAddress;

@@ -139,6 +139,10 @@ internal static class RunnerProgram
         c.lea(rsi, __[rbx + Timer]);
         c.xor(edx, edx);
         Call(c, 38);
+
+        // rt_sigreturn leaves NT and ID as they are: a POPF of the last program must not reach the next.
+        c.push(0x202);
+        c.popfq();
         c.lea(rsp, __[rbx + Context]);
         Call(c, 15);
 

@@ -82,7 +82,8 @@ public static class InstructionCatalog
             return "only on processors long gone";
         }
 
-        if (!info.IntelDecoder64 || !info.AmdDecoder64)
+        // MOVSXD with a 16-bit destination reads 16 bits on Intel's processors, 32 on AMD's.
+        if (!info.IntelDecoder64 || !info.AmdDecoder64 || code == Code.Movsxd_r16_rm16)
         {
             return "decoded differently by Intel and AMD";
         }

@@ -115,6 +115,7 @@ public sealed class SnippetMaker
             Body(_random.Below(4), jumps: false);
         }
 
+        _code.nop();
         _code.Label(ref patched);
         _code.mov(eax, 0x11223344);
         _code.Label(ref opcode);
