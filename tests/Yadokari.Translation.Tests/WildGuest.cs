@@ -34,10 +34,14 @@ internal sealed unsafe partial class WildGuest : IDisposable
     private const int CanaryLength = 1 << 20;
     private const byte CanaryByte = 0xC5;
     private const int KickEveryMs = 2;
-    private const int Hops = 64;
+    private const int Hops = 32;
 
     // Guest linear addresses that are also host addresses of canaries: the guest's low RAM as far as the host lets programs map it.
     private const nuint LowCanary = 0x10_0000;
+
+    // Looks after every hop or every instruction, to find the one that is at fault.
+    private static readonly string? s_care = Environment.GetEnvironmentVariable("YADOKARI_ISOLATION_CAREFUL");
+    private static readonly bool s_careful = s_care != null;
 
     private readonly Random _random;
     private readonly WildMode _mode;
@@ -85,10 +89,21 @@ internal sealed unsafe partial class WildGuest : IDisposable
             WildTables.Randomise(_state, _mode, _random);
             RandomiseVectors();
             _vcpu.Load(_state);
-            _vcpu.SingleStep = _random.Next(8) == 0;
+            _vcpu.SingleStep = _random.Next(8) == 0 || s_care == "step";
             int steps = 0;
+            string before = s_careful ? Describe() : "";
             while (_vcpu.Run() == VmExit.Debug && steps++ < 500)
             {
+                if (s_careful)
+                {
+                    CheckAfter(before);
+                    before = Describe();
+                }
+            }
+
+            if (s_careful)
+            {
+                CheckAfter(before);
             }
 
             _stepped += steps;
@@ -96,6 +111,19 @@ internal sealed unsafe partial class WildGuest : IDisposable
         }
 
         _vcpu.Save(_state);
+    }
+
+    private void CheckAfter(string before)
+    {
+        try
+        {
+            CheckCanaries();
+        }
+        catch (Exception)
+        {
+            Console.Error.WriteLine($"It was {before}; then {Describe()}");
+            throw;
+        }
     }
 
     /// <summary>Where the guest is and what it was about to execute.</summary>
