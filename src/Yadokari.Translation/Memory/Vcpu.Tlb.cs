@@ -94,11 +94,11 @@ internal sealed unsafe partial class Vcpu
         if (!write && !code && (walk.Rights & (PageRights.Writable | PageRights.Dirty)) == (PageRights.Writable | PageRights.Dirty))
         {
             // A page that may be written without marking it saves its miss on the first write.
-            Fill(EntryOffset(linear, write: true, kind), linear, host, walk.IsGlobal);
+            FillSpare(EntryOffset(linear, write: true, kind), linear, host, walk.IsGlobal);
         }
         else if (write && (walk.Rights & PageRights.Readable) != 0)
         {
-            Fill(EntryOffset(linear, write: false, kind), linear, host, walk.IsGlobal);
+            FillSpare(EntryOffset(linear, write: false, kind), linear, host, walk.IsGlobal);
         }
 
         return Reach.Ram;
@@ -234,6 +234,16 @@ internal sealed unsafe partial class Vcpu
         }
 
         list.Add(offset);
+    }
+
+    // An entry that nobody asked for never takes another's place: an instruction that reads one page and writes another, whose entries
+    // have the same place, would lose the one each time it got the other.
+    private void FillSpare(int offset, ulong linear, byte* host, bool global)
+    {
+        if (((ulong*)(_window + offset))[1] == 0)
+        {
+            Fill(offset, linear, host, global);
+        }
     }
 
     private void FlushList(List<int> list)
