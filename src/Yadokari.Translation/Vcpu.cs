@@ -599,7 +599,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
         ulong* entry = (ulong*)(_window + offset);
-        if (entry[0] != NoAddress && entry[0] != linear)
+        if (entry[0] != NoJump(offset) && entry[0] != linear)
         {
             // Two places for each address: the one used longer ago moves to the second.
             ulong* second = (ulong*)(_window + (offset ^ 16));
