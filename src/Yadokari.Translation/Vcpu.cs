@@ -365,18 +365,21 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         Bounces++;
-        bool read = _code.Translator.ReadsMemory(instruction);
+
+        // An x87 store may leave memory as it is, its exception pending.
+        bool read = _code.Translator.ReadsMemory(instruction)
+            || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
         bool write = _code.Translator.WritesMemory(instruction);
         bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
         if (!masked && LongMode && !(IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
         {
             Raise(Vector.GeneralProtection);
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
-        if (write && !masked && !ProbeLinear(linear, size, write: true))
+        if (write && !(masked ? Emulator.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
         {
-            return DeliverRaised();
+            return DeliverAccessFault(instruction, store);
         }
 
         byte* buffer = _window + StateLayout.Bounce + (linear & 63);
@@ -389,7 +392,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         // What a store leaves out is not written back, so that only loads read.
         if (masked && !write && !Emulator.ReadMasked(this, linear, data, mask))
         {
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
         if (!TranslateFetch(LinearRip, out ulong gpa))
@@ -426,7 +429,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
         State->Rip = next;
@@ -453,19 +456,16 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         Cr2 = address;
         Raise((Vector)vector, errorCode);
-        return DeliverAccessFault(instruction, linear, store);
+        return DeliverAccessFault(instruction, store);
     }
 
     /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
-    private Outcome DeliverAccessFault(in Instruction instruction, ulong linear, bool store)
+    private Outcome DeliverAccessFault(in Instruction instruction, bool store)
     {
         if (RaisedVector == (int)Vector.GeneralProtection)
         {
             bool implicitly = instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory);
-
-            // A misaligned operand is #GP in any segment, and found first.
-            bool misaligned = (linear & 15) != 0 && InstructionClasses.NeedsAlignment(instruction.Code);
-            if (implicitly || (SegmentOf(instruction) == 2 && !misaligned))
+            if (implicitly || SegmentOf(instruction) == 2)
             {
                 Raise(Vector.StackFault);
             }
