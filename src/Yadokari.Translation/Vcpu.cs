@@ -144,10 +144,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             CpuMode mode = CurrentMode();
-            if (_shadowed)
+            if (_shadowed || _steps > 0)
             {
                 mode |= CpuMode.Single;
                 _shadowed = false;
+                _steps = Math.Max(0, _steps - 1);
             }
 
             if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
@@ -189,6 +190,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
     }
 
     private bool _shadowed;
+
+    // Instructions to run one by one before blocks run again.
+    private int _steps;
 
     /// <summary>Linear address of the next instruction.</summary>
     internal ulong LinearRip => Code64 ? State->Rip : (uint)(Segments[1].Base + State->Rip);
@@ -232,16 +236,30 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     SetLinearRip(linear);
                     ulong cr2 = Cr2;
                     Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
-                    if (reach == Reach.Fault)
-                    {
-                        return MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
-                    }
-
                     if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
                     {
                         byte* resume = (byte*)State->ExitSite + site->Resume;
                         Enter(resume, from.UsesSimd);
                         continue;
+                    }
+
+                    if (site->Extra > 1)
+                    {
+                        // One check stood for several accesses: which of them is to blame shows when they run one by one.
+                        if (reach == Reach.Fault)
+                        {
+                            ClearRaised();
+                            Cr2 = cr2;
+                        }
+
+                        _steps = site->Extra;
+                        _code.SharingFailed(from);
+                        return Outcome.Retry;
+                    }
+
+                    if (reach == Reach.Fault)
+                    {
+                        return MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
                     }
 
                     return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;

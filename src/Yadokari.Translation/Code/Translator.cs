@@ -45,6 +45,7 @@ internal sealed unsafe partial class Translator
     private Block _block = null!;
     private int _lookedAhead;
     private int _epoch;
+    private bool _share;
     private bool _bounce;
 
     public Translator(CodeCache cache, Stubs stubs, InstructionSet set)
@@ -112,9 +113,11 @@ internal sealed unsafe partial class Translator
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch)
+    /// <param name="share">One check may stand for several accesses.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool share)
     {
         _epoch = epoch;
+        _share = share;
         _bounce = bounce;
         try
         {
@@ -192,6 +195,7 @@ internal sealed unsafe partial class Translator
         _a.Cursor = _start = _cache.Next;
         _coldCount = 0;
         _axSaved = false;
+        _sharedEnd = 0;
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
@@ -276,6 +280,7 @@ internal sealed unsafe partial class Translator
     {
         _resume = _a.Cursor;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
+        PlanSharing();
         switch (TreatmentOf(instruction))
         {
             case Treatment.Native:
@@ -304,6 +309,8 @@ internal sealed unsafe partial class Translator
         {
             RestoreFlags();
         }
+
+        AfterShared(instruction);
     }
 
     /// <summary>Works out, backwards, which arithmetic flags somebody may still read before each instruction.</summary>
