@@ -157,6 +157,18 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             first = false;
+            bool single = (mode & CpuMode.Single) != 0;
+            if (single && HitsBreakpoint())
+            {
+                block = null;
+                if (DeliverRaised() == Outcome.Shutdown)
+                {
+                    return VmExit.Shutdown;
+                }
+
+                continue;
+            }
+
             if (block == null || !block.Valid || block.Mode != mode)
             {
                 block = FindBlock(mode);
@@ -172,8 +184,17 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             Trace?.Enter(this, block);
+            bool trap = (State->SystemFlags & FlagTrap) != 0;
+            long deliveries = Deliveries;
+            _emulated = Mnemonic.INVALID;
             Enter(block.Entry, simd: false);
             Outcome outcome = AfterExit(ref block);
+            if (single && TrapsAfter(outcome, trap, deliveries))
+            {
+                block = null;
+                outcome = DeliverRaised();
+            }
+
             switch (outcome)
             {
                 case Outcome.Halt:
@@ -291,6 +312,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     }
 
                     SetLinearRip(State->ExitValue);
+                    if ((from.Mode & CpuMode.Single) != 0)
+                    {
+                        return Outcome.Jumped;
+                    }
+
                     block = FindBlock(from.Mode);
                     if (block == null)
                     {
@@ -333,6 +359,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private Outcome Emulate(in Instruction instruction)
     {
         ulong rip = State->Rip;
+        _emulated = instruction.Mnemonic;
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
         Outcome outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
@@ -708,9 +735,15 @@ internal sealed unsafe partial class Vcpu : IVcpu
             mode |= CpuMode.Down;
         }
 
-        if ((flags & (1ul << 8)) != 0 || SingleStep || _breakpoints.Count != 0)
+        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasInstructionBreakpoints;
+        if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
         {
             mode |= CpuMode.Single;
+        }
+        else
+        {
+            // The next instruction would clear it; only breakpoints tell whether it was there.
+            State->SystemFlags &= ~FlagResume;
         }
 
         if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0)
