@@ -676,6 +676,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         SetLinearRip(page + (ulong)_code.GuestOffset(block, address));
         Fetch(out Instruction instruction);
         ClearRaised();
+        Code.Host borrowed = Translator.BorrowedBy(instruction);
+        if (borrowed != Code.Host.None)
+        {
+            // Lent registers keep their numbers.
+            Gpr((int)borrowed) = State->SaveRcx;
+        }
+
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
