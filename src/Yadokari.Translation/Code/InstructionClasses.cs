@@ -84,6 +84,11 @@ internal static class InstructionClasses
         {
             case Mnemonic.INVALID:
                 return Treatment.Emulate;
+            case Mnemonic.Clzero or Mnemonic.Movdir64b or Mnemonic.Umonitor or Mnemonic.Monitorx or Mnemonic.Xstore or Mnemonic.Xstore_alt or Mnemonic.Montmul
+                or Mnemonic.Xsha1 or Mnemonic.Xsha256 or Mnemonic.Xsha512 or Mnemonic.Xsha512_alt or Mnemonic.Xcryptecb or Mnemonic.Xcryptcbc
+                or Mnemonic.Xcryptctr or Mnemonic.Xcryptcfb or Mnemonic.Xcryptofb or Mnemonic.Ccs_hash or Mnemonic.Ccs_encrypt:
+                // Memory operands that no ModRM byte names: run as they are they would reach the host's memory.
+                return Treatment.Emulate;
             case Mnemonic.Lea:
                 return Treatment.Address;
             case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Endbr32 or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2
