@@ -124,6 +124,7 @@ internal sealed unsafe partial class Vcpu
 
         gpa = walk.PhysicalAddress;
         _fetchGlobal = walk.IsGlobal;
+        NoteFetch(linear);
         return true;
     }
 
@@ -170,7 +171,11 @@ internal sealed unsafe partial class Vcpu
             }
         }
 
-        FlushJumps();
+        if (HasFetched(linear))
+        {
+            FlushJumps();
+        }
+
         _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
@@ -178,6 +183,7 @@ internal sealed unsafe partial class Vcpu
     internal void FlushJumps()
     {
         State->FetchEpoch++;
+        Array.Clear(_fetched);
         foreach (int offset in _jumps)
         {
             *(ulong*)(_window + offset) = NoJump(offset);
@@ -188,6 +194,14 @@ internal sealed unsafe partial class Vcpu
 
     private readonly Func<ulong, ulong> _probeFetch;
     private bool _fetchGlobal;
+
+    // Pages that code was looked up in since the last flush, a bit each, several pages to a bit: flushing the translation of any other page
+    // leaves what is known of code alone.
+    private readonly ulong[] _fetched = new ulong[64];
+
+    private void NoteFetch(ulong linear) => _fetched[(linear >> 18) & 63] |= 1ul << (int)((linear >> 12) & 63);
+
+    private bool HasFetched(ulong linear) => (_fetched[(linear >> 18) & 63] & (1ul << (int)((linear >> 12) & 63))) != 0;
 
     /// <summary>Where code of a linear page stands now, without side effects; all ones if nowhere.</summary>
     private ulong ProbeFetch(ulong linear)
