@@ -21,6 +21,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private readonly byte* _window;
     private CpuMode _mode;
     private bool _modeStale = true;
+    private ulong _modeFlags;
     private volatile bool _kicked;
     private HashSet<ulong> _breakpoints = [];
 
@@ -126,11 +127,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 // One instruction runs before the next look at interrupts.
                 InterruptShadow = false;
                 _shadowed = true;
-                State->Pending = 1;
             }
-            else if ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id))
+            else if (_host.HasInterrupt(Id))
             {
-                int vector = _host.AcknowledgeInterrupt(Id);
+                State->InterruptWaiting = 1;
+                int vector = (State->SystemFlags & 0x200) != 0 ? _host.AcknowledgeInterrupt(Id) : -1;
                 if (vector >= 0)
                 {
                     Interrupts++;
@@ -141,6 +142,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return VmExit.Shutdown;
                     }
                 }
+            }
+            else
+            {
+                State->InterruptWaiting = 0;
             }
 
             CpuMode mode = CurrentMode();
@@ -232,6 +237,19 @@ internal sealed unsafe partial class Vcpu : IVcpu
         {
             _code.Stubs.Enter(code);
         }
+
+        // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; STAC and CLAC.
+        if (Segments[4].Base != State->SegmentBase[4])
+        {
+            Segments[4] = Segments[4] with { Base = State->SegmentBase[4] };
+        }
+
+        if (Segments[5].Base != State->SegmentBase[5])
+        {
+            Segments[5] = Segments[5] with { Base = State->SegmentBase[5] };
+        }
+
+        _modeStale |= ((State->SystemFlags ^ _modeFlags) & (1ul << 18)) != 0;
     }
 
     /// <summary>Deals with whatever made translated code return. On return RIP is exact and <paramref name="block"/> what to run next, if known.</summary>
@@ -291,14 +309,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                 case SiteKind.Link:
                     SetLinearRip(linear);
-                    block = FindBlock(from.Mode);
+                    block = FindBlock(CurrentMode());
                     if (block == null)
                     {
                         return DeliverRaised();
                     }
 
                     // The block may have gone with a cache that was full, or its page with the other block's translation.
-                    if (Trace == null && from.Valid && _code.ByNumber(site->Block) == from)
+                    if (Trace == null && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                     {
                         _code.Link(site, block, LinearRip, _fetchGlobal);
                     }
@@ -317,7 +335,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return Outcome.Jumped;
                     }
 
-                    block = FindBlock(from.Mode);
+                    block = FindBlock(CurrentMode());
                     if (block == null)
                     {
                         return DeliverRaised();
@@ -326,7 +344,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     if (Trace == null)
                     {
                         FillJump(State->ExitValue, block);
-                        if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from)
+                        if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                         {
                             _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
                         }
@@ -336,7 +354,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                 case SiteKind.Recheck:
                     SetLinearRip(linear);
-                    block = FindBlock(from.Mode);
+                    block = FindBlock(CurrentMode());
                     if (block == null)
                     {
                         return DeliverRaised();
@@ -710,6 +728,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         _modeStale = false;
+        _modeFlags = State->SystemFlags;
         CpuMode mode = CpuMode.None;
         ushort code = Segments[1].Attributes;
         ulong flags = State->SystemFlags;
@@ -726,6 +745,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 mode |= CpuMode.Based;
             }
+        }
+
+        if (Cpl is 1 or 2)
+        {
+            // Nobody's levels: neither the kernel's nor the user's short cuts fit them.
+            mode |= CpuMode.Single;
         }
 
         if (Cpl == 3)

@@ -27,6 +27,9 @@ internal enum Treatment : byte
 
     /// <summary>BT, BTS, BTR, BTC with a register bit offset: the address depends on the bit.</summary>
     BitString,
+
+    /// <summary>Sensitive, but its common case is expanded by the translator; the rest leaves for the emulator.</summary>
+    Inline,
 }
 
 /// <summary>One look-up by Iced's <see cref="Code"/> tells how to treat an instruction; filled when the engine starts.</summary>
