@@ -43,11 +43,13 @@ public sealed class EmulationVectorTests
         area[176] = 0x80;
         area[178] = 0xFF;
         BitConverter.TryWriteBytes(area[512..], 2ul);
-        m.Cpu.Rdi = EmulationMachine.Hole - 3;
-        m[EmulationMachine.Hole - 8] = 0;
+        m.Cpu.Rdi = EmulationMachine.Hole - 19;
+        m[EmulationMachine.Hole - 24] = 0;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x66, 0x0F, 0xF7, 0xC1));
-        Assert.Equal(0xAB00AB00_00000000ul, m[EmulationMachine.Hole - 8]);
-        area[179] = 0xFF;
+        Assert.Equal(0xAB00AB00_00000000ul, m[EmulationMachine.Hole - 24]);
+
+        // The whole operand is checked, as soon as a byte is selected.
+        m.Cpu.Rdi = EmulationMachine.Hole - 3;
         m.Faults(Vector.PageFault, 2, 0x66, 0x0F, 0xF7, 0xC1);
     }
 

@@ -378,7 +378,8 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        return (int)(instruction.RflagsWritten | instruction.RflagsCleared | instruction.RflagsSet) & AllFlags;
+        // Undefined ones too: nobody can rely on what AF is after a TEST.
+        return (int)instruction.RflagsModified & AllFlags;
     }
 
     private int LiveAtEnd(byte* code, int length, int offset, bool ended)

@@ -95,7 +95,7 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
         {
             if (!golden.Flags)
             {
-                assembler.test(AssemblerRegisters.eax, AssemblerRegisters.eax);
+                assembler.cmp(AssemblerRegisters.eax, AssemblerRegisters.eax);
             }
 
             assembler.ud2();
@@ -176,6 +176,11 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
             if (instruction.IsCallNear && exits.Contains(instruction.NearBranchTarget))
             {
                 at += sizeof(Site);
+                if (end - at < sizeof(int))
+                {
+                    // Padding before the table.
+                    break;
+                }
             }
         }
 
