@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Yadokari.Translation;
 using Yadokari.X86.Audit;
 using Yadokari.X86.Sensitive;
 
@@ -38,7 +39,7 @@ internal static class AuditReport
             output.WriteLine($"{Name(sensitivity)}:");
             foreach (SensitiveCount count in counts)
             {
-                output.WriteLine(Invariant($"  {Title(count.Entry),-36}  {count.Count,10:N0}  {count.Entry.Reason} ({count.Entry.Source})"));
+                output.WriteLine(Invariant($"  {Title(count.Entry),-36}  {count.Count,10:N0}  {Translate(count.Entry),-8}  {count.Entry.Reason} ({count.Entry.Source})"));
             }
         }
 
@@ -107,6 +108,7 @@ internal static class AuditReport
                 json.WriteString("instruction", Title(count.Entry));
                 json.WriteString("class", Name(count.Entry.Class));
                 json.WriteNumber("count", count.Count);
+                json.WriteString("translate", Translate(count.Entry));
                 json.WriteString("reason", count.Entry.Reason);
                 json.WriteString("source", count.Entry.Source);
                 if (list)
@@ -144,6 +146,9 @@ internal static class AuditReport
     }
 
     private static string Translate(SensitivityClass sensitivity) => sensitivity == SensitivityClass.Innocuous ? "copied" : "emulated";
+
+    private static string Translate(SensitiveInstruction entry)
+        => TranslationEngine.Inlines(entry.Mnemonic) ? "inline" : Translate(entry.Class);
 
     /// <summary>With hardware support the processor itself keeps guest and host state apart; it traps as the monitor asks it to.</summary>
     private static string Kvm(SensitivityClass sensitivity) => sensitivity switch

@@ -28,6 +28,9 @@ public sealed class TranslationEngine : IEngine
     /// <inheritdoc/>
     public string Name => "translate";
 
+    /// <summary>Whether the common case of an instruction stays in translated 64-bit code; else the emulator does it, or it is copied.</summary>
+    public static bool Inlines(Mnemonic mnemonic) => InlineInstructions.Contains(mnemonic);
+
     /// <inheritdoc/>
     public Support Probe()
     {
@@ -56,11 +59,12 @@ internal sealed class TranslationVm : IEngineVm
         Memory = memory;
         Host = host;
         Timed = engine.Timed;
-        Code = new TranslatedCode(memory, engine.CodeCacheBytes);
-        Code.Translator.ExactFlags = engine.ExactFlags;
-        TraceWriter = engine.Trace;
         const long ApicTimerHz = 1_000_000_000;
         Cpuid = CpuidModel.FromHost(new CpuidConfiguration(vcpus, (long)HostTsc.Hz, ApicTimerHz));
+        InstructionSet = new InstructionSet(Cpuid);
+        Code = new TranslatedCode(memory, engine.CodeCacheBytes, InstructionSet);
+        Code.Translator.ExactFlags = engine.ExactFlags;
+        TraceWriter = engine.Trace;
     }
 
     /// <inheritdoc/>
@@ -73,6 +77,9 @@ internal sealed class TranslationVm : IEngineVm
     internal TranslatedCode Code { get; }
 
     internal CpuidModel Cpuid { get; }
+
+    /// <summary>What the guest has; the rest is #UD.</summary>
+    internal InstructionSet InstructionSet { get; }
 
     internal bool Timed { get; }
 
@@ -87,6 +94,7 @@ internal sealed class TranslationVm : IEngineVm
             {
                 ("translation", "blocks translated", Code.BlocksTranslated, ""),
                 ("translation", "instructions translated", Code.Translator.InstructionsTranslated, ""),
+                ("translation", "blocks refused", Code.Translator.Failures, ""),
                 ("translation", "jumps chained", Code.LinksMade, ""),
                 ("translation", "code cache in use", Code.Cache.Used / 1048576.0, "MiB"),
                 ("translation", "code cache flushes", Code.CacheFlushes, ""),

@@ -25,6 +25,9 @@ internal sealed unsafe partial class Vcpu
 
         /// <summary>Triple fault.</summary>
         Shutdown,
+
+        /// <summary>Nothing happened: the same instruction is looked at anew.</summary>
+        Retry,
     }
 
     internal const ulong ArithmeticFlags = 0x8D5;

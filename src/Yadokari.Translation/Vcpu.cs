@@ -149,10 +149,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             CpuMode mode = CurrentMode();
-            if (_shadowed)
+            if (_shadowed || _steps > 0)
             {
                 mode |= CpuMode.Single;
                 _shadowed = false;
+                _steps = Math.Max(0, _steps - 1);
             }
 
             if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
@@ -194,6 +195,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
     }
 
     private bool _shadowed;
+
+    // Instructions to run one by one before blocks run again.
+    private int _steps;
 
     /// <summary>Linear address of the next instruction.</summary>
     internal ulong LinearRip => Code64 ? State->Rip : (uint)(Segments[1].Base + State->Rip);
@@ -248,12 +252,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
+                    ulong cr2 = Cr2;
                     Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
-                    if (reach == Reach.Fault)
-                    {
-                        return DeliverRaised();
-                    }
-
                     if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
                     {
                         byte* resume = (byte*)State->ExitSite + site->Resume;
@@ -261,7 +261,26 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         continue;
                     }
 
-                    return from.Valid ? Bounce(State->ExitValue, site->Size) : Outcome.Jumped;
+                    if (site->Extra > 1)
+                    {
+                        // One check stood for several accesses: which of them is to blame shows when they run one by one.
+                        if (reach == Reach.Fault)
+                        {
+                            ClearRaised();
+                            Cr2 = cr2;
+                        }
+
+                        _steps = site->Extra;
+                        _code.SharingFailed(from);
+                        return Outcome.Retry;
+                    }
+
+                    if (reach == Reach.Fault)
+                    {
+                        return MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
+                    }
+
+                    return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
 
                 case SiteKind.Emulate:
                     SetLinearRip(linear);
@@ -284,6 +303,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     return Outcome.Jumped;
 
                 case SiteKind.Lookup:
+                    if (from.Mode.HasFlag(CpuMode.Code64) && !IsCanonical(State->ExitValue))
+                    {
+                        return RefuseBranch(from, page);
+                    }
+
                     SetLinearRip(State->ExitValue);
                     block = FindBlock(CurrentMode());
                     if (block == null)
@@ -329,7 +353,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         ulong rip = State->Rip;
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
-        Outcome outcome = Emulator.Execute(this, instruction);
+        Outcome outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
         _vm.CountEmulated(instruction, start);
         switch (outcome)
         {
@@ -364,14 +388,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
     }
 
     /// <summary>One instruction whose memory operand is no plain RAM: its operand goes through a buffer.</summary>
-    private Outcome Bounce(ulong linear, int size)
+    private Outcome Bounce(ulong linear, int size, bool store)
     {
         if (!Fetch(out Instruction instruction))
         {
             return DeliverRaised();
         }
 
-        if (InstructionClasses.TreatmentOf(instruction.Code) is not (Treatment.Native or Treatment.BitString) || Emulator.Handles(instruction.Code))
+        if (InstructionClasses.TreatmentOf(instruction.Code) != Treatment.Native || Emulator.Handles(instruction.Code))
         {
             return Emulate(instruction);
         }
@@ -379,16 +403,29 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Bounces++;
         bool read = _code.Translator.ReadsMemory(instruction);
         bool write = _code.Translator.WritesMemory(instruction);
-        if (write && !ProbeLinear(linear, size, write: true))
+        bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
+        if (!masked && LongMode && !(IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
+        {
+            Raise(Vector.GeneralProtection);
+            return DeliverAccessFault(instruction, linear, store);
+        }
+
+        if (write && !masked && !ProbeLinear(linear, size, write: true))
         {
             return DeliverRaised();
         }
 
         byte* buffer = _window + StateLayout.Bounce + (linear & 63);
         var data = new Span<byte>(buffer, size);
-        if (read && !ReadLinear(linear, data))
+        if (read && !masked && !ReadLinear(linear, data))
         {
             return DeliverRaised();
+        }
+
+        // What a store leaves out is not written back, so that only loads read.
+        if (masked && !write && !Emulator.ReadMasked(this, linear, data, mask))
+        {
+            return DeliverAccessFault(instruction, linear, store);
         }
 
         if (!TranslateFetch(LinearRip, out ulong gpa))
@@ -409,6 +446,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             block = _code.Translate(gpa, second, LinearRip, mode, State->FetchEpoch, bounce: true)!;
         }
 
+        if (block.Refused)
+        {
+            return Emulate(instruction);
+        }
+
         State->BouncePointer = (ulong)buffer;
         State->CodePage = LinearRip & ~0xFFFul;
         ulong next = NextRip(State->Rip, instruction.Length);
@@ -418,14 +460,85 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return HostFault();
         }
 
-        if (write && !WriteLinear(linear, data))
+        if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
-            return DeliverRaised();
+            return DeliverAccessFault(instruction, linear, store);
         }
 
         State->Rip = next;
         return Outcome.Jumped;
     }
+
+    /// <summary>An access that may not be: an instruction with a mask may still be lucky, and what concerns the stack is #SS.</summary>
+    private Outcome MissFault(ulong linear, int size, bool store, ulong cr2)
+    {
+        int vector = RaisedVector;
+        uint errorCode = RaisedErrorCode;
+        ulong address = Cr2;
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        if (InstructionClasses.TreatmentOf(instruction.Code) == Treatment.Native && Emulator.TryMask(this, instruction, out MaskedOperand _))
+        {
+            ClearRaised();
+            Cr2 = cr2;
+            return Bounce(linear, size, store);
+        }
+
+        Cr2 = address;
+        Raise((Vector)vector, errorCode);
+        return DeliverAccessFault(instruction, linear, store);
+    }
+
+    /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
+    private Outcome DeliverAccessFault(in Instruction instruction, ulong linear, bool store)
+    {
+        if (RaisedVector == (int)Vector.GeneralProtection)
+        {
+            bool implicitly = instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory);
+
+            // A misaligned operand is #GP in any segment, and found first.
+            bool misaligned = (linear & 15) != 0 && InstructionClasses.NeedsAlignment(instruction.Code);
+            if (implicitly || (SegmentOf(instruction) == 2 && !misaligned))
+            {
+                Raise(Vector.StackFault);
+            }
+        }
+
+        return DeliverRaised();
+    }
+
+    /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
+    private Outcome RefuseBranch(Block from, ulong page)
+    {
+        SetLinearRip(page + from.Table[2 * (from.Instructions - 1)]);
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        switch (instruction.FlowControl)
+        {
+            case FlowControl.Return:
+                Rsp -= 8 + (instruction.OpCount == 0 ? 0u : instruction.Immediate16);
+                break;
+            case FlowControl.IndirectCall:
+                // The quadword that the return address replaced.
+                Write(Rsp, State->ReplacedTop);
+                Rsp += 8;
+                break;
+            case FlowControl.Next:
+                State->Rip += (ulong)instruction.Length;
+                break;
+        }
+
+        Raise(Vector.GeneralProtection);
+        return DeliverRaised();
+    }
+
+    private static bool IsCanonical(ulong address) => (long)(address << 16) >> 16 == (long)address;
 
     internal long Bounces { get; private set; }
 
@@ -509,7 +622,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     private void FillJump(ulong linear, Block block)
     {
-        int cache = (block.Mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+        int cache = (block.Mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
         {
             CpuMode.Code64 => StateLayout.JumpCache,
             CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
@@ -625,9 +738,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
             mode |= CpuMode.Single;
         }
 
-        if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0 || (Cr4 & X86.Cr4.OSFXSR) == 0)
+        if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0)
         {
             mode |= CpuMode.SimdTrap;
+        }
+
+        if ((Cr4 & X86.Cr4.OSFXSR) == 0)
+        {
+            mode |= CpuMode.SseTrap;
         }
 
         if ((Cr4 & X86.Cr4.OSXSAVE) == 0 || (Xcr0 & 6) != 6)
@@ -637,6 +755,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         else if ((Xcr0 & 0xE0) != 0xE0)
         {
             mode |= CpuMode.Avx512Trap;
+        }
+
+        const CpuMode Traps = CpuMode.SimdTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
+        if (((mode ^ _mode) & Traps) != 0)
+        {
+            // The jump caches do not tell such modes apart.
+            FlushJumps();
         }
 
         return _mode = mode;

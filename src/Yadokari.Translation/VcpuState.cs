@@ -25,7 +25,7 @@ internal enum CpuMode : ushort
     /// <summary>EFLAGS.DF: string instructions run downwards.</summary>
     Down = 16,
 
-    /// <summary>x87 and SIMD instructions take #NM (CR0.TS) or #UD (CR0.EM, no CR4.OSFXSR): they go through the emulator.</summary>
+    /// <summary>x87 and SIMD instructions take #NM (CR0.TS) or #UD (CR0.EM): they go through the emulator.</summary>
     SimdTrap = 32,
 
     /// <summary>AVX instructions take #UD (no CR4.OSXSAVE, or XCR0 lacks the state).</summary>
@@ -45,6 +45,9 @@ internal enum CpuMode : ushort
 
     /// <summary>One instruction a block: EFLAGS.TF, a debugger's step, breakpoints.</summary>
     Single = 2048,
+
+    /// <summary>SSE instructions take #UD (no CR4.OSFXSR); x87 and MMX do not.</summary>
+    SseTrap = 4096,
 }
 
 /// <summary>
@@ -134,6 +137,9 @@ internal unsafe struct VcpuState
     public int FetchEpoch;
 
     private int _padding;
+
+    /// <summary>What stood on the stack where an indirect call put its return address.</summary>
+    public ulong ReplacedTop;
 
     /// <summary>Counters that translated code keeps when asked to.</summary>
     public fixed ulong Counters[8];

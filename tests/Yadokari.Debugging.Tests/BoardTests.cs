@@ -186,7 +186,7 @@ public sealed class BoardTests
 
         public Support Probe() => Support.Yes;
 
-        public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host) => new Vm(memory);
+        public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new Vm(memory);
 
         private sealed class Vm(GuestMemory memory) : IEngineVm
         {

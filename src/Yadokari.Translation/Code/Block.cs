@@ -90,6 +90,12 @@ internal sealed unsafe class Block
     /// <summary>Contains x87 or SIMD instructions.</summary>
     public bool UsesSimd { get; set; }
 
+    /// <summary>How often a check for several accesses failed.</summary>
+    public int SharingFailures { get; set; }
+
+    /// <summary>Could not be translated: leaves its only instruction to the emulator.</summary>
+    public bool Refused { get; init; }
+
     /// <summary>Still what the guest's memory says.</summary>
     public bool Valid { get; set; } = true;
 

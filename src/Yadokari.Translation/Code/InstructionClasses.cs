@@ -43,6 +43,7 @@ internal static class InstructionClasses
         Avx = 2,
         Avx512 = 4,
         ConditionalFlags = 8,
+        Sse = 16,
     }
 
     private static readonly Treatment[] s_treatments = new Treatment[(int)Enum.GetValues<Iced.Intel.Code>().Max() + 1];
@@ -62,6 +63,14 @@ internal static class InstructionClasses
     /// <summary>Touches x87, MMX, SSE or AVX state.</summary>
     public static bool UsesSimd(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Simd) != 0;
 
+    /// <summary>Legacy encoded with XMM registers or MXCSR: needs CR4.OSFXSR (SDM 3A 2.5).</summary>
+    public static bool IsSse(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Sse) != 0;
+
+    /// <summary>SSE with an operand of 16 bytes that must be aligned (SDM 1 10.4.1.1).</summary>
+    public static bool NeedsAlignment(Iced.Intel.Code code) => IsSse(code)
+        && code.ToOpCode().MemorySize.GetSize() == 16
+        && code.Mnemonic() is not (Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu);
+
     /// <summary>VEX encoded with vector registers.</summary>
     public static bool IsAvx(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Avx) != 0;
 
@@ -77,6 +86,11 @@ internal static class InstructionClasses
         switch (mnemonic)
         {
             case Mnemonic.INVALID:
+                return Treatment.Emulate;
+            case Mnemonic.Clzero or Mnemonic.Movdir64b or Mnemonic.Umonitor or Mnemonic.Monitorx or Mnemonic.Xstore or Mnemonic.Xstore_alt or Mnemonic.Montmul
+                or Mnemonic.Xsha1 or Mnemonic.Xsha256 or Mnemonic.Xsha512 or Mnemonic.Xsha512_alt or Mnemonic.Xcryptecb or Mnemonic.Xcryptcbc
+                or Mnemonic.Xcryptctr or Mnemonic.Xcryptcfb or Mnemonic.Xcryptofb or Mnemonic.Ccs_hash or Mnemonic.Ccs_encrypt:
+                // Memory operands that no ModRM byte names: run as they are they would reach the host's memory.
                 return Treatment.Emulate;
             case Mnemonic.Lea:
                 return Treatment.Address;
@@ -119,9 +133,11 @@ internal static class InstructionClasses
         EncodingKind encoding = code.Encoding();
         OpCodeInfo info = code.ToOpCode();
         bool vector = false;
+        bool xmm = false;
         for (int i = 0; i < info.OpCount; i++)
         {
             string kind = info.GetOpKind(i).ToString();
+            xmm |= kind.Contains("xmm");
             vector |= kind.StartsWith("mm") || kind.Contains("xmm") || kind.Contains("ymm") || kind.Contains("zmm") || kind.StartsWith("st") || kind.StartsWith('k') || kind.Contains("_k") || kind.Contains("vsib");
         }
 
@@ -136,6 +152,11 @@ internal static class InstructionClasses
         if (vector || x87 || code.Mnemonic() is Mnemonic.Emms or Mnemonic.Vzeroupper or Mnemonic.Vzeroall or Mnemonic.Wait or Mnemonic.Vldmxcsr or Mnemonic.Vstmxcsr or Mnemonic.Ldmxcsr or Mnemonic.Stmxcsr)
         {
             traits |= Traits.Simd;
+            if (encoding == EncodingKind.Legacy && (xmm || code.Mnemonic() is Mnemonic.Ldmxcsr or Mnemonic.Stmxcsr))
+            {
+                traits |= Traits.Sse;
+            }
+
             if (encoding is EncodingKind.VEX or EncodingKind.XOP)
             {
                 traits |= Traits.Avx;

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Yadokari.Core.Memory;
+using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
@@ -25,12 +26,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private readonly List<Block?> _byNumber = [];
     private readonly List<Block> _byAddress = [];
 
-    public TranslatedCode(GuestMemory memory, int cacheBytes)
+    public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set)
     {
         _memory = memory;
         Cache = new CodeCache(cacheBytes);
         Stubs = new Stubs(Cache);
-        Translator = new Translator(Cache, Stubs);
+        Translator = new Translator(Cache, Stubs, set);
         HostFaults.Watch(Cache, Stubs);
     }
 
@@ -125,7 +126,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch);
+        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, !_unshared.Contains(gpa));
         if (block == null)
         {
             return null;
@@ -232,6 +233,22 @@ internal sealed unsafe class TranslatedCode : IDisposable
         LinksMade++;
     }
 
+    /// <summary>
+    /// A check that stood for several accesses could not. Where that happens again and again (a stack frame that lies across two pages),
+    /// the block is translated anew with a check for each access.
+    /// </summary>
+    public void SharingFailed(Block block)
+    {
+        if (++block.SharingFailures == 64 && block.Valid)
+        {
+            _unshared.Add(block.Gpa);
+            Retire(block);
+            BlocksDied?.Invoke();
+        }
+    }
+
+    private readonly HashSet<ulong> _unshared = [];
+
     private readonly record struct FarLink(Block Target, nint Code, nint Epoch, nint Cold);
 
     private readonly Dictionary<nint, FarLink> _farLinks = [];
@@ -278,6 +295,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _byNumber.Clear();
         _byAddress.Clear();
         CrossPage.Clear();
+        _unshared.Clear();
         _farLinks.Clear();
         Translator.Clear();
         Cache.Clear();
@@ -316,25 +334,28 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _pages.Remove(number);
         foreach (Block block in page.Blocks)
         {
-            if (!block.Valid)
+            if (block.Valid)
             {
-                continue;
-            }
-
-            block.Valid = false;
-            _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: false));
-            _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: true));
-            if (block.Incoming != null)
-            {
-                foreach ((nint displacement, nint unlinked) in block.Incoming)
-                {
-                    HostAssembler.Patch((byte*)displacement, (byte*)unlinked);
-                }
-
-                block.Incoming = null;
+                Retire(block);
             }
         }
 
         BlocksDied?.Invoke();
+    }
+
+    private void Retire(Block block)
+    {
+        block.Valid = false;
+        _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: false));
+        _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: true));
+        if (block.Incoming != null)
+        {
+            foreach ((nint displacement, nint unlinked) in block.Incoming)
+            {
+                HostAssembler.Patch((byte*)displacement, (byte*)unlinked);
+            }
+
+            block.Incoming = null;
+        }
     }
 }

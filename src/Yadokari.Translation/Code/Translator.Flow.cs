@@ -21,6 +21,7 @@ internal sealed unsafe partial class Translator
         public byte* Link;
     }
 
+    private static readonly int s_replacedTop = StateLayout.Of(nameof(VcpuState.ReplacedTop));
     private const int DirectLookup = 1;
     private const int SecondProbe = 2;
 
@@ -110,7 +111,7 @@ internal sealed unsafe partial class Translator
             {
                 case SiteKind.Miss:
                     _a.Arithmetic(Alu.Sub, Host.Rbp, Mem.State(Host.R15, cold.Tlb));
-                    EmitExit(SiteKind.Miss, cold.Linear, 0, cold.Resume, cold.Size, cold.Write);
+                    EmitExit(SiteKind.Miss, cold.Linear, cold.Extra, cold.Resume, cold.Size, cold.Write);
                     break;
                 case SiteKind.Link:
                     EmitExit(SiteKind.Link, cold.Linear, 0, cold.Patch);
@@ -249,14 +250,23 @@ internal sealed unsafe partial class Translator
             case FlowControl.IndirectCall:
                 EmitTarget(instruction);
                 _a.Store(Mem.State(s_spare), Host.R15);
-                EmitPushLinear(instruction.NextIP);
+                EmitPushLinear(instruction.NextIP, keepReplaced: true);
                 _a.Load(Host.R15, Mem.State(s_spare));
                 EmitLookup();
                 break;
             default:
-                _a.Move(Host.Rbp, Host.R10);
-                EmitCheck(8, write: false, keepSaved: true);
-                _a.Load(Host.R15, Mem.At(Host.Rbp));
+                int top = 0;
+                if (Shared)
+                {
+                    top = SharedDisplacement(0);
+                }
+                else
+                {
+                    _a.Move(Host.Rbp, Host.R10);
+                    EmitCheck(8, write: false, keepSaved: true);
+                }
+
+                _a.Load(Host.R15, Mem.At(Host.Rbp, top));
                 _a.Lea(Host.R10, Mem.At(Host.R10, 8 + (instruction.OpCount == 0 ? 0 : instruction.Immediate16)));
                 EmitLookup();
                 break;
@@ -309,12 +319,31 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void EmitPushLinear(ulong linear)
+    /// <summary>Makes room for a push: returns where from rbp it goes.</summary>
+    private int EmitPushAddress(bool keepSaved = false)
     {
+        if (Shared)
+        {
+            return SharedDisplacement(-8);
+        }
+
         _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
-        EmitCheck(8, write: true, keepSaved: true);
+        EmitCheck(8, write: true, keepSaved);
+        return 0;
+    }
+
+    private void EmitPushLinear(ulong linear, bool keepReplaced = false)
+    {
+        int at = EmitPushAddress(keepSaved: true);
+        if (keepReplaced)
+        {
+            // The call may turn out to fault for its target.
+            _a.Load(Host.R15, Mem.At(Host.Rbp, at));
+            _a.Store(Mem.State(s_replacedTop), Host.R15);
+        }
+
         EmitLinear(Host.R15, linear);
-        _a.Store(Mem.At(Host.Rbp), Host.R15);
+        _a.Store(Mem.At(Host.Rbp, at), Host.R15);
         _a.Lea(Host.R10, Mem.At(Host.R10, -8));
     }
 
@@ -324,15 +353,13 @@ internal sealed unsafe partial class Translator
         {
             case Iced.Intel.Code.Push_r64:
                 int pushed = GuestRegisters.Number(instruction.Op0Register);
-                _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
-                EmitCheck(8, write: true);
-                _a.Store(Mem.At(Host.Rbp), Get(pushed, Host.R15));
+                int at = EmitPushAddress();
+                _a.Store(Mem.At(Host.Rbp, at), Get(pushed, Host.R15));
                 _a.Lea(Host.R10, Mem.At(Host.R10, -8));
                 break;
             case Iced.Intel.Code.Pushq_imm8 or Iced.Intel.Code.Pushq_imm32:
-                _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
-                EmitCheck(8, write: true);
-                _a.StoreImmediate(Mem.At(Host.Rbp), (int)instruction.GetImmediate(0));
+                at = EmitPushAddress();
+                _a.StoreImmediate(Mem.At(Host.Rbp, at), (int)instruction.GetImmediate(0));
                 _a.Lea(Host.R10, Mem.At(Host.R10, -8));
                 break;
             case Iced.Intel.Code.Push_rm64:
@@ -353,11 +380,20 @@ internal sealed unsafe partial class Translator
                 break;
             case Iced.Intel.Code.Pop_r64:
                 int popped = GuestRegisters.Number(instruction.Op0Register);
-                _a.Move(Host.Rbp, Host.R10);
-                EmitCheck(8, write: false);
+                int from = 0;
+                if (Shared)
+                {
+                    from = SharedDisplacement(0);
+                }
+                else
+                {
+                    _a.Move(Host.Rbp, Host.R10);
+                    EmitCheck(8, write: false);
+                }
+
                 _a.Lea(Host.R10, Mem.At(Host.R10, 8));
                 Host to = GuestRegisters.HostOf(popped);
-                _a.Load(to == Host.None ? Host.R15 : to, Mem.At(Host.Rbp));
+                _a.Load(to == Host.None ? Host.R15 : to, Mem.At(Host.Rbp, from));
                 if (to == Host.None)
                 {
                     _a.Store(Mem.State(StateLayout.Gpr(popped)), Host.R15);

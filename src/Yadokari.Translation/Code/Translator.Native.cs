@@ -11,11 +11,19 @@ internal sealed unsafe partial class Translator
     {
         if (HasMemoryOperand(instruction))
         {
-            int size = MemoryBytes(instruction);
-            EmitAddress(instruction, GuestRegisters.Address);
-            EmitCheck(size, WritesMemory(instruction));
+            int displacement = 0;
+            if (Shared)
+            {
+                displacement = SharedDisplacement((int)instruction.MemoryDisplacement64);
+            }
+            else
+            {
+                EmitAddress(instruction, GuestRegisters.Address);
+                EmitCheck(MemoryBytes(instruction), WritesMemory(instruction));
+            }
+
             _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
-            EmitRedirected(instruction);
+            EmitRedirected(instruction, displacement);
         }
         else
         {
@@ -23,8 +31,8 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Re-encodes one instruction with its registers renamed and its memory operand, if any, at the address in rbp.</summary>
-    private void EmitRedirected(in Instruction instruction)
+    /// <summary>Re-encodes one instruction with its registers renamed and its memory operand, if any, at so far from the address in rbp.</summary>
+    private void EmitRedirected(in Instruction instruction, int displacement = 0)
     {
         bool memory = HasMemoryOperand(instruction);
         Instruction host = instruction;
@@ -113,7 +121,7 @@ internal sealed unsafe partial class Translator
 
         if (memory)
         {
-            Redirect(ref host);
+            Redirect(ref host, displacement);
         }
 
         if (!Code64)
@@ -181,13 +189,13 @@ internal sealed unsafe partial class Translator
         throw new InvalidOperationException("no register left to borrow");
     }
 
-    private static void Redirect(ref Instruction host)
+    private static void Redirect(ref Instruction host, int displacement)
     {
         host.MemoryBase = Register.RBP;
         host.MemoryIndex = Register.None;
         host.MemoryIndexScale = 1;
-        host.MemoryDisplacement64 = 0;
-        host.MemoryDisplSize = 0;
+        host.MemoryDisplacement64 = (ulong)displacement;
+        host.MemoryDisplSize = displacement == 0 ? 0 : displacement == (sbyte)displacement ? 1 : 8;
         host.SegmentPrefix = Register.None;
         host.Code = host.Code switch
         {
@@ -307,6 +315,19 @@ internal sealed unsafe partial class Translator
     {
         int guest = GuestRegisters.Number(instruction.Op0Register);
         Host to = GuestRegisters.HostOf(guest);
+        if (to != Host.None && instruction.Op0Register.IsGPR64() && !UsesMemoryRegister(instruction))
+        {
+            EmitAddress(instruction, to, withSegment: false);
+            return;
+        }
+
+        if (to != Host.None && instruction.Op0Register.IsGPR32() && !UsesMemoryRegister(instruction))
+        {
+            EmitAddress(instruction, to, withSegment: false);
+            _a.Move32(to, to);
+            return;
+        }
+
         EmitAddress(instruction, GuestRegisters.Address, withSegment: false);
         if (instruction.Op0Register.IsGPR64())
         {
@@ -338,8 +359,13 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private static bool CanBitString(in Instruction instruction)
-        => instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32();
+    // A narrower address would have to be cut once the bit's distance was added.
+    private bool CanBitString(in Instruction instruction)
+    {
+        Register address = instruction.MemoryBase == Register.None ? instruction.MemoryIndex : instruction.MemoryBase;
+        return (instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32())
+            && (Code64 ? address.IsGPR64() || address == Register.RIP : address.IsGPR32());
+    }
 
     private void EmitBitString(in Instruction instruction)
     {

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
@@ -24,6 +25,7 @@ internal sealed unsafe partial class Translator
     private readonly Decoder _decoder32;
     private readonly Decoder _decoder16;
     private readonly Encoder _encoder;
+    private readonly InstructionSet _set;
     private readonly HostWriter _writer = new();
     private readonly Instruction[] _instructions = new Instruction[MaxInstructions];
     private readonly byte[] _liveBefore = new byte[MaxInstructions + 1];
@@ -43,10 +45,12 @@ internal sealed unsafe partial class Translator
     private Block _block = null!;
     private int _lookedAhead;
     private int _epoch;
+    private bool _share;
     private bool _bounce;
 
-    public Translator(CodeCache cache, Stubs stubs)
+    public Translator(CodeCache cache, Stubs stubs, InstructionSet set)
     {
+        _set = set;
         _cache = cache;
         _stubs = stubs;
         _decoder64 = Decoder.Create(64, _bytes);
@@ -73,7 +77,7 @@ internal sealed unsafe partial class Translator
 
     private bool Single => (_mode & CpuMode.Single) != 0;
 
-    private int JumpCache => (_mode & ~(CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+    private int JumpCache => (_mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
     {
         CpuMode.Code64 => StateLayout.JumpCache,
         CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
@@ -109,10 +113,53 @@ internal sealed unsafe partial class Translator
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch)
+    /// <param name="share">One check may stand for several accesses.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool share)
     {
         _epoch = epoch;
+        _share = share;
         _bounce = bounce;
+        try
+        {
+            return TranslateWhole(id, gpa, linear, mode, code, length, bounce);
+        }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // A gap in the translator is no reason for the machine to end: the emulator has the instruction, or refuses it by #UD.
+            Failures++;
+            LastRefusal = e.Message;
+            return TranslateFirst(id, gpa, linear, mode, code, length);
+        }
+    }
+
+    /// <summary>Blocks whose translation failed in an unforeseen way; their first instructions went to the emulator.</summary>
+    public long Failures { get; private set; }
+
+    // The first instruction alone, for the emulator.
+    private Block TranslateFirst(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length)
+    {
+        _mode = mode;
+        _page = linear & ~0xFFFul;
+        _bytes.Set(code, length);
+        Decoder decoder = DecoderOf(mode);
+        decoder.IP = linear;
+        decoder.Decode(out _instructions[0]);
+        _count = 1;
+        _current = 0;
+        _coldCount = 0;
+        _axSaved = false;
+        _liveBefore[0] = _liveBefore[1] = AllFlags;
+        _hostOffsets[0] = 0;
+        _a.Cursor = _start = _cache.Next;
+        _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = _instructions[0].Length, Refused = true };
+        EmitEntry();
+        EmitEmulate(_instructions[0]);
+        FinishTable();
+        return _block;
+    }
+
+    private Block? TranslateWhole(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce)
+    {
         _mode = mode;
         _page = linear & ~0xFFFul;
         int offset = (int)(linear & 0xFFF);
@@ -152,6 +199,7 @@ internal sealed unsafe partial class Translator
         _coldCount = 0;
         _coldStringCount = 0;
         _axSaved = false;
+        _sharedEnd = 0;
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
@@ -198,8 +246,14 @@ internal sealed unsafe partial class Translator
     private Treatment TreatmentOf(in Instruction instruction)
     {
         Treatment treatment = InstructionClasses.TreatmentOf(instruction.Code);
+        if (!_set.Has(instruction))
+        {
+            return Treatment.Emulate;
+        }
+
         if (treatment == Treatment.Native && InstructionClasses.UsesSimd(instruction.Code)
             && ((_mode & CpuMode.SimdTrap) != 0
+                || ((_mode & CpuMode.SseTrap) != 0 && InstructionClasses.IsSse(instruction.Code))
                 || ((_mode & CpuMode.AvxTrap) != 0 && InstructionClasses.IsAvx(instruction.Code))
                 || ((_mode & CpuMode.Avx512Trap) != 0 && InstructionClasses.IsAvx512(instruction.Code))))
         {
@@ -236,6 +290,12 @@ internal sealed unsafe partial class Translator
     {
         _resume = _a.Cursor;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
+        if (_current == 0 || _instructions[_current - 1].Mnemonic != Mnemonic.Sti)
+        {
+            // Nothing may leave between STI and its next instruction, as a shared check does that fails.
+            PlanSharing();
+        }
+
         switch (TreatmentOf(instruction))
         {
             case Treatment.Native:
@@ -273,6 +333,8 @@ internal sealed unsafe partial class Translator
         {
             RestoreFlags();
         }
+
+        AfterShared(instruction);
     }
 
     /// <summary>Works out, backwards, which arithmetic flags somebody may still read before each instruction.</summary>

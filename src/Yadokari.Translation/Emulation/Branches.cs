@@ -48,7 +48,12 @@ internal static unsafe partial class Emulator
 
     private static Outcome Call(Vcpu cpu, in Instruction instruction, ulong target, int bytes)
     {
-        if (!CheckOffset(cpu, target) || !Push(cpu, ref cpu.Rsp, NextRip(cpu, instruction), bytes))
+        // The stack's faults come before the target's.
+        ulong top = (cpu.Rsp - (ulong)bytes) & StackMask(cpu);
+        if (!cpu.Linear(Ss, top, bytes, write: true, out ulong linear)
+            || !cpu.ProbeLinear(linear, bytes, write: true)
+            || !CheckOffset(cpu, target)
+            || !Push(cpu, ref cpu.Rsp, NextRip(cpu, instruction), bytes))
         {
             return Outcome.Fault;
         }

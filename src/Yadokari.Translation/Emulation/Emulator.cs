@@ -46,21 +46,8 @@ internal static unsafe partial class Emulator
         bool avx512 = InstructionClasses.IsAvx512(instruction.Code);
         bool off = avx512 || InstructionClasses.IsAvx(instruction.Code)
             ? (cpu.Cr4 & Cr4.OSXSAVE) == 0 || (cpu.Xcr0 & 6) != 6 || (avx512 && (cpu.Xcr0 & 0xE0) != 0xE0)
-            : (cpu.Cr0 & Cr0.EM) != 0 || ((cpu.Cr4 & Cr4.OSFXSR) == 0 && !IsMmx(instruction));
+            : (cpu.Cr0 & Cr0.EM) != 0 || ((cpu.Cr4 & Cr4.OSFXSR) == 0 && InstructionClasses.IsSse(instruction.Code));
         return cpu.Raise(off || (cpu.Cr0 & Cr0.TS) == 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
-    }
-
-    private static bool IsMmx(in Instruction instruction)
-    {
-        for (int operand = 0; operand < instruction.OpCount; operand++)
-        {
-            if (instruction.GetOpKind(operand) == OpKind.Register && instruction.GetOpRegister(operand).IsMM())
-            {
-                return true;
-            }
-        }
-
-        return instruction.Mnemonic == Mnemonic.Emms;
     }
 
     private static delegate*<Vcpu, in Instruction, Outcome>[] Build()
@@ -87,6 +74,7 @@ internal static unsafe partial class Emulator
         AddLegacy(table);
         AddGatherScatter(table);
         AddMaskedMoves(table);
+        AddBitStrings(table);
         return table.Finish();
     }
 

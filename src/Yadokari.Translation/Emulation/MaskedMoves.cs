@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
@@ -52,10 +53,23 @@ internal static unsafe partial class Emulator
             return Outcome.Next;
         }
 
-        return cpu.Linear(instruction.MemorySegment - Register.ES, cpu.Rdi & addressMask, length, write: true, out ulong linear)
-            && WriteMasked(cpu, linear, data[..length], operand)
-            ? Outcome.Next
-            : Outcome.Fault;
+        if (!cpu.Linear(cpu.SegmentOf(instruction), cpu.Rdi & addressMask, length, write: true, out ulong linear))
+        {
+            return Outcome.Fault;
+        }
+
+        if (!WriteMasked(cpu, linear, data[..length], operand))
+        {
+            // A page fault tells of the operand's first byte in the page, not of the first one selected.
+            if (cpu.RaisedVector == (int)Vector.PageFault)
+            {
+                cpu.Cr2 = Math.Max(linear, cpu.Cr2 & ~0xFFFul);
+            }
+
+            return Outcome.Fault;
+        }
+
+        return Outcome.Next;
     }
 
     /// <summary>
@@ -76,18 +90,17 @@ internal static unsafe partial class Emulator
             return true;
         }
 
-        if (instruction.OpMask == Register.None || instruction.MemorySize == MemorySize.Unknown)
+        if (instruction.OpMask == Register.None || instruction.MemorySize == MemorySize.Unknown || !SuppressesFaults(instruction))
         {
             return false;
         }
 
         MakeInitial(cpu);
         MemorySize size = instruction.MemorySize;
-        int element = size.GetElementSize();
-        int count = size.GetElementCount();
-        ulong mask = ReadMask(cpu, instruction.OpMask);
-        int lanes = Lanes(instruction);
-        mask &= ulong.MaxValue >> (64 - Math.Clamp(lanes, 1, 64));
+        int element = ElementOf(instruction);
+        int count = instruction.IsBroadcast ? 1 : size.GetSize() / element;
+        int lanes = Math.Max(LanesOf(instruction, element), count);
+        ulong mask = ReadMask(cpu, instruction.OpMask) & (ulong.MaxValue >> (64 - Math.Clamp(lanes, 1, 64)));
         if (instruction.Mnemonic is Mnemonic.Vpcompressb or Mnemonic.Vpcompressw or Mnemonic.Vpcompressd or Mnemonic.Vpcompressq
             or Mnemonic.Vcompressps or Mnemonic.Vcompresspd or Mnemonic.Vpexpandb or Mnemonic.Vpexpandw or Mnemonic.Vpexpandd
             or Mnemonic.Vpexpandq or Mnemonic.Vexpandps or Mnemonic.Vexpandpd)
@@ -96,10 +109,16 @@ internal static unsafe partial class Emulator
             int selected = System.Numerics.BitOperations.PopCount(mask);
             mask = selected == 0 ? 0 : ulong.MaxValue >> (64 - selected);
         }
-        else if (count != lanes)
+        else
         {
-            // Memory that feeds several lanes, or several of whose elements feed one, is touched whole or not at all.
-            mask = mask == 0 ? 0 : ulong.MaxValue >> (64 - count);
+            // An element of memory that goes to several lanes is read for any of them.
+            ulong folded = mask;
+            for (int done = count; done < lanes; done += count)
+            {
+                folded |= mask >> done;
+            }
+
+            mask = folded & (ulong.MaxValue >> (64 - Math.Clamp(count, 1, 64)));
         }
 
         operand = new MaskedOperand(element, mask);
@@ -143,62 +162,63 @@ internal static unsafe partial class Emulator
         return true;
     }
 
-    // Lanes that the mask counts: those of the widest vector register at the memory operand's side of the element size.
-    private static int Lanes(in Instruction instruction)
+    // Bytes of memory for a bit of the mask: that of the result where several small factors make one sum.
+    private static int ElementOf(in Instruction instruction) => instruction.Mnemonic switch
     {
-        int element = instruction.MemorySize.GetElementSize();
-        int count = instruction.MemorySize.GetElementCount();
-        int widest = 0;
-        for (int operand = 0; operand < instruction.OpCount; operand++)
+        Mnemonic.Vpmuludq or Mnemonic.Vpmuldq => 8,
+        Mnemonic.Vpdpbusd or Mnemonic.Vpdpbusds or Mnemonic.Vpdpwssd or Mnemonic.Vpdpwssds or Mnemonic.Vdpbf16ps => 4,
+        _ => instruction.MemorySize.GetElementSize(),
+    };
+
+    // Lanes that a broadcast fills; 0 for other operands, which have an element for each lane.
+    private static int LanesOf(in Instruction instruction, int element)
+    {
+        if (instruction.IsBroadcast)
         {
-            if (instruction.GetOpKind(operand) == OpKind.Register && instruction.GetOpRegister(operand).IsVectorRegister())
-            {
-                widest = Math.Max(widest, instruction.GetOpRegister(operand).GetSize());
-            }
+            // BroadcastN_Type: N bits are filled.
+            string name = instruction.MemorySize.ToString();
+            int end = name.IndexOf('_');
+            return int.Parse(name.AsSpan("Broadcast".Length, end - "Broadcast".Length), CultureInfo.InvariantCulture) / 8 / element;
         }
 
-        // Conversions between element sizes, and scalars, have as many memory elements as lanes; broadcasts and partial loads have fewer.
-        bool oneForOne = IsConversion(instruction.Mnemonic) || IsScalar(instruction, widest);
-        return oneForOne ? count : widest / Math.Max(element, 1);
+        return instruction.Mnemonic is Mnemonic.Vbroadcastss or Mnemonic.Vbroadcastsd or Mnemonic.Vpbroadcastb or Mnemonic.Vpbroadcastw
+            or Mnemonic.Vpbroadcastd or Mnemonic.Vpbroadcastq or Mnemonic.Vbroadcastf32x2 or Mnemonic.Vbroadcastf32x4
+            or Mnemonic.Vbroadcastf32x8 or Mnemonic.Vbroadcastf64x2 or Mnemonic.Vbroadcastf64x4 or Mnemonic.Vbroadcasti32x2
+            or Mnemonic.Vbroadcasti32x4 or Mnemonic.Vbroadcasti32x8 or Mnemonic.Vbroadcasti64x2 or Mnemonic.Vbroadcasti64x4
+            ? instruction.Op0Register.GetSize() / element
+            : 0;
     }
 
-    // VPMOVSX.., VPMOVZX.., VPMOV.. (narrowing stores), VCVT..: an element of memory for each lane.
-    private static bool IsConversion(Mnemonic mnemonic)
-        => mnemonic is Mnemonic.Vpmovsxbw or Mnemonic.Vpmovsxbd or Mnemonic.Vpmovsxbq or Mnemonic.Vpmovsxwd or Mnemonic.Vpmovsxwq
-            or Mnemonic.Vpmovsxdq or Mnemonic.Vpmovzxbw or Mnemonic.Vpmovzxbd or Mnemonic.Vpmovzxbq or Mnemonic.Vpmovzxwd
-            or Mnemonic.Vpmovzxwq or Mnemonic.Vpmovzxdq or Mnemonic.Vpmovwb or Mnemonic.Vpmovdb or Mnemonic.Vpmovdw or Mnemonic.Vpmovqb
-            or Mnemonic.Vpmovqw or Mnemonic.Vpmovqd or Mnemonic.Vpmovswb or Mnemonic.Vpmovsdb or Mnemonic.Vpmovsdw or Mnemonic.Vpmovsqb
-            or Mnemonic.Vpmovsqw or Mnemonic.Vpmovsqd or Mnemonic.Vpmovuswb or Mnemonic.Vpmovusdb or Mnemonic.Vpmovusdw
-            or Mnemonic.Vpmovusqb or Mnemonic.Vpmovusqw or Mnemonic.Vpmovusqd or Mnemonic.Vcvtph2ps or Mnemonic.Vcvtps2ph
-            or Mnemonic.Vcvtps2pd or Mnemonic.Vcvtdq2pd or Mnemonic.Vcvtudq2pd or Mnemonic.Vcvtps2qq or Mnemonic.Vcvtps2uqq
-            or Mnemonic.Vcvttps2qq or Mnemonic.Vcvttps2uqq;
-
-    // Scalar operations have one lane, whatever the register's width.
-    private static bool IsScalar(in Instruction instruction, int widest)
-        => widest == 16
-            && !instruction.IsBroadcast
-            && !instruction.MemorySize.IsPacked()
-            && instruction.Mnemonic is not (Mnemonic.Vbroadcastss or Mnemonic.Vmovddup or Mnemonic.Vpbroadcastb or Mnemonic.Vpbroadcastw
-                or Mnemonic.Vpbroadcastd or Mnemonic.Vpbroadcastq);
+    // Instructions that move elements between lanes read their operand whole: exception types E4NF, E5NF and E6NF of SDM 2A 2.8.
+    private static bool SuppressesFaults(in Instruction instruction) => instruction.Mnemonic switch
+    {
+        Mnemonic.Valignd or Mnemonic.Valignq or Mnemonic.Vpalignr or Mnemonic.Vpermb or Mnemonic.Vpermw or Mnemonic.Vpermd
+            or Mnemonic.Vpermq or Mnemonic.Vpermps or Mnemonic.Vpermpd or Mnemonic.Vpermi2b or Mnemonic.Vpermi2w or Mnemonic.Vpermi2d
+            or Mnemonic.Vpermi2q or Mnemonic.Vpermi2ps or Mnemonic.Vpermi2pd or Mnemonic.Vpermt2b or Mnemonic.Vpermt2w
+            or Mnemonic.Vpermt2d or Mnemonic.Vpermt2q or Mnemonic.Vpermt2ps or Mnemonic.Vpermt2pd or Mnemonic.Vpermilps
+            or Mnemonic.Vpermilpd or Mnemonic.Vpshufb or Mnemonic.Vpshufd or Mnemonic.Vpshufhw or Mnemonic.Vpshuflw
+            or Mnemonic.Vpacksswb or Mnemonic.Vpackssdw or Mnemonic.Vpackuswb or Mnemonic.Vpackusdw or Mnemonic.Vpunpckhbw
+            or Mnemonic.Vpunpckhwd or Mnemonic.Vpunpckhdq or Mnemonic.Vpunpckhqdq or Mnemonic.Vpunpcklbw or Mnemonic.Vpunpcklwd
+            or Mnemonic.Vpunpckldq or Mnemonic.Vpunpcklqdq or Mnemonic.Vunpckhps or Mnemonic.Vunpckhpd or Mnemonic.Vunpcklps
+            or Mnemonic.Vunpcklpd or Mnemonic.Vshufps or Mnemonic.Vshufpd or Mnemonic.Vshuff32x4 or Mnemonic.Vshuff64x2
+            or Mnemonic.Vshufi32x4 or Mnemonic.Vshufi64x2 or Mnemonic.Vdbpsadbw or Mnemonic.Vmovshdup or Mnemonic.Vmovsldup
+            or Mnemonic.Vmovddup or Mnemonic.Vpmultishiftqb or Mnemonic.Vgf2p8affineqb or Mnemonic.Vgf2p8affineinvqb
+            or Mnemonic.Vpmaddubsw or Mnemonic.Vpmaddwd or Mnemonic.Vinsertf32x4 or Mnemonic.Vinsertf32x8 or Mnemonic.Vinsertf64x2
+            or Mnemonic.Vinsertf64x4 or Mnemonic.Vinserti32x4 or Mnemonic.Vinserti32x8 or Mnemonic.Vinserti64x2
+            or Mnemonic.Vinserti64x4 or Mnemonic.Vextractf32x4 or Mnemonic.Vextractf32x8 or Mnemonic.Vextractf64x2
+            or Mnemonic.Vextractf64x4 or Mnemonic.Vextracti32x4 or Mnemonic.Vextracti32x8 or Mnemonic.Vextracti64x2
+            or Mnemonic.Vextracti64x4 => false,
+        Mnemonic.Vpsllw or Mnemonic.Vpslld or Mnemonic.Vpsllq or Mnemonic.Vpsrlw or Mnemonic.Vpsrld or Mnemonic.Vpsrlq
+            or Mnemonic.Vpsraw or Mnemonic.Vpsrad or Mnemonic.Vpsraq => instruction.Op2Kind != OpKind.Memory,
+        _ => true,
+    };
 
     // Leaves the registers of the x87 where MMX names them: top of stack 0, all valid (SDM 1 9.5.1).
     private static void EnterMmx(Vcpu cpu)
     {
         Span<byte> area = AreaOf(cpu);
-        int top = (area[3] >> 3) & 7;
-        if (top != 0)
-        {
-            Span<byte> registers = area.Slice(32, 128);
-            Span<byte> old = stackalloc byte[128];
-            registers.CopyTo(old);
-            for (int physical = 0; physical < 8; physical++)
-            {
-                old.Slice(((physical - top) & 7) * 16, 16).CopyTo(registers[(physical * 16)..]);
-            }
-
-            area[3] &= 0xC7;
-        }
-
+        Turn(area, -((area[3] >> 3) & 7));
+        area[3] &= 0xC7;
         area[4] = 0xFF;
         InUse(cpu) |= ComponentX87;
     }

@@ -18,7 +18,7 @@ internal static unsafe partial class Emulator
     {
         ulong needed = InstructionClasses.IsAvx512(instruction.Code) ? 0xE6ul : InstructionClasses.IsAvx(instruction.Code) ? 6ul : 0;
         bool off = needed == 0
-            ? (cpu.Cr0 & Cr0.EM) != 0 || ((cpu.Cr4 & Cr4.OSFXSR) == 0 && !IsMmx(instruction))
+            ? (cpu.Cr0 & Cr0.EM) != 0 || ((cpu.Cr4 & Cr4.OSFXSR) == 0 && InstructionClasses.IsSse(instruction.Code))
             : (cpu.Cr4 & Cr4.OSXSAVE) == 0 || (cpu.Xcr0 & needed) != needed;
         if (off)
         {

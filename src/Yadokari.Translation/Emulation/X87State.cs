@@ -83,6 +83,7 @@ internal static unsafe partial class Emulator
         }
 
         // FNINIT leaves the registers' bits alone and tags them empty: being initial would clear them.
+        Turn(area, -((area[3] >> 3) & 7));
         MemoryMarshal.Write(area, 0x37Ful);
         InUse(cpu) |= ComponentX87;
         return Outcome.Next;
@@ -173,11 +174,25 @@ internal static unsafe partial class Emulator
         }
 
         Span<byte> area = AreaOf(cpu);
+        int top = (area[3] >> 3) & 7;
         area[..MxcsrOffset].Clear();
         MemoryMarshal.Write(area, (ushort)(control | 0x40));
         MemoryMarshal.Write(area[2..], (ushort)status);
         area[4] = valid;
+        Turn(area, ((status >> 11) & 7) - top);
         InUse(cpu) |= ComponentX87;
+    }
+
+    // The area holds registers from the top of the stack on: they keep their places in the processor when the top moves.
+    private static void Turn(Span<byte> area, int by)
+    {
+        Span<byte> registers = area.Slice(32, 128);
+        Span<byte> old = stackalloc byte[128];
+        registers.CopyTo(old);
+        for (int i = 0; i < 8; i++)
+        {
+            old.Slice(((i + by) & 7) * 16, 16).CopyTo(registers[(i * 16)..]);
+        }
     }
 
     /// <summary>Two bits a register from its content: valid, zero, special, empty (SDM 1 8.1.7).</summary>

@@ -20,7 +20,7 @@ internal static unsafe partial class Emulator
     private const int MxcsrOffset = 24;
     private const int XmmOffset = 160;
     private const uint MxcsrInitial = 0x1F80;
-    private const uint MxcsrMask = 0xFFFF;
+    private static readonly uint s_mxcsrMask = HostMxcsr.Mask;
     private const ulong ComponentX87 = 1;
     private const ulong ComponentSse = 2;
     private const ulong ComponentAvx = 4;
@@ -74,7 +74,7 @@ internal static unsafe partial class Emulator
         bool done = (written & ComponentX87) == 0 || WriteX87(cpu, linear);
         if ((wanted & (compact ? ComponentSse : ComponentSse | ComponentAvx)) != 0)
         {
-            done = done && cpu.Write(linear + MxcsrOffset, ((ulong)MxcsrMask << 32) | Mxcsr(cpu));
+            done = done && cpu.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu));
         }
 
         if ((written & ComponentSse) != 0)
@@ -134,7 +134,7 @@ internal static unsafe partial class Emulator
 
         ulong loaded = wanted & bv;
         bool loadsMxcsr = compact ? (loaded & ComponentSse) != 0 : (wanted & (ComponentSse | ComponentAvx)) != 0;
-        if (loadsMxcsr && (mxcsr & ~MxcsrMask) != 0)
+        if (loadsMxcsr && (mxcsr & ~s_mxcsrMask) != 0)
         {
             return cpu.Raise(Vector.GeneralProtection);
         }
@@ -198,7 +198,7 @@ internal static unsafe partial class Emulator
 
         MakeInitial(cpu);
         bool done = WriteX87(cpu, linear)
-            && cpu.Write(linear + MxcsrOffset, ((ulong)MxcsrMask << 32) | Mxcsr(cpu))
+            && cpu.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu))
             && cpu.WriteLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256)));
         return done ? Outcome.Next : Outcome.Fault;
     }
@@ -211,7 +211,7 @@ internal static unsafe partial class Emulator
             return Outcome.Fault;
         }
 
-        if ((mxcsr & ~MxcsrMask) != 0)
+        if ((mxcsr & ~s_mxcsrMask) != 0)
         {
             return cpu.Raise(Vector.GeneralProtection);
         }

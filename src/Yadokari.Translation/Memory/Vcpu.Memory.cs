@@ -111,7 +111,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>The offset of an instruction's explicit memory operand in its segment, and which segment that is (0 to 5).</summary>
     internal ulong EffectiveAddress(in Instruction instruction, out int segment)
     {
-        segment = instruction.MemorySegment - Register.ES;
+        segment = SegmentOf(instruction);
         ulong address = instruction.MemoryDisplacement64;
         int width = instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex.IsGPR64() ? 64
             : instruction.MemoryBase.IsGPR32() || instruction.MemoryIndex.IsGPR32() ? 32
@@ -136,6 +136,14 @@ internal sealed unsafe partial class Vcpu
 
         return width switch { 64 => address, 32 => (uint)address, _ => (ushort)address };
     }
+
+    /// <summary>
+    /// The segment of an explicit memory operand, 0 to 5. In 64-bit mode only prefixes of FS and GS count (SDM 1 3.7.4), but a base of
+    /// RSP or RBP still means the stack: its faults are #SS.
+    /// </summary>
+    internal int SegmentOf(in Instruction instruction)
+        => !Code64 || instruction.MemorySegment is Register.FS or Register.GS ? instruction.MemorySegment - Register.ES
+            : instruction.MemoryBase is Register.RSP or Register.RBP or Register.ESP or Register.EBP ? 2 : 3;
 
     private bool Copy(ulong linear, Span<byte> data, bool write, TlbKind kind)
     {

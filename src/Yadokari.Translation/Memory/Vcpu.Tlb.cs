@@ -91,14 +91,14 @@ internal sealed unsafe partial class Vcpu
         }
 
         Fill(offset, linear, host, walk.IsGlobal);
-        if (!write && !code && (walk.Rights & (PageRights.Writable | PageRights.Dirty)) == (PageRights.Writable | PageRights.Dirty))
+
+        // What may be read and written without more ado saves the other kind its miss. Never at the cost of another page's entry: an
+        // instruction with two operands whose pages meet in one entry would drive each out by the other for ever.
+        int twin = EntryOffset(linear, !write, kind);
+        const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
+        if (((ulong*)(_window + twin))[1] == 0 && !code && (walk.Rights & Marked) == Marked)
         {
-            // A page that may be written without marking it saves its miss on the first write.
-            FillSpare(EntryOffset(linear, write: true, kind), linear, host, walk.IsGlobal);
-        }
-        else if (write && (walk.Rights & PageRights.Readable) != 0)
-        {
-            FillSpare(EntryOffset(linear, write: false, kind), linear, host, walk.IsGlobal);
+            Fill(twin, linear, host, walk.IsGlobal);
         }
 
         return Reach.Ram;
@@ -234,16 +234,6 @@ internal sealed unsafe partial class Vcpu
         }
 
         list.Add(offset);
-    }
-
-    // An entry that nobody asked for never takes another's place: an instruction that reads one page and writes another, whose entries
-    // have the same place, would lose the one each time it got the other.
-    private void FillSpare(int offset, ulong linear, byte* host, bool global)
-    {
-        if (((ulong*)(_window + offset))[1] == 0)
-        {
-            Fill(offset, linear, host, global);
-        }
     }
 
     private void FlushList(List<int> list)

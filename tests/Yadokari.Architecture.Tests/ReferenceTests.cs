@@ -1,0 +1,68 @@
+using System.Xml.Linq;
+
+namespace Yadokari.Architecture.Tests;
+
+/// <summary>Holds the arrows between rooms: references point one way, and devices and engines do not know each other.</summary>
+public sealed class ReferenceTests
+{
+    private static readonly string[] s_middle = ["Linux", "X86", "Devices", "Paravirt", "Images"];
+
+    // What each room may see. A room that is not here is new: say where it belongs.
+    private static readonly Dictionary<string, string[]> s_allowed = new()
+    {
+        ["Core"] = [],
+        ["Linux"] = ["Core"],
+        ["X86"] = ["Core"],
+        ["Devices"] = ["Core"],
+        ["Paravirt"] = ["Core"],
+        ["Images"] = ["Core"],
+        ["Debugging"] = ["Core", "X86"],
+
+        // An engine never sees a device, nor another engine.
+        ["Translation"] = ["Core", "Linux", "X86"],
+        ["Kvm"] = ["Core", "Linux", "X86"],
+        ["Machines"] = ["Core", .. s_middle],
+        ["Cli"] = ["Core", .. s_middle, "Debugging", "Translation", "Kvm", "Machines"],
+    };
+
+    public static TheoryData<string> Rooms => [.. Repository.References("src").Keys.Select(Short).Order()];
+
+    [Theory]
+    [MemberData(nameof(Rooms))]
+    public void RoomSeesOnlyWhatItMay(string room)
+    {
+        Assert.True(s_allowed.ContainsKey(room), $"Yadokari.{room} has no place among the rooms yet: give it one in this test.");
+        string[] seen = [.. Repository.References("src")["Yadokari." + room].Select(Short)];
+        Assert.Equal([], seen.Except(s_allowed[room]));
+    }
+
+    [Fact]
+    public void NoRoomSeesTestsOrBenchmarks()
+    {
+        string[] outside = [.. Repository.Projects("tests").Concat(Repository.Projects("bench")).Select(file => Path.GetFileNameWithoutExtension(file))];
+        Assert.NotEmpty(outside);
+        Assert.Empty(Repository.References("src").Values.SelectMany(references => references).Intersect(outside));
+    }
+
+    [Fact]
+    public void OnlyThreeRoomsAreUnsafe()
+    {
+        string[] allowed = ["Yadokari.Core", "Yadokari.Linux", "Yadokari.Translation"];
+        string[] found = [.. Repository.Projects("src")
+            .Where(file => XDocument.Load(file).Descendants("AllowUnsafeBlocks").Any(switched => switched.Value == "true"))
+            .Select(file => Path.GetFileNameWithoutExtension(file))];
+        Assert.Empty(found.Except(allowed));
+    }
+
+    [Fact]
+    public void SolutionHoldsEveryProject()
+    {
+        string[] listed = [.. XDocument.Load(Path.Combine(Repository.Root, "Yadokari.slnx")).Descendants("Project")
+            .Select(project => project.Attribute("Path")!.Value.Replace('\\', '/')).Order(StringComparer.Ordinal)];
+        string[] there = [.. new[] { "src", "tests", "bench" }.SelectMany(Repository.Projects)
+            .Select(file => Path.GetRelativePath(Repository.Root, file)).Order(StringComparer.Ordinal)];
+        Assert.Equal(there, listed);
+    }
+
+    private static string Short(string project) => project["Yadokari.".Length..];
+}
