@@ -290,7 +290,12 @@ internal sealed unsafe partial class Translator
     {
         _resume = _a.Cursor;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
-        PlanSharing();
+        if (_current == 0 || _instructions[_current - 1].Mnemonic != Mnemonic.Sti)
+        {
+            // Nothing may leave between STI and its next instruction, as a shared check does that fails.
+            PlanSharing();
+        }
+
         switch (TreatmentOf(instruction))
         {
             case Treatment.Native:
