@@ -32,7 +32,10 @@ internal sealed unsafe partial class Vcpu
 
     internal const ulong ArithmeticFlags = 0x8D5;
 
-    /// <summary>Hidden parts of ES CS SS DS FS GS. Bases are mirrored in <see cref="VcpuState.SegmentBase"/>: set both by <see cref="SetSegment"/>.</summary>
+    /// <summary>
+    /// Hidden parts of ES CS SS DS FS GS. Bases are mirrored in <see cref="VcpuState.SegmentBase"/>: set both by <see cref="SetSegment"/>.
+    /// Translated code changes those of FS and GS there; on return to C# they are brought back here.
+    /// </summary>
     internal readonly SegmentState[] Segments = new SegmentState[6];
     internal SegmentState Tr;
     internal SegmentState Ldtr;
@@ -41,7 +44,9 @@ internal sealed unsafe partial class Vcpu
     internal ulong Cr0;
     internal ulong Cr2;
     internal ulong Cr3;
-    internal ulong Cr4;
+
+    internal ref ulong Cr4 => ref State->Cr4;
+
     internal ulong Xcr0 = 1;
     internal ulong Efer;
     internal readonly ulong[] Dr = new ulong[8];
@@ -49,11 +54,15 @@ internal sealed unsafe partial class Vcpu
     internal ulong Lstar;
     internal ulong Cstar;
     internal ulong Fmask;
-    internal ulong KernelGsBase;
+
+    internal ref ulong KernelGsBase => ref State->KernelGsBase;
+
     internal ulong SysenterCs;
     internal ulong SysenterEsp;
     internal ulong SysenterEip;
-    internal ulong TscAux;
+
+    internal ref ulong TscAux => ref State->TscAux;
+
     internal ulong TscAdjust = 0;
 
     /// <summary>Interrupts are held off until one more instruction has run: after STI, MOV SS, POP SS.</summary>

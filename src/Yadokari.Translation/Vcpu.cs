@@ -21,6 +21,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private readonly byte* _window;
     private CpuMode _mode;
     private bool _modeStale = true;
+    private ulong _modeFlags;
     private volatile bool _kicked;
     private HashSet<ulong> _breakpoints = [];
 
@@ -126,11 +127,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 // One instruction runs before the next look at interrupts.
                 InterruptShadow = false;
                 _shadowed = true;
-                State->Pending = 1;
             }
-            else if ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id))
+            else if (_host.HasInterrupt(Id))
             {
-                int vector = _host.AcknowledgeInterrupt(Id);
+                State->InterruptWaiting = 1;
+                int vector = (State->SystemFlags & 0x200) != 0 ? _host.AcknowledgeInterrupt(Id) : -1;
                 if (vector >= 0)
                 {
                     Interrupts++;
@@ -141,6 +142,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return VmExit.Shutdown;
                     }
                 }
+            }
+            else
+            {
+                State->InterruptWaiting = 0;
             }
 
             CpuMode mode = CurrentMode();
@@ -157,6 +162,18 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             first = false;
+            bool single = (mode & CpuMode.Single) != 0;
+            if (single && HitsBreakpoint())
+            {
+                block = null;
+                if (DeliverRaised() == Outcome.Shutdown)
+                {
+                    return VmExit.Shutdown;
+                }
+
+                continue;
+            }
+
             if (block == null || !block.Valid || block.Mode != mode)
             {
                 block = FindBlock(mode);
@@ -172,8 +189,17 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             Trace?.Enter(this, block);
+            bool trap = (State->SystemFlags & FlagTrap) != 0;
+            long deliveries = Deliveries;
+            _emulated = Mnemonic.INVALID;
             Enter(block.Entry, simd: false);
             Outcome outcome = AfterExit(ref block);
+            if (single && TrapsAfter(outcome, trap, deliveries))
+            {
+                block = null;
+                outcome = DeliverRaised();
+            }
+
             switch (outcome)
             {
                 case Outcome.Halt:
@@ -211,6 +237,19 @@ internal sealed unsafe partial class Vcpu : IVcpu
         {
             _code.Stubs.Enter(code);
         }
+
+        // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; STAC and CLAC.
+        if (Segments[4].Base != State->SegmentBase[4])
+        {
+            Segments[4] = Segments[4] with { Base = State->SegmentBase[4] };
+        }
+
+        if (Segments[5].Base != State->SegmentBase[5])
+        {
+            Segments[5] = Segments[5] with { Base = State->SegmentBase[5] };
+        }
+
+        _modeStale |= ((State->SystemFlags ^ _modeFlags) & (1ul << 18)) != 0;
     }
 
     /// <summary>Deals with whatever made translated code return. On return RIP is exact and <paramref name="block"/> what to run next, if known.</summary>
@@ -270,14 +309,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                 case SiteKind.Link:
                     SetLinearRip(linear);
-                    block = FindBlock(from.Mode);
+                    block = FindBlock(CurrentMode());
                     if (block == null)
                     {
                         return DeliverRaised();
                     }
 
                     // The block may have gone with a cache that was full, or its page with the other block's translation.
-                    if (Trace == null && from.Valid && _code.ByNumber(site->Block) == from)
+                    if (Trace == null && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                     {
                         _code.Link(site, block, LinearRip, _fetchGlobal);
                     }
@@ -291,7 +330,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     }
 
                     SetLinearRip(State->ExitValue);
-                    block = FindBlock(from.Mode);
+                    if ((from.Mode & CpuMode.Single) != 0)
+                    {
+                        return Outcome.Jumped;
+                    }
+
+                    block = FindBlock(CurrentMode());
                     if (block == null)
                     {
                         return DeliverRaised();
@@ -300,7 +344,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     if (Trace == null)
                     {
                         FillJump(State->ExitValue, block);
-                        if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from)
+                        if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                         {
                             _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
                         }
@@ -310,7 +354,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                 case SiteKind.Recheck:
                     SetLinearRip(linear);
-                    block = FindBlock(from.Mode);
+                    block = FindBlock(CurrentMode());
                     if (block == null)
                     {
                         return DeliverRaised();
@@ -333,6 +377,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private Outcome Emulate(in Instruction instruction)
     {
         ulong rip = State->Rip;
+        _emulated = instruction.Mnemonic;
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
         Outcome outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
@@ -383,18 +428,21 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         Bounces++;
-        bool read = _code.Translator.ReadsMemory(instruction);
+
+        // An x87 store may leave memory as it is, its exception pending.
+        bool read = _code.Translator.ReadsMemory(instruction)
+            || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
         bool write = _code.Translator.WritesMemory(instruction);
         bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
         if (!masked && LongMode && !(IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
         {
             Raise(Vector.GeneralProtection);
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
-        if (write && !masked && !ProbeLinear(linear, size, write: true))
+        if (write && !(masked ? Emulator.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
         {
-            return DeliverRaised();
+            return DeliverAccessFault(instruction, store);
         }
 
         byte* buffer = _window + StateLayout.Bounce + (linear & 63);
@@ -407,7 +455,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         // What a store leaves out is not written back, so that only loads read.
         if (masked && !write && !Emulator.ReadMasked(this, linear, data, mask))
         {
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
         if (!TranslateFetch(LinearRip, out ulong gpa))
@@ -444,7 +492,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
         State->Rip = next;
@@ -471,19 +519,16 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         Cr2 = address;
         Raise((Vector)vector, errorCode);
-        return DeliverAccessFault(instruction, linear, store);
+        return DeliverAccessFault(instruction, store);
     }
 
     /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
-    private Outcome DeliverAccessFault(in Instruction instruction, ulong linear, bool store)
+    private Outcome DeliverAccessFault(in Instruction instruction, bool store)
     {
         if (RaisedVector == (int)Vector.GeneralProtection)
         {
             bool implicitly = instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory);
-
-            // A misaligned operand is #GP in any segment, and found first.
-            bool misaligned = (linear & 15) != 0 && InstructionClasses.NeedsAlignment(instruction.Code);
-            if (implicitly || (SegmentOf(instruction) == 2 && !misaligned))
+            if (implicitly || SegmentOf(instruction) == 2)
             {
                 Raise(Vector.StackFault);
             }
@@ -617,7 +662,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
         ulong* entry = (ulong*)(_window + offset);
-        if (entry[0] != NoAddress && entry[0] != linear)
+        if (entry[0] != NoJump(offset) && entry[0] != linear)
         {
             // Two places for each address: the one used longer ago moves to the second.
             ulong* second = (ulong*)(_window + (offset ^ 16));
@@ -649,6 +694,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         SetLinearRip(page + (ulong)_code.GuestOffset(block, address));
         Fetch(out Instruction instruction);
         ClearRaised();
+        Code.Host borrowed = Translator.BorrowedBy(instruction);
+        if (borrowed != Code.Host.None)
+        {
+            // Lent registers keep their numbers.
+            Gpr((int)borrowed) = State->SaveRcx;
+        }
+
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
@@ -676,6 +728,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         _modeStale = false;
+        _modeFlags = State->SystemFlags;
         CpuMode mode = CpuMode.None;
         ushort code = Segments[1].Attributes;
         ulong flags = State->SystemFlags;
@@ -694,6 +747,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
         }
 
+        if (Cpl is 1 or 2)
+        {
+            // Nobody's levels: neither the kernel's nor the user's short cuts fit them.
+            mode |= CpuMode.Single;
+        }
+
         if (Cpl == 3)
         {
             mode |= CpuMode.User;
@@ -708,9 +767,15 @@ internal sealed unsafe partial class Vcpu : IVcpu
             mode |= CpuMode.Down;
         }
 
-        if ((flags & (1ul << 8)) != 0 || SingleStep || _breakpoints.Count != 0)
+        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasInstructionBreakpoints;
+        if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
         {
             mode |= CpuMode.Single;
+        }
+        else
+        {
+            // The next instruction would clear it; only breakpoints tell whether it was there.
+            State->SystemFlags &= ~FlagResume;
         }
 
         if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0)

@@ -71,8 +71,16 @@ internal unsafe struct VcpuState
     /// <summary>All other bits of RFLAGS (IF, DF, TF, IOPL, NT, RF, VM, AC, VIF, VIP, ID), and bit 1.</summary>
     public ulong SystemFlags;
 
-    /// <summary>Not zero: translated code returns to C# at its next poll. The only field other threads write.</summary>
+    /// <summary>Not zero: translated code returns to C# at its next poll. The only field other threads write; at a multiple of 8.</summary>
     public int Pending;
+
+    /// <summary>
+    /// Not zero: an interrupt was there to take when C# last looked, and IF was clear. Translated code that sets IF asks for this and
+    /// <see cref="Pending"/> at once: they stand side by side.
+    /// </summary>
+    public int InterruptWaiting;
+
+    private int _reserved;
 
     /// <summary>Not zero: the guest's x87/SIMD state is in the host's registers rather than in <see cref="Xsave"/>.</summary>
     public int SimdLive;
@@ -115,6 +123,15 @@ internal unsafe struct VcpuState
 
     /// <summary>Difference between the guest's TSC and the host's.</summary>
     public ulong TscOffset;
+
+    /// <summary>CR4.</summary>
+    public ulong Cr4;
+
+    /// <summary>IA32_KERNEL_GS_BASE.</summary>
+    public ulong KernelGsBase;
+
+    /// <summary>IA32_TSC_AUX.</summary>
+    public ulong TscAux;
 
     /// <summary>Changes with every flush of the TLB: what was learnt of code's whereabouts before must be looked at again.</summary>
     public int FetchEpoch;

@@ -155,6 +155,7 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
         }
 
         PortWrites.Add((port, value, data.Length));
+        OnPortWrite?.Invoke(port);
     }
 
     public bool ReadMsr(int vcpu, uint index, out ulong value)
@@ -171,9 +172,18 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
 
     public void WriteTaskPriority(int vcpu, byte value) => TaskPriority = value;
 
-    public bool HasInterrupt(int vcpu) => false;
+    /// <summary>Vectors that wait to be taken.</summary>
+    public Queue<int> Waiting { get; } = new();
 
-    public int AcknowledgeInterrupt(int vcpu) => -1;
+    /// <summary>Called by the guest's OUT.</summary>
+    public Action<ushort>? OnPortWrite { get; set; }
+
+    public bool HasInterrupt(int vcpu) => Waiting.Count != 0;
+
+    public int AcknowledgeInterrupt(int vcpu) => Waiting.TryDequeue(out int vector) ? vector : -1;
+
+    /// <summary>How often the emulator was asked for an instruction.</summary>
+    public long Emulated(string mnemonic) => (long)_vm.Statistics.Where(s => s.Group == "emulated" && s.Name == mnemonic).Sum(s => s.Value);
 
     public bool Hypercall(int vcpu, ulong number, ReadOnlySpan<ulong> arguments, out ulong result)
     {

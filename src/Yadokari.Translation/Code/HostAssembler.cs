@@ -210,6 +210,14 @@ internal unsafe struct HostAssembler
 
     public void MoveZero16(Host to, Host from) => Registers(false, [0x0F, 0xB7], (int)to, (int)from);
 
+    /// <summary>Zero-extends the low byte.</summary>
+    public void MoveZero8(Host to, Host from)
+    {
+        Byte(0x40 | (((int)to >> 3) << 2) | ((int)from >> 3));
+        Bytes([0x0F, 0xB6]);
+        Byte(0xC0 | (((int)to & 7) << 3) | ((int)from & 7));
+    }
+
     public void Move16(Host to, Host from)
     {
         Byte(0x66);
@@ -303,6 +311,8 @@ internal unsafe struct HostAssembler
 
     public void Arithmetic(Alu operation, Host register, in Mem mem) => Modrm(true, [(byte)(((int)operation << 3) | 3)], (int)register, mem);
 
+    public void Arithmetic32(Alu operation, Host register, in Mem mem) => Modrm(false, [(byte)(((int)operation << 3) | 3)], (int)register, mem);
+
     public void Arithmetic32(Alu operation, in Mem mem, int value)
     {
         bool small = value == (sbyte)value;
@@ -359,6 +369,76 @@ internal unsafe struct HostAssembler
         Byte(0xF0);
         Byte(0xC0 | (((int)to & 7) << 3) | ((int)from & 7));
         Byte(count);
+    }
+
+    /// <summary>RORX r64 (BMI2): leaves flags alone.</summary>
+    public void Rorx64(Host to, Host from, int count)
+    {
+        Byte(0xC4);
+        Byte((((int)to >> 3) == 0 ? 0x80 : 0) | 0x40 | (((int)from >> 3) == 0 ? 0x20 : 0) | 3);
+        Byte(0xFB);
+        Byte(0xF0);
+        Byte(0xC0 | (((int)to & 7) << 3) | ((int)from & 7));
+        Byte(count);
+    }
+
+    public void ShiftLeft(Host register, int count)
+    {
+        Registers(true, [0xC1], 4, (int)register);
+        Byte(count);
+    }
+
+    public void ShiftRightSigned(Host register, int count)
+    {
+        Registers(true, [0xC1], 7, (int)register);
+        Byte(count);
+    }
+
+    public void Compare(Host left, Host right) => Registers(true, [0x39], (int)right, (int)left);
+
+    /// <summary>TEST of a register with itself.</summary>
+    public void Test(Host register) => Registers(true, [0x85], (int)register, (int)register);
+
+    public void Test(Host register, int value)
+    {
+        Registers(true, [0xF7], 0, (int)register);
+        Int32(value);
+    }
+
+    public void Test32(in Mem mem, int value)
+    {
+        Modrm(false, [0xF7], 0, mem);
+        Int32(value);
+    }
+
+    public void PushFlags() => Byte(0x9C);
+
+    public void ReadTsc() => Bytes([0x0F, 0x31]);
+
+    public void LoadFence() => Bytes([0x0F, 0xAE, 0xE8]);
+
+    /// <summary>MOVS or STOS with 64-bit addresses.</summary>
+    /// <param name="opcode">That of the form for bytes.</param>
+    /// <param name="bytes">Bytes of an element.</param>
+    /// <param name="repeated">With REP.</param>
+    public void String(int opcode, int bytes, bool repeated)
+    {
+        if (bytes == 2)
+        {
+            Byte(0x66);
+        }
+
+        if (repeated)
+        {
+            Byte(0xF3);
+        }
+
+        if (bytes == 8)
+        {
+            Byte(0x48);
+        }
+
+        Byte(bytes == 1 ? opcode : opcode + 1);
     }
 
     public void Push(Host register)

@@ -182,6 +182,9 @@ internal sealed unsafe partial class Translator
             ended = Ends(TreatmentOf(instruction));
         }
 
+        // STI without its next instruction in the same block is the emulator's.
+        ended |= _count != 0 && _instructions[_count - 1].Mnemonic == Mnemonic.Sti;
+
         if (_count == 0)
         {
             return null;
@@ -194,6 +197,7 @@ internal sealed unsafe partial class Translator
         _lookedAhead = guestBytes;
         _a.Cursor = _start = _cache.Next;
         _coldCount = 0;
+        _coldStringCount = 0;
         _axSaved = false;
         _sharedEnd = 0;
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
@@ -233,6 +237,7 @@ internal sealed unsafe partial class Translator
         }
 
         EmitCold();
+        EmitColdStrings();
         FinishTable();
         _block.Length = Math.Max(guestBytes, Math.Min(_lookedAhead, length));
         return _block;
@@ -265,6 +270,11 @@ internal sealed unsafe partial class Translator
             return Treatment.Emulate;
         }
 
+        if (treatment == Treatment.Emulate)
+        {
+            return InlineTreatment(instruction);
+        }
+
         if (treatment == Treatment.BitString)
         {
             return instruction.Op0Kind == OpKind.Register ? Treatment.Native
@@ -290,7 +300,16 @@ internal sealed unsafe partial class Translator
                 EmitEmulate(instruction);
                 break;
             case Treatment.Flow:
+                if (instruction.Mnemonic is Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop)
+                {
+                    EmitCountedBranch(instruction);
+                    break;
+                }
+
                 EmitFlow(instruction);
+                break;
+            case Treatment.Inline:
+                EmitInline(instruction);
                 break;
             case Treatment.Stack:
                 EmitStack(instruction);

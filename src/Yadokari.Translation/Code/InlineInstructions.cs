@@ -1,0 +1,33 @@
+using Iced.Intel;
+using Op = Iced.Intel.Code;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>The instructions that <see cref="Translator"/> can expand in 64-bit code rather than leave to the emulator.</summary>
+internal static class InlineInstructions
+{
+    private static readonly bool[] s_codes = Build();
+
+    /// <summary>Whether 64-bit code keeps to itself with the common case of an instruction.</summary>
+    public static bool Contains(Op code) => s_codes[(int)code];
+
+    private static bool[] Build()
+    {
+        bool[] codes = new bool[(int)Enum.GetValues<Op>().Max() + 1];
+        foreach (Op code in (ReadOnlySpan<Op>)
+        [
+            Op.Movsb_m8_m8, Op.Movsw_m16_m16, Op.Movsd_m32_m32, Op.Movsq_m64_m64,
+            Op.Stosb_m8_AL, Op.Stosw_m16_AX, Op.Stosd_m32_EAX, Op.Stosq_m64_RAX,
+            Op.Cli, Op.Sti, Op.Cld, Op.Pushfq, Op.Popfq, Op.Clac, Op.Stac,
+            Op.Swapgs, Op.Rdtsc, Op.Rdtscp,
+            Op.Rdfsbase_r32, Op.Rdfsbase_r64, Op.Rdgsbase_r32, Op.Rdgsbase_r64,
+            Op.Wrfsbase_r32, Op.Wrfsbase_r64, Op.Wrgsbase_r32, Op.Wrgsbase_r64,
+            Op.Jrcxz_rel8_64, Op.Jecxz_rel8_64, Op.Loop_rel8_64_RCX,
+        ])
+        {
+            codes[(int)code] = true;
+        }
+
+        return codes;
+    }
+}

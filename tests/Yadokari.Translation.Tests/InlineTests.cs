@@ -1,0 +1,598 @@
+using Iced.Intel;
+using Yadokari.Core.Engines;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Yadokari.Translation.Tests;
+
+/// <summary>Sensitive instructions in translated code: small 64-bit programs that end with HLT, run by the engine.</summary>
+public sealed unsafe class InlineTests
+{
+    private const ulong Data = EmulationMachine.Data;
+    private const ulong Code = 0x5000;
+    private const ulong Handler = 0x6000;
+
+    private static EmulationMachine Machine(Action<Assembler> write, Action<Assembler>? handler = null, ulong at = Code)
+    {
+        var m = new EmulationMachine(64);
+        Put(m, at, write);
+        Put(m, Handler, handler ?? (a => a.hlt()));
+        foreach (int vector in (ReadOnlySpan<int>)[6, 13, 14, 0x40])
+        {
+            m.SetGate(vector, Handler + (vector == 0x40 ? 0 : 0x800ul));
+        }
+
+        Put(m, Handler + 0x800, a => a.hlt());
+        m.Cpu.Rip = at;
+        return m;
+    }
+
+    private static void Put(EmulationMachine m, ulong at, Action<Assembler> write)
+    {
+        var a = new Assembler(64);
+        write(a);
+        using var stream = new MemoryStream();
+        a.Assemble(new StreamCodeWriter(stream), at);
+        stream.ToArray().CopyTo(m.Bytes(at, (int)stream.Length));
+    }
+
+    private static void RunToHalt(EmulationMachine m)
+    {
+        VmExit exit = VmExit.Shutdown;
+        var thread = new Thread(() => exit = m.Cpu.Run());
+        thread.Start();
+        thread.Join();
+        Assert.Equal(VmExit.Halted, exit);
+    }
+
+    private static bool Faulted(EmulationMachine m) => m.Cpu.Rip == Handler + 0x801;
+
+    [Theory]
+    [InlineData("stosb", 4096, 0, true)]
+    [InlineData("stosw", 2048, 0, true)]
+    [InlineData("stosd", 1024, 0, true)]
+    [InlineData("stosq", 512, 0, true)]
+    [InlineData("stosq", 0, 0xFFF, true)]
+    [InlineData("stosq", 1, 0xFF8, true)]
+    [InlineData("stosq", 2, 0xFF8, false)]
+    [InlineData("stosb", 4097, 0, false)]
+    [InlineData("stosd", 700, 0xF01, false)]
+    public void RepeatedStosFillsWhatTheEmulatorWould(string mnemonic, int count, int offset, bool stays)
+    {
+        int bytes = mnemonic[^1] switch { 'b' => 1, 'w' => 2, 'd' => 4, _ => 8 };
+        using EmulationMachine m = Machine(a =>
+        {
+            a.cmp(rbx, rbx);
+            switch (bytes)
+            {
+                case 1:
+                    a.rep.stosb();
+                    break;
+                case 2:
+                    a.rep.stosw();
+                    break;
+                case 4:
+                    a.rep.stosd();
+                    break;
+                default:
+                    a.rep.stosq();
+                    break;
+            }
+
+            a.sete(bl);
+            a.hlt();
+        });
+        Span<byte> memory = m.Bytes(Data, 0x2000);
+        memory.Fill(0x77);
+        byte[] expected = memory.ToArray();
+        m.Cpu.Rax = 0x1122334455667788;
+        byte[] value = BitConverter.GetBytes(m.Cpu.Rax);
+        for (int i = 0; i < count * bytes; i++)
+        {
+            expected[offset + i] = value[i % bytes];
+        }
+
+        m.Cpu.Rdi = Data + (ulong)offset;
+        m.Cpu.Rcx = (ulong)count;
+        RunToHalt(m);
+        Assert.True(memory.SequenceEqual(expected));
+        Assert.Equal((0ul, Data + (ulong)(offset + (count * bytes)), 1ul), (m.Cpu.Rcx, m.Cpu.Rdi, m.Cpu.Rbx));
+        Assert.Equal(0x1122334455667788ul, m.Cpu.Rax);
+        Assert.Equal(stays, m.Emulated(mnemonic) == 0);
+    }
+
+    [Theory]
+    [InlineData("movsb", 0, 0x1000, 4096, true)]
+    [InlineData("movsb", 0x10, 0x11, 500, true)]
+    [InlineData("movsb", 0x11, 0x10, 500, true)]
+    [InlineData("movsw", 0x21, 0x1010, 100, true)]
+    [InlineData("movsd", 0, 0x1000, 1024, true)]
+    [InlineData("movsq", 0, 0x1000, 512, true)]
+    [InlineData("movsq", 8, 0x1000, 512, false)]
+    [InlineData("movsq", 0, 0xFF9, 1, false)]
+    [InlineData("movsq", 0xFFF, 0, 0, true)]
+    public void RepeatedMovsCopiesUpwards(string mnemonic, int source, int destination, int count, bool stays)
+    {
+        int bytes = mnemonic[^1] switch { 'b' => 1, 'w' => 2, 'd' => 4, _ => 8 };
+        using EmulationMachine m = Machine(a =>
+        {
+            a.stc();
+            switch (bytes)
+            {
+                case 1:
+                    a.rep.movsb();
+                    break;
+                case 2:
+                    a.rep.movsw();
+                    break;
+                case 4:
+                    a.rep.movsd();
+                    break;
+                default:
+                    a.rep.movsq();
+                    break;
+            }
+
+            a.setc(bl);
+            a.hlt();
+        });
+        Span<byte> memory = m.Bytes(Data, 0x2000);
+        new Random(5).NextBytes(memory);
+        byte[] expected = memory.ToArray();
+        for (int i = 0; i < count * bytes; i += bytes)
+        {
+            expected.AsSpan(source + i, bytes).ToArray().CopyTo(expected, destination + i);
+        }
+
+        m.Cpu.Rsi = Data + (ulong)source;
+        m.Cpu.Rdi = Data + (ulong)destination;
+        m.Cpu.Rcx = (ulong)count;
+        m.Cpu.Rbx = 0;
+        RunToHalt(m);
+        Assert.True(memory.SequenceEqual(expected));
+        ulong length = (ulong)(count * bytes);
+        Assert.Equal((0ul, Data + (ulong)source + length, Data + (ulong)destination + length), (m.Cpu.Rcx, m.Cpu.Rsi, m.Cpu.Rdi));
+        Assert.Equal(1ul, m.Cpu.Rbx);
+        Assert.Equal(stays, m.Emulated(mnemonic) == 0);
+    }
+
+    [Fact]
+    public void ACountWhoseBytesWrapIsNotTakenForASmallOne()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.rep.stosq();
+            a.hlt();
+        });
+        m.Cpu.Rdi = Data + 0x1000;
+        m.Cpu.Rcx = 1ul << 61;
+        RunToHalt(m);
+        Assert.True(Faulted(m));
+        Assert.Equal(((1ul << 61) - 512, EmulationMachine.Hole), (m.Cpu.Rcx, m.Cpu.Rdi));
+        Assert.Equal(EmulationMachine.Hole, m.Cpu.Cr2);
+    }
+
+    [Fact]
+    public void AFaultOfAStringLeavesFinishedElementsCounted()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.rep.movsb();
+            a.hlt();
+        });
+        m.Cpu.Rsi = Data;
+        m.Cpu.Rdi = EmulationMachine.Hole - 5;
+        m.Cpu.Rcx = 9;
+        RunToHalt(m);
+        Assert.True(Faulted(m));
+        Assert.Equal((4ul, Data + 5, EmulationMachine.Hole), (m.Cpu.Rcx, m.Cpu.Rsi, m.Cpu.Rdi));
+        Assert.Equal(Code, m[m.Cpu.Rsp + 8]);
+    }
+
+    [Fact]
+    public void SingleStringElementsMoveOn()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.movsb();
+            a.movsw();
+            a.movsd();
+            a.movsq();
+            a.stosb();
+            a.stosq();
+            a.hlt();
+        });
+        new Random(3).NextBytes(m.Bytes(Data, 64));
+        m.Cpu.Rsi = Data;
+        m.Cpu.Rdi = Data + 0x1000;
+        m.Cpu.Rax = 0x0102030405060708;
+        m.Cpu.Rcx = 77;
+        RunToHalt(m);
+        Assert.True(m.Bytes(Data, 15).SequenceEqual(m.Bytes(Data + 0x1000, 15)));
+        Assert.Equal((0x08, 0x0102030405060708ul), (m.Bytes(Data + 0x100F, 1)[0], m[Data + 0x1010]));
+        Assert.Equal((Data + 15, Data + 0x1018, 77ul), (m.Cpu.Rsi, m.Cpu.Rdi, m.Cpu.Rcx));
+    }
+
+    [Fact]
+    public void PushedFlagsAreAllOfThem()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.mov(al, 0x7F);
+            a.add(al, 1);
+            a.pushfq();
+            a.stc();
+            a.pushfq();
+            a.pop(rbx);
+            a.pop(rcx);
+            a.hlt();
+        });
+        m.Cpu.Rflags = 0x2 | (1 << 21) | (1 << 12);
+        RunToHalt(m);
+        const ulong System = 0x2 | (1 << 21) | (1 << 12);
+        Assert.Equal(System | 0x890, m.Cpu.Rcx);
+        Assert.Equal(System | 0x891, m.Cpu.Rbx);
+        Assert.Equal(0, m.Emulated("pushfq"));
+    }
+
+    [Theory]
+    [InlineData(0x2 | 0x8D5, true)]
+    [InlineData(0x2 | 0x201, true)]
+    [InlineData(0x2 | 0x800, true)]
+    [InlineData(0x2 | 0x40044, false)]
+    [InlineData(0x2 | 0x4400, false)]
+    public void PoppedFlagsTakeHold(ulong flags, bool stays)
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.push(rbx);
+            a.popfq();
+            a.mov(rdx, rax);
+            a.pushfq();
+            a.pop(rcx);
+            a.hlt();
+        });
+        m.Cpu.Rflags = 2;
+        m.Cpu.Rbx = flags;
+        m.Cpu.Rax = 0x123456789ABCDEF0;
+        RunToHalt(m);
+        Assert.Equal((flags, 0x123456789ABCDEF0ul), (m.Cpu.Rcx, m.Cpu.Rdx));
+        Assert.Equal((flags, 0x8000ul), (m.Cpu.Rflags, m.Cpu.Rsp));
+        Assert.Equal(stays, m.Emulated("popfq") == 0);
+    }
+
+    [Fact]
+    public void CliAndStiKeepArithmeticFlags()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.stc();
+            a.sti();
+            a.setc(bl);
+            a.pushfq();
+            a.stc();
+            a.cli();
+            a.setc(bh);
+            a.pop(rcx);
+            a.hlt();
+        });
+        m.Cpu.Rbx = 0;
+        RunToHalt(m);
+        Assert.Equal((0x101ul, 0x203ul), (m.Cpu.Rbx, m.Cpu.Rcx & 0x203));
+        Assert.Equal(0ul, m.Cpu.Rflags & 0x200);
+        Assert.Equal(0, m.Emulated("sti") + m.Emulated("cli"));
+    }
+
+    // The handler notes RDX and goes back.
+    private static void NoteRdx(Assembler a)
+    {
+        a.mov(rsi, rdx);
+        a.add(rdi, 1);
+        a.iretq();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void StiLetsOneInstructionRunBeforeAWaitingInterrupt(bool arrivesWhileOff)
+    {
+        using EmulationMachine m = Machine(
+            a =>
+            {
+                Label loop = a.CreateLabel();
+                a.cli();
+                a.@out(0x80, al);
+                a.mov(ecx, 3);
+                a.Label(ref loop);
+                a.dec(ecx);
+                a.jnz(loop);
+                a.sti();
+                a.mov(edx, 1);
+                a.mov(edx, 2);
+                a.cli();
+                a.hlt();
+            },
+            NoteRdx);
+        m.Cpu.Rflags = 0x202;
+        m.Cpu.Rdi = 0;
+        m.Cpu.Rdx = 0;
+        if (arrivesWhileOff)
+        {
+            m.OnPortWrite = _ =>
+            {
+                m.Waiting.Enqueue(0x40);
+                m.Cpu.Notify();
+            };
+        }
+
+        RunToHalt(m);
+        Assert.Equal(arrivesWhileOff ? (1ul, 1ul) : (0ul, 0ul), (m.Cpu.Rdi, arrivesWhileOff ? m.Cpu.Rsi : 0));
+        Assert.Equal(2ul, m.Cpu.Rdx);
+    }
+
+    [Fact]
+    public void PopfqTakesAWaitingInterruptAtOnce()
+    {
+        using EmulationMachine m = Machine(
+            a =>
+            {
+                a.cli();
+                a.@out(0x80, al);
+                a.mov(edx, 1);
+                a.push(0x202);
+                a.popfq();
+                a.mov(edx, 2);
+                a.hlt();
+            },
+            NoteRdx);
+        m.Cpu.Rdi = 0;
+        m.OnPortWrite = _ =>
+        {
+            m.Waiting.Enqueue(0x40);
+            m.Cpu.Notify();
+        };
+        RunToHalt(m);
+        Assert.Equal((1ul, 1ul, 2ul), (m.Cpu.Rdi, m.Cpu.Rsi, m.Cpu.Rdx));
+    }
+
+    [Fact]
+    public void ASecondInterruptWaitsForStiInTheFirstOnesHandler()
+    {
+        using EmulationMachine m = Machine(
+            a =>
+            {
+                a.@out(0x80, al);
+                a.sti();
+                a.nop();
+                a.cli();
+                a.hlt();
+            },
+            a =>
+            {
+                Label done = a.CreateLabel();
+                a.add(rdi, 1);
+                a.cmp(rdi, 2);
+                a.je(done);
+                a.sti();
+                a.mov(edx, 1);
+                a.mov(edx, 2);
+                a.iretq();
+                a.Label(ref done);
+                a.mov(rsi, rdx);
+                a.iretq();
+            });
+        m.Cpu.Rdi = 0;
+        m.Cpu.Rdx = 0;
+        m.OnPortWrite = _ =>
+        {
+            m.Waiting.Enqueue(0x40);
+            m.Waiting.Enqueue(0x40);
+            m.Cpu.Notify();
+        };
+        RunToHalt(m);
+        Assert.Equal((2ul, 1ul, 2ul), (m.Cpu.Rdi, m.Cpu.Rsi, m.Cpu.Rdx));
+    }
+
+    [Fact]
+    public void StiAtTheEndOfAPageStillShadowsHlt()
+    {
+        using EmulationMachine m = Machine(a => a.sti(), NoteRdx, at: 0x5FFF - 0x1000);
+        m.Bytes(0x5000, 1)[0] = 0xF4;
+        m.Cpu.Rdi = 0;
+        RunToHalt(m);
+        Assert.Equal((0x5001ul, 0ul), (m.Cpu.Rip, m.Cpu.Rdi));
+    }
+
+    [Fact]
+    public void SwapgsAndBasesAreOneTruth()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.swapgs();
+            a.mov(rax, __qword_ptr.gs[8]);
+            a.rdgsbase(r10);
+            a.wrfsbase(r11);
+            a.rdfsbase(edx);
+            a.mov(rcx, __qword_ptr.fs[0]);
+            a.hlt();
+        });
+        m.Cpu.Cr4 |= 1 << 16;
+        m.Cpu.KernelGsBase = Data;
+        m.Cpu.Gpr(11) = Data + 0x1000;
+        m[Data + 8] = 0x1234;
+        m[Data + 0x1000] = 0x5678;
+        RunToHalt(m);
+        Assert.Equal((0x1234ul, Data, Data + 0x1000, 0x5678ul), (m.Cpu.Rax, m.Cpu.Gpr(10), m.Cpu.Rdx, m.Cpu.Rcx));
+        Assert.Equal((Data + 0x1000, Data, 0ul), (m.Cpu.Segments[4].Base, m.Cpu.Segments[5].Base, m.Cpu.KernelGsBase));
+        Assert.Equal(0, m.Emulated("swapgs") + m.Emulated("wrfsbase") + m.Emulated("rdgsbase") + m.Emulated("rdfsbase"));
+    }
+
+    [Theory]
+    [InlineData(false, 1ul << 47, 13)]
+    [InlineData(true, 0ul, 6)]
+    public void BasesFaultAsTheEmulatorSays(bool disabled, ulong value, int vector)
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.wrgsbase(rax);
+            a.hlt();
+        });
+        m.Cpu.Cr4 |= disabled ? 0 : 1ul << 16;
+        m.Cpu.Rax = value;
+        m.SetGate(vector, Handler + 0x900);
+        m.Bytes(Handler + 0x900, 1)[0] = 0xF4;
+        RunToHalt(m);
+        Assert.Equal((Handler + 0x901, 0ul), (m.Cpu.Rip, m.Cpu.Segments[5].Base));
+    }
+
+    [Fact]
+    public void TheCounterGoesOnInOneScale()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.stc();
+            a.rdtsc();
+            a.setc(bl);
+            a.mov(rsi, rax);
+            a.mov(rdi, rdx);
+            a.rdtscp();
+            a.hlt();
+        });
+        m.Cpu.State->TscOffset = 0x1000000000000;
+        m.Cpu.TscAux = 0xABC;
+        ulong before = m.Cpu.ReadTsc();
+        RunToHalt(m);
+        ulong after = m.Cpu.ReadTsc();
+        ulong first = (m.Cpu.Rdi << 32) | m.Cpu.Rsi;
+        ulong second = (m.Cpu.Rdx << 32) | m.Cpu.Rax;
+        Assert.True(before <= first && first <= second && second <= after);
+        Assert.Equal((0xABCul, 1ul), (m.Cpu.Rcx, m.Cpu.Rbx & 1));
+        Assert.Equal(0, m.Emulated("rdtsc") + m.Emulated("rdtscp"));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void UsersReadTheCounterUnlessForbidden(bool forbidden)
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.rdtsc();
+            a.ud2();
+        });
+        m.ToUser();
+        m.Cpu.Cr4 |= forbidden ? 4ul : 0;
+        m.SetGate(6, Handler + 0x900);
+        m.Bytes(Handler + 0x900, 1)[0] = 0xF4;
+        RunToHalt(m);
+        Assert.Equal(forbidden ? Handler + 0x801 : Handler + 0x901, m.Cpu.Rip);
+    }
+
+    [Fact]
+    public void UsersMayNotClearInterrupts()
+    {
+        using EmulationMachine m = Machine(a => a.cli());
+        m.ToUser();
+        RunToHalt(m);
+        Assert.True(Faulted(m));
+    }
+
+    // SMAP, with the data of these tests marked as the user's.
+    [Fact]
+    public void StacOpensUserPagesToTheNextInstructionAndClacClosesThem()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.stac();
+            a.mov(rax, __[Data]);
+            a.clac();
+            a.mov(rbx, __[Data]);
+            a.hlt();
+        });
+
+        // The code's own pages are the supervisor's.
+        m[EmulationMachine.PageTables + 0x2000] = 0x83;
+        m.Cpu.Cr4 |= 1 << 21;
+        m.Cpu.FlushTlbAll();
+        m.Cpu.ModeChanged();
+        m[Data] = 0x4321;
+        m.Cpu.Rbx = 0;
+        RunToHalt(m);
+        Assert.True(Faulted(m));
+        Assert.Equal((0x4321ul, 0ul, Data), (m.Cpu.Rax, m.Cpu.Rbx, m.Cpu.Cr2));
+        Assert.Equal(0, m.Emulated("stac") + m.Emulated("clac"));
+    }
+
+    [Fact]
+    public void TheModeFollowsStacOutOfABlock()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            Label away = a.CreateLabel();
+            Label back = a.CreateLabel();
+            a.stac();
+            a.jmp(away);
+            a.Label(ref back);
+            a.mov(rcx, __[Data + 8]);
+            a.hlt();
+            a.Label(ref away);
+            a.mov(rax, __[Data]);
+            a.clac();
+            a.jmp(back);
+        });
+        m[EmulationMachine.PageTables + 0x2000] = 0x83;
+        m.Cpu.Cr4 |= 1 << 21;
+        m.Cpu.FlushTlbAll();
+        m.Cpu.ModeChanged();
+        m[Data] = 0x4321;
+        m.Cpu.Rcx = 5;
+        RunToHalt(m);
+        Assert.True(Faulted(m));
+        Assert.Equal((0x4321ul, 5ul, Data + 8), (m.Cpu.Rax, m.Cpu.Rcx, m.Cpu.Cr2));
+    }
+
+    [Theory]
+    [InlineData(0, 1)]
+    [InlineData(1, 1)]
+    [InlineData(7, 7)]
+    public void LoopAndJrcxzCount(int count, int rounds)
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            Label loop = a.CreateLabel();
+            Label zero = a.CreateLabel();
+            a.xor(eax, eax);
+            a.jrcxz(zero);
+            a.Label(ref loop);
+            a.inc(eax);
+            a.loop(loop);
+            a.hlt();
+            a.Label(ref zero);
+            a.inc(eax);
+            a.hlt();
+        });
+        m.Cpu.Rcx = (ulong)count;
+        RunToHalt(m);
+        Assert.Equal(((ulong)rounds, 0ul), (m.Cpu.Rax, m.Cpu.Rcx));
+        Assert.Equal(0, m.Emulated("jrcxz") + m.Emulated("loop"));
+    }
+
+    // 32 MiB apart, where source and destination share their places in the translation tables.
+    [Fact]
+    public void SourceAndDestinationMayShareATranslationsPlace()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.rep.movsb();
+            a.hlt();
+        });
+        const ulong Alias = 17ul << 21;
+        m[EmulationMachine.PageTables + 0x2000 + (17 * 8)] = Data | 0x83;
+        m.Cpu.FlushTlbAll();
+        m.Bytes(Data, 16).Fill(9);
+        m.Cpu.Rsi = Data;
+        m.Cpu.Rdi = Alias + 16;
+        m.Cpu.Rcx = 16;
+        RunToHalt(m);
+        Assert.Equal((0ul, 0x0909090909090909ul), (m.Cpu.Rcx, m[Data + 24]));
+    }
+}
