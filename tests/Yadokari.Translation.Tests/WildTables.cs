@@ -171,7 +171,7 @@ internal static class WildTables
             state.Segments[5] = state.Segments[5] with { Base = Canonical(Value(random)) };
         }
 
-        // WP, NE, AM and, rarely, TS; then SMAP, SMEP, FSGSBASE, PCIDE, UMIP, PGE, TSD, DE.
+        // WP, NE, AM and, rarely, TS; then FSGSBASE, PCIDE, UMIP, PGE, TSD, DE and, rarely, since all memory is ring 3's, SMAP and SMEP.
         state.Cr0 ^= (ulong)random.Next() & 0x5_0020;
         if (random.Next(16) == 0)
         {
@@ -180,7 +180,7 @@ internal static class WildTables
 
         if (mode is not WildMode.Protected and not WildMode.Real)
         {
-            state.Cr4 ^= (ulong)random.Next() & 0x33_088C;
+            state.Cr4 ^= (ulong)random.Next() & (random.Next(8) == 0 ? 0x33_088Cul : 0x3_088Cul);
         }
 
         if (mode is WildMode.Kernel or WildMode.Protected && random.Next(2) == 0)
