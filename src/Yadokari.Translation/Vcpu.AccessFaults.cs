@@ -1,0 +1,77 @@
+using Iced.Intel;
+using Yadokari.Translation.Code;
+using Yadokari.Translation.Emulation;
+
+namespace Yadokari.Translation;
+
+/// <summary>Accesses and branches of translated code that turn out to fault.</summary>
+internal sealed unsafe partial class Vcpu
+{
+    /// <summary>An access that may not be: an instruction with a mask may still be lucky, and what concerns the stack is #SS.</summary>
+    private Outcome MissFault(ulong linear, int size, bool store, ulong cr2)
+    {
+        int vector = RaisedVector;
+        uint errorCode = RaisedErrorCode;
+        ulong address = Cr2;
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        if (InstructionClasses.TreatmentOf(instruction.Code) == Treatment.Native && Emulator.TryMask(this, instruction, out MaskedOperand _))
+        {
+            ClearRaised();
+            Cr2 = cr2;
+            return Bounce(linear, size, store);
+        }
+
+        Cr2 = address;
+        Raise((Vector)vector, errorCode);
+        return DeliverAccessFault(instruction, store);
+    }
+
+    /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
+    private Outcome DeliverAccessFault(in Instruction instruction, bool store)
+    {
+        if (RaisedVector == (int)Vector.GeneralProtection)
+        {
+            bool implicitly = instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory);
+            if (implicitly || SegmentOf(instruction) == 2)
+            {
+                Raise(Vector.StackFault);
+            }
+        }
+
+        return DeliverRaised();
+    }
+
+    /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
+    private Outcome RefuseBranch(Block from, ulong page)
+    {
+        SetLinearRip(page + from.Table[2 * (from.Instructions - 1)]);
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        switch (instruction.FlowControl)
+        {
+            case FlowControl.Return:
+                Rsp -= 8 + (instruction.OpCount == 0 ? 0u : instruction.Immediate16);
+                break;
+            case FlowControl.IndirectCall:
+                // The quadword that the return address replaced.
+                Write(Rsp, State->ReplacedTop);
+                Rsp += 8;
+                break;
+            case FlowControl.Next:
+                State->Rip += (ulong)instruction.Length;
+                break;
+        }
+
+        Raise(Vector.GeneralProtection);
+        return DeliverRaised();
+    }
+
+    private static bool IsCanonical(ulong address) => (long)(address << 16) >> 16 == (long)address;
+}
