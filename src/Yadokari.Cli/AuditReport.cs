@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Iced.Intel;
 using Yadokari.Translation;
 using Yadokari.X86.Audit;
 using Yadokari.X86.Sensitive;
@@ -18,14 +19,21 @@ internal static class AuditReport
     {
         output.WriteLine(Invariant($"{path}: {audit.Instructions:N0} instructions in {audit.Bytes:N0} bytes of {sections.Count} sections"));
         output.WriteLine();
-        output.WriteLine("class                            count     share  translate   kvm");
+        output.WriteLine("                                               translate:                                                       kvm:");
+        output.WriteLine("class                          count     share       copied     expanded       inline     emulated      refused");
         foreach (SensitivityClass sensitivity in s_classes)
         {
             long count = audit.CountOf(sensitivity);
             double share = audit.Instructions == 0 ? 0 : (double)count / audit.Instructions;
+            long[] treated = Treated(audit, sensitivity);
             output.WriteLine(Invariant(
-                $"{Name(sensitivity),-24}  {count,12:N0}  {share,8:P3}  {Translate(sensitivity),-10}  {Kvm(sensitivity)}"));
+                $"{Name(sensitivity),-22}  {count,12:N0}  {share,8:P3}  {treated[0],11:N0}  {treated[1],11:N0}  {treated[2],11:N0}  {treated[3],11:N0}  {treated[4],11:N0}  {Kvm(sensitivity)}"));
         }
+
+        output.WriteLine();
+        output.WriteLine("copied: run by the processor, registers renamed and memory operand redirected; expanded: near jumps, calls, returns, pushes,");
+        output.WriteLine("pops and address arithmetic, which the translator writes anew; inline: as expanded in the common case, else emulated; emulated: in C#; refused: #UD, as on");
+        output.WriteLine("processors without it.");
 
         foreach (SensitivityClass sensitivity in s_classes[..2])
         {
@@ -39,7 +47,7 @@ internal static class AuditReport
             output.WriteLine($"{Name(sensitivity)}:");
             foreach (SensitiveCount count in counts)
             {
-                output.WriteLine(Invariant($"  {Title(count.Entry),-36}  {count.Count,10:N0}  {Translate(count.Entry),-8}  {count.Entry.Reason} ({count.Entry.Source})"));
+                output.WriteLine(Invariant($"  {Title(count.Entry),-36}  {count.Count,10:N0}  {Translate(audit, count.Entry),-8}  {count.Entry.Reason} ({count.Entry.Source})"));
             }
         }
 
@@ -95,7 +103,14 @@ internal static class AuditReport
                 json.WriteStartObject();
                 json.WriteString("class", Name(sensitivity));
                 json.WriteNumber("count", audit.CountOf(sensitivity));
-                json.WriteString("translate", Translate(sensitivity));
+                json.WriteStartObject("translate");
+                long[] treated = Treated(audit, sensitivity);
+                foreach (InstructionTreatment treatment in Enum.GetValues<InstructionTreatment>())
+                {
+                    json.WriteNumber(Name(treatment), treated[(int)treatment]);
+                }
+
+                json.WriteEndObject();
                 json.WriteString("kvm", Kvm(sensitivity));
                 json.WriteEndObject();
             }
@@ -108,7 +123,7 @@ internal static class AuditReport
                 json.WriteString("instruction", Title(count.Entry));
                 json.WriteString("class", Name(count.Entry.Class));
                 json.WriteNumber("count", count.Count);
-                json.WriteString("translate", Translate(count.Entry));
+                json.WriteString("translate", Translate(audit, count.Entry));
                 json.WriteString("reason", count.Entry.Reason);
                 json.WriteString("source", count.Entry.Source);
                 if (list)
@@ -145,10 +160,23 @@ internal static class AuditReport
         return entry.Forms.Length == 0 ? name : $"{name} ({entry.Forms})";
     }
 
-    private static string Translate(SensitivityClass sensitivity) => sensitivity == SensitivityClass.Innocuous ? "copied" : "emulated";
+    private static string Name(InstructionTreatment treatment) => treatment.ToString().ToLowerInvariant();
 
-    private static string Translate(SensitiveInstruction entry)
-        => TranslationEngine.Inlines(entry.Mnemonic) ? "inline" : Translate(entry.Class);
+    /// <summary>Instructions of a class by what the translation engine does with them.</summary>
+    private static long[] Treated(SensitiveAudit audit, SensitivityClass sensitivity)
+    {
+        long[] counts = new long[Enum.GetValues<InstructionTreatment>().Length];
+        foreach (Code code in Enum.GetValues<Code>().Where(code => SensitiveInstructions.Classify(code) == sensitivity))
+        {
+            counts[(int)InstructionTreatments.Of(code)] += audit.CountOf(code);
+        }
+
+        return counts;
+    }
+
+    /// <summary>What the translation engine does with the forms of an entry that were found.</summary>
+    private static string Translate(SensitiveAudit audit, SensitiveInstruction entry) => string.Join(", ", Enum.GetValues<Code>()
+        .Where(code => SensitiveInstructions.Find(code) == entry && audit.CountOf(code) != 0).Select(code => Name(InstructionTreatments.Of(code))).Distinct());
 
     /// <summary>With hardware support the processor itself keeps guest and host state apart; it traps as the monitor asks it to.</summary>
     private static string Kvm(SensitivityClass sensitivity) => sensitivity switch

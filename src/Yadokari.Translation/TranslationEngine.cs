@@ -28,9 +28,6 @@ public sealed class TranslationEngine : IEngine
     /// <inheritdoc/>
     public string Name => "translate";
 
-    /// <summary>Whether the common case of an instruction stays in translated 64-bit code; else the emulator does it, or it is copied.</summary>
-    public static bool Inlines(Mnemonic mnemonic) => InlineInstructions.Contains(mnemonic);
-
     /// <inheritdoc/>
     public Support Probe()
     {

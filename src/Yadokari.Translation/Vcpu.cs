@@ -162,6 +162,18 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             first = false;
+            bool single = (mode & CpuMode.Single) != 0;
+            if (single && HitsBreakpoint())
+            {
+                block = null;
+                if (DeliverRaised() == Outcome.Shutdown)
+                {
+                    return VmExit.Shutdown;
+                }
+
+                continue;
+            }
+
             if (block == null || !block.Valid || block.Mode != mode)
             {
                 block = FindBlock(mode);
@@ -177,8 +189,17 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             Trace?.Enter(this, block);
+            bool trap = (State->SystemFlags & FlagTrap) != 0;
+            long deliveries = Deliveries;
+            _emulated = Mnemonic.INVALID;
             Enter(block.Entry, simd: false);
             Outcome outcome = AfterExit(ref block);
+            if (single && TrapsAfter(outcome, trap, deliveries))
+            {
+                block = null;
+                outcome = DeliverRaised();
+            }
+
             switch (outcome)
             {
                 case Outcome.Halt:
@@ -309,6 +330,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     }
 
                     SetLinearRip(State->ExitValue);
+                    if ((from.Mode & CpuMode.Single) != 0)
+                    {
+                        return Outcome.Jumped;
+                    }
+
                     block = FindBlock(CurrentMode());
                     if (block == null)
                     {
@@ -351,6 +377,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private Outcome Emulate(in Instruction instruction)
     {
         ulong rip = State->Rip;
+        _emulated = instruction.Mnemonic;
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
         Outcome outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
@@ -401,18 +428,21 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         Bounces++;
-        bool read = _code.Translator.ReadsMemory(instruction);
+
+        // An x87 store may leave memory as it is, its exception pending.
+        bool read = _code.Translator.ReadsMemory(instruction)
+            || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
         bool write = _code.Translator.WritesMemory(instruction);
         bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
         if (!masked && LongMode && !(IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
         {
             Raise(Vector.GeneralProtection);
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
-        if (write && !masked && !ProbeLinear(linear, size, write: true))
+        if (write && !(masked ? Emulator.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
         {
-            return DeliverRaised();
+            return DeliverAccessFault(instruction, store);
         }
 
         byte* buffer = _window + StateLayout.Bounce + (linear & 63);
@@ -425,7 +455,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         // What a store leaves out is not written back, so that only loads read.
         if (masked && !write && !Emulator.ReadMasked(this, linear, data, mask))
         {
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
         if (!TranslateFetch(LinearRip, out ulong gpa))
@@ -462,7 +492,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
-            return DeliverAccessFault(instruction, linear, store);
+            return DeliverAccessFault(instruction, store);
         }
 
         State->Rip = next;
@@ -489,19 +519,16 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         Cr2 = address;
         Raise((Vector)vector, errorCode);
-        return DeliverAccessFault(instruction, linear, store);
+        return DeliverAccessFault(instruction, store);
     }
 
     /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
-    private Outcome DeliverAccessFault(in Instruction instruction, ulong linear, bool store)
+    private Outcome DeliverAccessFault(in Instruction instruction, bool store)
     {
         if (RaisedVector == (int)Vector.GeneralProtection)
         {
             bool implicitly = instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory);
-
-            // A misaligned operand is #GP in any segment, and found first.
-            bool misaligned = (linear & 15) != 0 && InstructionClasses.NeedsAlignment(instruction.Code);
-            if (implicitly || (SegmentOf(instruction) == 2 && !misaligned))
+            if (implicitly || SegmentOf(instruction) == 2)
             {
                 Raise(Vector.StackFault);
             }
@@ -635,7 +662,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
         ulong* entry = (ulong*)(_window + offset);
-        if (entry[0] != NoAddress && entry[0] != linear)
+        if (entry[0] != NoJump(offset) && entry[0] != linear)
         {
             // Two places for each address: the one used longer ago moves to the second.
             ulong* second = (ulong*)(_window + (offset ^ 16));
@@ -667,6 +694,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         SetLinearRip(page + (ulong)_code.GuestOffset(block, address));
         Fetch(out Instruction instruction);
         ClearRaised();
+        Code.Host borrowed = Translator.BorrowedBy(instruction);
+        if (borrowed != Code.Host.None)
+        {
+            // Lent registers keep their numbers.
+            Gpr((int)borrowed) = State->SaveRcx;
+        }
+
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
@@ -733,9 +767,15 @@ internal sealed unsafe partial class Vcpu : IVcpu
             mode |= CpuMode.Down;
         }
 
-        if ((flags & (1ul << 8)) != 0 || SingleStep || _breakpoints.Count != 0)
+        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasInstructionBreakpoints;
+        if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
         {
             mode |= CpuMode.Single;
+        }
+        else
+        {
+            // The next instruction would clear it; only breakpoints tell whether it was there.
+            State->SystemFlags &= ~FlagResume;
         }
 
         if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0)

@@ -58,6 +58,34 @@ public sealed class ConformanceTests
     }
 
     [Theory]
+    [InlineData(InstructionGroup.Integer)]
+    [InlineData(InstructionGroup.Shifts)]
+    [InlineData(InstructionGroup.Bits)]
+    [InlineData(InstructionGroup.String)]
+    [InlineData(InstructionGroup.Stack)]
+    [InlineData(InstructionGroup.Branches)]
+    [InlineData(InstructionGroup.Sse)]
+    [InlineData(InstructionGroup.X87)]
+    public void Single_steps_end_where_the_processor_ends_them(InstructionGroup group)
+    {
+        Code[] codes = InstructionCatalog.Groups[group];
+        codes = s_code is null ? codes : [.. codes.Where(c => c.ToString() == s_code)];
+        SampleMaker maker = new();
+        int index = 0;
+        Compare(s_cases / 4, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            sample = null!;
+            if (codes.Length == 0 || !maker.TryMake(codes[index++ / 2 % codes.Length], seed, Placement.Mixed, before, out sample))
+            {
+                return false;
+            }
+
+            before.Rflags |= 0x100;
+            return true;
+        });
+    }
+
+    [Theory]
     [InlineData(SnippetShape.Straight)]
     [InlineData(SnippetShape.Loop)]
     [InlineData(SnippetShape.Calls)]

@@ -18,11 +18,17 @@ internal static class Latitude
         }
 
         // An operand that is misaligned and not accessible.
+        ulong size = (ulong)Math.Max(1, sample.Instruction.MemorySize.GetSize());
+        ulong alignment = size is 32 or 64 ? size : 16;
         if (expected.Vector == 13 && actual.Vector == 14)
         {
-            ulong size = (ulong)Math.Max(1, sample.Instruction.MemorySize.GetSize());
-            ulong alignment = size is 32 or 64 ? size : 16;
             return sample.Target % alignment != 0 && actual.FaultAddress - sample.Target < size;
+        }
+
+        // An operand that is misaligned, and on the stack at an address that is not canonical.
+        if (expected.Vector == 13 && actual.Vector == 12)
+        {
+            return sample.Target % alignment != 0 && (long)(sample.Target << 16) >> 16 != (long)sample.Target;
         }
 
         // An instruction that the host does not have, whose operand the monitor brought in first: the guest's handler returns to a #UD.

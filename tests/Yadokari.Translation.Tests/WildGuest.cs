@@ -113,6 +113,13 @@ internal sealed unsafe partial class WildGuest : IDisposable
         _vcpu.Save(_state);
     }
 
+    private static void Check(string where, Span<byte> canary)
+    {
+        int changed = canary.IndexOfAnyExcept(CanaryByte);
+        Assert.True(changed < 0, changed < 0 ? "" : $"memory {where} changed, from {changed:X}: "
+            + $"{Convert.ToHexString(canary[changed..Math.Min(changed + 64, canary.Length)])}; last at {canary.LastIndexOfAnyExcept(CanaryByte):X}");
+    }
+
     private void CheckAfter(string before)
     {
         try
@@ -139,11 +146,11 @@ internal sealed unsafe partial class WildGuest : IDisposable
     /// <summary>Fails if a byte changed that is not the guest's.</summary>
     public void CheckCanaries()
     {
-        Assert.Equal(-1, new Span<byte>(_block, CanaryLength).IndexOfAnyExcept(CanaryByte));
-        Assert.Equal(-1, new Span<byte>(_block + CanaryLength + RamLength, CanaryLength).IndexOfAnyExcept(CanaryByte));
+        Check("before RAM", new Span<byte>(_block, CanaryLength));
+        Check("behind RAM", new Span<byte>(_block + CanaryLength + RamLength, CanaryLength));
         if (_low != null)
         {
-            Assert.Equal(-1, new Span<byte>(_low, CanaryLength).IndexOfAnyExcept(CanaryByte));
+            Check($"of the host at {LowCanary:X}", new Span<byte>(_low, CanaryLength));
         }
 
         if (_mode is WildMode.User or WildMode.Compatibility)

@@ -66,11 +66,6 @@ internal static class InstructionClasses
     /// <summary>Legacy encoded with XMM registers or MXCSR: needs CR4.OSFXSR (SDM 3A 2.5).</summary>
     public static bool IsSse(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Sse) != 0;
 
-    /// <summary>SSE with an operand of 16 bytes that must be aligned (SDM 1 10.4.1.1).</summary>
-    public static bool NeedsAlignment(Iced.Intel.Code code) => IsSse(code)
-        && code.ToOpCode().MemorySize.GetSize() == 16
-        && code.Mnemonic() is not (Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu);
-
     /// <summary>VEX encoded with vector registers.</summary>
     public static bool IsAvx(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Avx) != 0;
 

@@ -170,6 +170,40 @@ internal sealed unsafe partial class Translator
 
         // Three in one instruction (MULX, ANDN, PDEP ...), or no legacy register left: borrow one that it does not name.
         // R8 to R14 are nobody's implicit operand; beside a high byte none of them will do, but no such instruction has two others.
+        borrowed = Lendable(instruction);
+        _a.Store(Mem.State(s_spare), borrowed);
+        return borrowed;
+    }
+
+    /// <summary>The register that the host code of an instruction borrows, whose guest value is in the spare slot meanwhile; or None.</summary>
+    public static Host BorrowedBy(in Instruction instruction)
+    {
+        bool memory = HasMemoryOperand(instruction);
+        bool high = false;
+        bool clash = false;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            Register register = instruction.GetOpKind(i) == OpKind.Register ? instruction.GetOpRegister(i) : Register.None;
+            int guest = GuestRegisters.Number(register);
+            high |= GuestRegisters.IsHighByte(register);
+            clash |= guest >= 0 && GuestRegisters.HostOf(guest) >= Host.R8;
+        }
+
+        uint passed = 0;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            int guest = instruction.GetOpKind(i) == OpKind.Register ? GuestRegisters.Number(instruction.GetOpRegister(i)) : -1;
+            Host mapped = guest < 0 ? Host.Rax : GuestRegisters.HostOf(guest);
+            passed |= mapped == Host.None || (high && clash && mapped >= Host.R8) ? 1u << guest : 0;
+        }
+
+        // As NextScratch hands them out: one or two registers are free.
+        int free = (memory ? 0 : 1) + (high ? 0 : 1);
+        return System.Numerics.BitOperations.PopCount(passed) <= free ? Host.None : Lendable(instruction);
+    }
+
+    private static Host Lendable(in Instruction instruction)
+    {
         foreach (Host candidate in (ReadOnlySpan<Host>)[Host.R8, Host.R9, Host.R12, Host.R13, Host.R14])
         {
             bool named = false;
@@ -180,8 +214,6 @@ internal sealed unsafe partial class Translator
 
             if (!named)
             {
-                borrowed = candidate;
-                _a.Store(Mem.State(s_spare), candidate);
                 return candidate;
             }
         }

@@ -48,7 +48,7 @@ internal static unsafe partial class Emulator
         }
 
         var operand = new MaskedOperand(1, SignMask(mask, 1, length));
-        if (operand.Mask == 0)
+        if (operand.Mask == 0 && !mmx)
         {
             return Outcome.Next;
         }
@@ -58,14 +58,9 @@ internal static unsafe partial class Emulator
             return Outcome.Fault;
         }
 
-        if (!WriteMasked(cpu, linear, data[..length], operand))
+        // The whole operand must be writable, whatever is selected of it: so processors have it, and SDM 2B leaves it to them.
+        if (!cpu.ProbeLinear(linear, length, write: true) || !WriteMasked(cpu, linear, data[..length], operand))
         {
-            // A page fault tells of the operand's first byte in the page, not of the first one selected.
-            if (cpu.RaisedVector == (int)Vector.PageFault)
-            {
-                cpu.Cr2 = Math.Max(linear, cpu.Cr2 & ~0xFFFul);
-            }
-
             return Outcome.Fault;
         }
 
@@ -140,15 +135,26 @@ internal static unsafe partial class Emulator
         return true;
     }
 
-    /// <summary>Writes the elements that a mask selects, if all of them can be written.</summary>
-    internal static bool WriteMasked(Vcpu cpu, ulong linear, ReadOnlySpan<byte> data, in MaskedOperand operand)
+    /// <summary>Checks that the elements that a mask selects can be written.</summary>
+    internal static bool ProbeMasked(Vcpu cpu, ulong linear, int length, in MaskedOperand operand)
     {
-        for (int at = 0, i = 0; at + operand.Bytes <= data.Length; at += operand.Bytes, i++)
+        for (int at = 0, i = 0; at + operand.Bytes <= length; at += operand.Bytes, i++)
         {
             if ((operand.Mask >> i & 1) != 0 && !cpu.ProbeLinear(linear + (ulong)at, operand.Bytes, write: true))
             {
                 return false;
             }
+        }
+
+        return true;
+    }
+
+    /// <summary>Writes the elements that a mask selects, if all of them can be written.</summary>
+    internal static bool WriteMasked(Vcpu cpu, ulong linear, ReadOnlySpan<byte> data, in MaskedOperand operand)
+    {
+        if (!ProbeMasked(cpu, linear, data.Length, operand))
+        {
+            return false;
         }
 
         for (int at = 0, i = 0; at + operand.Bytes <= data.Length; at += operand.Bytes, i++)
@@ -203,7 +209,7 @@ internal static unsafe partial class Emulator
             or Mnemonic.Vunpcklpd or Mnemonic.Vshufps or Mnemonic.Vshufpd or Mnemonic.Vshuff32x4 or Mnemonic.Vshuff64x2
             or Mnemonic.Vshufi32x4 or Mnemonic.Vshufi64x2 or Mnemonic.Vdbpsadbw or Mnemonic.Vmovshdup or Mnemonic.Vmovsldup
             or Mnemonic.Vmovddup or Mnemonic.Vpmultishiftqb or Mnemonic.Vgf2p8affineqb or Mnemonic.Vgf2p8affineinvqb
-            or Mnemonic.Vpmaddubsw or Mnemonic.Vpmaddwd or Mnemonic.Vinsertf32x4 or Mnemonic.Vinsertf32x8 or Mnemonic.Vinsertf64x2
+            or Mnemonic.Vpconflictd or Mnemonic.Vpconflictq or Mnemonic.Vcvtne2ps2bf16 or Mnemonic.Vpmaddubsw or Mnemonic.Vpmaddwd or Mnemonic.Vinsertf32x4 or Mnemonic.Vinsertf32x8 or Mnemonic.Vinsertf64x2
             or Mnemonic.Vinsertf64x4 or Mnemonic.Vinserti32x4 or Mnemonic.Vinserti32x8 or Mnemonic.Vinserti64x2
             or Mnemonic.Vinserti64x4 or Mnemonic.Vextractf32x4 or Mnemonic.Vextractf32x8 or Mnemonic.Vextractf64x2
             or Mnemonic.Vextractf64x4 or Mnemonic.Vextracti32x4 or Mnemonic.Vextracti32x8 or Mnemonic.Vextracti64x2

@@ -304,6 +304,11 @@ internal static unsafe partial class Emulator
         Span<byte> area = AreaOf(cpu);
         bool done = cpu.ReadLinear(linear, area[..MxcsrOffset]) && cpu.ReadLinear(linear + 32, area[32..XmmOffset]);
         area[6..MxcsrOffset].Clear();
+
+        // The exception summary and its copy in the busy bit follow from flags and masks, whatever the image says.
+        int pending = area[2] & ~area[0] & 0x3F;
+        area[2] = (byte)((area[2] & 0x7F) | (pending != 0 ? 0x80 : 0));
+        area[3] = (byte)((area[3] & 0x7F) | (pending != 0 ? 0x80 : 0));
         return done;
     }
 

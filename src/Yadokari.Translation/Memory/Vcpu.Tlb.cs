@@ -180,7 +180,7 @@ internal sealed unsafe partial class Vcpu
         State->FetchEpoch++;
         foreach (int offset in _jumps)
         {
-            *(ulong*)(_window + offset) = NoAddress;
+            *(ulong*)(_window + offset) = NoJump(offset);
         }
 
         _jumps.Clear();
@@ -196,7 +196,8 @@ internal sealed unsafe partial class Vcpu
         return walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue;
     }
 
-    private const ulong NoAddress = 1ul << 63;
+    // An empty entry of a jump cache: an address that is looked for in another pair of entries, so that no target matches, canonical or not.
+    private static ulong NoJump(int offset) => (ulong)(((offset - StateLayout.JumpCache) >> 4) & (StateLayout.JumpEntries - 1)) ^ 2;
 
     private bool _pagingStale = true;
     private bool _contextAc;
@@ -264,7 +265,7 @@ internal sealed unsafe partial class Vcpu
 
         for (int i = 0; i < StateLayout.JumpCaches * StateLayout.JumpEntries; i++)
         {
-            *(ulong*)(_window + StateLayout.JumpCache + (i * 16)) = NoAddress;
+            *(ulong*)(_window + StateLayout.JumpCache + (i * 16)) = NoJump(StateLayout.JumpCache + (i * 16));
         }
     }
 

@@ -46,7 +46,7 @@ public sealed class SensitiveAudit
     /// <summary>Counts of what was found, privileged first, the most frequent first.</summary>
     public IReadOnlyList<SensitiveCount> Counts =>
         [.. Enumerable.Range(0, _counts.Length)
-            .Where(code => _counts[code] != 0)
+            .Where(code => _counts[code] != 0 && SensitiveInstructions.Find((Code)code) is not null)
             .GroupBy(code => SensitiveInstructions.Find((Code)code)!)
             .Select(group => new SensitiveCount(group.Key, group.Sum(code => _counts[code])))
             .OrderByDescending(count => count.Entry.Class)
@@ -58,6 +58,9 @@ public sealed class SensitiveAudit
         sensitivity == SensitivityClass.Innocuous
             ? Instructions - CountOf(SensitivityClass.Privileged) - CountOf(SensitivityClass.UnprivilegedSensitive)
             : Counts.Where(count => count.Entry.Class == sensitivity).Sum(count => count.Count);
+
+    /// <summary>Instructions of one form, sensitive or not.</summary>
+    public long CountOf(Code code) => _counts[(int)code];
 
     /// <summary>Adds the instructions of a section.</summary>
     public void Add(CodeSection section)
@@ -90,9 +93,9 @@ public sealed class SensitiveAudit
             reachable = instruction.Code != Code.Int3
                 && instruction.FlowControl is not (FlowControl.Return or FlowControl.UnconditionalBranch or FlowControl.IndirectBranch
                     or FlowControl.Exception);
+            _counts[(int)instruction.Code]++;
             if (SensitiveInstructions.Classify(instruction) != SensitivityClass.Innocuous)
             {
-                _counts[(int)instruction.Code]++;
                 _findings?.Add(new SensitiveFinding(instruction.IP, instruction.Code));
             }
         }
