@@ -19,20 +19,21 @@ internal static class AuditReport
     {
         output.WriteLine(Invariant($"{path}: {audit.Instructions:N0} instructions in {audit.Bytes:N0} bytes of {sections.Count} sections"));
         output.WriteLine();
-        output.WriteLine("                                               translate:                                          kvm:");
-        output.WriteLine("class                          count     share       copied     expanded     emulated      refused");
+        output.WriteLine("                                               translate:                                                       kvm:");
+        output.WriteLine("class                          count     share       copied     expanded       inline     emulated      refused");
         foreach (SensitivityClass sensitivity in s_classes)
         {
             long count = audit.CountOf(sensitivity);
             double share = audit.Instructions == 0 ? 0 : (double)count / audit.Instructions;
             long[] treated = Treated(audit, sensitivity);
             output.WriteLine(Invariant(
-                $"{Name(sensitivity),-22}  {count,12:N0}  {share,8:P3}  {treated[0],11:N0}  {treated[1],11:N0}  {treated[2],11:N0}  {treated[3],11:N0}  {Kvm(sensitivity)}"));
+                $"{Name(sensitivity),-22}  {count,12:N0}  {share,8:P3}  {treated[0],11:N0}  {treated[1],11:N0}  {treated[2],11:N0}  {treated[3],11:N0}  {treated[4],11:N0}  {Kvm(sensitivity)}"));
         }
 
         output.WriteLine();
         output.WriteLine("copied: run by the processor, registers renamed and memory operand redirected; expanded: near jumps, calls, returns, pushes,");
-        output.WriteLine("pops and address arithmetic, which the translator writes anew; emulated: in C#; refused: #UD, as on processors without it.");
+        output.WriteLine("pops and address arithmetic, which the translator writes anew; inline: as expanded in the common case, else emulated; emulated: in C#; refused: #UD, as on");
+        output.WriteLine("processors without it.");
 
         foreach (SensitivityClass sensitivity in s_classes[..2])
         {

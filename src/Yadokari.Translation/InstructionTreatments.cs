@@ -13,7 +13,7 @@ public enum InstructionTreatment
     /// <summary>The translator writes a few instructions of its own for it: near jumps, calls and returns, pushes and pops, LEA.</summary>
     Expanded,
 
-    /// <summary>Sensitive, with a fast path in translated code and a handler in C# behind it.</summary>
+    /// <summary>As <see cref="Expanded"/> in its common case, else as <see cref="Emulated"/>.</summary>
     Inline,
 
     /// <summary>A handler in C# does what it says.</summary>
@@ -30,7 +30,7 @@ public static class InstructionTreatments
     public static InstructionTreatment Of(Iced.Intel.Code code) => InstructionClasses.TreatmentOf(code) switch
     {
         Treatment.Native => InstructionTreatment.Copied,
-        Treatment.Emulate when InlineInstructions.Contains(code.Mnemonic()) => InstructionTreatment.Inline,
+        Treatment.Emulate when InlineInstructions.Contains(code) => InstructionTreatment.Inline,
         Treatment.Emulate => Emulator.Handles(code) ? InstructionTreatment.Emulated : InstructionTreatment.Refused,
         _ => InstructionTreatment.Expanded,
     };

@@ -11,20 +11,6 @@ internal static class InlineInstructions
     /// <summary>Whether 64-bit code keeps to itself with the common case of an instruction.</summary>
     public static bool Contains(Op code) => s_codes[(int)code];
 
-    /// <summary>The same of any form of a mnemonic.</summary>
-    public static bool Contains(Mnemonic mnemonic)
-    {
-        for (int code = 0; code < s_codes.Length; code++)
-        {
-            if (s_codes[code] && ((Op)code).Mnemonic() == mnemonic)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
     private static bool[] Build()
     {
         bool[] codes = new bool[(int)Enum.GetValues<Op>().Max() + 1];
