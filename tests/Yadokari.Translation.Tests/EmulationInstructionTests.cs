@@ -291,4 +291,14 @@ public sealed class EmulationInstructionTests
         Assert.Equal(Vcpu.Outcome.Jumped, m.Run(0xC3));
         Assert.Equal((rip + 5, 0x8000ul), (m.Cpu.Rip, m.Cpu.Rsp));
     }
+
+    [Fact]
+    public void ShadowStackPointerReadsAsNothing()
+    {
+        using var machine = new EmulationMachine(64);
+        machine.Cpu.Rax = 0x1234_5678_9ABC_DEF0;
+        Assert.Equal(Vcpu.Outcome.Next, machine.Run(0xF3, 0x48, 0x0F, 0x1E, 0xC8));
+        Assert.Equal(Vcpu.Outcome.Next, machine.Run(0xF3, 0x0F, 0x1E, 0xC8));
+        Assert.Equal(0x1234_5678_9ABC_DEF0u, machine.Cpu.Rax);
+    }
 }

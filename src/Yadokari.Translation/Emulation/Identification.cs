@@ -22,7 +22,11 @@ internal static unsafe partial class Emulator
         table.On(&ReadBase, Mnemonic.Rdfsbase, Mnemonic.Rdgsbase);
         table.On(&WriteBase, Mnemonic.Wrfsbase, Mnemonic.Wrgsbase);
         table.On(&Hypercall, Mnemonic.Vmcall, Mnemonic.Vmmcall);
+        table.On(&ReadShadowStack, Mnemonic.Rdsspd, Mnemonic.Rdsspq);
     }
+
+    // SDM 2B RDSSP: without shadow stacks a NOP, by which unwinders find out; the register stays as it is.
+    private static Outcome ReadShadowStack(Vcpu cpu, in Instruction instruction) => Outcome.Next;
 
     // SDM 2A CPUID.
     private static Outcome Cpuid(Vcpu cpu, in Instruction instruction)
