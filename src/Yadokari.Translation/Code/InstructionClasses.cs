@@ -94,8 +94,8 @@ internal static class InstructionClasses
                 or Mnemonic.Prefetchit1 or Mnemonic.Cldemote or Mnemonic.Reservednop:
                 return Treatment.Nothing;
 
-            // Of features that guests are not offered, and made to be NOPs without them: unwinders ask RDSSP whether there is a shadow stack.
-            case Mnemonic.Rdsspd or Mnemonic.Rdsspq or Mnemonic.Bndmk or Mnemonic.Bndcl or Mnemonic.Bndcu or Mnemonic.Bndcn or Mnemonic.Bndmov
+            // NOPs where the bounds registers are not offered.
+            case Mnemonic.Bndmk or Mnemonic.Bndcl or Mnemonic.Bndcu or Mnemonic.Bndcn or Mnemonic.Bndmov
                 or Mnemonic.Bndldx or Mnemonic.Bndstx:
                 return Treatment.Nothing;
             case Mnemonic.Push or Mnemonic.Pop when code is Iced.Intel.Code.Push_r64 or Iced.Intel.Code.Push_rm64 or Iced.Intel.Code.Pushq_imm8
