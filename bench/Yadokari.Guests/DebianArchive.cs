@@ -6,7 +6,7 @@ namespace Yadokari.Guests;
 /// Debian 12's package archive, read by <c>apt-get download</c> with an apt state of our own, so that neither root nor the host's
 /// own package sources are needed.
 /// </summary>
-/// <remarks>The mirror is <c>deb.debian.org</c>, or what the environment variable <c>YADOKARI_DEBIAN_MIRROR</c> names.</remarks>
+/// <remarks>The mirror is the one that the host's own apt uses, or what the environment variable <c>YADOKARI_DEBIAN_MIRROR</c> names.</remarks>
 public sealed class DebianArchive(GuestCache cache)
 {
     private const string Release = "bookworm";
@@ -65,6 +65,9 @@ public sealed class DebianArchive(GuestCache cache)
         }
     }
 
+    private static readonly string? s_mirror =
+        Environment.GetEnvironmentVariable("YADOKARI_DEBIAN_MIRROR") is { Length: > 0 } named ? named.TrimEnd('/') : null;
+
     private void Update()
     {
         using var turn = cache.Locked(Path.Combine(cache.Root, "apt.lock"));
@@ -73,17 +76,19 @@ public sealed class DebianArchive(GuestCache cache)
             return;
         Directory.CreateDirectory(Path.Combine(lists, "partial"));
         Directory.CreateDirectory(Path.Combine(StateFolder, "archives", "partial"));
-        var named = Environment.GetEnvironmentVariable("YADOKARI_DEBIAN_MIRROR");
-        var mirror = string.IsNullOrEmpty(named) ? "http://deb.debian.org" : named.TrimEnd('/');
-        var signed = File.Exists(Keyring)
-            ? $"[signed-by={Keyring}]"
-            : throw new UserErrorException($"Debian's archive keys {Keyring} are missing; install the package debian-archive-keyring.");
-        File.WriteAllText(Path.Combine(StateFolder, "sources.list"), $"""
-            deb {signed} {mirror}/debian {Release} main
-            deb {signed} {mirror}/debian {Release}-updates main
-            deb {signed} {mirror}/debian-security {Release}-security main
+        if (s_mirror is { } mirror)
+        {
+            var signed = File.Exists(Keyring)
+                ? $"[signed-by={Keyring}]"
+                : throw new UserErrorException($"Debian's archive keys {Keyring} are missing; install the package debian-archive-keyring.");
+            File.WriteAllText(Path.Combine(StateFolder, "sources.list"), $"""
+                deb {signed} {mirror}/debian {Release} main
+                deb {signed} {mirror}/debian {Release}-updates main
+                deb {signed} {mirror}/debian-security {Release}-security main
 
-            """);
+                """);
+        }
+
         File.WriteAllText(Path.Combine(StateFolder, "status"), "");
         cache.Announce("reading Debian's package lists");
         Apt("apt-get", cache.Root, ["-q", "update"]);
@@ -96,8 +101,7 @@ public sealed class DebianArchive(GuestCache cache)
         "-o", $"Dir::State::lists={StateFolder}/lists",
         "-o", $"Dir::State::status={StateFolder}/status",
         "-o", $"Dir::Cache={StateFolder}",
-        "-o", $"Dir::Etc::sourcelist={StateFolder}/sources.list",
-        "-o", "Dir::Etc::sourceparts=-",
+        .. s_mirror is null ? Array.Empty<string>() : ["-o", $"Dir::Etc::sourcelist={StateFolder}/sources.list", "-o", "Dir::Etc::sourceparts=-"],
         "-o", "APT::Architecture=amd64",
         "-o", "APT::Architectures=amd64",
         // Root's apt would otherwise fetch as a user that may not write into a private folder.
