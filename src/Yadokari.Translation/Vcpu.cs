@@ -581,12 +581,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     private void FillJump(ulong linear, Block block)
     {
-        int cache = (block.Mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
-        {
-            CpuMode.Code64 => StateLayout.JumpCache,
-            CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
-            _ => 0,
-        };
+        int cache = StateLayout.JumpCacheOf(block.Mode);
         if (cache == 0)
         {
             return;

@@ -140,9 +140,6 @@ internal unsafe struct VcpuState
 
     /// <summary>What stood on the stack where an indirect call put its return address.</summary>
     public ulong ReplacedTop;
-
-    /// <summary>Counters that translated code keeps when asked to.</summary>
-    public fixed ulong Counters[8];
 }
 
 /// <summary>Offsets of <see cref="VcpuState"/> and what follows it, from the gs base.</summary>
@@ -186,6 +183,15 @@ internal static unsafe class StateLayout
 
     /// <summary>Jump caches: 64-bit supervisor, 64-bit user.</summary>
     public const int JumpCaches = 2;
+
+    /// <summary>Offset of the jump cache for blocks of a mode, or 0 where their jumps are not cached.</summary>
+    public static int JumpCacheOf(CpuMode mode)
+        => (mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+        {
+            CpuMode.Code64 => JumpCache,
+            CpuMode.Code64 | CpuMode.User => JumpCache + JumpBytes,
+            _ => 0,
+        };
 
     /// <summary>Bytes of everything.</summary>
     public const int Total = JumpCache + JumpCaches * JumpBytes;

@@ -77,12 +77,7 @@ internal sealed unsafe partial class Translator
 
     private bool Single => (_mode & CpuMode.Single) != 0;
 
-    private int JumpCache => (_mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
-    {
-        CpuMode.Code64 => StateLayout.JumpCache,
-        CpuMode.Code64 | CpuMode.User => StateLayout.JumpCache + StateLayout.JumpBytes,
-        _ => 0,
-    };
+    private int JumpCache => StateLayout.JumpCacheOf(_mode);
 
     private int TlbKind => (_mode & CpuMode.User) != 0 ? 1 : (_mode & CpuMode.SupervisorAc) != 0 ? 2 : 0;
 
