@@ -23,4 +23,7 @@ public static class GuestRam
 
         return new GuestMemory(placed, file);
     }
+
+    /// <summary>The file behind guest memory made here, to map pieces of it elsewhere; null for memory of another kind.</summary>
+    public static MemoryFile? FileOf(GuestMemory memory) => memory.Backing as MemoryFile;
 }

@@ -22,6 +22,12 @@ public sealed class MemoryFile : IDisposable
         }
     }
 
+    /// <summary>The file descriptor, open as long as this object; for processes that map the file too.</summary>
+    public int Descriptor => _descriptor;
+
+    /// <summary>The offset in the file of an address in its first mapping.</summary>
+    public long OffsetOf(nint address) => address - _mappings[0].Address;
+
     /// <summary>Maps a part of the file for reading and writing, or for reading and executing, anywhere or at an address reserved before.</summary>
     public nint Map(long offset, long length, bool executable, nint at = 0)
     {

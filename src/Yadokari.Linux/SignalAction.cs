@@ -17,6 +17,10 @@ public static unsafe partial class SignalAction
     /// <summary>Memory that the host can't give.</summary>
     public const int Sigbus = 7;
 
+    /// <summary>Breakpoints and single steps.</summary>
+    public const int Sigtrap = 5;
+
+    private const int SaNoChildStop = 1;
     private const int SaSiginfo = 4;
     private const int SaOnStack = 0x08000000;
     private const int SaRestart = 0x10000000;
@@ -43,6 +47,17 @@ public static unsafe partial class SignalAction
     {
         Action old;
         return Sigaction(signal, null, &old) == 0 ? old.Handler : throw new InvalidOperationException($"sigaction({signal}) failed");
+    }
+
+    /// <summary>SIGCHLD no longer comes when a child stops or goes on; that a child ended still is told.</summary>
+    public static void ForgetStops(int signal)
+    {
+        Action action;
+        if (Sigaction(signal, null, &action) == 0 && (action.Flags & SaNoChildStop) == 0)
+        {
+            action.Flags |= SaNoChildStop;
+            _ = Sigaction(signal, &action, null);
+        }
     }
 
     // SAFETY: both pointers are to locals of the caller or null, as sigaction(2) wants them.

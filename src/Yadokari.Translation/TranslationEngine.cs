@@ -3,6 +3,7 @@ using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Translation.Code;
+using Yadokari.Translation.Direct;
 using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation;
@@ -18,6 +19,9 @@ public sealed class TranslationEngine : IEngine
 
     /// <summary>Keeps arithmetic flags exact at every fault, also where no following instruction reads them. Slower.</summary>
     public bool ExactFlags { get; init; }
+
+    /// <summary>When user code runs on the processor itself rather than translated.</summary>
+    public DirectMode Direct { get; init; } = DirectMode.Auto;
 
     /// <summary>Measures the time spent in emulated instructions.</summary>
     public bool Timed { get; init; }
@@ -62,6 +66,7 @@ internal sealed class TranslationVm : IEngineVm
         Code = new TranslatedCode(memory, engine.CodeCacheBytes, InstructionSet);
         Code.Translator.ExactFlags = engine.ExactFlags;
         TraceWriter = engine.Trace;
+        Direct = engine.Trace == null ? engine.Direct : DirectMode.Off;
     }
 
     /// <inheritdoc/>
@@ -79,6 +84,8 @@ internal sealed class TranslationVm : IEngineVm
     internal InstructionSet InstructionSet { get; }
 
     internal bool Timed { get; }
+
+    internal DirectMode Direct { get; }
 
     internal TextWriter? TraceWriter { get; }
 
@@ -111,6 +118,15 @@ internal sealed class TranslationVm : IEngineVm
                 rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Bounces, ""));
                 rows.Add(("vcpu " + vcpu.Id, "interrupts", vcpu.Interrupts, ""));
                 rows.Add(("vcpu " + vcpu.Id, "exceptions", vcpu.Exceptions, ""));
+                if (vcpu.Direct is { } direct)
+                {
+                    rows.Add(("direct " + vcpu.Id, "programs taken on", direct.Promotions, ""));
+                    rows.Add(("direct " + vcpu.Id, "programs given back", direct.Demotions, ""));
+                    rows.Add(("direct " + vcpu.Id, "processes started", direct.Sandboxes, ""));
+                    rows.Add(("direct " + vcpu.Id, "entries", direct.Entries, ""));
+                    rows.Add(("direct " + vcpu.Id, "pages mapped", direct.PagesMapped, ""));
+                    rows.Add(("direct " + vcpu.Id, "time in user code", direct.Ticks * 1000.0 / Stopwatch.Frequency, "ms"));
+                }
             }
 
             foreach ((int mnemonic, long count) in _emulated.Select((n, i) => (i, n)).Where(p => p.n > 0).OrderByDescending(p => p.n))
@@ -144,6 +160,8 @@ internal sealed class TranslationVm : IEngineVm
 
         Code.Dispose();
     }
+
+    internal long Emulated(Mnemonic mnemonic) => _emulated[(int)mnemonic];
 
     internal void CountEmulated(in Instruction instruction, long start)
     {

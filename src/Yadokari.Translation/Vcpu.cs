@@ -4,6 +4,7 @@ using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 using Yadokari.Translation.Code;
+using Yadokari.Translation.Direct;
 using Yadokari.Translation.Emulation;
 using Yadokari.X86.Cpuid;
 using Yadokari.X86.Msrs;
@@ -43,8 +44,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
         ResetTables();
         _code.PageBecameCode += DropWriteEntries;
         _code.BlocksDied += FlushJumps;
+        Direct = vm.Direct == DirectMode.Off ? null : new DirectExecution(this, _memory, _code, vm.Direct);
         Reset();
     }
+
+    /// <summary>Runs user code on the processor itself; null if that is not wanted.</summary>
+    internal DirectExecution? Direct { get; }
 
     /// <inheritdoc/>
     public int Id { get; }
@@ -95,7 +100,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
     }
 
     /// <inheritdoc/>
-    public void Notify() => Volatile.Write(ref State->Pending, 1);
+    public void Notify()
+    {
+        Interlocked.Exchange(ref State->Pending, 1);
+        Direct?.Kick();
+    }
 
     /// <inheritdoc/>
     public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
@@ -136,6 +145,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 {
                     Interrupts++;
                     block = null;
+                    if (Cpl == 3)
+                    {
+                        Direct?.Interrupted(Exceptions + _vm.Emulated(Mnemonic.Syscall));
+                    }
+
                     Trace?.Interrupt(this, vector);
                     if (Emulator.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
                     {
@@ -167,6 +181,17 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 block = null;
                 if (DeliverRaised() == Outcome.Shutdown)
+                {
+                    return VmExit.Shutdown;
+                }
+
+                continue;
+            }
+
+            if ((mode & ~CpuMode.Down) == DirectUserMode && Direct != null && Direct.Wants())
+            {
+                block = null;
+                if (Direct.Run() == Outcome.Fault && DeliverRaised() == Outcome.Shutdown)
                 {
                     return VmExit.Shutdown;
                 }
@@ -215,6 +240,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
     }
 
+    private const CpuMode DirectUserMode = CpuMode.Code64 | CpuMode.User | CpuMode.Protected;
+
+    /// <summary>The next instruction runs under translation, alone.</summary>
+    internal void StepOnce() => _steps = Math.Max(_steps, 1);
+
     private bool _shadowed;
 
     // Instructions to run one by one before blocks run again.
@@ -224,7 +254,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
     internal ulong LinearRip => Code64 ? State->Rip : (uint)(Segments[1].Base + State->Rip);
 
     /// <inheritdoc/>
-    public void Dispose() => _file.Dispose();
+    public void Dispose()
+    {
+        Direct?.Dispose();
+        _file.Dispose();
+    }
 
     private void Enter(byte* code, bool simd)
     {

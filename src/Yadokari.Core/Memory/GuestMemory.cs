@@ -31,6 +31,9 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>The regions in ascending order of guest physical address.</summary>
     public ReadOnlySpan<MemoryRegion> Regions => _regions;
 
+    /// <summary>What this object was made with, for those who know its kind.</summary>
+    public IDisposable? Backing => _backing;
+
     /// <summary>Bytes of RAM in all regions.</summary>
     public ulong Size
     {

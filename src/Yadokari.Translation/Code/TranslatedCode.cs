@@ -44,6 +44,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>A page became code: write entries of TLBs that reach it must go.</summary>
     public Action<ulong>? PageBecameCode { get; set; }
 
+    /// <summary>What was known of a page's code no longer holds: its bytes were written. All ones: of no page.</summary>
+    public Action<ulong>? CodeForgotten { get; set; }
+
     /// <summary>Blocks died: whatever points at host code other than through links must go.</summary>
     public Action? BlocksDied { get; set; }
 
@@ -57,6 +60,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
     public bool IsCode(ulong gpa) => _pages.ContainsKey(gpa >> 12);
+
+    /// <summary>Somebody depends on every byte of a page: <see cref="CodeForgotten"/> tells when one is written.</summary>
+    public void Watch(ulong gpa) => PageAt(gpa).Covered.AsSpan().Fill(ulong.MaxValue);
 
     /// <summary>The block of a number found in a <see cref="Site"/>.</summary>
     public Block? ByNumber(int number) => _byNumber[number];
@@ -300,6 +306,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         Translator.Clear();
         Cache.Clear();
         BlocksDied?.Invoke();
+        CodeForgotten?.Invoke(ulong.MaxValue);
     }
 
     public void Dispose()
@@ -313,6 +320,17 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     private void Cover(Block block, ulong gpa, int length)
     {
+        Page page = PageAt(gpa);
+        page.Blocks.Add(block);
+        int first = (int)(gpa & 4095);
+        for (int i = first; i < first + length; i++)
+        {
+            page.Covered[i >> 6] |= 1ul << (i & 63);
+        }
+    }
+
+    private Page PageAt(ulong gpa)
+    {
         if (!_pages.TryGetValue(gpa >> 12, out Page? page))
         {
             page = new Page();
@@ -320,12 +338,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             PageBecameCode?.Invoke(gpa & ~0xFFFul);
         }
 
-        page.Blocks.Add(block);
-        int first = (int)(gpa & 4095);
-        for (int i = first; i < first + length; i++)
-        {
-            page.Covered[i >> 6] |= 1ul << (i & 63);
-        }
+        return page;
     }
 
     private void Drop(ulong number, Page page)
@@ -341,6 +354,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         BlocksDied?.Invoke();
+        CodeForgotten?.Invoke(number << 12);
     }
 
     private void Retire(Block block)

@@ -23,6 +23,37 @@ internal static unsafe partial class Emulator
         table.On(&LoadFarPointer<ulong>, Op.Lss_r64_m1664, Op.Lfs_r64_m1664, Op.Lgs_r64_m1664);
     }
 
+    /// <summary>
+    /// Loads a segment register of user code with a selector that the processor itself took, from a table of the host's. False: the guest's
+    /// own table has no such segment, and that is raised.
+    /// </summary>
+    internal static bool Reload(Vcpu cpu, int index, ushort selector)
+    {
+        if (index != Cs)
+        {
+            if (!ResolveData(cpu, index, selector, out SegmentState data))
+            {
+                return false;
+            }
+
+            cpu.SetSegment(index, data);
+            return true;
+        }
+
+        if (!Fetch(cpu, selector, Vector.GeneralProtection, 0, out Descriptor descriptor, out _))
+        {
+            return false;
+        }
+
+        if (!descriptor.IsCode || !descriptor.Present || descriptor.Dpl != 3)
+        {
+            return Refuse(cpu, Vector.GeneralProtection, ErrorOf(selector));
+        }
+
+        cpu.SetSegment(Cs, descriptor.ToSegment(selector));
+        return true;
+    }
+
     // SDM 2B MOV: loading SS holds interrupts off for one instruction.
     private static Outcome MovToSegment(Vcpu cpu, in Instruction instruction)
     {

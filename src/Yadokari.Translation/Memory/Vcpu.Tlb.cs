@@ -139,6 +139,7 @@ internal sealed unsafe partial class Vcpu
     internal void FlushTlb(bool global)
     {
         TlbFlushes++;
+        Direct?.Flushed();
         FlushList(_filled);
         if (global)
         {
@@ -158,6 +159,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>INVLPG: forgets one page, global or not.</summary>
     internal void FlushTlbPage(ulong linear)
     {
+        Direct?.Flushed(linear & ~0xFFFul);
         for (TlbKind kind = TlbKind.Supervisor; kind <= TlbKind.SupervisorAc; kind++)
         {
             for (int write = 0; write < 2; write++)
@@ -215,6 +217,9 @@ internal sealed unsafe partial class Vcpu
 
     private bool _pagingStale = true;
     private bool _contextAc;
+
+    /// <summary>How user code's addresses are translated now.</summary>
+    internal ref readonly PagingContext UserPaging => ref Context(user: true, ac: false);
 
     private ref readonly PagingContext Context(bool user, bool ac)
     {

@@ -214,6 +214,7 @@ public static class PageWalk
 
         return rights
             | ((leaf & Dirty) != 0 ? PageRights.Dirty : 0)
+            | ((leaf & Accessed) != 0 ? PageRights.Accessed : 0)
             | ((leaf & Global) != 0 && context.GlobalPages ? PageRights.Global : 0)
             | (userPage ? PageRights.User : 0);
     }

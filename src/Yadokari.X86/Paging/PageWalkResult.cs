@@ -47,6 +47,9 @@ public enum PageRights : byte
 
     /// <summary>A user page: U/S is set on every level.</summary>
     User = 1 << 5,
+
+    /// <summary>The leaf's accessed bit is set: an access need not come back here to set it.</summary>
+    Accessed = 1 << 6,
 }
 
 /// <summary>Where a page walk ended.</summary>

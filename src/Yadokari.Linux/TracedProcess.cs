@@ -1,0 +1,242 @@
+using System.Runtime.InteropServices;
+
+namespace Yadokari.Linux;
+
+/// <summary>Why a traced process stopped.</summary>
+public enum TraceStop
+{
+    /// <summary>It is gone.</summary>
+    Gone,
+
+    /// <summary>A system call, which the kernel did not carry out. RIP is after the instruction.</summary>
+    SystemCall,
+
+    /// <summary>A signal is about to be delivered; it is dropped at the next resumption.</summary>
+    Signal,
+
+    /// <summary>The process's filter of system calls caught one that never was an instruction: a call into the vsyscall page.</summary>
+    Filtered,
+}
+
+/// <summary>The registers of a traced process: <c>struct user_regs_struct</c> of sys/user.h for x86-64, glibc 2.36.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct TracedRegisters
+{
+#pragma warning disable CS1591 // The processor's own names.
+    public ulong R15, R14, R13, R12, Rbp, Rbx, R11, R10, R9, R8, Rax, Rcx, Rdx, Rsi, Rdi, OrigRax, Rip, Cs, Rflags, Rsp, Ss, FsBase, GsBase, Ds, Es, Fs, Gs;
+#pragma warning restore CS1591
+}
+
+/// <summary>
+/// A child process under ptrace(2). Of one thread, the one that started it, but for <see cref="Kick"/> and <see cref="Dispose"/>. It dies
+/// with that thread.
+/// </summary>
+public sealed unsafe partial class TracedProcess : IDisposable
+{
+    /// <summary>The signal that <see cref="Kick"/> sends.</summary>
+    public const int KickSignal = 23;
+
+    private const int GetRegisters = 12;
+    private const int SetRegisters = 13;
+    private const int Continue = 7;
+    private const int SystemCallEmulation = 31;
+    private const int SetOptions = 0x4200;
+    private const int GetSignalInformation = 0x4202;
+    private const int GetRegisterSet = 0x4204;
+    private const int SetRegisterSet = 0x4205;
+    private const nint XState = 0x202;
+    private const int WaitAll = 0x40000000;
+    private const int Interrupted = 4;
+    private const int TgkillNumber = 234;
+    private const int Sigkill = 9;
+    private const int Sigchld = 17;
+
+    // TRACESYSGOOD, TRACESECCOMP, EXITKILL.
+    private const nint Options = 1 | (1 << 7) | (1 << 20);
+    private const int SystemCallStop = SignalAction.Sigtrap | 0x80;
+    private const int SeccompEvent = SignalAction.Sigtrap | (7 << 8);
+
+    private readonly int _pid;
+    private bool _gone;
+
+    private TracedProcess(int pid) => _pid = pid;
+
+    /// <summary>
+    /// Starts a program that asks to be traced and then stops itself by a breakpoint. Null where the host does not let it.
+    /// </summary>
+    /// <param name="program">A memory file with a static ELF executable.</param>
+    /// <param name="files">Memory files that it keeps open, at the same descriptors as here.</param>
+    public static TracedProcess? Start(MemoryFile program, params ReadOnlySpan<MemoryFile> files)
+    {
+        SignalAction.ForgetStops(Sigchld);
+
+        // SAFETY: posix_spawn_file_actions_t is 80 bytes in glibc; the strings live to the end of the call.
+        byte* actions = stackalloc byte[256];
+        _ = FileActionsInit(actions);
+        foreach (MemoryFile file in files)
+        {
+            // Onto itself: that makes it survive exec.
+            _ = FileActionsAddDup2(actions, file.Descriptor, file.Descriptor);
+        }
+
+        nint path = Marshal.StringToCoTaskMemUTF8($"/proc/self/fd/{program.Descriptor}");
+        nint name = Marshal.StringToCoTaskMemUTF8("yadokari-guest");
+        byte** arguments = stackalloc byte*[] { (byte*)name, null };
+        int pid;
+        int error = Spawn(&pid, (byte*)path, actions, null, arguments, arguments + 1);
+        _ = FileActionsDestroy(actions);
+        Marshal.FreeCoTaskMem(path);
+        Marshal.FreeCoTaskMem(name);
+        if (error != 0)
+        {
+            return null;
+        }
+
+        var process = new TracedProcess(pid);
+        if (process.Wait(out int signal) == TraceStop.Signal && signal == SignalAction.Sigtrap && Ptrace(SetOptions, pid, 0, Options) == 0)
+        {
+            return process;
+        }
+
+        process.Dispose();
+        return null;
+    }
+
+    /// <summary>The process's number.</summary>
+    public int Id => _pid;
+
+    /// <summary>Lets it run; its system calls are its own. Until <see cref="Wait"/> nothing else may be asked.</summary>
+    public void Resume() => _ = Ptrace(Continue, _pid, 0, 0);
+
+    /// <summary>Lets it run; it stops at system calls instead of making them.</summary>
+    public void ResumeWithoutSystemCalls() => _ = Ptrace(SystemCallEmulation, _pid, 0, 0);
+
+    /// <summary>Waits for the next stop.</summary>
+    /// <param name="signal">Which signal, if it is one.</param>
+    public TraceStop Wait(out int signal)
+    {
+        signal = 0;
+        if (_gone)
+        {
+            return TraceStop.Gone;
+        }
+
+        int status;
+        int pid;
+        do
+        {
+            pid = Wait4(_pid, &status, WaitAll, 0);
+        }
+        while (pid < 0 && Marshal.GetLastPInvokeError() == Interrupted);
+
+        if (pid != _pid || (status & 0xFF) != 0x7F)
+        {
+            _gone = true;
+            return TraceStop.Gone;
+        }
+
+        switch (status >> 8)
+        {
+            case SystemCallStop:
+                return TraceStop.SystemCall;
+            case SeccompEvent:
+                return TraceStop.Filtered;
+            default:
+                signal = (status >> 8) & 0x7F;
+                return TraceStop.Signal;
+        }
+    }
+
+    /// <summary>Copies the registers out. While stopped.</summary>
+    public void Read(out TracedRegisters registers)
+    {
+        // SAFETY: PTRACE_GETREGS writes one user_regs_struct.
+        fixed (TracedRegisters* r = &registers)
+        {
+            _ = Ptrace(GetRegisters, _pid, 0, (nint)r);
+        }
+    }
+
+    /// <summary>Replaces the registers. While stopped. False if the kernel refuses a value.</summary>
+    public bool Write(in TracedRegisters registers)
+    {
+        // SAFETY: PTRACE_SETREGS reads one user_regs_struct.
+        fixed (TracedRegisters* r = &registers)
+        {
+            return Ptrace(SetRegisters, _pid, 0, (nint)r) == 0;
+        }
+    }
+
+    /// <summary>Copies the extended state out: the standard form of XSAVE with all components of the kernel. Returns its length.</summary>
+    public int ReadExtended(Span<byte> area)
+    {
+        // SAFETY: the kernel writes no more than the length in the vector.
+        fixed (byte* start = area)
+        {
+            nint* vector = stackalloc nint[] { (nint)start, area.Length };
+            return Ptrace(GetRegisterSet, _pid, XState, (nint)vector) == 0 ? (int)vector[1] : 0;
+        }
+    }
+
+    /// <summary>Replaces the extended state; <paramref name="area"/> is as long as <see cref="ReadExtended"/> said.</summary>
+    public bool WriteExtended(ReadOnlySpan<byte> area)
+    {
+        // SAFETY: as above, read.
+        fixed (byte* start = area)
+        {
+            nint* vector = stackalloc nint[] { (nint)start, area.Length };
+            return Ptrace(SetRegisterSet, _pid, XState, (nint)vector) == 0;
+        }
+    }
+
+    /// <summary>What came with the signal at which it stopped: si_code, and si_addr for faults.</summary>
+    public void ReadSignal(out int code, out ulong address)
+    {
+        // SAFETY: siginfo_t is 128 bytes: si_signo, si_errno, si_code, padding, si_addr (asm-generic/siginfo.h).
+        byte* information = stackalloc byte[128];
+        _ = Ptrace(GetSignalInformation, _pid, 0, (nint)information);
+        code = *(int*)(information + 8);
+        address = *(ulong*)(information + 16);
+    }
+
+    /// <summary>Makes a running process stop soon by <see cref="KickSignal"/>. Any thread.</summary>
+    public void Kick() => _ = Syscall(TgkillNumber, _pid, _pid, KickSignal);
+
+    /// <summary>Ends it. Any thread.</summary>
+    public void Dispose()
+    {
+        if (!_gone)
+        {
+            _gone = true;
+            _ = Syscall(TgkillNumber, _pid, _pid, Sigkill);
+            int status;
+            int pid;
+            do
+            {
+                pid = Wait4(_pid, &status, WaitAll, 0);
+            }
+            while (pid == _pid ? (status & 0x7F) == 0x7F : pid < 0 && Marshal.GetLastPInvokeError() == Interrupted);
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "ptrace", SetLastError = true)]
+    private static partial nint Ptrace(nint request, nint pid, nint address, nint data);
+
+    [LibraryImport("libc", EntryPoint = "wait4", SetLastError = true)]
+    private static partial int Wait4(int pid, int* status, int options, nint usage);
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint Syscall(nint number, nint first, nint second, nint third);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn")]
+    private static partial int Spawn(int* pid, byte* path, byte* actions, void* attributes, byte** arguments, byte** environment);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_init")]
+    private static partial int FileActionsInit(byte* actions);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_adddup2")]
+    private static partial int FileActionsAddDup2(byte* actions, int from, int to);
+
+    [LibraryImport("libc", EntryPoint = "posix_spawn_file_actions_destroy")]
+    private static partial int FileActionsDestroy(byte* actions);
+}

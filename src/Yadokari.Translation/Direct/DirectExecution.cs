@@ -1,0 +1,690 @@
+using System.Diagnostics;
+using Yadokari.Core.Memory;
+using Yadokari.Core.State;
+using Yadokari.Linux;
+using Yadokari.Translation.Code;
+using Yadokari.Translation.Emulation;
+using Yadokari.X86;
+using Yadokari.X86.Paging;
+using Outcome = Yadokari.Translation.Vcpu.Outcome;
+
+namespace Yadokari.Translation.Direct;
+
+/// <summary>When user code runs on the processor itself.</summary>
+public enum DirectMode
+{
+    /// <summary>Never: all code is translated.</summary>
+    Off,
+
+    /// <summary>While a program computes for long stretches between traps.</summary>
+    Auto,
+
+    /// <summary>Whenever it can be, whatever it costs: for tests.</summary>
+    Always,
+}
+
+/// <summary>
+/// Direct execution of user code: trap and emulate, for programs that run long between traps. Each such program has a
+/// <see cref="Sandbox"/>, a process that mirrors its address space; what traps there goes on under translation. A stop costs some ten
+/// microseconds, a translated instruction next to nothing: the time between stops decides, timer interrupt by timer interrupt.
+/// Of the vCPU's thread, but for <see cref="Kick"/>.
+/// </summary>
+internal sealed unsafe class DirectExecution : IDisposable
+{
+    // Selectors of Linux's user segments (arch/x86/include/asm/segment.h): a guest whose programs have others can't tell host from guest
+    // by them, and is not run directly.
+    private const ushort UserCode = 0x33;
+    private const ushort UserData = 0x2B;
+
+    /// <summary>Programs that may have a sandbox at once.</summary>
+    private const int MaxPrograms = 3;
+
+    /// <summary>Exceptions and system calls between two timer interrupts of a program that is worth it.</summary>
+    private const int QuietTraps = 24;
+
+    /// <summary>Stops over which the time between them is looked at.</summary>
+    private const int Window = 64;
+
+    private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
+    private const int KernelFault = 0x80;
+    private const ulong FlagTrap = 1ul << 8;
+
+    // TF, NT, RF, VM, ID and the flags of virtual-8086 mode: the process can't be given them.
+    private const ulong ForeignFlags = FlagTrap | (1ul << 14) | (0x3Ful << 16 & ~(1ul << 18));
+
+    // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
+    private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
+
+    private static readonly long s_worthwhile = Stopwatch.Frequency * 50 / 1_000_000;
+
+    private readonly Vcpu _cpu;
+    private readonly GuestMemory _memory;
+    private readonly TranslatedCode _code;
+    private readonly DirectMode _mode;
+    private readonly UserCode _scan = new();
+    private readonly Dictionary<ulong, bool> _scanned = [];
+    private readonly List<Program> _programs = [];
+    private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
+    private Affinity? _affinity;
+    private Program? _current;
+    private ulong _currentRoot = ulong.MaxValue;
+    private long _traps;
+    private bool _refused;
+
+    // The last page that could not be shown holds code that must be translated.
+    private bool _sensitive;
+    private volatile Sandbox? _running;
+
+    public DirectExecution(Vcpu cpu, GuestMemory memory, TranslatedCode code, DirectMode mode)
+    {
+        _cpu = cpu;
+        _memory = memory;
+        _code = code;
+        _mode = mode;
+        _holds = Holds;
+        _code.PageBecameCode += gpa => Revoke(gpa, PageUse.Write);
+        _code.CodeForgotten += Forget;
+    }
+
+    private sealed class Program(ulong root)
+    {
+        public ulong Root { get; } = root;
+        public Sandbox? Sandbox { get; set; }
+        public bool Wanted { get; set; }
+        public int Quiet { get; set; }
+        public int Needed { get; set; } = 2;
+        public int Stops { get; set; }
+        public long Time { get; set; }
+        public bool Stale { get; set; }
+        public ulong Avoided { get; set; } = ulong.MaxValue;
+        public int Thread { get; set; }
+        public List<ulong> Suspects { get; } = [];
+    }
+
+    /// <summary>Times that user code was entered.</summary>
+    public long Entries { get; private set; }
+
+    /// <summary>Pages mapped into sandboxes.</summary>
+    public long PagesMapped { get; private set; }
+
+    /// <summary>Programs taken on.</summary>
+    public long Promotions { get; private set; }
+
+    /// <summary>Programs given back to the translator because they trapped too often.</summary>
+    public long Demotions { get; private set; }
+
+    /// <summary>Processes started.</summary>
+    public long Sandboxes { get; private set; }
+
+    /// <summary>Time in user code, in units of <see cref="Stopwatch"/>.</summary>
+    public long Ticks { get; private set; }
+
+    /// <summary>A timer or other interrupt arrives while user code runs: how quiet has it been?</summary>
+    public void Interrupted(long traps)
+    {
+        long since = traps - _traps;
+        _traps = traps;
+        if (_mode != DirectMode.Auto || _refused)
+        {
+            return;
+        }
+
+        Program program = Current(create: true)!;
+        if (program.Wanted)
+        {
+            return;
+        }
+
+        program.Quiet = since <= QuietTraps ? program.Quiet + 1 : 0;
+        if (program.Quiet >= program.Needed)
+        {
+            Promote(program);
+        }
+    }
+
+    /// <summary>Whether the code that is about to run should run directly. Called before each entry into user code.</summary>
+    public bool Wants()
+    {
+        if (_refused)
+        {
+            return false;
+        }
+
+        Program? program = Current(create: _mode == DirectMode.Always);
+        if (program == null || (!program.Wanted && _mode != DirectMode.Always) || (_cpu.Rip & ~0xFFFul) == program.Avoided)
+        {
+            return false;
+        }
+
+        ref readonly SegmentState stack = ref _cpu.Segments[2];
+        return _cpu.Segments[1].Selector == UserCode && stack.Selector == UserData
+            && IsPlain(0) && IsPlain(3) && _cpu.Segments[4].Selector == 0 && _cpu.Segments[5].Selector == 0
+            && (_cpu.State->SystemFlags & ForeignFlags) == 0
+            && (_cpu.Dr[7] & DebugRegisters.Enables) == 0
+            && (_cpu.Cr4 & Cr4.FSGSBASE) != 0
+            && _cpu.Xcr0 == Vcpu.HostXsaveMask
+            && !(program.Sandbox?.Owns(_cpu.Rip) ?? false);
+    }
+
+    /// <summary>Runs user code until something needs the monitor. RIP is then what to go on with.</summary>
+    public Outcome Run()
+    {
+        Program program = Current(create: false)!;
+        if (program.Sandbox is { } old && program.Thread != Environment.CurrentManagedThreadId)
+        {
+            // Its tracer is gone, and so is it.
+            Drop(program, old);
+        }
+
+        Sandbox? sandbox = program.Sandbox ?? Start(program);
+        if (sandbox == null)
+        {
+            return Outcome.Retry;
+        }
+
+        BringUpToDate(program, sandbox);
+        Compose(out TracedRegisters registers);
+        if ((sandbox.UseOf(registers.Rip) & PageUse.Execute) == 0 && !Show(sandbox, registers.Rip, AccessKind.Execute))
+        {
+            return Avoid(program, registers.Rip);
+        }
+
+        if (!sandbox.Settle() || !sandbox.Load(registers) || !sandbox.LoadExtended(new ReadOnlySpan<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
+        {
+            // The registers are still the vCPU's, which goes on under translation.
+            Drop(program, sandbox);
+            _refused = true;
+            return Outcome.Retry;
+        }
+
+        while (true)
+        {
+            _running = sandbox;
+            Interlocked.MemoryBarrier();
+            if (_cpu.State->Pending != 0)
+            {
+                _running = null;
+                TakeBack(sandbox, registers);
+                return Outcome.Jumped;
+            }
+
+            Entries++;
+            _sensitive = false;
+            long start = Stopwatch.GetTimestamp();
+            TraceStop stop = sandbox.Run(out int signal);
+            _running = null;
+            long time = Stopwatch.GetTimestamp() - start;
+            Ticks += time;
+            Judge(program, time);
+            if (stop == TraceStop.Gone)
+            {
+                throw new InvalidOperationException("the host ended the process in which a guest's program ran; the machine's state is lost");
+            }
+
+            sandbox.Save(out registers);
+            if (stop == TraceStop.Signal && signal == SignalAction.Sigsegv)
+            {
+                sandbox.ReadSignal(out int code, out ulong address);
+                if (code != KernelFault && Resolve(sandbox, address, registers.Rip))
+                {
+                    if (sandbox.Settle() && sandbox.Load(registers))
+                    {
+                        continue;
+                    }
+
+                    Drop(program, sandbox);
+                    throw new InvalidOperationException("the host no longer maps memory for a guest's program");
+                }
+            }
+
+            return Finish(program, sandbox, registers, stop, signal);
+        }
+    }
+
+    /// <summary>Makes user code stop soon. Any thread; after the pending word was set.</summary>
+    public void Kick() => _running?.Kick();
+
+    /// <summary>Translations were flushed: of one page, or all of them.</summary>
+    public void Flushed(ulong linear = ulong.MaxValue)
+    {
+        _currentRoot = ulong.MaxValue;
+        foreach (Program program in _programs)
+        {
+            if (program.Sandbox == null)
+            {
+                continue;
+            }
+
+            if (linear == ulong.MaxValue || program.Suspects.Count >= 64)
+            {
+                program.Stale = true;
+            }
+            else
+            {
+                program.Suspects.Add(linear);
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (Program program in _programs)
+        {
+            program.Sandbox?.Dispose();
+            program.Sandbox = null;
+        }
+
+        _programs.Clear();
+        _current = null;
+    }
+
+    private bool IsPlain(int segment) => _cpu.Segments[segment].Selector is 0 or UserData;
+
+    private Program? Current(bool create)
+    {
+        ulong root = _cpu.Cr3 & RootBits;
+        if (root == _currentRoot && (_current != null || !create))
+        {
+            return _current;
+        }
+
+        _currentRoot = root;
+        _current = _programs.Find(p => p.Root == root);
+        if (_current == null && create)
+        {
+            if (_programs.Count >= 4 * MaxPrograms)
+            {
+                Drop(_programs[0], _programs[0].Sandbox);
+                _programs.RemoveAt(0);
+            }
+
+            _current = new Program(root);
+            _programs.Add(_current);
+        }
+
+        return _current;
+    }
+
+    private void Promote(Program program)
+    {
+        program.Wanted = true;
+        program.Stops = 0;
+        program.Time = 0;
+        program.Avoided = ulong.MaxValue;
+        Promotions++;
+    }
+
+    // Whether the stretches between stops are long enough.
+    private void Judge(Program program, long time)
+    {
+        program.Time += time;
+        if (++program.Stops < Window)
+        {
+            return;
+        }
+
+        if (program.Time < Window * s_worthwhile && _mode == DirectMode.Auto)
+        {
+            program.Wanted = false;
+            program.Quiet = 0;
+            program.Needed = Math.Min(program.Needed * 2, 64);
+            _affinity?.Part();
+            Demotions++;
+        }
+        else if (program.Needed > 2)
+        {
+            program.Needed--;
+        }
+
+        program.Stops = 0;
+        program.Time = 0;
+    }
+
+    private Sandbox? Start(Program program)
+    {
+        int held = 0;
+        foreach (Program other in _programs)
+        {
+            held += other.Sandbox != null ? 1 : 0;
+        }
+
+        for (int i = 0; held >= MaxPrograms; i++)
+        {
+            if (_programs[i].Sandbox is { } oldest)
+            {
+                Drop(_programs[i], oldest);
+                held--;
+            }
+        }
+
+        program.Sandbox = Sandbox.Start(_memory);
+        program.Thread = Environment.CurrentManagedThreadId;
+        program.Stale = false;
+        program.Suspects.Clear();
+        if (program.Sandbox == null)
+        {
+            _refused = true;
+            return null;
+        }
+
+        Sandboxes++;
+        return program.Sandbox;
+    }
+
+    private void Drop(Program program, Sandbox? sandbox)
+    {
+        sandbox?.Dispose();
+        program.Sandbox = null;
+        program.Wanted = false;
+        program.Quiet = 0;
+    }
+
+    private void BringUpToDate(Program program, Sandbox sandbox)
+    {
+        _affinity ??= new Affinity();
+        _affinity.Join(sandbox.ProcessId);
+        if (program.Stale)
+        {
+            sandbox.Review(_holds);
+        }
+        else
+        {
+            foreach (ulong linear in program.Suspects)
+            {
+                sandbox.Review(linear, _holds);
+            }
+        }
+
+        program.Stale = false;
+        program.Suspects.Clear();
+    }
+
+    // Whether the guest's page tables still say what the sandbox shows.
+    private bool Holds(ulong linear, ulong gpa, uint length, PageUse use)
+    {
+        PageWalkResult walk = PageWalk.Probe(_memory, _cpu.UserPaging, linear, (use & PageUse.Execute) != 0 ? AccessKind.Execute : AccessKind.Read);
+        const PageRights Writes = PageRights.Writable | PageRights.Dirty;
+        return walk.Succeeded && walk.PhysicalAddress == gpa && walk.PageSize >= length
+            && (walk.Rights & (PageRights.Readable | PageRights.Accessed)) == (PageRights.Readable | PageRights.Accessed)
+            && ((use & PageUse.Write) == 0 || (walk.Rights & Writes) == Writes);
+    }
+
+    private void Compose(out TracedRegisters r)
+    {
+        r = default;
+        (r.Rax, r.Rcx, r.Rdx, r.Rbx) = (_cpu.Rax, _cpu.Rcx, _cpu.Rdx, _cpu.Rbx);
+        (r.Rsp, r.Rbp, r.Rsi, r.Rdi) = (_cpu.Rsp, _cpu.Rbp, _cpu.Rsi, _cpu.Rdi);
+        (r.R8, r.R9, r.R10, r.R11) = (_cpu.Gpr(8), _cpu.Gpr(9), _cpu.Gpr(10), _cpu.Gpr(11));
+        (r.R12, r.R13, r.R14, r.R15) = (_cpu.Gpr(12), _cpu.Gpr(13), _cpu.Gpr(14), _cpu.Gpr(15));
+        r.OrigRax = ulong.MaxValue;
+        r.Rip = _cpu.Rip;
+        r.Rflags = (_cpu.Rflags & UserFlags) | 0x202;
+        (r.Cs, r.Ss, r.Ds, r.Es) = (UserCode, UserData, _cpu.Segments[3].Selector, _cpu.Segments[0].Selector);
+        (r.FsBase, r.GsBase) = (_cpu.State->SegmentBase[4], _cpu.State->SegmentBase[5]);
+    }
+
+    // The guest's registers as the process left them. False: a segment register holds what the guest's tables do not, and that is raised.
+    private bool TakeBack(Sandbox sandbox, in TracedRegisters r)
+    {
+        (_cpu.Rax, _cpu.Rcx, _cpu.Rdx, _cpu.Rbx) = (r.Rax, r.Rcx, r.Rdx, r.Rbx);
+        (_cpu.Rsp, _cpu.Rbp, _cpu.Rsi, _cpu.Rdi) = (r.Rsp, r.Rbp, r.Rsi, r.Rdi);
+        (_cpu.Gpr(8), _cpu.Gpr(9), _cpu.Gpr(10), _cpu.Gpr(11)) = (r.R8, r.R9, r.R10, r.R11);
+        (_cpu.Gpr(12), _cpu.Gpr(13), _cpu.Gpr(14), _cpu.Gpr(15)) = (r.R12, r.R13, r.R14, r.R15);
+        _cpu.Rip = r.Rip;
+        _cpu.Rflags = (_cpu.Rflags & ~UserFlags) | (r.Rflags & UserFlags);
+        sandbox.SaveExtended(new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength));
+        bool known = true;
+        foreach ((int index, ulong selector) in (ReadOnlySpan<(int, ulong)>)[(1, r.Cs), (2, r.Ss), (3, r.Ds), (0, r.Es), (4, r.Fs), (5, r.Gs)])
+        {
+            known &= _cpu.Segments[index].Selector == selector || Emulator.Reload(_cpu, index, (ushort)selector);
+        }
+
+        Rebase(4, r.FsBase);
+        Rebase(5, r.GsBase);
+        return known;
+    }
+
+    private void Rebase(int segment, ulong start)
+    {
+        if (_cpu.Segments[segment].Base != start)
+        {
+            _cpu.SetSegment(segment, _cpu.Segments[segment] with { Base = start });
+        }
+    }
+
+    private Outcome Finish(Program program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
+    {
+        bool step = true;
+        if (sandbox.Owns(registers.Rip))
+        {
+            // It jumped among the sandbox's own instructions, where the guest has none.
+            stop = TraceStop.Signal;
+            signal = SignalAction.Sigsegv;
+        }
+
+        bool trapped = false;
+        switch (stop)
+        {
+            case TraceStop.SystemCall:
+                // SYSCALL, or INT 80h: both of two bytes. RCX and R11 are lost, as they are to the guest.
+                registers.Rip -= 2;
+                registers.Rax = registers.OrigRax;
+                break;
+            case TraceStop.Filtered:
+                // The kernel answers calls into the vsyscall page itself. The registers are those of the call; what it does to the process
+                // does not matter.
+                registers.Rax = registers.OrigRax;
+                sandbox.Kick();
+                _ = sandbox.Run(out _);
+                break;
+            case TraceStop.Signal when signal == SignalAction.Sigtrap:
+                trapped = (registers.Rflags & FlagTrap) != 0;
+                registers.Rip -= trapped ? 0 : BreakpointLength(registers.Rip);
+                break;
+            case TraceStop.Signal:
+                step = signal is SignalAction.Sigsegv or SignalAction.Sigbus or SignalAction.Sigill or SignalAction.Sigfpe;
+                break;
+        }
+
+        if (!TakeBack(sandbox, registers))
+        {
+            return Outcome.Fault;
+        }
+
+        if (trapped)
+        {
+            _cpu.Dr[6] |= DebugRegisters.BS;
+            return _cpu.Raise(Vector.Debug);
+        }
+
+        return step ? Avoid(program, registers.Rip) : Outcome.Jumped;
+    }
+
+    // INT3 and INT1 are one byte, INT 3 is two.
+    private ulong BreakpointLength(ulong after)
+    {
+        bool one = !_cpu.Read(after - 1, out byte last) || last is 0xCC or 0xF1;
+        _cpu.ClearRaised();
+        return one ? 1u : 2u;
+    }
+
+    // The code at RIP is not for the process: either the guest is to take a fault, or its page holds what shows the host.
+    private Outcome Avoid(Program program, ulong rip)
+    {
+        if (_sensitive)
+        {
+            program.Avoided = rip & ~0xFFFul;
+        }
+        else
+        {
+            _cpu.StepOnce();
+        }
+
+        return Outcome.Retry;
+    }
+
+    /// <summary>A page fault in the process: maps what the guest's tables allow. False if the guest is to take the fault, or the translator the instruction.</summary>
+    private bool Resolve(Sandbox sandbox, ulong address, ulong rip)
+    {
+        if (address >= 1ul << 47 || sandbox.Owns(address))
+        {
+            return false;
+        }
+
+        PageUse use = sandbox.UseOf(address);
+        bool here = ((address ^ rip) & ~0xFFFul) == 0;
+        bool next = !here && (address & 0xFFF) == 0 && ((address ^ (rip + 14)) & ~0xFFFul) == 0;
+        if ((here || next) && (use & PageUse.Execute) == 0)
+        {
+            // The second page of an instruction may as well be data.
+            return Show(sandbox, address, AccessKind.Execute) || (next && use == PageUse.None && Show(sandbox, address, AccessKind.Read));
+        }
+
+        return use == PageUse.None ? Show(sandbox, address, AccessKind.Read)
+            : (use & PageUse.Write) == 0 && Show(sandbox, address, AccessKind.Write);
+    }
+
+    /// <summary>Maps a page for an access, and its neighbours for those that happened before. False if it may not be so used.</summary>
+    private bool Show(Sandbox sandbox, ulong linear, AccessKind access)
+    {
+        _sensitive = false;
+        PageWalkResult walk = PageWalk.Walk(_memory, _cpu.UserPaging, linear, access);
+        if (!walk.Succeeded)
+        {
+            return false;
+        }
+
+        ulong page = linear & ~0xFFFul;
+        ulong gpa = walk.PhysicalAddress & ~0xFFFul;
+        if (access != AccessKind.Execute && walk.PageSize >= Sandbox.LargePage && ShowLarge(sandbox, page, gpa, walk.Rights, access))
+        {
+            return true;
+        }
+
+        if (!Show(sandbox, page, gpa, walk.Rights, access))
+        {
+            return false;
+        }
+
+        // The sixteen pages around: what was used before will be used again.
+        ulong first = page & ~0xFFFFul;
+        for (ulong near = first; near < first + 0x10000; near += 4096)
+        {
+            if (near == page || sandbox.UseOf(near) != PageUse.None)
+            {
+                continue;
+            }
+
+            AccessKind kind = access == AccessKind.Execute ? AccessKind.Execute : AccessKind.Read;
+            walk = PageWalk.Probe(_memory, _cpu.UserPaging, near, kind);
+            if (walk.Succeeded && (walk.Rights & PageRights.Accessed) != 0)
+            {
+                _ = Show(sandbox, near, walk.PhysicalAddress, walk.Rights, kind);
+            }
+        }
+
+        _sensitive = false;
+        return true;
+    }
+
+    private bool Show(Sandbox sandbox, ulong page, ulong gpa, PageRights rights, AccessKind access)
+    {
+        if (_memory.HostAddress(gpa, 4096) == 0)
+        {
+            return false;
+        }
+
+        PageUse use = PageUse.Read;
+        if (access == AccessKind.Execute)
+        {
+            if (!IsInnocuous(gpa))
+            {
+                _sensitive = true;
+                return false;
+            }
+
+            use |= PageUse.Execute;
+        }
+
+        const PageRights Writes = PageRights.Writable | PageRights.Dirty;
+        if ((rights & Writes) == Writes && !_code.IsCode(gpa))
+        {
+            use |= PageUse.Write;
+        }
+        else if (access == AccessKind.Write)
+        {
+            return false;
+        }
+
+        use |= sandbox.UseOf(page) & PageUse.Execute;
+        sandbox.Map(page, gpa, 4096, use);
+        PagesMapped++;
+        return true;
+    }
+
+    private bool ShowLarge(Sandbox sandbox, ulong page, ulong gpa, PageRights rights, AccessKind access)
+    {
+        const ulong Offset = Sandbox.LargePage - 1ul;
+        page &= ~Offset;
+        gpa &= ~Offset;
+        const PageRights Writes = PageRights.Writable | PageRights.Dirty;
+        bool write = (rights & Writes) == Writes;
+        if (_memory.HostAddress(gpa, Sandbox.LargePage) == 0 || (access == AccessKind.Write && !write))
+        {
+            return false;
+        }
+
+        for (ulong part = gpa; part < gpa + Sandbox.LargePage && write; part += 4096)
+        {
+            if (_code.IsCode(part))
+            {
+                return false;
+            }
+        }
+
+        sandbox.Map(page, gpa, Sandbox.LargePage, write ? PageUse.Read | PageUse.Write : PageUse.Read);
+        PagesMapped++;
+        return true;
+    }
+
+    // Once looked at, a page is watched: when it is written its answer is forgotten.
+    private bool IsInnocuous(ulong gpa)
+    {
+        if (!_scanned.TryGetValue(gpa, out bool innocuous))
+        {
+            _code.Watch(gpa);
+            innocuous = _scan.IsInnocuous((byte*)_memory.HostAddress(gpa, 4096));
+            _scanned[gpa] = innocuous;
+        }
+
+        return innocuous;
+    }
+
+    private void Revoke(ulong gpa, PageUse use)
+    {
+        foreach (Program program in _programs)
+        {
+            program.Sandbox?.Revoke(gpa, use);
+        }
+    }
+
+    // A page's code was written, or (all ones) nothing is known of any page.
+    private void Forget(ulong gpa)
+    {
+        if (gpa != ulong.MaxValue)
+        {
+            if (_scanned.Remove(gpa))
+            {
+                Revoke(gpa, PageUse.Execute);
+            }
+
+            return;
+        }
+
+        _scanned.Clear();
+        foreach (Program program in _programs)
+        {
+            program.Sandbox?.Revoke(PageUse.Execute);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+using System.Globalization;
+using Yadokari.Core.Memory;
+using Yadokari.Linux;
+
+namespace Yadokari.Translation.Direct;
+
+/// <summary>What the process may do with a page.</summary>
+[Flags]
+internal enum PageUse : byte
+{
+    None = 0,
+    Read = 1,
+    Write = 2,
+    Execute = 4,
+}
+
+/// <summary>
+/// A child process whose address space mirrors a guest's: pieces of guest RAM mapped where the guest's page tables show them. User code
+/// runs there as it is; everything else stops it. The process can make no system call but mapping guest RAM, and that only at the
+/// monitor's word: while guest code runs, each is stopped before it happens. Of the vCPU's thread, but for <see cref="Kick"/>.
+/// </summary>
+internal sealed unsafe class Sandbox : IDisposable
+{
+    /// <summary>More mappings than this are never kept: the kernel has a limit of 65,530 (vm.max_map_count).</summary>
+    private const int MaxPages = 48_000;
+
+    private readonly record struct Mirrored(ulong Gpa, uint Length, PageUse Use);
+
+    private readonly GuestMemory _memory;
+    private readonly MemoryFile _ram;
+    private readonly MemoryFile _program;
+    private readonly MemoryFile _table;
+    private readonly ulong* _operations;
+    private readonly TracedProcess _process;
+    private readonly ulong _batch;
+    private readonly ulong _start;
+    private readonly Dictionary<ulong, Mirrored> _pages = [];
+    private readonly List<ulong> _gone = [];
+    private readonly byte[] _extended;
+    private readonly int _extendedLength;
+    private TracedRegisters _template;
+    private int _count;
+
+    private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, ulong batch)
+    {
+        _memory = memory;
+        _ram = ram;
+        _program = program;
+        _table = table;
+        _operations = (ulong*)operations;
+        _process = process;
+        _start = start;
+        _batch = batch;
+        _process.Read(out _template);
+        byte[] area = new byte[16384];
+        _extendedLength = _process.ReadExtended(area);
+        _extended = area[.._extendedLength];
+    }
+
+    /// <summary>Starts one, or null where the host does not let it.</summary>
+    public static Sandbox? Start(GuestMemory memory)
+    {
+        if (GuestRam.FileOf(memory) is not { } ram)
+        {
+            return null;
+        }
+
+        // Where no guest has anything, and none can know.
+        ulong start = ((ulong)Random.Shared.Next(0x1000, 0x5000) << 32) | ((ulong)Random.Shared.Next() << 12 & 0xFFFF_F000);
+        MemoryFile table = new("yadokari-table", SandboxProgram.TableBytes);
+        MemoryFile program = new("yadokari-guest", 4096);
+        TracedProcess? process = null;
+        try
+        {
+            nint operations = table.Map(0, SandboxProgram.TableBytes, executable: false);
+            byte[] elf = SandboxProgram.Build(start, ram.Descriptor, table.Descriptor, out ulong batch);
+
+            // SAFETY: the file is a page, the program shorter.
+            elf.CopyTo(new Span<byte>((void*)program.Map(0, 4096, executable: false), 4096));
+            process = TracedProcess.Start(program, ram, table);
+            if (process != null)
+            {
+                var sandbox = new Sandbox(memory, ram, program, table, operations, process, start, batch);
+                if (sandbox._template.Rbx == 0 && sandbox._extendedLength >= 576 && sandbox.Empty())
+                {
+                    return sandbox;
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or Core.UserErrorException)
+        {
+        }
+
+        process?.Dispose();
+        program.Dispose();
+        table.Dispose();
+        return null;
+    }
+
+    /// <summary>Its process's number.</summary>
+    public int ProcessId => _process.Id;
+
+    /// <summary>Pages mapped.</summary>
+    public int Pages => _pages.Count;
+
+    /// <summary>Whether an address is the sandbox's own, where the guest's tables count for nothing.</summary>
+    public bool Owns(ulong linear) => linear - _start < SandboxProgram.Table + SandboxProgram.TableBytes;
+
+    /// <summary>What a page may be used for; None if it is not mapped.</summary>
+    public PageUse UseOf(ulong linear) => Find(linear, out _, out Mirrored page) ? page.Use : PageUse.None;
+
+    /// <summary>Maps a page of guest RAM, before guest code runs next.</summary>
+    /// <param name="linear">Where; a multiple of <paramref name="length"/>.</param>
+    /// <param name="gpa">What; a multiple of 4096, <paramref name="length"/> bytes of one region.</param>
+    /// <param name="length">4 KiB or 2 MiB.</param>
+    /// <param name="use">The rights.</param>
+    public void Map(ulong linear, ulong gpa, uint length, PageUse use)
+    {
+        if (_pages.Count >= MaxPages)
+        {
+            UnmapAll();
+        }
+
+        if (length == LargePage)
+        {
+            // What stood there page by page is replaced.
+            for (ulong page = linear; page < linear + length && _pages.Count > 0; page += 4096)
+            {
+                _pages.Remove(page);
+            }
+        }
+        else if (_pages.TryGetValue(linear & ~(LargePage - 1ul), out Mirrored large) && large.Length == LargePage)
+        {
+            Unmap(linear & ~(LargePage - 1ul), large.Length);
+        }
+
+        _pages[linear] = new Mirrored(gpa, length, use);
+        int protection = (int)(use & PageUse.Read) | ((use & PageUse.Write) != 0 ? 2 : 0) | ((use & PageUse.Execute) != 0 ? 4 : 0);
+        Add(SandboxProgram.Map, linear, length, (ulong)protection, (ulong)_ram.OffsetOf(_memory.HostAddress(gpa)));
+    }
+
+    /// <summary>Bytes of a large page.</summary>
+    public const uint LargePage = 2 << 20;
+
+    /// <summary>Drops the page that holds an address, unless it holds.</summary>
+    public void Review(ulong linear, Func<ulong, ulong, uint, PageUse, bool> holds)
+    {
+        if (Find(linear, out ulong start, out Mirrored page) && !holds(start, page.Gpa, page.Length, page.Use))
+        {
+            Unmap(start, page.Length);
+        }
+    }
+
+    /// <summary>Drops all pages.</summary>
+    public void UnmapAll()
+    {
+        _count = 0;
+        foreach ((ulong linear, Mirrored page) in _pages)
+        {
+            _gone.Add(linear | (page.Length == LargePage ? 1u : 0));
+        }
+
+        _pages.Clear();
+        _gone.Sort();
+        for (int i = 0; i < _gone.Count;)
+        {
+            // Neighbours go together.
+            ulong first = _gone[i] & ~1ul;
+            ulong end = first;
+            for (; i < _gone.Count && (_gone[i] & ~1ul) == end; i++)
+            {
+                end += (_gone[i] & 1) != 0 ? LargePage : 4096;
+            }
+
+            Add(SandboxProgram.Unmap, first, end - first, 0, 0);
+        }
+
+        _gone.Clear();
+    }
+
+    /// <summary>Drops what no longer holds.</summary>
+    /// <param name="holds">Whether a linear page still shows that physical page with these rights.</param>
+    public void Review(Func<ulong, ulong, uint, PageUse, bool> holds)
+    {
+        foreach ((ulong linear, Mirrored page) in _pages)
+        {
+            if (!holds(linear, page.Gpa, page.Length, page.Use))
+            {
+                _gone.Add(linear);
+            }
+        }
+
+        Forget();
+    }
+
+    /// <summary>Drops what lets the process use a physical page in some way.</summary>
+    public void Revoke(ulong gpa, PageUse use)
+    {
+        foreach ((ulong linear, Mirrored page) in _pages)
+        {
+            if (gpa - page.Gpa < page.Length && (page.Use & use) != 0)
+            {
+                _gone.Add(linear);
+            }
+        }
+
+        Forget();
+    }
+
+    /// <summary>Drops what lets the process use any page in some way.</summary>
+    public void Revoke(PageUse use)
+    {
+        foreach ((ulong linear, Mirrored page) in _pages)
+        {
+            if ((page.Use & use) != 0)
+            {
+                _gone.Add(linear);
+            }
+        }
+
+        Forget();
+    }
+
+    /// <summary>Carries out what was asked. False if the process can't any more: it is of no use then.</summary>
+    public bool Settle()
+    {
+        if (_count == 0)
+        {
+            return true;
+        }
+
+        int words = SandboxProgram.OperationBytes / 8;
+        _operations[_count * words] = 0;
+        TracedRegisters registers = _template;
+        registers.Rip = _batch;
+        registers.OrigRax = ulong.MaxValue;
+        bool done = _process.Write(registers);
+        _count = 0;
+        while (done)
+        {
+            _process.Resume();
+            switch (_process.Wait(out int signal))
+            {
+                case TraceStop.Signal when signal == SignalAction.Sigtrap:
+                    _process.Read(out registers);
+                    _operations[0] = 0;
+                    return registers.Rax == 0;
+                case TraceStop.Signal:
+                    break;
+                default:
+                    return false;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Gives the process the registers to run with. False if the kernel refuses them.</summary>
+    public bool Load(in TracedRegisters registers) => _process.Write(registers);
+
+    /// <summary>Gives the process its x87 and vector registers: an XSAVE area in the standard format.</summary>
+    public bool LoadExtended(ReadOnlySpan<byte> area)
+    {
+        area[..Math.Min(area.Length, _extendedLength)].CopyTo(_extended);
+        _extended.AsSpan(Math.Min(area.Length, _extendedLength)).Clear();
+        return _process.WriteExtended(_extended);
+    }
+
+    /// <summary>Runs guest code until something stops it.</summary>
+    public TraceStop Run(out int signal)
+    {
+        _process.ResumeWithoutSystemCalls();
+        return _process.Wait(out signal);
+    }
+
+    /// <summary>The registers after a stop.</summary>
+    public void Save(out TracedRegisters registers) => _process.Read(out registers);
+
+    /// <summary>The x87 and vector registers after a stop.</summary>
+    public void SaveExtended(Span<byte> area)
+    {
+        _process.ReadExtended(_extended);
+        _extended.AsSpan(0, Math.Min(area.Length, _extendedLength)).CopyTo(area);
+    }
+
+    /// <summary>Why a signal came, and for which address.</summary>
+    public void ReadSignal(out int code, out ulong address) => _process.ReadSignal(out code, out address);
+
+    /// <summary>Makes it stop soon. Any thread.</summary>
+    public void Kick() => _process.Kick();
+
+    public void Dispose()
+    {
+        _process.Dispose();
+        _program.Dispose();
+        _table.Dispose();
+    }
+
+    // Unmaps what the kernel gave the process: stack, vDSO and its data.
+    private bool Empty()
+    {
+        foreach (string line in File.ReadLines($"/proc/{_process.Id}/maps"))
+        {
+            int dash = line.IndexOf('-', StringComparison.Ordinal);
+            ulong first = ulong.Parse(line.AsSpan(0, dash), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+            ulong end = ulong.Parse(line.AsSpan(dash + 1, line.IndexOf(' ', StringComparison.Ordinal) - dash - 1), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+            if (!Owns(first) && first < 1ul << 47)
+            {
+                Add(SandboxProgram.Unmap, first, end - first, 0, 0);
+            }
+        }
+
+        return Settle();
+    }
+
+    private bool Find(ulong linear, out ulong start, out Mirrored page)
+    {
+        start = linear & ~4095ul;
+        if (_pages.TryGetValue(start, out page))
+        {
+            return true;
+        }
+
+        start = linear & ~(LargePage - 1ul);
+        return _pages.TryGetValue(start, out page) && page.Length == LargePage;
+    }
+
+    private void Unmap(ulong start, uint length)
+    {
+        _pages.Remove(start);
+        Add(SandboxProgram.Unmap, start, length, 0, 0);
+    }
+
+    private void Forget()
+    {
+        foreach (ulong linear in _gone)
+        {
+            Unmap(linear, _pages[linear].Length);
+        }
+
+        _gone.Clear();
+    }
+
+    private void Add(int call, ulong linear, ulong length, ulong protection, ulong offset)
+    {
+        int words = SandboxProgram.OperationBytes / 8;
+        if ((_count + 2) * SandboxProgram.OperationBytes > SandboxProgram.TableBytes && !Settle())
+        {
+            return;
+        }
+
+        ulong* operation = _operations + (_count++ * words);
+        operation[0] = (ulong)call;
+        operation[1] = linear;
+        operation[2] = length;
+        operation[3] = protection;
+        operation[4] = offset;
+    }
+}

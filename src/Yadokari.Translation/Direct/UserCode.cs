@@ -1,0 +1,110 @@
+using System.Buffers;
+using Iced.Intel;
+
+namespace Yadokari.Translation.Direct;
+
+/// <summary>
+/// Looks through a page of user code for instructions that would run on the processor and give another result than the guest's: those that
+/// show the host and do not trap in a <see cref="Sandbox"/>. Of the sensitive instructions without privilege (Robin and Irvine) the others
+/// are harmless there: flags and segment registers are the guest's own in the process, and gates, system calls and RDTSC trap.
+/// A page that holds one runs translated.
+/// </summary>
+internal sealed unsafe class UserCode : CodeReader
+{
+    // The second bytes of two-byte opcodes to look at.
+    private static readonly SearchValues<byte> s_suspects = SearchValues.Create(
+        0x00, 0x01, 0x02, 0x03, // SLDT STR VERR VERW; SGDT SIDT SMSW XGETBV RDPKRU VMCALL and others; LAR; LSL
+        0x33, 0x34, // RDPMC, SYSENTER
+        0xA2, // CPUID
+        0xAE, // UMONITOR, UMWAIT, TPAUSE
+        0xC7); // RDPID
+
+    private readonly Decoder _decoder;
+    private byte* _position;
+    private byte* _end;
+
+    public UserCode() => _decoder = Decoder.Create(64, this);
+
+    /// <summary>Whether nothing in the page needs the monitor.</summary>
+    /// <param name="page">4096 bytes.</param>
+    public bool IsInnocuous(byte* page)
+    {
+        if (!IsSuspect(new ReadOnlySpan<byte>(page, 4096)))
+        {
+            return true;
+        }
+
+        // Bytes before the first instruction may belong to one of the page before: a few starts find the right one, for wrong ones fall
+        // into step within some instructions.
+        for (int start = 0; start < 4; start++)
+        {
+            if (!IsInnocuousFrom(page, start))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Whether an instruction would show the host in silence.</summary>
+    public static bool ShowsHost(in Instruction instruction) => instruction.Mnemonic
+        is Mnemonic.Cpuid or Mnemonic.Rdpid or Mnemonic.Rdpmc or Mnemonic.Rdpru
+        or Mnemonic.Lar or Mnemonic.Lsl or Mnemonic.Verr or Mnemonic.Verw
+        or Mnemonic.Sgdt or Mnemonic.Sidt or Mnemonic.Sldt or Mnemonic.Smsw or Mnemonic.Str
+        or Mnemonic.Sysenter or Mnemonic.Xgetbv or Mnemonic.Rdpkru or Mnemonic.Wrpkru
+        or Mnemonic.Vmcall or Mnemonic.Vmmcall or Mnemonic.Vmgexit or Mnemonic.Vmfunc
+        or Mnemonic.Xbegin or Mnemonic.Xend or Mnemonic.Xtest or Mnemonic.Enclu or Mnemonic.Testui or Mnemonic.Stui or Mnemonic.Clui
+        or Mnemonic.Umonitor or Mnemonic.Umwait or Mnemonic.Tpause or Mnemonic.Monitorx or Mnemonic.Mwaitx;
+
+    public override int ReadByte() => _position < _end ? *_position++ : -1;
+
+    private bool IsInnocuousFrom(byte* page, int start)
+    {
+        _position = page + start;
+        _end = page + 4096;
+        _decoder.IP = (ulong)start;
+        while (_decoder.IP < 4096)
+        {
+            ulong at = _decoder.IP;
+            _decoder.Decode(out Instruction instruction);
+            if (ShowsHost(instruction))
+            {
+                return false;
+            }
+
+            if (_decoder.LastError == DecoderError.NoMoreBytes)
+            {
+                // It goes on in the next page, whose bytes are not known here: what may be a suspect is one.
+                return !IsSuspect(new ReadOnlySpan<byte>(page + at, (int)(4096 - at)));
+            }
+        }
+
+        return true;
+    }
+
+    private static bool IsSuspect(ReadOnlySpan<byte> code)
+    {
+        // XBEGIN.
+        if (code.IndexOf([(byte)0xC7, (byte)0xF8]) >= 0)
+        {
+            return true;
+        }
+
+        while (true)
+        {
+            int found = code.IndexOf((byte)0x0F);
+            if (found < 0)
+            {
+                return false;
+            }
+
+            if (found + 1 == code.Length || s_suspects.Contains(code[found + 1]))
+            {
+                return true;
+            }
+
+            code = code[(found + 1)..];
+        }
+    }
+}
