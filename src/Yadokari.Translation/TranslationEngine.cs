@@ -124,6 +124,9 @@ internal sealed class TranslationVm : IEngineVm
                     rows.Add(("direct " + vcpu.Id, "programs given back", direct.Demotions, ""));
                     rows.Add(("direct " + vcpu.Id, "processes started", direct.Sandboxes, ""));
                     rows.Add(("direct " + vcpu.Id, "entries", direct.Entries, ""));
+                    rows.Add(("direct " + vcpu.Id, "  ended by missing pages", direct.Faults, ""));
+                    rows.Add(("direct " + vcpu.Id, "  ended by system calls", direct.SystemCalls, ""));
+                    rows.Add(("direct " + vcpu.Id, "  ended by other traps", direct.Traps, ""));
                     rows.Add(("direct " + vcpu.Id, "pages mapped", direct.PagesMapped, ""));
                     rows.Add(("direct " + vcpu.Id, "time in user code", direct.Ticks * 1000.0 / Stopwatch.Frequency, "ms"));
                 }

@@ -62,7 +62,7 @@ internal sealed unsafe class DirectExecution : IDisposable
     private readonly TranslatedCode _code;
     private readonly DirectMode _mode;
     private readonly UserCode _scan = new();
-    private readonly Dictionary<ulong, bool> _scanned = [];
+    private readonly Dictionary<ulong, int> _scanned = [];
     private readonly List<Program> _programs = [];
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
@@ -103,6 +103,15 @@ internal sealed unsafe class DirectExecution : IDisposable
 
     /// <summary>Times that user code was entered.</summary>
     public long Entries { get; private set; }
+
+    /// <summary>Stops that mapped memory and went on.</summary>
+    public long Faults { get; private set; }
+
+    /// <summary>Stops at system calls.</summary>
+    public long SystemCalls { get; private set; }
+
+    /// <summary>Stops at whatever else the guest or the translator is to deal with: exceptions, RDTSC, pages that need translation.</summary>
+    public long Traps { get; private set; }
 
     /// <summary>Pages mapped into sandboxes.</summary>
     public long PagesMapped { get; private set; }
@@ -215,7 +224,7 @@ internal sealed unsafe class DirectExecution : IDisposable
             _running = null;
             long time = Stopwatch.GetTimestamp() - start;
             Ticks += time;
-            Judge(program, time);
+            program.Time += time;
             if (stop == TraceStop.Gone)
             {
                 throw new InvalidOperationException("the host ended the process in which a guest's program ran; the machine's state is lost");
@@ -229,6 +238,7 @@ internal sealed unsafe class DirectExecution : IDisposable
                 {
                     if (sandbox.Settle() && sandbox.Load(registers))
                     {
+                        Faults++;
                         continue;
                     }
 
@@ -237,6 +247,7 @@ internal sealed unsafe class DirectExecution : IDisposable
                 }
             }
 
+            Judge(program);
             return Finish(program, sandbox, registers, stop, signal);
         }
     }
@@ -315,9 +326,8 @@ internal sealed unsafe class DirectExecution : IDisposable
     }
 
     // Whether the stretches between stops are long enough.
-    private void Judge(Program program, long time)
+    private void Judge(Program program)
     {
-        program.Time += time;
         if (++program.Stops < Window)
         {
             return;
@@ -466,6 +476,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         switch (stop)
         {
             case TraceStop.SystemCall:
+                SystemCalls++;
                 // SYSCALL, or INT 80h: both of two bytes. RCX and R11 are lost, as they are to the guest.
                 registers.Rip -= 2;
                 registers.Rax = registers.OrigRax;
@@ -497,7 +508,13 @@ internal sealed unsafe class DirectExecution : IDisposable
             return _cpu.Raise(Vector.Debug);
         }
 
-        return step ? Avoid(program, registers.Rip) : Outcome.Jumped;
+        if (!step)
+        {
+            return Outcome.Jumped;
+        }
+
+        Traps += stop == TraceStop.SystemCall ? 0 : 1;
+        return Avoid(program, registers.Rip);
     }
 
     // INT3 and INT1 are one byte, INT 3 is two.
@@ -597,7 +614,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         PageUse use = PageUse.Read;
         if (access == AccessKind.Execute)
         {
-            if (!IsInnocuous(gpa))
+            if (!IsInnocuous(sandbox, page, gpa))
             {
                 _sensitive = true;
                 return false;
@@ -647,17 +664,31 @@ internal sealed unsafe class DirectExecution : IDisposable
         return true;
     }
 
-    // Once looked at, a page is watched: when it is written its answer is forgotten.
-    private bool IsInnocuous(ulong gpa)
+    // Whether a page may be executed next to those that are.
+    private bool IsInnocuous(Sandbox sandbox, ulong page, ulong gpa)
     {
-        if (!_scanned.TryGetValue(gpa, out bool innocuous))
+        return Scan(gpa) >= 0 && Continues(sandbox.CodeAt(page - 4096), gpa) && Continues(gpa, sandbox.CodeAt(page + 4096));
+
+        bool Continues(ulong first, ulong second) => first == ulong.MaxValue || second == ulong.MaxValue
+            || _scan.Continues((byte*)_memory.HostAddress(first, 4096), Scan(first), (byte*)_memory.HostAddress(second, 4096));
+    }
+
+    // Where a page's last instruction begins if it goes on, or -1 if one needs the monitor. Once looked at, a page is watched: when it is
+    // written its answer is forgotten.
+    private int Scan(ulong gpa)
+    {
+        if (!_scanned.TryGetValue(gpa, out int tail))
         {
             _code.Watch(gpa);
-            innocuous = _scan.IsInnocuous((byte*)_memory.HostAddress(gpa, 4096));
-            _scanned[gpa] = innocuous;
+            if (!_scan.IsInnocuous((byte*)_memory.HostAddress(gpa, 4096), out tail))
+            {
+                tail = -1;
+            }
+
+            _scanned[gpa] = tail;
         }
 
-        return innocuous;
+        return tail;
     }
 
     private void Revoke(ulong gpa, PageUse use)

@@ -109,6 +109,9 @@ internal sealed unsafe class Sandbox : IDisposable
     /// <summary>What a page may be used for; None if it is not mapped.</summary>
     public PageUse UseOf(ulong linear) => Find(linear, out _, out Mirrored page) ? page.Use : PageUse.None;
 
+    /// <summary>The physical page that may be executed at an address; all ones if none.</summary>
+    public ulong CodeAt(ulong linear) => _pages.TryGetValue(linear & ~4095ul, out Mirrored page) && (page.Use & PageUse.Execute) != 0 ? page.Gpa : ulong.MaxValue;
+
     /// <summary>Maps a page of guest RAM, before guest code runs next.</summary>
     /// <param name="linear">Where; a multiple of <paramref name="length"/>.</param>
     /// <param name="gpa">What; a multiple of 4096, <paramref name="length"/> bytes of one region.</param>

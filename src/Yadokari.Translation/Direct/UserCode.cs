@@ -25,26 +25,50 @@ internal sealed unsafe class UserCode : CodeReader
 
     public UserCode() => _decoder = Decoder.Create(64, this);
 
-    /// <summary>Whether nothing in the page needs the monitor.</summary>
+    /// <summary>Whether no instruction of a page needs the monitor.</summary>
     /// <param name="page">4096 bytes.</param>
-    public bool IsInnocuous(byte* page)
+    /// <param name="tail">Where the instruction begins that goes on in the next page; 4096 if none does. See <see cref="Continues"/>.</param>
+    public bool IsInnocuous(byte* page, out int tail)
     {
-        if (!IsSuspect(new ReadOnlySpan<byte>(page, 4096)))
-        {
-            return true;
-        }
+        tail = 4096;
+        bool suspect = IsSuspect(new ReadOnlySpan<byte>(page, 4096));
 
         // Bytes before the first instruction may belong to one of the page before: a few starts find the right one, for wrong ones fall
         // into step within some instructions.
         for (int start = 0; start < 4; start++)
         {
-            if (!IsInnocuousFrom(page, start))
+            int end = Sweep(page, suspect ? start : 4096 - 64 + start);
+            if (end < 0)
             {
                 return false;
             }
+
+            tail = Math.Min(tail, end);
         }
 
         return true;
+    }
+
+    /// <summary>Whether an instruction that lies across two pages does not need the monitor either.</summary>
+    /// <param name="first">The page that it begins in.</param>
+    /// <param name="tail">Where, from <see cref="IsInnocuous"/>.</param>
+    /// <param name="second">The page after it.</param>
+    public bool Continues(byte* first, int tail, byte* second)
+    {
+        byte* both = stackalloc byte[32];
+        int length = 4096 - tail;
+        if (length is 0 or > 15)
+        {
+            return length == 0;
+        }
+
+        new ReadOnlySpan<byte>(first + tail, length).CopyTo(new Span<byte>(both, 32));
+        new ReadOnlySpan<byte>(second, 16).CopyTo(new Span<byte>(both + length, 16));
+        _position = both;
+        _end = both + length + 16;
+        _decoder.IP = 0;
+        _decoder.Decode(out Instruction instruction);
+        return !ShowsHost(instruction);
     }
 
     /// <summary>Whether an instruction would show the host in silence.</summary>
@@ -54,43 +78,36 @@ internal sealed unsafe class UserCode : CodeReader
         or Mnemonic.Sgdt or Mnemonic.Sidt or Mnemonic.Sldt or Mnemonic.Smsw or Mnemonic.Str
         or Mnemonic.Sysenter or Mnemonic.Xgetbv or Mnemonic.Rdpkru or Mnemonic.Wrpkru
         or Mnemonic.Vmcall or Mnemonic.Vmmcall or Mnemonic.Vmgexit or Mnemonic.Vmfunc
-        or Mnemonic.Xbegin or Mnemonic.Xend or Mnemonic.Xtest or Mnemonic.Enclu or Mnemonic.Testui or Mnemonic.Stui or Mnemonic.Clui
         or Mnemonic.Umonitor or Mnemonic.Umwait or Mnemonic.Tpause or Mnemonic.Monitorx or Mnemonic.Mwaitx;
 
     public override int ReadByte() => _position < _end ? *_position++ : -1;
 
-    private bool IsInnocuousFrom(byte* page, int start)
+    // Where the last instruction of the page begins if it goes on in the next one, 4096 if it does not, -1 if one needs the monitor.
+    private int Sweep(byte* page, int start)
     {
         _position = page + start;
         _end = page + 4096;
         _decoder.IP = (ulong)start;
         while (_decoder.IP < 4096)
         {
-            ulong at = _decoder.IP;
+            int at = (int)_decoder.IP;
             _decoder.Decode(out Instruction instruction);
             if (ShowsHost(instruction))
             {
-                return false;
+                return -1;
             }
 
             if (_decoder.LastError == DecoderError.NoMoreBytes)
             {
-                // It goes on in the next page, whose bytes are not known here: what may be a suspect is one.
-                return !IsSuspect(new ReadOnlySpan<byte>(page + at, (int)(4096 - at)));
+                return at;
             }
         }
 
-        return true;
+        return 4096;
     }
 
     private static bool IsSuspect(ReadOnlySpan<byte> code)
     {
-        // XBEGIN.
-        if (code.IndexOf([(byte)0xC7, (byte)0xF8]) >= 0)
-        {
-            return true;
-        }
-
         while (true)
         {
             int found = code.IndexOf((byte)0x0F);
