@@ -40,7 +40,7 @@ internal sealed unsafe class DirectExecution : IDisposable
     private const int MaxPrograms = 3;
 
     /// <summary>Exceptions and system calls between two timer interrupts of a program that is worth it.</summary>
-    private const int QuietTraps = 24;
+    private const int QuietTraps = 80;
 
     /// <summary>Stops over which the time between them is looked at.</summary>
     private const int Window = 64;
@@ -55,7 +55,7 @@ internal sealed unsafe class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    private static readonly long s_worthwhile = Stopwatch.Frequency * 50 / 1_000_000;
+    private static readonly long s_worthwhile = Stopwatch.Frequency * 15 / 1_000_000;
 
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
@@ -66,10 +66,14 @@ internal sealed unsafe class DirectExecution : IDisposable
     private readonly List<Program> _programs = [];
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
+    private Sandbox? _joined;
     private Program? _current;
     private ulong _currentRoot = ulong.MaxValue;
     private long _traps;
     private bool _refused;
+
+    // The thread whose children the processes are.
+    private int _thread = Environment.CurrentManagedThreadId;
 
     // The last page that could not be shown holds code that must be translated.
     private bool _sensitive;
@@ -97,7 +101,6 @@ internal sealed unsafe class DirectExecution : IDisposable
         public long Time { get; set; }
         public bool Stale { get; set; }
         public ulong Avoided { get; set; } = ulong.MaxValue;
-        public int Thread { get; set; }
         public List<ulong> Suspects { get; } = [];
     }
 
@@ -179,10 +182,11 @@ internal sealed unsafe class DirectExecution : IDisposable
     public Outcome Run()
     {
         Program program = Current(create: false)!;
-        if (program.Sandbox is { } old && program.Thread != Environment.CurrentManagedThreadId)
+        if (_thread != Environment.CurrentManagedThreadId)
         {
-            // Its tracer is gone, and so is it.
-            Drop(program, old);
+            // The thread that traced them is gone, and so are they.
+            Dispose();
+            program = Current(create: true)!;
         }
 
         Sandbox? sandbox = program.Sandbox ?? Start(program);
@@ -286,7 +290,9 @@ internal sealed unsafe class DirectExecution : IDisposable
         }
 
         _programs.Clear();
-        _current = null;
+        _currentRoot = ulong.MaxValue;
+        _joined = null;
+        _thread = Environment.CurrentManagedThreadId;
     }
 
     private bool IsPlain(int segment) => _cpu.Segments[segment].Selector is 0 or UserData;
@@ -305,8 +311,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         {
             if (_programs.Count >= 4 * MaxPrograms)
             {
-                Drop(_programs[0], _programs[0].Sandbox);
-                _programs.RemoveAt(0);
+                _programs.RemoveAt(_programs.FindIndex(p => p.Sandbox == null));
             }
 
             _current = new Program(root);
@@ -339,6 +344,7 @@ internal sealed unsafe class DirectExecution : IDisposable
             program.Quiet = 0;
             program.Needed = Math.Min(program.Needed * 2, 64);
             _affinity?.Part();
+            _joined = null;
             Demotions++;
         }
         else if (program.Needed > 2)
@@ -352,33 +358,49 @@ internal sealed unsafe class DirectExecution : IDisposable
 
     private Sandbox? Start(Program program)
     {
+        Sandbox? sandbox = Free();
+        if (sandbox == null)
+        {
+            sandbox = Sandbox.Start(_memory);
+            if (sandbox == null)
+            {
+                _refused = true;
+                return null;
+            }
+
+            Sandboxes++;
+            _thread = Environment.CurrentManagedThreadId;
+        }
+
+        program.Sandbox = sandbox;
+        program.Stale = false;
+        program.Suspects.Clear();
+        return sandbox;
+    }
+
+    // The sandbox of the program that has had one for longest, if there are as many as there may be.
+    private Sandbox? Free()
+    {
+        Program? oldest = null;
         int held = 0;
         foreach (Program other in _programs)
         {
-            held += other.Sandbox != null ? 1 : 0;
-        }
-
-        for (int i = 0; held >= MaxPrograms; i++)
-        {
-            if (_programs[i].Sandbox is { } oldest)
+            if (other.Sandbox != null)
             {
-                Drop(_programs[i], oldest);
-                held--;
+                held++;
+                oldest ??= other;
             }
         }
 
-        program.Sandbox = Sandbox.Start(_memory);
-        program.Thread = Environment.CurrentManagedThreadId;
-        program.Stale = false;
-        program.Suspects.Clear();
-        if (program.Sandbox == null)
+        if (held < MaxPrograms)
         {
-            _refused = true;
             return null;
         }
 
-        Sandboxes++;
-        return program.Sandbox;
+        Sandbox sandbox = oldest!.Sandbox!;
+        oldest.Sandbox = null;
+        sandbox.UnmapAll();
+        return sandbox;
     }
 
     private void Drop(Program program, Sandbox? sandbox)
@@ -391,8 +413,13 @@ internal sealed unsafe class DirectExecution : IDisposable
 
     private void BringUpToDate(Program program, Sandbox sandbox)
     {
-        _affinity ??= new Affinity();
-        _affinity.Join(sandbox.ProcessId);
+        if (_joined != sandbox)
+        {
+            _affinity ??= new Affinity();
+            _affinity.Join(sandbox.ProcessId);
+            _joined = sandbox;
+        }
+
         if (program.Stale)
         {
             sandbox.Review(_holds);

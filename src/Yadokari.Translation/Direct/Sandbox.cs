@@ -1,4 +1,3 @@
-using System.Globalization;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 
@@ -23,6 +22,9 @@ internal sealed unsafe class Sandbox : IDisposable
 {
     /// <summary>More mappings than this are never kept: the kernel has a limit of 65,530 (vm.max_map_count).</summary>
     private const int MaxPages = 48_000;
+
+    // TASK_SIZE_MAX of the kernel's four-level paging.
+    private const ulong UserEnd = 0x7FFF_FFFF_F000;
 
     private readonly record struct Mirrored(ulong Gpa, uint Length, PageUse Use);
 
@@ -81,9 +83,14 @@ internal sealed unsafe class Sandbox : IDisposable
             if (process != null)
             {
                 var sandbox = new Sandbox(memory, ram, program, table, operations, process, start, batch);
-                if (sandbox._template.Rbx == 0 && sandbox._extendedLength >= 576 && sandbox.Empty())
+                if (sandbox._template.Rbx == 0 && sandbox._extendedLength >= 576)
                 {
-                    return sandbox;
+                    // The kernel's own gifts go first: stack, vDSO and its data.
+                    sandbox.UnmapAll();
+                    if (sandbox.Settle())
+                    {
+                        return sandbox;
+                    }
                 }
             }
         }
@@ -158,27 +165,10 @@ internal sealed unsafe class Sandbox : IDisposable
     public void UnmapAll()
     {
         _count = 0;
-        foreach ((ulong linear, Mirrored page) in _pages)
-        {
-            _gone.Add(linear | (page.Length == LargePage ? 1u : 0));
-        }
-
         _pages.Clear();
-        _gone.Sort();
-        for (int i = 0; i < _gone.Count;)
-        {
-            // Neighbours go together.
-            ulong first = _gone[i] & ~1ul;
-            ulong end = first;
-            for (; i < _gone.Count && (_gone[i] & ~1ul) == end; i++)
-            {
-                end += (_gone[i] & 1) != 0 ? LargePage : 4096;
-            }
-
-            Add(SandboxProgram.Unmap, first, end - first, 0, 0);
-        }
-
-        _gone.Clear();
+        ulong end = _start + SandboxProgram.Table + SandboxProgram.TableBytes;
+        Add(SandboxProgram.Unmap, 0, _start, 0, 0);
+        Add(SandboxProgram.Unmap, end, UserEnd - end, 0, 0);
     }
 
     /// <summary>Drops what no longer holds.</summary>
@@ -264,8 +254,16 @@ internal sealed unsafe class Sandbox : IDisposable
     /// <summary>Gives the process its x87 and vector registers: an XSAVE area in the standard format.</summary>
     public bool LoadExtended(ReadOnlySpan<byte> area)
     {
-        area[..Math.Min(area.Length, _extendedLength)].CopyTo(_extended);
-        _extended.AsSpan(Math.Min(area.Length, _extendedLength)).Clear();
+        area = area[..Math.Min(area.Length, _extendedLength)];
+        Span<byte> present = _extended.AsSpan(0, area.Length);
+        if (present.SequenceEqual(area))
+        {
+            // They are there still.
+            return true;
+        }
+
+        area.CopyTo(present);
+        _extended.AsSpan(area.Length).Clear();
         return _process.WriteExtended(_extended);
     }
 
@@ -297,23 +295,6 @@ internal sealed unsafe class Sandbox : IDisposable
         _process.Dispose();
         _program.Dispose();
         _table.Dispose();
-    }
-
-    // Unmaps what the kernel gave the process: stack, vDSO and its data.
-    private bool Empty()
-    {
-        foreach (string line in File.ReadLines($"/proc/{_process.Id}/maps"))
-        {
-            int dash = line.IndexOf('-', StringComparison.Ordinal);
-            ulong first = ulong.Parse(line.AsSpan(0, dash), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
-            ulong end = ulong.Parse(line.AsSpan(dash + 1, line.IndexOf(' ', StringComparison.Ordinal) - dash - 1), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
-            if (!Owns(first) && first < 1ul << 47)
-            {
-                Add(SandboxProgram.Unmap, first, end - first, 0, 0);
-            }
-        }
-
-        return Settle();
     }
 
     private bool Find(ulong linear, out ulong start, out Mirrored page)
