@@ -44,6 +44,14 @@ public sealed class TranslationEngine : IEngine
         return (ecx & (1 << 27)) != 0 ? Support.Yes : Support.No("the translation engine needs a processor with XSAVE (2008 or later)");
     }
 
+    /// <summary>Looks whether this host lets user code run directly, by starting a process for it. Where not, all code is translated.</summary>
+    public static Support ProbeDirect()
+    {
+        using GuestMemory memory = Linux.GuestRam.Create([(0, 4096)]);
+        using Sandbox? sandbox = Sandbox.Start(memory);
+        return sandbox != null ? Support.Yes : Support.No("direct execution needs a host that lets a process trace its child (ptrace with seccomp)");
+    }
+
     /// <inheritdoc/>
     public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new TranslationVm(this, memory, host, vcpus);
 }

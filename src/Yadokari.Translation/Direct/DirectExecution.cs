@@ -49,8 +49,8 @@ internal sealed unsafe class DirectExecution : IDisposable
     private const int KernelFault = 0x80;
     private const ulong FlagTrap = 1ul << 8;
 
-    // TF, NT, RF, VM, ID and the flags of virtual-8086 mode: the process can't be given them.
-    private const ulong ForeignFlags = FlagTrap | (1ul << 14) | (0x3Ful << 16 & ~(1ul << 18));
+    // TF, NT, RF, VM, VIF, VIP: the process can't be given them, or means something else by them.
+    private const ulong ForeignFlags = FlagTrap | (1ul << 14) | (1ul << 16) | (1ul << 17) | (1ul << 19) | (1ul << 20);
 
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);

@@ -23,6 +23,8 @@ internal sealed unsafe class Sandbox : IDisposable
     /// <summary>More mappings than this are never kept: the kernel has a limit of 65,530 (vm.max_map_count).</summary>
     private const int MaxPages = 48_000;
 
+    private const ulong Identification = 1 << 21;
+
     // TASK_SIZE_MAX of the kernel's four-level paging.
     private const ulong UserEnd = 0x7FFF_FFFF_F000;
 
@@ -35,15 +37,17 @@ internal sealed unsafe class Sandbox : IDisposable
     private readonly ulong* _operations;
     private readonly TracedProcess _process;
     private readonly ulong _batch;
+    private readonly ulong _flags;
     private readonly ulong _start;
     private readonly Dictionary<ulong, Mirrored> _pages = [];
     private readonly List<ulong> _gone = [];
     private readonly byte[] _extended;
     private readonly int _extendedLength;
     private TracedRegisters _template;
+    private ulong _held;
     private int _count;
 
-    private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, ulong batch)
+    private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, ulong batch, ulong flags)
     {
         _memory = memory;
         _ram = ram;
@@ -53,7 +57,10 @@ internal sealed unsafe class Sandbox : IDisposable
         _process = process;
         _start = start;
         _batch = batch;
+        _flags = flags;
         _process.Read(out _template);
+        _template.OrigRax = ulong.MaxValue;
+        _held = _template.Rflags;
         byte[] area = new byte[16384];
         _extendedLength = _process.ReadExtended(area);
         _extended = area[.._extendedLength];
@@ -75,14 +82,14 @@ internal sealed unsafe class Sandbox : IDisposable
         try
         {
             nint operations = table.Map(0, SandboxProgram.TableBytes, executable: false);
-            byte[] elf = SandboxProgram.Build(start, ram.Descriptor, table.Descriptor, out ulong batch);
+            byte[] elf = SandboxProgram.Build(start, ram.Descriptor, table.Descriptor, out ulong batch, out ulong flags);
 
             // SAFETY: the file is a page, the program shorter.
             elf.CopyTo(new Span<byte>((void*)program.Map(0, 4096, executable: false), 4096));
             process = TracedProcess.Start(program, ram, table);
             if (process != null)
             {
-                var sandbox = new Sandbox(memory, ram, program, table, operations, process, start, batch);
+                var sandbox = new Sandbox(memory, ram, program, table, operations, process, start, batch, flags);
                 if (sandbox._template.Rbx == 0 && sandbox._extendedLength >= 576)
                 {
                     // The kernel's own gifts go first: stack, vDSO and its data.
@@ -222,34 +229,30 @@ internal sealed unsafe class Sandbox : IDisposable
             return true;
         }
 
-        int words = SandboxProgram.OperationBytes / 8;
-        _operations[_count * words] = 0;
-        TracedRegisters registers = _template;
-        registers.Rip = _batch;
-        registers.OrigRax = ulong.MaxValue;
-        bool done = _process.Write(registers);
+        _operations[_count * (SandboxProgram.OperationBytes / 8)] = 0;
         _count = 0;
-        while (done)
-        {
-            _process.Resume();
-            switch (_process.Wait(out int signal))
-            {
-                case TraceStop.Signal when signal == SignalAction.Sigtrap:
-                    _process.Read(out registers);
-                    _operations[0] = 0;
-                    return registers.Rax == 0;
-                case TraceStop.Signal:
-                    break;
-                default:
-                    return false;
-            }
-        }
-
-        return false;
+        bool done = RunOwn(_batch, out TracedRegisters registers) && registers.Rax == 0;
+        _operations[0] = 0;
+        return done;
     }
 
     /// <summary>Gives the process the registers to run with. False if the kernel refuses them.</summary>
-    public bool Load(in TracedRegisters registers) => _process.Write(registers);
+    public bool Load(in TracedRegisters registers)
+    {
+        if (((registers.Rflags ^ _held) & Identification) != 0)
+        {
+            // The kernel sets all flags but this one, which it leaves to POPF.
+            _operations[(SandboxProgram.Flags - SandboxProgram.Table) / 8] = (registers.Rflags & Identification) | 0x202;
+            if (!RunOwn(_flags, out _))
+            {
+                return false;
+            }
+
+            _held = registers.Rflags;
+        }
+
+        return _process.Write(registers);
+    }
 
     /// <summary>Gives the process its x87 and vector registers: an XSAVE area in the standard format.</summary>
     public bool LoadExtended(ReadOnlySpan<byte> area)
@@ -275,7 +278,11 @@ internal sealed unsafe class Sandbox : IDisposable
     }
 
     /// <summary>The registers after a stop.</summary>
-    public void Save(out TracedRegisters registers) => _process.Read(out registers);
+    public void Save(out TracedRegisters registers)
+    {
+        _process.Read(out registers);
+        _held = registers.Rflags;
+    }
 
     /// <summary>The x87 and vector registers after a stop.</summary>
     public void SaveExtended(Span<byte> area)
@@ -295,6 +302,29 @@ internal sealed unsafe class Sandbox : IDisposable
         _process.Dispose();
         _program.Dispose();
         _table.Dispose();
+    }
+
+    // Runs a piece of the program that ends in a breakpoint.
+    private bool RunOwn(ulong at, out TracedRegisters registers)
+    {
+        registers = _template;
+        registers.Rip = at;
+        bool going = _process.Write(registers);
+        while (going)
+        {
+            _process.Resume();
+            TraceStop stop = _process.Wait(out int signal);
+            if (stop == TraceStop.Signal && signal == SignalAction.Sigtrap)
+            {
+                _process.Read(out registers);
+                return true;
+            }
+
+            // A kick that came late is nothing.
+            going = stop == TraceStop.Signal && signal == TracedProcess.KickSignal;
+        }
+
+        return false;
     }
 
     private bool Find(ulong linear, out ulong start, out Mirrored page)
@@ -328,7 +358,7 @@ internal sealed unsafe class Sandbox : IDisposable
     private void Add(int call, ulong linear, ulong length, ulong protection, ulong offset)
     {
         int words = SandboxProgram.OperationBytes / 8;
-        if ((_count + 2) * SandboxProgram.OperationBytes > SandboxProgram.TableBytes && !Settle())
+        if ((_count + 2) * SandboxProgram.OperationBytes > SandboxProgram.TableBytes - 8 && !Settle())
         {
             return;
         }

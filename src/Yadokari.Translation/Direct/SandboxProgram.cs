@@ -26,6 +26,9 @@ internal static class SandboxProgram
     /// <summary>munmap(2): address, length.</summary>
     public const int Unmap = 11;
 
+    /// <summary>Offset from the program's base of the flags that <c>flags</c> loads: in the table's last words.</summary>
+    public const int Flags = Table + TableBytes - 8;
+
     private const int Headers = 64 + 56;
 
     // Classic BPF (linux/filter.h, linux/seccomp.h): let mmap and munmap of x86-64 pass, tell the tracer of all else.
@@ -45,13 +48,15 @@ internal static class SandboxProgram
     /// <param name="ram">Descriptor of guest memory, inherited.</param>
     /// <param name="table">Descriptor of the table's file, inherited.</param>
     /// <param name="batch">Where to enter it to carry out the table.</param>
-    public static byte[] Build(ulong start, int ram, int table, out ulong batch)
+    /// <param name="flags">Where to enter it to load RFLAGS from <see cref="Flags"/>.</param>
+    public static byte[] Build(ulong start, int ram, int table, out ulong batch, out ulong flags)
     {
         var c = new Assembler(64);
         Label filter = c.CreateLabel();
         Label filterProgram = c.CreateLabel();
         Label filterAddress = c.CreateLabel();
         Label work = c.CreateLabel();
+        Label load = c.CreateLabel();
         Label next = c.CreateLabel();
         Label done = c.CreateLabel();
         (int low, int high) = (Math.Min(ram, table), Math.Max(ram, table));
@@ -111,6 +116,11 @@ internal static class SandboxProgram
         c.Label(ref done);
         c.int3();
 
+        c.Label(ref load);
+        c.mov(rsp, start + Flags);
+        c.popfq();
+        c.int3();
+
         c.Label(ref filter);
         foreach (ulong instruction in s_filter)
         {
@@ -126,6 +136,7 @@ internal static class SandboxProgram
         AssemblerResult result = c.Assemble(new StreamCodeWriter(code), start + Headers, BlockEncoderOptions.ReturnNewInstructionOffsets);
         byte[] text = code.ToArray();
         batch = result.GetLabelRIP(work);
+        flags = result.GetLabelRIP(load);
         BinaryPrimitives.WriteUInt64LittleEndian(text.AsSpan((int)(result.GetLabelRIP(filterAddress) - start) - Headers), result.GetLabelRIP(filter));
         return Elf(start, text);
     }
