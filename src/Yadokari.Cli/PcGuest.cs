@@ -26,7 +26,7 @@ internal sealed class PcGuest : IGuestMachine
     {
         try
         {
-            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats));
+            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, options.Direct));
 
             // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
             var config = new PcConfig

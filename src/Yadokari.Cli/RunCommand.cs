@@ -18,6 +18,13 @@ internal static class RunCommand
     private static readonly Option<string> s_memory = new("--memory") { HelpName = "SIZE", Description = "Guest memory, in K, M or G", DefaultValueFactory = _ => "512M" };
     private static readonly Option<string> s_cpus = new("--cpus") { HelpName = "N", Description = "Processors", DefaultValueFactory = _ => "1" };
     private static readonly Option<string> s_engine = new("--engine") { HelpName = "NAME", Description = "What runs guest code: translate", DefaultValueFactory = _ => "translate" };
+    private static readonly Option<string> s_direct = new("--direct")
+    {
+        HelpName = "auto|off|always",
+        Description = "Run user code on the processor itself, in a process of its own: while that is faster, never, or whenever it can be",
+        DefaultValueFactory = _ => "auto",
+    };
+
     private static readonly Option<string> s_console = new("--console")
     {
         HelpName = "stdio|FILE|none",
@@ -40,7 +47,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_append, s_memory, s_cpus, s_engine, s_console, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_append, s_memory, s_cpus, s_engine, s_direct, s_console, s_stats, s_trace, s_gdb,
         };
         command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
         return command;
@@ -58,6 +65,7 @@ internal static class RunCommand
         Memory = MemorySize.Parse(result.GetValue(s_memory)!, hostMemory),
         Cpus = ParseCpus(result.GetValue(s_cpus)!),
         Engine = Engines.CheckName(result.GetValue(s_engine)!),
+        Direct = Engines.ParseDirect(result.GetValue(s_direct)!),
         Console = result.GetValue(s_console)!,
         Stats = result.GetValue(s_stats),
         Trace = result.GetValue(s_trace),

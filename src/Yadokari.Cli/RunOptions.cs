@@ -1,3 +1,5 @@
+using Yadokari.Translation.Direct;
+
 namespace Yadokari.Cli;
 
 /// <summary>What <c>yado run</c> was asked for, checked as far as it can be without touching files.</summary>
@@ -20,6 +22,9 @@ internal sealed record RunOptions
 
     /// <summary>The name of the engine.</summary>
     public required string Engine { get; init; }
+
+    /// <summary>When user code runs on the processor itself.</summary>
+    public DirectMode Direct { get; init; } = DirectMode.Auto;
 
     /// <summary><c>stdio</c>, <c>none</c>, or a file.</summary>
     public required string Console { get; init; }
