@@ -509,9 +509,11 @@ internal sealed unsafe class DirectExecution : IDisposable
                 registers.Rax = registers.OrigRax;
                 break;
             case TraceStop.Filtered:
-                // The kernel answers calls into the vsyscall page itself. The registers are those of the call; what it does to the process
-                // does not matter.
+                // The kernel would answer a call into the vsyscall page itself: told that there is no call, it only returns from it, to
+                // stop at once. The guest goes on where it called.
+                TracedRegisters none = registers with { OrigRax = ulong.MaxValue };
                 registers.Rax = registers.OrigRax;
+                sandbox.Load(none);
                 sandbox.Kick();
                 _ = sandbox.Run(out _);
                 break;

@@ -41,6 +41,9 @@ internal sealed unsafe class Sandbox : IDisposable
     private readonly ulong _start;
     private readonly Dictionary<ulong, Mirrored> _pages = [];
     private readonly List<ulong> _gone = [];
+
+    // Writable and executable mappings of each physical page, or large page (whose numbers have bit 63 set).
+    private readonly Dictionary<ulong, int> _uses = [];
     private readonly byte[] _extended;
     private readonly int _extendedLength;
     private TracedRegisters _template;
@@ -143,7 +146,7 @@ internal sealed unsafe class Sandbox : IDisposable
             // What stood there page by page is replaced.
             for (ulong page = linear; page < linear + length && _pages.Count > 0; page += 4096)
             {
-                _pages.Remove(page);
+                Drop(page);
             }
         }
         else if (_pages.TryGetValue(linear & ~(LargePage - 1ul), out Mirrored large) && large.Length == LargePage)
@@ -151,7 +154,9 @@ internal sealed unsafe class Sandbox : IDisposable
             Unmap(linear & ~(LargePage - 1ul), large.Length);
         }
 
+        Drop(linear);
         _pages[linear] = new Mirrored(gpa, length, use);
+        Count(_pages[linear], 1);
         int protection = (int)(use & PageUse.Read) | ((use & PageUse.Write) != 0 ? 2 : 0) | ((use & PageUse.Execute) != 0 ? 4 : 0);
         Add(SandboxProgram.Map, linear, length, (ulong)protection, (ulong)_ram.OffsetOf(_memory.HostAddress(gpa)));
     }
@@ -173,6 +178,7 @@ internal sealed unsafe class Sandbox : IDisposable
     {
         _count = 0;
         _pages.Clear();
+        _uses.Clear();
         ulong end = _start + SandboxProgram.Table + SandboxProgram.TableBytes;
         Add(SandboxProgram.Unmap, 0, _start, 0, 0);
         Add(SandboxProgram.Unmap, end, UserEnd - end, 0, 0);
@@ -196,6 +202,11 @@ internal sealed unsafe class Sandbox : IDisposable
     /// <summary>Drops what lets the process use a physical page in some way.</summary>
     public void Revoke(ulong gpa, PageUse use)
     {
+        if (!_uses.ContainsKey(gpa >> 12) && !_uses.ContainsKey(LargeNumber(gpa)))
+        {
+            return;
+        }
+
         foreach ((ulong linear, Mirrored page) in _pages)
         {
             if (gpa - page.Gpa < page.Length && (page.Use & use) != 0)
@@ -229,10 +240,13 @@ internal sealed unsafe class Sandbox : IDisposable
             return true;
         }
 
-        _operations[_count * (SandboxProgram.OperationBytes / 8)] = 0;
+        int words = _count * (SandboxProgram.OperationBytes / 8);
+        _operations[words] = 0;
         _count = 0;
         bool done = RunOwn(_batch, out TracedRegisters registers) && registers.Rax == 0;
-        _operations[0] = 0;
+
+        // The guest's program can read the table: nothing of where its pages lie stays there.
+        new Span<ulong>(_operations, words).Clear();
         return done;
     }
 
@@ -341,9 +355,36 @@ internal sealed unsafe class Sandbox : IDisposable
 
     private void Unmap(ulong start, uint length)
     {
-        _pages.Remove(start);
+        Drop(start);
         Add(SandboxProgram.Unmap, start, length, 0, 0);
     }
+
+    private void Drop(ulong start)
+    {
+        if (_pages.Remove(start, out Mirrored page))
+        {
+            Count(page, -1);
+        }
+    }
+
+    private void Count(in Mirrored page, int by)
+    {
+        if ((page.Use & (PageUse.Write | PageUse.Execute)) != 0)
+        {
+            ulong number = page.Length == LargePage ? LargeNumber(page.Gpa) : page.Gpa >> 12;
+            int uses = _uses.GetValueOrDefault(number) + by;
+            if (uses == 0)
+            {
+                _uses.Remove(number);
+            }
+            else
+            {
+                _uses[number] = uses;
+            }
+        }
+    }
+
+    private static ulong LargeNumber(ulong gpa) => (gpa >> 21) | (1ul << 63);
 
     private void Forget()
     {
