@@ -43,7 +43,7 @@ internal sealed unsafe class DirectExecution : IDisposable
     private const int QuietTraps = 80;
 
     /// <summary>Stops over which the time between them is looked at.</summary>
-    private const int Window = 64;
+    private const int Window = 128;
 
     private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
     private const int KernelFault = 0x80;
@@ -55,7 +55,7 @@ internal sealed unsafe class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    private static readonly long s_worthwhile = Stopwatch.Frequency * 15 / 1_000_000;
+    private static readonly long s_worthwhile = Stopwatch.Frequency * 10 / 1_000_000;
 
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
@@ -101,6 +101,9 @@ internal sealed unsafe class DirectExecution : IDisposable
         public long Time { get; set; }
         public bool Stale { get; set; }
         public ulong Avoided { get; set; } = ulong.MaxValue;
+
+        /// <summary>Where it could not go on: the guest's kernel will have put a page there by the time it runs again.</summary>
+        public ulong Missed { get; set; } = ulong.MaxValue;
         public List<ulong> Suspects { get; } = [];
     }
 
@@ -202,6 +205,12 @@ internal sealed unsafe class DirectExecution : IDisposable
             return Avoid(program, registers.Rip);
         }
 
+        if (program.Missed < 1ul << 47 && sandbox.UseOf(program.Missed) == PageUse.None && !sandbox.Owns(program.Missed))
+        {
+            _ = Show(sandbox, program.Missed, AccessKind.Read);
+        }
+
+        program.Missed = ulong.MaxValue;
         if (!sandbox.Settle() || !sandbox.Load(registers) || !sandbox.LoadExtended(new ReadOnlySpan<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
         {
             // The registers are still the vCPU's, which goes on under translation.
@@ -238,11 +247,13 @@ internal sealed unsafe class DirectExecution : IDisposable
             if (stop == TraceStop.Signal && signal == SignalAction.Sigsegv)
             {
                 sandbox.ReadSignal(out int code, out ulong address);
+                program.Missed = code != KernelFault ? address : ulong.MaxValue;
                 if (code != KernelFault && Resolve(sandbox, address, registers.Rip))
                 {
                     if (sandbox.Settle() && sandbox.Load(registers))
                     {
                         Faults++;
+                        Judge(program);
                         continue;
                     }
 

@@ -404,6 +404,15 @@ internal sealed unsafe class Sandbox : IDisposable
             return;
         }
 
+        // Neighbours in both spaces go together.
+        ulong* last = _operations + ((_count - 1) * words);
+        if (call == SandboxProgram.Map && _count > 0 && last[0] == SandboxProgram.Map && last[1] + last[2] == linear && last[3] == protection
+            && last[4] + last[2] == offset)
+        {
+            last[2] += length;
+            return;
+        }
+
         ulong* operation = _operations + (_count++ * words);
         operation[0] = (ulong)call;
         operation[1] = linear;
