@@ -33,7 +33,8 @@ internal static class AuditReport
         output.WriteLine();
         output.WriteLine("copied: run by the processor, registers renamed and memory operand redirected; expanded: near jumps, calls, returns, pushes,");
         output.WriteLine("pops and address arithmetic, which the translator writes anew; inline: as expanded in the common case, else emulated; emulated: in C#; refused: #UD, as on");
-        output.WriteLine("processors without it.");
+        output.WriteLine("processors without it. In user code that runs directly an instruction below traps, or runs on state of the guest's own; a page that");
+        output.WriteLine("holds one that would show the host is translated.");
 
         foreach (SensitivityClass sensitivity in s_classes[..2])
         {
@@ -47,7 +48,7 @@ internal static class AuditReport
             output.WriteLine($"{Name(sensitivity)}:");
             foreach (SensitiveCount count in counts)
             {
-                output.WriteLine(Invariant($"  {Title(count.Entry),-36}  {count.Count,10:N0}  {Translate(audit, count.Entry),-8}  {count.Entry.Reason} ({count.Entry.Source})"));
+                output.WriteLine(Invariant($"  {Title(count.Entry),-36}  {count.Count,10:N0}  {Translate(audit, count.Entry),-8}  {Direct(count.Entry),-10}  {count.Entry.Reason} ({count.Entry.Source})"));
             }
         }
 
@@ -124,6 +125,7 @@ internal static class AuditReport
                 json.WriteString("class", Name(count.Entry.Class));
                 json.WriteNumber("count", count.Count);
                 json.WriteString("translate", Translate(audit, count.Entry));
+                json.WriteString("direct", Direct(count.Entry));
                 json.WriteString("reason", count.Entry.Reason);
                 json.WriteString("source", count.Entry.Source);
                 if (list)
@@ -177,6 +179,11 @@ internal static class AuditReport
     /// <summary>What the translation engine does with the forms of an entry that were found.</summary>
     private static string Translate(SensitiveAudit audit, SensitiveInstruction entry) => string.Join(", ", Enum.GetValues<Code>()
         .Where(code => SensitiveInstructions.Find(code) == entry && audit.CountOf(code) != 0).Select(code => Name(InstructionTreatments.Of(code))).Distinct());
+
+    /// <summary>What becomes of an instruction in user code that runs directly.</summary>
+    private static string Direct(SensitiveInstruction entry) => entry.Direct == DirectUse.ShowsHost ? "translated" : Name(entry.Direct);
+
+    private static string Name(DirectUse use) => use.ToString().ToLowerInvariant();
 
     /// <summary>With hardware support the processor itself keeps guest and host state apart; it traps as the monitor asks it to.</summary>
     private static string Kvm(SensitivityClass sensitivity) => sensitivity switch

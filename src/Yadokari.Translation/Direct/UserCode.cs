@@ -1,13 +1,12 @@
 using System.Buffers;
 using Iced.Intel;
+using Yadokari.X86.Sensitive;
 
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Looks through a page of user code for instructions that would run on the processor and give another result than the guest's: those that
-/// show the host and do not trap in a <see cref="Sandbox"/>. Of the sensitive instructions without privilege (Robin and Irvine) the others
-/// are harmless there: flags and segment registers are the guest's own in the process, and gates, system calls and RDTSC trap.
-/// A page that holds one runs translated.
+/// Looks through a page of user code for instructions that would run in a <see cref="Sandbox"/> and show the host in silence
+/// (<see cref="DirectUse.ShowsHost"/>). A page that holds one runs translated.
 /// </summary>
 internal sealed unsafe class UserCode : CodeReader
 {
@@ -68,17 +67,8 @@ internal sealed unsafe class UserCode : CodeReader
         _end = both + length + 16;
         _decoder.IP = 0;
         _decoder.Decode(out Instruction instruction);
-        return !ShowsHost(instruction);
+        return SensitiveInstructions.Find(instruction.Code)?.Direct != DirectUse.ShowsHost;
     }
-
-    /// <summary>Whether an instruction would show the host in silence.</summary>
-    public static bool ShowsHost(in Instruction instruction) => instruction.Mnemonic
-        is Mnemonic.Cpuid or Mnemonic.Rdpid or Mnemonic.Rdpmc or Mnemonic.Rdpru
-        or Mnemonic.Lar or Mnemonic.Lsl or Mnemonic.Verr or Mnemonic.Verw
-        or Mnemonic.Sgdt or Mnemonic.Sidt or Mnemonic.Sldt or Mnemonic.Smsw or Mnemonic.Str
-        or Mnemonic.Sysenter or Mnemonic.Xgetbv or Mnemonic.Rdpkru or Mnemonic.Wrpkru
-        or Mnemonic.Vmcall or Mnemonic.Vmmcall or Mnemonic.Vmgexit or Mnemonic.Vmfunc
-        or Mnemonic.Umonitor or Mnemonic.Umwait or Mnemonic.Tpause or Mnemonic.Monitorx or Mnemonic.Mwaitx;
 
     public override int ReadByte() => _position < _end ? *_position++ : -1;
 
@@ -92,7 +82,7 @@ internal sealed unsafe class UserCode : CodeReader
         {
             int at = (int)_decoder.IP;
             _decoder.Decode(out Instruction instruction);
-            if (ShowsHost(instruction))
+            if (SensitiveInstructions.Find(instruction.Code)?.Direct == DirectUse.ShowsHost)
             {
                 return -1;
             }

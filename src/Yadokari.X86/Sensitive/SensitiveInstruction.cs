@@ -18,10 +18,39 @@ public enum SensitivityClass : byte
     Privileged,
 }
 
+/// <summary>What a sensitive instruction does where user code runs on the processor itself, in a process that holds nothing else.</summary>
+public enum DirectUse : byte
+{
+    /// <summary>It traps: the monitor sees it.</summary>
+    Traps,
+
+    /// <summary>It works on the process's own state, which is the guest's.</summary>
+    Runs,
+
+    /// <summary>It shows the host in silence: the page that holds it must be translated.</summary>
+    ShowsHost,
+}
+
 /// <summary>An entry of the table of sensitive instructions.</summary>
 /// <param name="Mnemonic">The instruction. An entry may cover only some of its forms: those of MOV with a segment register, say.</param>
 /// <param name="Class">Never <see cref="SensitivityClass.Innocuous"/>.</param>
 /// <param name="Reason">Why it is sensitive, in one phrase.</param>
 /// <param name="Source">Where that is written.</param>
 /// <param name="Forms">The forms meant, or an empty string for all.</param>
-public sealed record SensitiveInstruction(Mnemonic Mnemonic, SensitivityClass Class, string Reason, string Source, string Forms = "");
+public sealed record SensitiveInstruction(Mnemonic Mnemonic, SensitivityClass Class, string Reason, string Source, string Forms = "")
+{
+    /// <summary>What it does in a process under Linux whose time-stamp counter traps (prctl(2), PR_SET_TSC) and whose system calls do.</summary>
+    public DirectUse Direct => Mnemonic switch
+    {
+        // In a host that is a virtual machine itself, its hypervisor answers.
+        Mnemonic.Vmcall => DirectUse.ShowsHost,
+        _ when Class == SensitivityClass.Privileged => DirectUse.Traps,
+        Mnemonic.Syscall or Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Ud0 or Mnemonic.Ud1 or Mnemonic.Ud2
+            or Mnemonic.INVALID or Mnemonic.Rdtsc or Mnemonic.Rdtscp => DirectUse.Traps,
+        Mnemonic.Cpuid or Mnemonic.Rdpid or Mnemonic.Rdpmc or Mnemonic.Rdpru or Mnemonic.Lar or Mnemonic.Lsl or Mnemonic.Verr or Mnemonic.Verw
+            or Mnemonic.Sgdt or Mnemonic.Sidt or Mnemonic.Sldt or Mnemonic.Smsw or Mnemonic.Str or Mnemonic.Sysenter or Mnemonic.Xgetbv
+            or Mnemonic.Rdpkru or Mnemonic.Wrpkru or Mnemonic.Vmmcall or Mnemonic.Vmgexit or Mnemonic.Vmfunc
+            or Mnemonic.Umonitor or Mnemonic.Umwait or Mnemonic.Tpause or Mnemonic.Monitorx or Mnemonic.Mwaitx => DirectUse.ShowsHost,
+        _ => DirectUse.Runs,
+    };
+}
