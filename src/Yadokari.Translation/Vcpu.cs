@@ -36,11 +36,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _host = vm.Host;
         _code = vm.Code;
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
-        _file = new MemoryFile("yadokari-vcpu", StateLayout.Total);
-        _window = (byte*)_file.Map(0, StateLayout.Total, executable: false);
+        _file = new MemoryFile("yadokari-vcpu", StateLayout.Tlb + (StateLayout.AddressSpaces * (long)StateLayout.TableBytes));
+        _space = AddSpace();
+        _window = _space.Window;
         MsrFile = new MsrFile(vm.Cpuid);
         _probeFetch = ProbeFetch;
-        ResetTables();
         _code.PageBecameCode += DropWriteEntries;
         _code.BlocksDied += FlushJumps;
         Reset();
@@ -107,7 +107,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public VmExit Run()
     {
-        ThreadGsBase.Set((nint)_window);
+        _entered = null;
         bool first = true;
         Block? block = null;
         while (true)
@@ -229,6 +229,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private void Enter(byte* code, bool simd)
     {
         Exits++;
+        EnterSpace();
         if (simd)
         {
             _code.Stubs.EnterSimd(code);
@@ -343,7 +344,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     if (Trace == null)
                     {
-                        FillJump(State->ExitValue, block);
+                        _space.FillJump(State->ExitValue, block, _fetchGlobal);
                         if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                         {
                             _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
@@ -360,9 +361,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return DeliverRaised();
                     }
 
-                    if (block == from)
+                    if (block == from && (_secondFetchGlobal || !from.SecondGlobal))
                     {
-                        *(int*)((byte*)site + site->Resume) = State->FetchEpoch;
+                        *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
                     }
 
                     return Outcome.Jumped;
@@ -473,7 +474,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
         if (block == null || block.SecondGpa != second)
         {
-            block = _code.Translate(gpa, second, LinearRip, mode, State->FetchEpoch, bounce: true)!;
+            block = _code.Translate(gpa, second, LinearRip, mode, bounce: true)!;
         }
 
         if (block.Refused)
@@ -552,7 +553,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        if (block == null && _code.Translate(gpa, 0, linear, mode, State->FetchEpoch) is { } fresh)
+        if (block == null && _code.Translate(gpa, 0, linear, mode) is { } fresh)
         {
             return fresh;
         }
@@ -560,11 +561,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Crossings++;
 
         // The instruction crosses into the next page: what stands there decides each time which block it is.
+        bool global = _fetchGlobal;
         if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
         {
             return null;
         }
 
+        _secondFetchGlobal = _fetchGlobal;
+        _fetchGlobal = global;
         if (block != null && block.SecondGpa == second)
         {
             return block;
@@ -576,32 +580,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        return _code.Translate(gpa, second, linear, mode, State->FetchEpoch);
+        return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
     }
 
-    private void FillJump(ulong linear, Block block)
-    {
-        int cache = StateLayout.JumpCacheOf(block.Mode);
-        if (cache == 0)
-        {
-            return;
-        }
-
-        int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
-        ulong* entry = (ulong*)(_window + offset);
-        if (entry[0] != NoJump(offset) && entry[0] != linear)
-        {
-            // Two places for each address: the one used longer ago moves to the second.
-            ulong* second = (ulong*)(_window + (offset ^ 16));
-            second[0] = entry[0];
-            second[1] = entry[1];
-            _jumps.Add(offset ^ 16);
-        }
-
-        entry[0] = linear;
-        entry[1] = (ulong)block.AxEntry;
-        _jumps.Add(offset);
-    }
+    private int FetchEpoch(bool global) => global ? State->GlobalFetchEpoch : State->FetchEpoch;
 
     private void SetLinearRip(ulong linear) => State->Rip = Code64 ? linear : (uint)(linear - Segments[1].Base);
 

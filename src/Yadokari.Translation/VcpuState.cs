@@ -133,10 +133,11 @@ internal unsafe struct VcpuState
     /// <summary>IA32_TSC_AUX.</summary>
     public ulong TscAux;
 
-    /// <summary>Changes with every flush of the TLB: what was learnt of code's whereabouts before must be looked at again.</summary>
+    /// <summary>The current <see cref="AddressSpace.FetchEpoch"/>: with another one, what was learnt of code's whereabouts must be looked at again.</summary>
     public int FetchEpoch;
 
-    private int _padding;
+    /// <summary>As <see cref="FetchEpoch"/>, for code in global pages: changes only when those are flushed.</summary>
+    public int GlobalFetchEpoch;
 
     /// <summary>What stood on the stack where an indirect call put its return address.</summary>
     public ulong ReplacedTop;
@@ -193,8 +194,14 @@ internal static unsafe class StateLayout
             _ => 0,
         };
 
-    /// <summary>Bytes of everything.</summary>
+    /// <summary>Bytes of everything, as one address space sees it.</summary>
     public const int Total = JumpCache + JumpCaches * JumpBytes;
+
+    /// <summary>Bytes of what each address space has of its own: TLB and jump caches.</summary>
+    public const int TableBytes = Total - Tlb;
+
+    /// <summary>Address spaces kept at a time.</summary>
+    public const int AddressSpaces = 16;
 
     /// <summary>Offset of a field from the gs base.</summary>
     public static int Of(string field) => (int)Marshal.OffsetOf<VcpuState>(field);

@@ -105,8 +105,15 @@ internal sealed unsafe class TranslatedCode : IDisposable
         => _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce));
 
     /// <summary>Translates at an address of RAM. <paramref name="secondGpa"/> is the page after it, if an instruction crosses; else 0.</summary>
+    /// <param name="gpa">Guest physical address of the first byte.</param>
+    /// <param name="secondGpa">That of the page that an instruction crosses into.</param>
+    /// <param name="linear">Linear address of the first byte.</param>
+    /// <param name="mode">The processor's mode.</param>
+    /// <param name="epoch">The vCPU's fetch epoch, for an instruction that crosses: it holds that long.</param>
+    /// <param name="global">The second page is mapped as global, and the epoch that of global pages.</param>
+    /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <returns>Null if the first instruction crosses into the next page and no second page was given.</returns>
-    public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, int epoch, bool bounce = false)
+    public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, int epoch = 0, bool global = false, bool bounce = false)
     {
         if (!Cache.HasRoom(Translator.MaxHostBytes))
         {
@@ -126,7 +133,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, !_unshared.Contains(gpa));
+        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, global, !_unshared.Contains(gpa));
         if (block == null)
         {
             return null;
@@ -134,6 +141,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
         BlocksTranslated++;
         block.SecondGpa = secondGpa;
+        block.SecondGlobal = global;
         _byNumber.Add(block);
         _byAddress.Add(block);
         _blocks[KeyOf(gpa, linear, mode, bounce)] = block;
