@@ -239,7 +239,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             _code.Stubs.Enter(code);
         }
 
-        // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; STAC and CLAC.
+        // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
         if (Segments[4].Base != State->SegmentBase[4])
         {
             Segments[4] = Segments[4] with { Base = State->SegmentBase[4] };
@@ -248,6 +248,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
         if (Segments[5].Base != State->SegmentBase[5])
         {
             Segments[5] = Segments[5] with { Base = State->SegmentBase[5] };
+        }
+
+        if (State->FastCallLevel != 0)
+        {
+            Emulator.FinishFastCall(this);
         }
 
         _modeStale |= ((State->SystemFlags ^ _modeFlags) & (1ul << 18)) != 0;
@@ -344,6 +349,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     if (Trace == null)
                     {
+                        block.LookedUp = true;
                         _space.FillJump(State->ExitValue, block, _fetchGlobal);
                         if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                         {
@@ -471,7 +477,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return DeliverRaised();
         }
 
-        Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
+        Block? block = _code.FindBounce(gpa, LinearRip, mode);
         if (block == null || block.SecondGpa != second)
         {
             block = _code.Translate(gpa, second, LinearRip, mode, bounce: true)!;
@@ -543,6 +549,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Block? block = _code.Find(gpa, linear, mode);
         if (block != null && block.SecondGpa == 0)
         {
+            FillJumps(block, State->CodePage);
             return block;
         }
 
@@ -582,8 +589,6 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
         return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
     }
-
-    private int FetchEpoch(bool global) => global ? State->GlobalFetchEpoch : State->FetchEpoch;
 
     private void SetLinearRip(ulong linear) => State->Rip = Code64 ? linear : (uint)(linear - Segments[1].Base);
 

@@ -139,6 +139,29 @@ internal unsafe struct VcpuState
     /// <summary>As <see cref="FetchEpoch"/>, for code in global pages: changes only when those are flushed.</summary>
     public int GlobalFetchEpoch;
 
+    /// <summary>Selectors of ES CS SS DS FS GS.</summary>
+    public fixed uint Selectors[6];
+
+    /// <summary>IA32_EFER.</summary>
+    public ulong Efer;
+
+    /// <summary>IA32_STAR.</summary>
+    public ulong Star;
+
+    /// <summary>IA32_LSTAR.</summary>
+    public ulong Lstar;
+
+    /// <summary>IA32_FMASK.</summary>
+    public ulong Fmask;
+
+    /// <summary>
+    /// Not zero: translated code came to another level by SYSCALL or SYSRET. This is that level and one; CS and SS are flat, with the
+    /// selectors above.
+    /// </summary>
+    public int FastCallLevel;
+
+    private int _padding;
+
     /// <summary>What stood on the stack where an indirect call put its return address.</summary>
     public ulong ReplacedTop;
 }
@@ -208,6 +231,9 @@ internal static unsafe class StateLayout
 
     /// <summary>Offset of a general register's slot.</summary>
     public static int Gpr(int index) => index * 8;
+
+    /// <summary>Offset of a segment's selector.</summary>
+    public static int Selector(int index) => Of(nameof(VcpuState.Selectors)) + index * 4;
 
     /// <summary>Offset of a segment's base.</summary>
     public static int SegmentBase(int index) => Of(nameof(VcpuState.SegmentBase)) + index * 8;

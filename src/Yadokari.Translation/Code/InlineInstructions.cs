@@ -19,7 +19,7 @@ internal static class InlineInstructions
             Op.Movsb_m8_m8, Op.Movsw_m16_m16, Op.Movsd_m32_m32, Op.Movsq_m64_m64,
             Op.Stosb_m8_AL, Op.Stosw_m16_AX, Op.Stosd_m32_EAX, Op.Stosq_m64_RAX,
             Op.Cli, Op.Sti, Op.Cld, Op.Pushfq, Op.Popfq, Op.Clac, Op.Stac,
-            Op.Swapgs, Op.Rdtsc, Op.Rdtscp,
+            Op.Swapgs, Op.Rdtsc, Op.Rdtscp, Op.Syscall, Op.Sysretq, Op.Mov_r32m16_Sreg, Op.Mov_r64m16_Sreg,
             Op.Rdfsbase_r32, Op.Rdfsbase_r64, Op.Rdgsbase_r32, Op.Rdgsbase_r64,
             Op.Wrfsbase_r32, Op.Wrfsbase_r64, Op.Wrgsbase_r32, Op.Wrgsbase_r64,
             Op.Jrcxz_rel8_64, Op.Jecxz_rel8_64, Op.Loop_rel8_64_RCX,

@@ -20,8 +20,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>In a key's mode: the block runs one instruction on the bounce buffer.</summary>
     private const CpuMode Bounce = (CpuMode)0x8000;
 
+    // Blocks found lately, each in the one place that its address gives it.
+    private const int RecentBlocks = 1 << 14;
+
     private readonly GuestMemory _memory;
     private readonly Dictionary<Key, Block> _blocks = [];
+    private readonly Block?[] _recent = new Block?[RecentBlocks];
     private readonly Dictionary<ulong, Page> _pages = [];
     private readonly List<Block?> _byNumber = [];
     private readonly List<Block> _byAddress = [];
@@ -57,6 +61,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
     public bool IsCode(ulong gpa) => _pages.ContainsKey(gpa >> 12);
+
+    /// <summary>The blocks of a page that were translated since its bytes last changed, valid or not.</summary>
+    public IReadOnlyList<Block> BlocksOf(ulong gpa) => _pages.TryGetValue(gpa >> 12, out Page? page) ? page.Blocks : [];
 
     /// <summary>The block of a number found in a <see cref="Site"/>.</summary>
     public Block? ByNumber(int number) => _byNumber[number];
@@ -101,8 +108,26 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page, user blocks run at any.</summary>
-    public Block? Find(ulong gpa, ulong linear, CpuMode mode, bool bounce = false)
-        => _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce));
+    public Block? Find(ulong gpa, ulong linear, CpuMode mode)
+    {
+        ref Block? recent = ref _recent[(int)(gpa ^ (gpa >> 13)) & (RecentBlocks - 1)];
+        if (recent is not { Valid: true } || recent.Gpa != gpa || recent.Mode != mode
+            || ((mode & CpuMode.User) == 0 && recent.LinearPage != (linear & ~0xFFFul)))
+        {
+            Block? found = _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce: false));
+            if (found == null)
+            {
+                return null;
+            }
+
+            recent = found;
+        }
+
+        return recent;
+    }
+
+    /// <summary>Finds the block that runs one instruction on the bounce buffer, or null.</summary>
+    public Block? FindBounce(ulong gpa, ulong linear, CpuMode mode) => _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce: true));
 
     /// <summary>Translates at an address of RAM. <paramref name="secondGpa"/> is the page after it, if an instruction crosses; else 0.</summary>
     /// <param name="gpa">Guest physical address of the first byte.</param>
@@ -299,6 +324,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         _blocks.Clear();
+        Array.Clear(_recent);
         _pages.Clear();
         _byNumber.Clear();
         _byAddress.Clear();

@@ -282,7 +282,7 @@ internal sealed unsafe partial class Translator
         return treatment;
     }
 
-    private bool Ends(Treatment treatment) => treatment is Treatment.Emulate or Treatment.Flow;
+    private bool Ends(Treatment treatment) => treatment is Treatment.Emulate or Treatment.Flow or Treatment.FastCall;
 
     private void Emit(in Instruction instruction)
     {
@@ -313,6 +313,12 @@ internal sealed unsafe partial class Translator
                 break;
             case Treatment.Inline:
                 EmitInline(instruction);
+                break;
+            case Treatment.FastCall when instruction.Mnemonic == Mnemonic.Syscall:
+                EmitSyscall(instruction);
+                break;
+            case Treatment.FastCall:
+                EmitSysret(instruction);
                 break;
             case Treatment.Stack:
                 EmitStack(instruction);
@@ -356,7 +362,7 @@ internal sealed unsafe partial class Translator
 
         switch (TreatmentOf(instruction))
         {
-            case Treatment.Emulate:
+            case Treatment.Emulate or Treatment.FastCall:
                 return AllFlags;
             case Treatment.Flow:
                 return instruction.IsJccShortOrNear ? live | ((int)instruction.RflagsRead & AllFlags) : live;
@@ -434,7 +440,7 @@ internal sealed unsafe partial class Translator
         for (int i = 0; i < 6 && unknown != 0; i++)
         {
             decoder.Decode(out Instruction instruction);
-            if (instruction.IsInvalid || TreatmentOf(instruction) is Treatment.Emulate)
+            if (instruction.IsInvalid || TreatmentOf(instruction) is Treatment.Emulate or Treatment.FastCall)
             {
                 break;
             }

@@ -107,31 +107,6 @@ internal sealed unsafe partial class Vcpu
         return Reach.Ram;
     }
 
-    /// <summary>Guest physical address of code, or a raised #PF or #GP.</summary>
-    internal bool TranslateFetch(ulong linear, out ulong gpa)
-    {
-        gpa = 0;
-        if (LongMode && (long)(linear << 16) >> 16 != (long)linear)
-        {
-            Raise(Vector.GeneralProtection, 0);
-            return false;
-        }
-
-        PageWalkResult walk = PageWalk.Walk(_memory, Context(Cpl == 3, false), linear, AccessKind.Execute);
-        if (!walk.Succeeded)
-        {
-            Cr2 = linear;
-            Raise(Vector.PageFault, (uint)walk.Error);
-            return false;
-        }
-
-        gpa = walk.PhysicalAddress;
-        _fetchGlobal = walk.IsGlobal;
-        NoteGlobal(linear, walk.IsGlobal);
-        _space.NoteFetch(linear, walk.IsGlobal);
-        return true;
-    }
-
     /// <summary>Writes RAM that holds translated code, dropping what no longer holds.</summary>
     internal void WriteCodePage(ulong gpa, ReadOnlySpan<byte> data)
     {
@@ -311,23 +286,12 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    private readonly Func<ulong, ulong> _probeFetch;
-    private bool _fetchGlobal;
-    private bool _secondFetchGlobal;
-
     private void NoteGlobal(ulong linear, bool global)
     {
         if (global)
         {
             _globalPages.Add(linear);
         }
-    }
-
-    /// <summary>Where code of a linear page stands now, without side effects; all ones if nowhere.</summary>
-    private ulong ProbeFetch(ulong linear)
-    {
-        PageWalkResult walk = PageWalk.Probe(_memory, Context(false, false), linear, AccessKind.Execute);
-        return walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue;
     }
 
     private bool _pagingStale = true;
