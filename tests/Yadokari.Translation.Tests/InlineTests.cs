@@ -11,7 +11,7 @@ public sealed unsafe class InlineTests
     private const ulong Code = 0x5000;
     private const ulong Handler = 0x6000;
 
-    private static EmulationMachine Machine(Action<Assembler> write, Action<Assembler>? handler = null, ulong at = Code)
+    internal static EmulationMachine Machine(Action<Assembler> write, Action<Assembler>? handler = null, ulong at = Code)
     {
         var m = new EmulationMachine(64);
         Put(m, at, write);
@@ -26,7 +26,7 @@ public sealed unsafe class InlineTests
         return m;
     }
 
-    private static void Put(EmulationMachine m, ulong at, Action<Assembler> write)
+    internal static void Put(EmulationMachine m, ulong at, Action<Assembler> write)
     {
         var a = new Assembler(64);
         write(a);
@@ -35,7 +35,7 @@ public sealed unsafe class InlineTests
         stream.ToArray().CopyTo(m.Bytes(at, (int)stream.Length));
     }
 
-    private static void RunToHalt(EmulationMachine m)
+    internal static void RunToHalt(EmulationMachine m)
     {
         VmExit exit = VmExit.Shutdown;
         var thread = new Thread(() => exit = m.Cpu.Run());
