@@ -41,9 +41,12 @@ internal sealed unsafe partial class Vcpu
     internal SegmentState Ldtr;
     internal TableState Gdtr;
     internal TableState Idtr;
-    internal ulong Cr0;
-    internal ulong Cr2;
-    internal ulong Cr3;
+
+    internal ref ulong Cr0 => ref State->Cr0;
+
+    internal ref ulong Cr2 => ref State->Cr2;
+
+    internal ref ulong Cr3 => ref State->Cr3;
 
     internal ref ulong Cr4 => ref State->Cr4;
 

@@ -304,7 +304,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     if (reach == Reach.Fault)
                     {
-                        return MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
+                        // Only vector instructions have masks, and only an address that is not canonical asks who used it.
+                        return !from.UsesSimd && RaisedVector == (int)Vector.PageFault
+                            ? DeliverRaised()
+                            : MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
                     }
 
                     return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
@@ -349,7 +352,6 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     if (Trace == null)
                     {
-                        block.LookedUp = true;
                         _space.FillJump(State->ExitValue, block, _fetchGlobal);
                         if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                         {
@@ -549,7 +551,6 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Block? block = _code.Find(gpa, linear, mode);
         if (block != null && block.SecondGpa == 0)
         {
-            FillJumps(block, State->CodePage);
             return block;
         }
 

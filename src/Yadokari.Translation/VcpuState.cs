@@ -124,6 +124,15 @@ internal unsafe struct VcpuState
     /// <summary>Difference between the guest's TSC and the host's.</summary>
     public ulong TscOffset;
 
+    /// <summary>CR0.</summary>
+    public ulong Cr0;
+
+    /// <summary>CR2.</summary>
+    public ulong Cr2;
+
+    /// <summary>CR3.</summary>
+    public ulong Cr3;
+
     /// <summary>CR4.</summary>
     public ulong Cr4;
 

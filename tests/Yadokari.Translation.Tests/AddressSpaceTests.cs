@@ -316,6 +316,44 @@ public sealed class AddressSpaceTests
         Assert.Equal((0x12345678ul, 0xABCD5678ul), (m.Cpu.Gpr(8), m.Cpu.Gpr(9)));
     }
 
+    // What was noted of code's whereabouts must outlive the death of other code.
+    [Theory]
+    [InlineData(7ul)]
+    [InlineData(7 | Global)]
+    public void AFlushedPageIsLookedAtAgainAfterOtherCodeDied(ulong rights)
+    {
+        using EmulationMachine m = Data3(
+            a =>
+            {
+                a.xor(r8d, r8d);
+                a.mov(rdi, Data + 0x10);
+                a.mov(rsi, Data + 0x1010);
+                a.call(rdi);
+                a.call(rsi);
+                a.mov(__byte_ptr[Data + 0x1010], 0xC3);
+                a.call(rsi);
+                a.call(rdi);
+                a.mov(rax, (Data + 0x5000) | rights);
+                a.mov(__qword_ptr[Table1], rax);
+                a.mov(ebx, (uint)Data);
+                a.invlpg(__[rbx]);
+                a.call(rdi);
+                a.hlt();
+            },
+            rights);
+        foreach ((ulong at, int add) in (ReadOnlySpan<(ulong, int)>)[(Data + 0x10, 1), (Data + 0x5010, 0x100), (Data + 0x1010, 0x10000)])
+        {
+            Put(m, at, a =>
+            {
+                a.add(r8d, add);
+                a.ret();
+            });
+        }
+
+        RunToHalt(m);
+        Assert.Equal(0x10102ul, m.Cpu.Gpr(8));
+    }
+
     [Fact]
     public void CodeWrittenInOneAddressSpaceIsNewInAll()
     {

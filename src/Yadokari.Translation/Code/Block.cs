@@ -102,9 +102,6 @@ internal sealed unsafe class Block
     /// <summary>Second page, where the only instruction crosses a page boundary; 0 otherwise.</summary>
     public ulong SecondGpa { get; set; }
 
-    /// <summary>Jumps that look their target up have come here.</summary>
-    public bool LookedUp { get; set; }
-
     /// <summary>Which epoch the check at the start compares: that of global pages, where the second page was one.</summary>
     public bool SecondGlobal { get; set; }
 

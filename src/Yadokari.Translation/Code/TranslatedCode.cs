@@ -62,9 +62,6 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
     public bool IsCode(ulong gpa) => _pages.ContainsKey(gpa >> 12);
 
-    /// <summary>The blocks of a page that were translated since its bytes last changed, valid or not.</summary>
-    public IReadOnlyList<Block> BlocksOf(ulong gpa) => _pages.TryGetValue(gpa >> 12, out Page? page) ? page.Blocks : [];
-
     /// <summary>The block of a number found in a <see cref="Site"/>.</summary>
     public Block? ByNumber(int number) => _byNumber[number];
 

@@ -41,6 +41,8 @@ internal sealed unsafe partial class Translator
             Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase or Mnemonic.Pushfq => true,
             Mnemonic.Cld => (_mode & CpuMode.Down) == 0,
             Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop => true,
+            Mnemonic.Mov when instruction.Op1Register.IsCR() => (_mode & CpuMode.User) == 0
+                && instruction.Op1Register is (Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4),
             Mnemonic.Mov => instruction.Op0Kind == OpKind.Register,
             Mnemonic.Syscall => (_mode & (CpuMode.User | CpuMode.Down)) == CpuMode.User,
             _ => (_mode & CpuMode.User) == 0,
@@ -97,7 +99,7 @@ internal sealed unsafe partial class Translator
                 EmitTsc(instruction);
                 break;
             case Mnemonic.Mov:
-                EmitMoveSelector(instruction);
+                EmitMoveSystem(instruction);
                 break;
             default:
                 EmitSegmentBase(instruction);
@@ -208,18 +210,41 @@ internal sealed unsafe partial class Translator
         _a.Arithmetic32(Alu.And, Host.R15, ~ArithmeticFlags);
     }
 
-    // MOV from a segment register, to a register.
-    private void EmitMoveSelector(in Instruction instruction)
+    // MOV from a segment register or a control register, to a general register.
+    private void EmitMoveSystem(in Instruction instruction)
     {
         int guest = GuestRegisters.Number(instruction.Op0Register);
-        Host host = GuestRegisters.HostOf(guest);
-        Host to = host == Host.None ? Host.R15 : host;
-        _a.Load32(to, Mem.State(StateLayout.Selector(instruction.Op1Register - Register.ES)));
-        if (host == Host.None)
+        Register from = instruction.Op1Register;
+        _a.Load(Host.R15, Mem.State(from.IsSegmentRegister() ? StateLayout.Selector(from - Register.ES) : ControlRegister(from)));
+        if (!from.IsSegmentRegister())
         {
-            SetGuest(guest, to);
+            SetGuest(guest, Host.R15);
+            return;
+        }
+
+        Host to = GuestRegisters.HostOf(guest);
+        if (!instruction.Op0Register.IsGPR16())
+        {
+            _a.MoveZero16(Host.R15, Host.R15);
+            SetGuest(guest, Host.R15);
+        }
+        else if (to == Host.None)
+        {
+            _a.Store16(Mem.State(StateLayout.Gpr(guest)), Host.R15);
+        }
+        else
+        {
+            _a.Move16(to, Host.R15);
         }
     }
+
+    private static int ControlRegister(Register register) => StateLayout.Of(register switch
+    {
+        Register.CR0 => nameof(VcpuState.Cr0),
+        Register.CR2 => nameof(VcpuState.Cr2),
+        Register.CR3 => nameof(VcpuState.Cr3),
+        _ => nameof(VcpuState.Cr4),
+    });
 
     private void EmitTsc(in Instruction instruction)
     {

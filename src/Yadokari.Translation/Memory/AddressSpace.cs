@@ -19,7 +19,6 @@ internal sealed unsafe class AddressSpace
     private readonly EntrySet _jumps = new(JumpEntries);
     private readonly EntrySet _jumpsGlobal = new(JumpEntries);
     private readonly PageFilter _fetched = new();
-    private readonly PageFilter _fetchedGlobal = new();
 
     /// <param name="file">The vCPU's memory: the state that all spaces share, then the tables of each.</param>
     /// <param name="number">The space's place in the file.</param>
@@ -51,7 +50,7 @@ internal sealed unsafe class AddressSpace
     public long LastUse { get; set; }
 
     /// <summary>Changes whenever what was learnt of code's whereabouts in this space must be looked at again.</summary>
-    public int FetchEpoch { get; set; }
+    public int FetchEpoch { get; private set; }
 
     /// <summary>Offset from the window of the entry that an address has in one of the TLBs.</summary>
     public static int EntryOffset(ulong linear, bool write, TlbKind kind)
@@ -69,8 +68,15 @@ internal sealed unsafe class AddressSpace
         (global ? _filledGlobal : _filled).Add((offset - StateLayout.Tlb) >> 4);
     }
 
-    /// <summary>Notes that code was looked up in a page.</summary>
-    public void NoteFetch(ulong linear, bool global) => (global ? _fetchedGlobal : _fetched).Add(linear);
+    /// <summary>Begins to learn of code's whereabouts anew; to be told once no jump is left that is not global.</summary>
+    public void BeginEpoch(int epoch)
+    {
+        FetchEpoch = epoch;
+        _fetched.Clear();
+    }
+
+    /// <summary>Notes that code was looked up in a page that is not global.</summary>
+    public void NoteFetch(ulong linear) => _fetched.Add(linear);
 
     /// <summary>Enters where the code of a linear address is.</summary>
     public void FillJump(ulong linear, Block block, bool global)
@@ -118,7 +124,7 @@ internal sealed unsafe class AddressSpace
     }
 
     /// <summary>Forgets the translations of one page, global or not.</summary>
-    /// <returns>Whether code may have been looked up there.</returns>
+    /// <returns>Whether code may have been looked up there while it was not global.</returns>
     public bool FlushPage(ulong linear)
     {
         for (TlbKind kind = TlbKind.Supervisor; kind <= TlbKind.SupervisorAc; kind++)
@@ -133,18 +139,16 @@ internal sealed unsafe class AddressSpace
             }
         }
 
-        return _fetched.MayContain(linear) || _fetchedGlobal.MayContain(linear);
+        return _fetched.MayContain(linear);
     }
 
     /// <summary>Forgets where code is: of global pages too, or not.</summary>
     public void FlushJumps(bool global)
     {
         Flush(_jumps);
-        _fetched.Clear();
         if (global)
         {
             Flush(_jumpsGlobal);
-            _fetchedGlobal.Clear();
         }
 
         void Flush(EntrySet set)

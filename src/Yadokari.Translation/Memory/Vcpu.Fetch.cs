@@ -1,4 +1,3 @@
-using Yadokari.Translation.Code;
 using Yadokari.X86.Paging;
 
 namespace Yadokari.Translation;
@@ -9,13 +8,10 @@ internal sealed unsafe partial class Vcpu
     private const int FetchEntries = 1024;
 
     /// <summary>A translation for fetches, good as long as the epoch that it was made in (the one of global pages, or an address space's).</summary>
-    private record struct FetchEntry(ulong Tag, ulong Page, int Epoch, bool Global)
-    {
-        /// <summary>The jump caches know of the page's blocks, by <see cref="FillJumps"/>.</summary>
-        public bool JumpsFilled;
-    }
+    private readonly record struct FetchEntry(ulong Tag, ulong Page, int Epoch, bool Global);
 
     private readonly FetchEntry[] _fetches = new FetchEntry[FetchEntries];
+    private readonly PageFilter _globalFetches = new();
     private readonly Func<ulong, ulong> _probeFetch;
     private bool _fetchGlobal;
     private bool _secondFetchGlobal;
@@ -25,7 +21,7 @@ internal sealed unsafe partial class Vcpu
     {
         // Bit 0: the user's right to it; bit 1: the entry is in use.
         ulong tag = (linear & ~0xFFFul) | (Cpl == 3 ? 3u : 2u);
-        ref FetchEntry entry = ref FetchEntryOf(linear);
+        ref FetchEntry entry = ref _fetches[(int)(linear >> 12) & (FetchEntries - 1)];
         if (entry.Tag == tag && entry.Epoch == FetchEpoch(entry.Global))
         {
             gpa = entry.Page | (linear & 0xFFF);
@@ -50,41 +46,18 @@ internal sealed unsafe partial class Vcpu
 
         gpa = walk.PhysicalAddress;
         _fetchGlobal = walk.IsGlobal;
-        NoteGlobal(linear, walk.IsGlobal);
-        _space.NoteFetch(linear, walk.IsGlobal);
+        if (walk.IsGlobal)
+        {
+            _globalFetches.Add(linear);
+        }
+        else
+        {
+            _space.NoteFetch(linear);
+        }
+
         entry = new FetchEntry(tag, gpa & ~0xFFFul, FetchEpoch(walk.IsGlobal), walk.IsGlobal);
         return true;
     }
-
-    /// <summary>
-    /// Called when a block was found: if code of its page is met for the first time in this address space, or since it was flushed, then
-    /// where jumps of other address spaces went in that page, jumps of this one will go.
-    /// </summary>
-    private void FillJumps(Block found, ulong linearPage)
-    {
-        ref FetchEntry entry = ref FetchEntryOf(linearPage);
-        if (entry.JumpsFilled)
-        {
-            return;
-        }
-
-        entry.JumpsFilled = true;
-        if (Trace != null || StateLayout.JumpCacheOf(found.Mode) == 0)
-        {
-            return;
-        }
-
-        foreach (Block block in _code.BlocksOf(found.Gpa))
-        {
-            if (block.LookedUp && block.Valid && block.Mode == found.Mode && block.SecondGpa == 0
-                && ((block.Mode & CpuMode.User) != 0 || block.LinearPage == linearPage) && ((block.Gpa ^ found.Gpa) & ~0xFFFul) == 0)
-            {
-                _space.FillJump(linearPage + (block.Gpa & 0xFFF), block, _fetchGlobal);
-            }
-        }
-    }
-
-    private ref FetchEntry FetchEntryOf(ulong linear) => ref _fetches[(int)(linear >> 12) & (FetchEntries - 1)];
 
     private int FetchEpoch(bool global) => global ? State->GlobalFetchEpoch : State->FetchEpoch;
 

@@ -160,10 +160,11 @@ internal sealed unsafe partial class Vcpu
     {
         TlbFlushes++;
         _globalPages.Clear();
+        _globalFetches.Clear();
         foreach (AddressSpace space in _spaces)
         {
             space.FlushTranslations(global: true);
-            ForgetCode(space);
+            ForgetCode(space, global: true);
         }
 
         SelectSpace();
@@ -173,11 +174,13 @@ internal sealed unsafe partial class Vcpu
     /// <summary>INVLPG: forgets one page of the current PCID, and of all if it is global.</summary>
     internal void FlushTlbPage(ulong linear)
     {
+        bool code = _globalFetches.MayContain(linear);
         foreach (AddressSpace space in _spaces)
         {
-            if ((space == _space || _globalPages.MayContain(linear)) && space.FlushPage(linear))
+            bool local = (space == _space || _globalPages.MayContain(linear)) && space.FlushPage(linear);
+            if (local || code)
             {
-                ForgetCode(space);
+                ForgetCode(space, global: code);
             }
         }
 
@@ -191,7 +194,7 @@ internal sealed unsafe partial class Vcpu
         {
             if (space.Pcid == pcid && space.FlushPage(linear))
             {
-                ForgetCode(space);
+                ForgetCode(space, global: false);
             }
         }
 
@@ -246,7 +249,8 @@ internal sealed unsafe partial class Vcpu
 
     private AddressSpace AddSpace()
     {
-        var space = new AddressSpace(_file, _spaces.Count) { FetchEpoch = ++_lastEpoch };
+        var space = new AddressSpace(_file, _spaces.Count);
+        space.BeginEpoch(++_lastEpoch);
         _spaces.Add(space);
         return space;
     }
@@ -255,21 +259,14 @@ internal sealed unsafe partial class Vcpu
     {
         TlbFlushes++;
         space.FlushTranslations(global: false);
-        space.FlushJumps(global: false);
-        NewEpoch(space);
+        ForgetCode(space, global: false);
     }
 
-    // What is known of code in global pages too.
-    private void ForgetCode(AddressSpace space)
+    private void ForgetCode(AddressSpace space, bool global)
     {
-        space.FlushJumps(global: true);
-        NewEpoch(space);
-        State->GlobalFetchEpoch++;
-    }
-
-    private void NewEpoch(AddressSpace space)
-    {
-        space.FetchEpoch = ++_lastEpoch;
+        space.FlushJumps(global);
+        State->GlobalFetchEpoch += global ? 1 : 0;
+        space.BeginEpoch(++_lastEpoch);
         if (space == _space)
         {
             State->FetchEpoch = _lastEpoch;
@@ -283,14 +280,6 @@ internal sealed unsafe partial class Vcpu
         {
             ThreadGsBase.Set((nint)_space.Window);
             _entered = _space;
-        }
-    }
-
-    private void NoteGlobal(ulong linear, bool global)
-    {
-        if (global)
-        {
-            _globalPages.Add(linear);
         }
     }
 
@@ -313,7 +302,11 @@ internal sealed unsafe partial class Vcpu
     private void Fill(int offset, ulong linear, byte* host, bool global)
     {
         TlbFills++;
-        NoteGlobal(linear, global);
+        if (global)
+        {
+            _globalPages.Add(linear);
+        }
+
         _space.Fill(offset, linear, host, global);
     }
 
