@@ -33,27 +33,36 @@ internal sealed unsafe partial class Vcpu
     internal const ulong ArithmeticFlags = 0x8D5;
 
     /// <summary>
-    /// Hidden parts of ES CS SS DS FS GS. Bases are mirrored in <see cref="VcpuState.SegmentBase"/>: set both by <see cref="SetSegment"/>.
-    /// Translated code changes those of FS and GS there; on return to C# they are brought back here.
+    /// ES CS SS DS FS GS with their hidden parts. Bases and selectors are mirrored in the <see cref="VcpuState"/>: set both by
+    /// <see cref="SetSegment"/>. Translated code changes those of FS, GS, CS and SS there; on return to C# they are brought back here.
     /// </summary>
     internal readonly SegmentState[] Segments = new SegmentState[6];
     internal SegmentState Tr;
     internal SegmentState Ldtr;
     internal TableState Gdtr;
     internal TableState Idtr;
-    internal ulong Cr0;
-    internal ulong Cr2;
-    internal ulong Cr3;
+
+    internal ref ulong Cr0 => ref State->Cr0;
+
+    internal ref ulong Cr2 => ref State->Cr2;
+
+    internal ref ulong Cr3 => ref State->Cr3;
 
     internal ref ulong Cr4 => ref State->Cr4;
 
     internal ulong Xcr0 = 1;
-    internal ulong Efer;
+
+    internal ref ulong Efer => ref State->Efer;
+
     internal readonly ulong[] Dr = new ulong[8];
-    internal ulong Star;
-    internal ulong Lstar;
+
+    internal ref ulong Star => ref State->Star;
+
+    internal ref ulong Lstar => ref State->Lstar;
+
     internal ulong Cstar;
-    internal ulong Fmask;
+
+    internal ref ulong Fmask => ref State->Fmask;
 
     internal ref ulong KernelGsBase => ref State->KernelGsBase;
 
@@ -129,6 +138,7 @@ internal sealed unsafe partial class Vcpu
     {
         Segments[index] = value;
         State->SegmentBase[index] = value.Base;
+        State->Selectors[index] = value.Selector;
         ModeChanged();
     }
 

@@ -37,11 +37,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _host = vm.Host;
         _code = vm.Code;
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
-        _file = new MemoryFile("yadokari-vcpu", StateLayout.Total);
-        _window = (byte*)_file.Map(0, StateLayout.Total, executable: false);
+        _file = new MemoryFile("yadokari-vcpu", StateLayout.Tlb + (StateLayout.AddressSpaces * (long)StateLayout.TableBytes));
+        _space = AddSpace();
+        _window = _space.Window;
         MsrFile = new MsrFile(vm.Cpuid);
         _probeFetch = ProbeFetch;
-        ResetTables();
         _code.PageBecameCode += DropWriteEntries;
         _code.BlocksDied += FlushJumps;
         Direct = vm.Direct == DirectMode.Off ? null : new DirectExecution(this, _memory, _code, vm.Direct);
@@ -116,7 +116,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public VmExit Run()
     {
-        ThreadGsBase.Set((nint)_window);
+        _entered = null;
         bool first = true;
         Block? block = null;
         while (true)
@@ -263,6 +263,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private void Enter(byte* code, bool simd)
     {
         Exits++;
+        EnterSpace();
         if (simd)
         {
             _code.Stubs.EnterSimd(code);
@@ -272,7 +273,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             _code.Stubs.Enter(code);
         }
 
-        // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; STAC and CLAC.
+        // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
         if (Segments[4].Base != State->SegmentBase[4])
         {
             Segments[4] = Segments[4] with { Base = State->SegmentBase[4] };
@@ -281,6 +282,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
         if (Segments[5].Base != State->SegmentBase[5])
         {
             Segments[5] = Segments[5] with { Base = State->SegmentBase[5] };
+        }
+
+        if (State->FastCallLevel != 0)
+        {
+            Emulator.FinishFastCall(this);
         }
 
         _modeStale |= ((State->SystemFlags ^ _modeFlags) & (1ul << 18)) != 0;
@@ -332,7 +338,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     if (reach == Reach.Fault)
                     {
-                        return MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
+                        // Only vector instructions have masks, and only an address that is not canonical asks who used it.
+                        return !from.UsesSimd && RaisedVector == (int)Vector.PageFault
+                            ? DeliverRaised()
+                            : MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
                     }
 
                     return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
@@ -377,7 +386,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     if (Trace == null)
                     {
-                        FillJump(State->ExitValue, block);
+                        _space.FillJump(State->ExitValue, block, _fetchGlobal);
                         if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
                         {
                             _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
@@ -394,9 +403,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return DeliverRaised();
                     }
 
-                    if (block == from)
+                    if (block == from && (_secondFetchGlobal || !from.SecondGlobal))
                     {
-                        *(int*)((byte*)site + site->Resume) = State->FetchEpoch;
+                        *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
                     }
 
                     return Outcome.Jumped;
@@ -504,10 +513,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return DeliverRaised();
         }
 
-        Block? block = _code.Find(gpa, LinearRip, mode, bounce: true);
+        Block? block = _code.FindBounce(gpa, LinearRip, mode);
         if (block == null || block.SecondGpa != second)
         {
-            block = _code.Translate(gpa, second, LinearRip, mode, State->FetchEpoch, bounce: true)!;
+            block = _code.Translate(gpa, second, LinearRip, mode, bounce: true)!;
         }
 
         if (block.Refused)
@@ -586,7 +595,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        if (block == null && _code.Translate(gpa, 0, linear, mode, State->FetchEpoch) is { } fresh)
+        if (block == null && _code.Translate(gpa, 0, linear, mode) is { } fresh)
         {
             return fresh;
         }
@@ -594,11 +603,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Crossings++;
 
         // The instruction crosses into the next page: what stands there decides each time which block it is.
+        bool global = _fetchGlobal;
         if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
         {
             return null;
         }
 
+        _secondFetchGlobal = _fetchGlobal;
+        _fetchGlobal = global;
         if (block != null && block.SecondGpa == second)
         {
             return block;
@@ -610,31 +622,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             return null;
         }
 
-        return _code.Translate(gpa, second, linear, mode, State->FetchEpoch);
-    }
-
-    private void FillJump(ulong linear, Block block)
-    {
-        int cache = StateLayout.JumpCacheOf(block.Mode);
-        if (cache == 0)
-        {
-            return;
-        }
-
-        int offset = cache + ((int)(linear & (StateLayout.JumpEntries - 1)) << 4);
-        ulong* entry = (ulong*)(_window + offset);
-        if (entry[0] != NoJump(offset) && entry[0] != linear)
-        {
-            // Two places for each address: the one used longer ago moves to the second.
-            ulong* second = (ulong*)(_window + (offset ^ 16));
-            second[0] = entry[0];
-            second[1] = entry[1];
-            _jumps.Add(offset ^ 16);
-        }
-
-        entry[0] = linear;
-        entry[1] = (ulong)block.AxEntry;
-        _jumps.Add(offset);
+        return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
     }
 
     private void SetLinearRip(ulong linear) => State->Rip = Code64 ? linear : (uint)(linear - Segments[1].Base);

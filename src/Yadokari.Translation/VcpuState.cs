@@ -124,6 +124,15 @@ internal unsafe struct VcpuState
     /// <summary>Difference between the guest's TSC and the host's.</summary>
     public ulong TscOffset;
 
+    /// <summary>CR0.</summary>
+    public ulong Cr0;
+
+    /// <summary>CR2.</summary>
+    public ulong Cr2;
+
+    /// <summary>CR3.</summary>
+    public ulong Cr3;
+
     /// <summary>CR4.</summary>
     public ulong Cr4;
 
@@ -133,10 +142,35 @@ internal unsafe struct VcpuState
     /// <summary>IA32_TSC_AUX.</summary>
     public ulong TscAux;
 
-    /// <summary>Changes with every flush of the TLB: what was learnt of code's whereabouts before must be looked at again.</summary>
+    /// <summary>The current <see cref="AddressSpace.FetchEpoch"/>: with another one, what was learnt of code's whereabouts must be looked at again.</summary>
     public int FetchEpoch;
 
-    private int _padding;
+    /// <summary>As <see cref="FetchEpoch"/>, for code in global pages: changes only when those are flushed.</summary>
+    public int GlobalFetchEpoch;
+
+    /// <summary>Selectors of ES CS SS DS FS GS.</summary>
+    public fixed uint Selectors[6];
+
+    /// <summary>IA32_EFER.</summary>
+    public ulong Efer;
+
+    /// <summary>IA32_STAR.</summary>
+    public ulong Star;
+
+    /// <summary>IA32_LSTAR.</summary>
+    public ulong Lstar;
+
+    /// <summary>IA32_FMASK.</summary>
+    public ulong Fmask;
+
+    /// <summary>
+    /// Not zero: translated code came to another level by SYSCALL or SYSRET. This is that level and one; CS and SS are flat, with the
+    /// selectors above.
+    /// </summary>
+    public int FastCallLevel;
+
+    /// <summary>Not zero: user code of the current address space is to run directly, so that a return to it is C#'s.</summary>
+    public int DirectWanted;
 
     /// <summary>What stood on the stack where an indirect call put its return address.</summary>
     public ulong ReplacedTop;
@@ -193,14 +227,23 @@ internal static unsafe class StateLayout
             _ => 0,
         };
 
-    /// <summary>Bytes of everything.</summary>
+    /// <summary>Bytes of everything, as one address space sees it.</summary>
     public const int Total = JumpCache + JumpCaches * JumpBytes;
+
+    /// <summary>Bytes of what each address space has of its own: TLB and jump caches.</summary>
+    public const int TableBytes = Total - Tlb;
+
+    /// <summary>Address spaces kept at a time.</summary>
+    public const int AddressSpaces = 8;
 
     /// <summary>Offset of a field from the gs base.</summary>
     public static int Of(string field) => (int)Marshal.OffsetOf<VcpuState>(field);
 
     /// <summary>Offset of a general register's slot.</summary>
     public static int Gpr(int index) => index * 8;
+
+    /// <summary>Offset of a segment's selector.</summary>
+    public static int Selector(int index) => Of(nameof(VcpuState.Selectors)) + index * 4;
 
     /// <summary>Offset of a segment's base.</summary>
     public static int SegmentBase(int index) => Of(nameof(VcpuState.SegmentBase)) + index * 8;

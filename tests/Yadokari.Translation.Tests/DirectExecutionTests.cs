@@ -99,7 +99,7 @@ public sealed class DirectExecutionTests
         Assert.Equal(-1, machine.Run());
         Assert.Equal(2ul, machine.Cpu.Rax);
         machine.Entry(Data) = DirectMachine.DataGpa | 7;
-        machine.Cpu.FlushTlb(global: false);
+        machine.Cpu.LoadPageTables(machine.Cpu.Cr3, keep: false);
         Assert.Equal(-1, machine.Run());
         Assert.Equal(1ul, machine.Cpu.Rax);
     });

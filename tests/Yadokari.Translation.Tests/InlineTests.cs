@@ -11,7 +11,7 @@ public sealed unsafe class InlineTests
     private const ulong Code = 0x5000;
     private const ulong Handler = 0x6000;
 
-    private static EmulationMachine Machine(Action<Assembler> write, Action<Assembler>? handler = null, ulong at = Code)
+    internal static EmulationMachine Machine(Action<Assembler> write, Action<Assembler>? handler = null, ulong at = Code)
     {
         var m = new EmulationMachine(64);
         Put(m, at, write);
@@ -26,7 +26,7 @@ public sealed unsafe class InlineTests
         return m;
     }
 
-    private static void Put(EmulationMachine m, ulong at, Action<Assembler> write)
+    internal static void Put(EmulationMachine m, ulong at, Action<Assembler> write)
     {
         var a = new Assembler(64);
         write(a);
@@ -35,7 +35,7 @@ public sealed unsafe class InlineTests
         stream.ToArray().CopyTo(m.Bytes(at, (int)stream.Length));
     }
 
-    private static void RunToHalt(EmulationMachine m)
+    internal static void RunToHalt(EmulationMachine m)
     {
         VmExit exit = VmExit.Shutdown;
         var thread = new Thread(() => exit = m.Cpu.Run());
@@ -186,6 +186,76 @@ public sealed unsafe class InlineTests
         Assert.True(Faulted(m));
         Assert.Equal((4ul, Data + 5, EmulationMachine.Hole), (m.Cpu.Rcx, m.Cpu.Rsi, m.Cpu.Rdi));
         Assert.Equal(Code, m[m.Cpu.Rsp + 8]);
+    }
+
+    // Some 5000 bytes up to the missing page, from the source's or the destination's point of view; elements that cross count as one.
+    [Theory]
+    [InlineData("movsb", 0xC01, true)]
+    [InlineData("movsb", 0xC01, false)]
+    [InlineData("movsq", 0xC00, true)]
+    [InlineData("movsq", 0xC03, true)]
+    [InlineData("movsq", 0xC03, false)]
+    public void ALongStringThatFaultsInALaterPageLeavesExactRegisters(string mnemonic, int offset, bool source)
+    {
+        int bytes = mnemonic == "movsb" ? 1 : 8;
+        using EmulationMachine m = Machine(a =>
+        {
+            if (bytes == 1)
+            {
+                a.rep.movsb();
+            }
+            else
+            {
+                a.rep.movsq();
+            }
+
+            a.hlt();
+        });
+        ulong faulting = Data + (ulong)offset;
+        ulong other = Data + 0x8123;
+        (m.Cpu.Rsi, m.Cpu.Rdi) = source ? (faulting, other) : (other, faulting);
+        m.Cpu.Rcx = 50000;
+        new Random(5).NextBytes(m.Bytes(source ? faulting : other, 6000));
+        RunToHalt(m);
+        Assert.True(Faulted(m));
+        ulong done = (EmulationMachine.Hole - faulting) / (ulong)bytes;
+        Assert.Equal(50000 - done, m.Cpu.Rcx);
+        Assert.Equal((faulting + (done * (ulong)bytes), other + (done * (ulong)bytes)), source ? (m.Cpu.Rsi, m.Cpu.Rdi) : (m.Cpu.Rdi, m.Cpu.Rsi));
+        Assert.Equal((EmulationMachine.Hole, Code), (m.Cpu.Cr2, m[m.Cpu.Rsp + 8]));
+        Assert.True(m.Bytes(faulting, (int)done * bytes).SequenceEqual(m.Bytes(other, (int)done * bytes)));
+    }
+
+    [Fact]
+    public void SelectorsAndControlRegistersAreReadWithoutTheEmulator()
+    {
+        using EmulationMachine m = Machine(a =>
+        {
+            a.mov(rax, ulong.MaxValue);
+            a.mov(rbx, rax);
+            a.mov(r15, rax);
+            a.mov(ax, ss);
+            a.mov(ebx, cs);
+            a.mov(r15w, ds);
+            a.mov(rcx, cr0);
+            a.mov(rdx, cr2);
+            a.mov(rsi, cr3);
+            a.mov(r10, cr4);
+            a.hlt();
+        });
+        m.Cpu.Cr2 = 0x123456789;
+        RunToHalt(m);
+        Assert.Equal((0xFFFF_FFFF_FFFF_0010ul, 8ul, 0xFFFF_FFFF_FFFF_0010ul), (m.Cpu.Rax, m.Cpu.Rbx, m.Cpu.Gpr(15)));
+        Assert.Equal((m.Cpu.Cr0, 0x123456789ul, m.Cpu.Cr3, m.Cpu.Cr4), (m.Cpu.Rcx, m.Cpu.Rdx, m.Cpu.Rsi, m.Cpu.Gpr(10)));
+        Assert.Equal(0, m.Emulated("mov"));
+    }
+
+    [Fact]
+    public void ControlRegistersAreNotForUsers()
+    {
+        using EmulationMachine m = Machine(a => a.mov(rax, cr2));
+        m.ToUser();
+        RunToHalt(m);
+        Assert.True(Faulted(m));
     }
 
     [Fact]

@@ -102,6 +102,9 @@ internal sealed unsafe class Block
     /// <summary>Second page, where the only instruction crosses a page boundary; 0 otherwise.</summary>
     public ulong SecondGpa { get; set; }
 
+    /// <summary>Which epoch the check at the start compares: that of global pages, where the second page was one.</summary>
+    public bool SecondGlobal { get; set; }
+
     /// <summary>Jumps of other blocks that come here: addresses of displacements, and the stubs they go to when this block dies.</summary>
     public List<(nint Displacement, nint Unlinked)>? Incoming { get; set; }
 }

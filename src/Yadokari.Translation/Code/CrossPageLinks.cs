@@ -9,13 +9,13 @@ internal sealed unsafe class CrossPageLinks
     private sealed class Target(ulong gpa, bool global)
     {
         public readonly ulong Gpa = gpa;
-        public readonly bool Global = global;
+        public bool Global = global;
         public readonly List<(nint Displacement, nint Unlinked)> Links = [];
     }
 
     private readonly Dictionary<ulong, Target> _targets = [];
     private readonly List<ulong> _gone = [];
-    private int _notGlobal;
+    private readonly HashSet<ulong> _local = [];
 
     /// <summary>Notes a link to a linear page that shows a guest physical page now.</summary>
     public void Add(ulong linearPage, ulong gpa, bool global, nint displacement, nint unlinked)
@@ -29,7 +29,12 @@ internal sealed unsafe class CrossPageLinks
 
             target = new Target(gpa, global);
             _targets[linearPage] = target;
-            _notGlobal += global ? 0 : 1;
+        }
+
+        target.Global &= global;
+        if (!target.Global)
+        {
+            _local.Add(linearPage);
         }
 
         target.Links.Add((displacement, unlinked));
@@ -40,16 +45,18 @@ internal sealed unsafe class CrossPageLinks
     /// <param name="global">Global pages too.</param>
     public void Check(Func<ulong, ulong> probe, bool global)
     {
-        if (!global && _notGlobal == 0)
+        if (global)
         {
-            return;
-        }
-
-        foreach ((ulong page, Target target) in _targets)
-        {
-            if ((global || !target.Global) && probe(page) != target.Gpa)
+            foreach ((ulong page, Target target) in _targets)
             {
-                _gone.Add(page);
+                NoteIfGone(page, target);
+            }
+        }
+        else
+        {
+            foreach (ulong page in _local)
+            {
+                NoteIfGone(page, _targets[page]);
             }
         }
 
@@ -59,6 +66,14 @@ internal sealed unsafe class CrossPageLinks
         }
 
         _gone.Clear();
+
+        void NoteIfGone(ulong page, Target target)
+        {
+            if (probe(page) != target.Gpa)
+            {
+                _gone.Add(page);
+            }
+        }
     }
 
     /// <summary>The translation of one page was flushed.</summary>
@@ -74,7 +89,7 @@ internal sealed unsafe class CrossPageLinks
     public void Clear()
     {
         _targets.Clear();
-        _notGlobal = 0;
+        _local.Clear();
     }
 
     private void Undo(ulong page, Target target)
@@ -84,7 +99,7 @@ internal sealed unsafe class CrossPageLinks
             HostAssembler.Patch((byte*)displacement, (byte*)unlinked);
         }
 
-        _notGlobal -= target.Global ? 0 : 1;
         _targets.Remove(page);
+        _local.Remove(page);
     }
 }

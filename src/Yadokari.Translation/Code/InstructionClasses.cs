@@ -30,6 +30,9 @@ internal enum Treatment : byte
 
     /// <summary>Sensitive, but its common case is expanded by the translator; the rest leaves for the emulator.</summary>
     Inline,
+
+    /// <summary>As <see cref="Inline"/>, for SYSCALL and SYSRET, which end a block.</summary>
+    FastCall,
 }
 
 /// <summary>One look-up by Iced's <see cref="Code"/> tells how to treat an instruction; filled when the engine starts.</summary>

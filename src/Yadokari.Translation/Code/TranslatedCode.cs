@@ -20,8 +20,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>In a key's mode: the block runs one instruction on the bounce buffer.</summary>
     private const CpuMode Bounce = (CpuMode)0x8000;
 
+    // Blocks found lately, each in the one place that its address gives it.
+    private const int RecentBlocks = 1 << 14;
+
     private readonly GuestMemory _memory;
     private readonly Dictionary<Key, Block> _blocks = [];
+    private readonly Block?[] _recent = new Block?[RecentBlocks];
     private readonly Dictionary<ulong, Page> _pages = [];
     private readonly List<Block?> _byNumber = [];
     private readonly List<Block> _byAddress = [];
@@ -107,12 +111,37 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page, user blocks run at any.</summary>
-    public Block? Find(ulong gpa, ulong linear, CpuMode mode, bool bounce = false)
-        => _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce));
+    public Block? Find(ulong gpa, ulong linear, CpuMode mode)
+    {
+        ref Block? recent = ref _recent[(int)(gpa ^ (gpa >> 13)) & (RecentBlocks - 1)];
+        if (recent is not { Valid: true } || recent.Gpa != gpa || recent.Mode != mode
+            || ((mode & CpuMode.User) == 0 && recent.LinearPage != (linear & ~0xFFFul)))
+        {
+            Block? found = _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce: false));
+            if (found == null)
+            {
+                return null;
+            }
+
+            recent = found;
+        }
+
+        return recent;
+    }
+
+    /// <summary>Finds the block that runs one instruction on the bounce buffer, or null.</summary>
+    public Block? FindBounce(ulong gpa, ulong linear, CpuMode mode) => _blocks.GetValueOrDefault(KeyOf(gpa, linear, mode, bounce: true));
 
     /// <summary>Translates at an address of RAM. <paramref name="secondGpa"/> is the page after it, if an instruction crosses; else 0.</summary>
+    /// <param name="gpa">Guest physical address of the first byte.</param>
+    /// <param name="secondGpa">That of the page that an instruction crosses into.</param>
+    /// <param name="linear">Linear address of the first byte.</param>
+    /// <param name="mode">The processor's mode.</param>
+    /// <param name="epoch">The vCPU's fetch epoch, for an instruction that crosses: it holds that long.</param>
+    /// <param name="global">The second page is mapped as global, and the epoch that of global pages.</param>
+    /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <returns>Null if the first instruction crosses into the next page and no second page was given.</returns>
-    public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, int epoch, bool bounce = false)
+    public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, int epoch = 0, bool global = false, bool bounce = false)
     {
         if (!Cache.HasRoom(Translator.MaxHostBytes))
         {
@@ -132,7 +161,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, !_unshared.Contains(gpa));
+        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, global, !_unshared.Contains(gpa));
         if (block == null)
         {
             return null;
@@ -140,6 +169,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
         BlocksTranslated++;
         block.SecondGpa = secondGpa;
+        block.SecondGlobal = global;
         _byNumber.Add(block);
         _byAddress.Add(block);
         _blocks[KeyOf(gpa, linear, mode, bounce)] = block;
@@ -297,6 +327,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         _blocks.Clear();
+        Array.Clear(_recent);
         _pages.Clear();
         _byNumber.Clear();
         _byAddress.Clear();

@@ -47,7 +47,7 @@ internal sealed unsafe partial class Translator
         if (_crossing && !_bounce)
         {
             SaveFlags();
-            _a.Arithmetic32Wide(Alu.Cmp, Mem.State(StateLayout.Of(nameof(VcpuState.FetchEpoch))), _epoch);
+            _a.Arithmetic32Wide(Alu.Cmp, Mem.State(StateLayout.Of(_global ? nameof(VcpuState.GlobalFetchEpoch) : nameof(VcpuState.FetchEpoch))), _epoch);
             _cold[_coldCount++] = new ColdExit
             {
                 Kind = SiteKind.Recheck,

@@ -11,6 +11,7 @@ namespace Yadokari.Translation.Code;
 internal sealed unsafe partial class Translator
 {
     private const int ArithmeticFlags = (int)Vcpu.ArithmeticFlags;
+    private const int FlagFixed = 1 << 1;
     private const int FlagInterrupt = 1 << 9;
     private const int FlagAlignment = 1 << 18;
 
@@ -40,6 +41,10 @@ internal sealed unsafe partial class Translator
             Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase or Mnemonic.Pushfq => true,
             Mnemonic.Cld => (_mode & CpuMode.Down) == 0,
             Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop => true,
+            Mnemonic.Mov when instruction.Op1Register.IsCR() => (_mode & CpuMode.User) == 0
+                && instruction.Op1Register is (Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4),
+            Mnemonic.Mov => instruction.Op0Kind == OpKind.Register,
+            Mnemonic.Syscall => (_mode & (CpuMode.User | CpuMode.Down)) == CpuMode.User,
             _ => (_mode & CpuMode.User) == 0,
         };
         return !fits ? Treatment.Emulate
@@ -47,6 +52,7 @@ internal sealed unsafe partial class Translator
             {
                 Mnemonic.Cld => Treatment.Nothing,
                 Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop => Treatment.Flow,
+                Mnemonic.Syscall or Mnemonic.Sysretq => Treatment.FastCall,
                 _ => Treatment.Inline,
             };
     }
@@ -91,6 +97,9 @@ internal sealed unsafe partial class Translator
                 break;
             case Mnemonic.Rdtsc or Mnemonic.Rdtscp:
                 EmitTsc(instruction);
+                break;
+            case Mnemonic.Mov:
+                EmitMoveSystem(instruction);
                 break;
             default:
                 EmitSegmentBase(instruction);
@@ -184,7 +193,14 @@ internal sealed unsafe partial class Translator
         EmulateIf(Condition.NotEqual, instruction);
         EmulateIfInterrupted(instruction);
 
-        // From here on AX holds the popped flags: AH their low byte, AL whether OF.
+        EmitPoppedFlags();
+        _a.Store(Mem.State(s_systemFlags), Host.R15);
+        _a.Lea(Host.R10, Mem.At(Host.R10, 8));
+    }
+
+    // Of flags in r15, AX takes the arithmetic ones: AH their low byte, AL whether OF. The others stay.
+    private void EmitPoppedFlags()
+    {
         _a.MoveZero8(Host.Rax, Host.R15);
         _a.ShiftLeft32(Host.Rax, 8);
         _a.Move32(Host.Rbp, Host.R15);
@@ -192,9 +208,43 @@ internal sealed unsafe partial class Translator
         _a.Arithmetic32(Alu.And, Host.Rbp, 1);
         _a.Lea32(Host.Rax, new Mem(Host.Rax, Host.Rbp, 1, 0, false));
         _a.Arithmetic32(Alu.And, Host.R15, ~ArithmeticFlags);
-        _a.Store(Mem.State(s_systemFlags), Host.R15);
-        _a.Lea(Host.R10, Mem.At(Host.R10, 8));
     }
+
+    // MOV from a segment register or a control register, to a general register.
+    private void EmitMoveSystem(in Instruction instruction)
+    {
+        int guest = GuestRegisters.Number(instruction.Op0Register);
+        Register from = instruction.Op1Register;
+        _a.Load(Host.R15, Mem.State(from.IsSegmentRegister() ? StateLayout.Selector(from - Register.ES) : ControlRegister(from)));
+        if (!from.IsSegmentRegister())
+        {
+            SetGuest(guest, Host.R15);
+            return;
+        }
+
+        Host to = GuestRegisters.HostOf(guest);
+        if (!instruction.Op0Register.IsGPR16())
+        {
+            _a.MoveZero16(Host.R15, Host.R15);
+            SetGuest(guest, Host.R15);
+        }
+        else if (to == Host.None)
+        {
+            _a.Store16(Mem.State(StateLayout.Gpr(guest)), Host.R15);
+        }
+        else
+        {
+            _a.Move16(to, Host.R15);
+        }
+    }
+
+    private static int ControlRegister(Register register) => StateLayout.Of(register switch
+    {
+        Register.CR0 => nameof(VcpuState.Cr0),
+        Register.CR2 => nameof(VcpuState.Cr2),
+        Register.CR3 => nameof(VcpuState.Cr3),
+        _ => nameof(VcpuState.Cr4),
+    });
 
     private void EmitTsc(in Instruction instruction)
     {

@@ -45,6 +45,7 @@ internal sealed unsafe partial class Translator
     private Block _block = null!;
     private int _lookedAhead;
     private int _epoch;
+    private bool _global;
     private bool _share;
     private bool _bounce;
 
@@ -108,10 +109,12 @@ internal sealed unsafe partial class Translator
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
+    /// <param name="global">The epoch is that of global pages.</param>
     /// <param name="share">One check may stand for several accesses.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool share)
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool global, bool share)
     {
         _epoch = epoch;
+        _global = global;
         _share = share;
         _bounce = bounce;
         try
@@ -279,7 +282,7 @@ internal sealed unsafe partial class Translator
         return treatment;
     }
 
-    private bool Ends(Treatment treatment) => treatment is Treatment.Emulate or Treatment.Flow;
+    private bool Ends(Treatment treatment) => treatment is Treatment.Emulate or Treatment.Flow or Treatment.FastCall;
 
     private void Emit(in Instruction instruction)
     {
@@ -310,6 +313,12 @@ internal sealed unsafe partial class Translator
                 break;
             case Treatment.Inline:
                 EmitInline(instruction);
+                break;
+            case Treatment.FastCall when instruction.Mnemonic == Mnemonic.Syscall:
+                EmitSyscall(instruction);
+                break;
+            case Treatment.FastCall:
+                EmitSysret(instruction);
                 break;
             case Treatment.Stack:
                 EmitStack(instruction);
@@ -353,7 +362,7 @@ internal sealed unsafe partial class Translator
 
         switch (TreatmentOf(instruction))
         {
-            case Treatment.Emulate:
+            case Treatment.Emulate or Treatment.FastCall:
                 return AllFlags;
             case Treatment.Flow:
                 return instruction.IsJccShortOrNear ? live | ((int)instruction.RflagsRead & AllFlags) : live;
@@ -431,7 +440,7 @@ internal sealed unsafe partial class Translator
         for (int i = 0; i < 6 && unknown != 0; i++)
         {
             decoder.Decode(out Instruction instruction);
-            if (instruction.IsInvalid || TreatmentOf(instruction) is Treatment.Emulate)
+            if (instruction.IsInvalid || TreatmentOf(instruction) is Treatment.Emulate or Treatment.FastCall)
             {
                 break;
             }

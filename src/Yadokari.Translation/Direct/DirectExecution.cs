@@ -270,6 +270,9 @@ internal sealed unsafe class DirectExecution : IDisposable
     /// <summary>Makes user code stop soon. Any thread; after the pending word was set.</summary>
     public void Kick() => _running?.Kick();
 
+    /// <summary>CR3 was written.</summary>
+    public void Turned() => _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Wanted: true }) ? 1 : 0;
+
     /// <summary>Translations were flushed: of one page, or all of them.</summary>
     public void Flushed(ulong linear = ulong.MaxValue)
     {
@@ -339,6 +342,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         program.Time = 0;
         program.Avoided = ulong.MaxValue;
         Promotions++;
+        Turned();
     }
 
     // Whether the stretches between stops are long enough.
@@ -357,6 +361,7 @@ internal sealed unsafe class DirectExecution : IDisposable
             _affinity?.Part();
             _joined = null;
             Demotions++;
+            Turned();
         }
         else if (program.Needed > 2)
         {

@@ -64,6 +64,16 @@ internal static unsafe partial class Emulator
         return Outcome.Jumped;
     }
 
+    /// <summary>Brings back what SYSCALL or SYSRET in translated code left in the state: <see cref="VcpuState.FastCallLevel"/>.</summary>
+    internal static void FinishFastCall(Vcpu cpu)
+    {
+        int level = cpu.State->FastCallLevel - 1;
+        cpu.State->FastCallLevel = 0;
+        LoadFlatCode(cpu, (ushort)cpu.State->Selectors[Cs], level, FlatCode64);
+        LoadFlatStack(cpu, (ushort)cpu.State->Selectors[Ss], level);
+        cpu.Cpl = level;
+    }
+
     // SDM 2B SYSENTER.
     private static Outcome Sysenter(Vcpu cpu, in Instruction instruction)
     {

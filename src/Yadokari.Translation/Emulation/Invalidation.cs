@@ -54,13 +54,16 @@ internal static unsafe partial class Emulator
         switch (type)
         {
             case 0:
-                cpu.FlushTlbPage(linear);
+                cpu.FlushTlbPage(linear, (int)pcid);
+                break;
+            case 1:
+                cpu.FlushPcid((int)pcid);
                 break;
             case 2:
                 cpu.FlushTlbAll();
                 break;
             default:
-                cpu.FlushTlb(global: false);
+                cpu.FlushPcids();
                 break;
         }
 

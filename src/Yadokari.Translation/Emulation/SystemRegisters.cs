@@ -126,10 +126,11 @@ internal static unsafe partial class Emulator
         return Outcome.Next;
     }
 
-    // SDM 2B MOV - control registers: with PCIDs bit 63 keeps translations, which a software TLB without PCIDs cannot honour.
+    // SDM 2B MOV - control registers: with PCIDs bit 63 keeps the translations of the one written.
     private static Outcome WriteCr3(Vcpu cpu, ulong value)
     {
-        if ((cpu.Cr4 & Cr4.PCIDE) != 0)
+        bool keep = (cpu.Cr4 & Cr4.PCIDE) != 0 && (value & KeepTranslations) != 0;
+        if (keep)
         {
             value &= ~KeepTranslations;
         }
@@ -139,8 +140,7 @@ internal static unsafe partial class Emulator
             return cpu.Raise(Vector.GeneralProtection);
         }
 
-        cpu.Cr3 = value;
-        cpu.FlushTlb(global: false);
+        cpu.LoadPageTables(value, keep);
         return Outcome.Next;
     }
 

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Yadokari.Linux;
 using Yadokari.X86.Paging;
 
 namespace Yadokari.Translation;
@@ -32,10 +33,12 @@ internal enum Reach : byte
 /// <summary>The software TLB, whose hits are looked up by translated code itself.</summary>
 internal sealed unsafe partial class Vcpu
 {
-    // Offsets of entries in use, so that a flush costs what was filled: those of global pages apart.
-    private readonly List<int> _filled = [];
-    private readonly List<int> _filledGlobal = [];
-    private readonly List<int> _jumps = [];
+    private readonly List<AddressSpace> _spaces = [];
+    private readonly PageFilter _globalPages = new();
+    private AddressSpace _space;
+    private AddressSpace? _entered;
+    private int _lastEpoch;
+    private long _spaceUses;
     private PagingContext _paging;
     private PagingContext _userPaging;
 
@@ -50,8 +53,8 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Translates through the TLB, filling it. Raises #PF, or #GP for an address that is not canonical.</summary>
     internal Reach Translate(ulong linear, bool write, TlbKind kind, out byte* host, out ulong gpa)
     {
-        int offset = EntryOffset(linear, write, kind);
-        ulong* entry = (ulong*)(_window + offset);
+        int offset = AddressSpace.EntryOffset(linear, write, kind);
+        ulong* entry = _space.Entry(offset);
         ulong distance = linear + entry[0];
         gpa = 0;
         if (distance < 4096)
@@ -94,38 +97,14 @@ internal sealed unsafe partial class Vcpu
 
         // What may be read and written without more ado saves the other kind its miss. Never at the cost of another page's entry: an
         // instruction with two operands whose pages meet in one entry would drive each out by the other for ever.
-        int twin = EntryOffset(linear, !write, kind);
+        int twin = AddressSpace.EntryOffset(linear, !write, kind);
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
-        if (((ulong*)(_window + twin))[1] == 0 && !code && (walk.Rights & Marked) == Marked)
+        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked)
         {
             Fill(twin, linear, host, walk.IsGlobal);
         }
 
         return Reach.Ram;
-    }
-
-    /// <summary>Guest physical address of code, or a raised #PF or #GP.</summary>
-    internal bool TranslateFetch(ulong linear, out ulong gpa)
-    {
-        gpa = 0;
-        if (LongMode && (long)(linear << 16) >> 16 != (long)linear)
-        {
-            Raise(Vector.GeneralProtection, 0);
-            return false;
-        }
-
-        PageWalkResult walk = PageWalk.Walk(_memory, Context(Cpl == 3, false), linear, AccessKind.Execute);
-        if (!walk.Succeeded)
-        {
-            Cr2 = linear;
-            Raise(Vector.PageFault, (uint)walk.Error);
-            return false;
-        }
-
-        gpa = walk.PhysicalAddress;
-        _fetchGlobal = walk.IsGlobal;
-        NoteFetch(linear);
-        return true;
     }
 
     /// <summary>Writes RAM that holds translated code, dropping what no longer holds.</summary>
@@ -135,85 +114,180 @@ internal sealed unsafe partial class Vcpu
         _memory.Write(gpa, data);
     }
 
-    /// <summary>Forgets translations after the page tables changed: those of global pages too, or not.</summary>
-    internal void FlushTlb(bool global)
+    /// <summary>
+    /// CR3 was written: turns to the address space of its PCID, which keeps its translations or loses those that are not global
+    /// (SDM 3A 4.10.4.1).
+    /// </summary>
+    internal void LoadPageTables(ulong cr3, bool keep)
     {
-        TlbFlushes++;
-        Direct?.Flushed();
-        FlushList(_filled);
-        if (global)
+        Cr3 = cr3;
+        SelectSpace();
+        if (!keep)
         {
-            FlushList(_filledGlobal);
+            FlushSpace(_space);
         }
 
-        FlushJumps();
-        _paging = default;
-        _userPaging = default;
-        _pagingStale = true;
-        _code.CrossPage.Check(_probeFetch, global);
+        Direct?.Turned();
+        _code.CrossPage.Check(_probeFetch, global: false);
     }
 
-    /// <summary>Forgets everything: the meaning of page tables changed.</summary>
-    internal void FlushTlbAll() => FlushTlb(global: true);
-
-    /// <summary>INVLPG: forgets one page, global or not.</summary>
-    internal void FlushTlbPage(ulong linear)
+    /// <summary>INVPCID of one PCID: forgets its translations but for global pages.</summary>
+    internal void FlushPcid(int pcid)
     {
-        Direct?.Flushed(linear & ~0xFFFul);
-        for (TlbKind kind = TlbKind.Supervisor; kind <= TlbKind.SupervisorAc; kind++)
+        foreach (AddressSpace space in _spaces)
         {
-            for (int write = 0; write < 2; write++)
+            if (space.Pcid == pcid)
             {
-                int offset = EntryOffset(linear, write != 0, kind);
-                ulong* entry = (ulong*)(_window + offset);
-                if (linear + entry[0] < 4096)
-                {
-                    ClearEntry(offset);
-                }
+                FlushSpace(space);
             }
         }
 
-        if (HasFetched(linear))
+        _code.CrossPage.Check(_probeFetch, global: false);
+    }
+
+    /// <summary>INVPCID of all PCIDs: forgets all translations but for global pages.</summary>
+    internal void FlushPcids()
+    {
+        foreach (AddressSpace space in _spaces)
         {
-            FlushJumps();
+            FlushSpace(space);
+        }
+
+        _code.CrossPage.Check(_probeFetch, global: false);
+    }
+
+    /// <summary>Forgets everything: global pages were to be flushed too, or the meaning of page tables changed.</summary>
+    internal void FlushTlbAll()
+    {
+        TlbFlushes++;
+        Direct?.Flushed();
+        _globalPages.Clear();
+        _globalFetches.Clear();
+        foreach (AddressSpace space in _spaces)
+        {
+            space.FlushTranslations(global: true);
+            ForgetCode(space, global: true);
+        }
+
+        SelectSpace();
+        Direct?.Turned();
+        _code.CrossPage.Check(_probeFetch, global: true);
+    }
+
+    /// <summary>INVLPG: forgets one page of the current PCID, and of all if it is global.</summary>
+    internal void FlushTlbPage(ulong linear)
+    {
+        Direct?.Flushed(linear & ~0xFFFul);
+        bool code = _globalFetches.MayContain(linear);
+        foreach (AddressSpace space in _spaces)
+        {
+            bool local = (space == _space || _globalPages.MayContain(linear)) && space.FlushPage(linear);
+            if (local || code)
+            {
+                ForgetCode(space, global: code);
+            }
         }
 
         _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
-    /// <summary>The jump caches and the return stack: host code by linear address.</summary>
-    internal void FlushJumps()
+    /// <summary>INVPCID of one page of one PCID.</summary>
+    internal void FlushTlbPage(ulong linear, int pcid)
     {
-        State->FetchEpoch++;
-        Array.Clear(_fetched);
-        foreach (int offset in _jumps)
+        Direct?.Flushed(linear & ~0xFFFul);
+        foreach (AddressSpace space in _spaces)
         {
-            *(ulong*)(_window + offset) = NoJump(offset);
+            if (space.Pcid == pcid && space.FlushPage(linear))
+            {
+                ForgetCode(space, global: false);
+            }
         }
 
-        _jumps.Clear();
+        _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
-    private readonly Func<ulong, ulong> _probeFetch;
-    private bool _fetchGlobal;
-
-    // Pages that code was looked up in since the last flush, a bit each, several pages to a bit: flushing the translation of any other page
-    // leaves what is known of code alone.
-    private readonly ulong[] _fetched = new ulong[64];
-
-    private void NoteFetch(ulong linear) => _fetched[(linear >> 18) & 63] |= 1ul << (int)((linear >> 12) & 63);
-
-    private bool HasFetched(ulong linear) => (_fetched[(linear >> 18) & 63] & (1ul << (int)((linear >> 12) & 63))) != 0;
-
-    /// <summary>Where code of a linear page stands now, without side effects; all ones if nowhere.</summary>
-    private ulong ProbeFetch(ulong linear)
+    /// <summary>Blocks died: host code by linear address, which jump caches keep, may be theirs.</summary>
+    internal void FlushJumps()
     {
-        PageWalkResult walk = PageWalk.Probe(_memory, Context(false, false), linear, AccessKind.Execute);
-        return walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue;
+        foreach (AddressSpace space in _spaces)
+        {
+            space.FlushJumps(global: true);
+        }
     }
 
-    // An empty entry of a jump cache: an address that is looked for in another pair of entries, so that no target matches, canonical or not.
-    private static ulong NoJump(int offset) => (ulong)(((offset - StateLayout.JumpCache) >> 4) & (StateLayout.JumpEntries - 1)) ^ 2;
+    private int CurrentPcid => (Cr4 & X86.Cr4.PCIDE) != 0 ? (int)(Cr3 & 0xFFF) : 0;
+
+    // The page tables or their meaning changed: the address space is that of the PCID, or else the one not used for longest.
+    private void SelectSpace()
+    {
+        _paging = default;
+        _userPaging = default;
+        _pagingStale = true;
+        int pcid = CurrentPcid;
+        if (_space.Pcid != pcid)
+        {
+            AddressSpace? found = null;
+            AddressSpace oldest = _spaces[0];
+            foreach (AddressSpace space in _spaces)
+            {
+                found = space.Pcid == pcid ? space : found;
+                oldest = space.LastUse < oldest.LastUse ? space : oldest;
+            }
+
+            if (found == null && _spaces.Count < StateLayout.AddressSpaces)
+            {
+                found = AddSpace();
+            }
+            else if (found == null)
+            {
+                found = oldest;
+                FlushSpace(found);
+            }
+
+            _space = found;
+            _space.Pcid = pcid;
+        }
+
+        _space.LastUse = ++_spaceUses;
+        State->FetchEpoch = _space.FetchEpoch;
+    }
+
+    private AddressSpace AddSpace()
+    {
+        var space = new AddressSpace(_file, _spaces.Count);
+        space.BeginEpoch(++_lastEpoch);
+        _spaces.Add(space);
+        return space;
+    }
+
+    private void FlushSpace(AddressSpace space)
+    {
+        TlbFlushes++;
+        Direct?.Flushed();
+        space.FlushTranslations(global: false);
+        ForgetCode(space, global: false);
+    }
+
+    private void ForgetCode(AddressSpace space, bool global)
+    {
+        space.FlushJumps(global);
+        State->GlobalFetchEpoch += global ? 1 : 0;
+        space.BeginEpoch(++_lastEpoch);
+        if (space == _space)
+        {
+            State->FetchEpoch = _lastEpoch;
+        }
+    }
+
+    // Translated code finds the current address space at the gs base.
+    private void EnterSpace()
+    {
+        if (_entered != _space)
+        {
+            ThreadGsBase.Set((nint)_space.Window);
+            _entered = _space;
+        }
+    }
 
     private bool _pagingStale = true;
     private bool _contextAc;
@@ -234,76 +308,24 @@ internal sealed unsafe partial class Vcpu
         return ref user ? ref _userPaging : ref _paging;
     }
 
-    private static int EntryOffset(ulong linear, bool write, TlbKind kind)
-        => StateLayout.Tlb + (((((int)kind * 2) + (write ? 1 : 0)) * StateLayout.TlbBytes) + ((int)((linear >> 12) & (StateLayout.TlbEntries - 1)) << 4));
-
     private void Fill(int offset, ulong linear, byte* host, bool global)
     {
         TlbFills++;
-        ulong* entry = (ulong*)(_window + offset);
-        entry[0] = 0 - (linear & ~0xFFFul);
-        entry[1] = (ulong)host & ~0xFFFul;
-        List<int> list = global ? _filledGlobal : _filled;
-        if (list.Count > 4 * StateLayout.TlbEntries)
+        if (global)
         {
-            // The same entries filled over and over: start afresh rather than let the list grow.
-            ulong address = entry[0];
-            ulong page = entry[1];
-            FlushList(list);
-            (entry[0], entry[1]) = (address, page);
+            _globalPages.Add(linear);
         }
 
-        list.Add(offset);
-    }
-
-    private void FlushList(List<int> list)
-    {
-        foreach (int offset in list)
-        {
-            ClearEntry(offset);
-        }
-
-        list.Clear();
-    }
-
-    // An entry that no address can match: the negated address of a page that belongs to another entry.
-    private void ClearEntry(int offset)
-    {
-        ulong* entry = (ulong*)(_window + offset);
-        int index = ((offset - StateLayout.Tlb) >> 4) & (StateLayout.TlbEntries - 1);
-        entry[0] = index == 0 ? unchecked(0 - 4096ul) : 0;
-        entry[1] = 0;
-    }
-
-    private void ResetTables()
-    {
-        for (int kind = 0; kind < StateLayout.TlbCount; kind++)
-        {
-            ClearEntry(StateLayout.Tlb + (kind * StateLayout.TlbBytes));
-        }
-
-        for (int i = 0; i < StateLayout.JumpCaches * StateLayout.JumpEntries; i++)
-        {
-            *(ulong*)(_window + StateLayout.JumpCache + (i * 16)) = NoJump(StateLayout.JumpCache + (i * 16));
-        }
+        _space.Fill(offset, linear, host, global);
     }
 
     /// <summary>A page holds code from now on: no write entry may reach it.</summary>
     private void DropWriteEntries(ulong gpa)
     {
-        ulong host = (ulong)_memory.HostAddress(gpa);
-        DropFrom(_filled);
-        DropFrom(_filledGlobal);
-
-        void DropFrom(List<int> list)
+        var host = (ulong)_memory.HostAddress(gpa);
+        foreach (AddressSpace space in _spaces)
         {
-            foreach (int offset in list)
-            {
-                if ((((offset - StateLayout.Tlb) / StateLayout.TlbBytes) & 1) != 0 && ((ulong*)(_window + offset))[1] == host)
-                {
-                    ClearEntry(offset);
-                }
-            }
+            space.DropWriteEntries(host);
         }
     }
 }
