@@ -403,7 +403,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         return DeliverRaised();
                     }
 
-                    if (block == from && (_secondFetchGlobal || !from.SecondGlobal))
+                    if (block == from)
                     {
                         *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
                     }
@@ -613,7 +613,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _fetchGlobal = global;
         if (block != null && block.SecondGpa == second)
         {
-            return block;
+            if (_secondFetchGlobal || !block.SecondGlobal)
+            {
+                return block;
+            }
+
+            // It relies on a global page, which this is not any more.
+            _code.Drop(block);
         }
 
         if (_memory.HostAddress(second, 4096) == 0)

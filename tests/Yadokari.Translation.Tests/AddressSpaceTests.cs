@@ -316,6 +316,34 @@ public sealed class AddressSpaceTests
         Assert.Equal((0x12345678ul, 0xABCD5678ul), (m.Cpu.Gpr(8), m.Cpu.Gpr(9)));
     }
 
+    [Fact]
+    public void AnInstructionIntoAGlobalPageRunsOnWhenThereAreNoGlobalPagesAnyMore()
+    {
+        using EmulationMachine m = TwoSpaces(a =>
+        {
+            a.mov(rdi, Data + 0x3FFD);
+            a.call(rdi);
+            a.mov(r8, rax);
+            a.mov(rax, cr4);
+            a.xor(eax, Pge);
+            a.mov(cr4, rax);
+            a.call(rdi);
+            a.mov(r9, rax);
+            a.mov(rax, (Data + 0x5000) | 7);
+            a.mov(__qword_ptr[Table1 + (4 * 8)], rax);
+            Turn(a, Space1 | 1);
+            a.call(rdi);
+            a.hlt();
+        });
+        m[Table1 + (3 * 8)] = (Data + 0x3000) | 7 | Global;
+        m[Table1 + (4 * 8)] = (Data + 0x4000) | 7 | Global;
+        ((ReadOnlySpan<byte>)[0xB8, 0x78, 0x56]).CopyTo(m.Bytes(Data + 0x3FFD, 3));
+        ((ReadOnlySpan<byte>)[0x34, 0x12, 0xC3]).CopyTo(m.Bytes(Data + 0x4000, 3));
+        ((ReadOnlySpan<byte>)[0xCD, 0xAB, 0xC3]).CopyTo(m.Bytes(Data + 0x5000, 3));
+        RunToHalt(m);
+        Assert.Equal((0x12345678ul, 0x12345678ul, 0xABCD5678ul), (m.Cpu.Gpr(8), m.Cpu.Gpr(9), m.Cpu.Rax));
+    }
+
     // What was noted of code's whereabouts must outlive the death of other code.
     [Theory]
     [InlineData(7ul)]

@@ -113,7 +113,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page, user blocks run at any.</summary>
     public Block? Find(ulong gpa, ulong linear, CpuMode mode)
     {
-        ref Block? recent = ref _recent[(int)(gpa ^ (gpa >> 13)) & (RecentBlocks - 1)];
+        ref Block? recent = ref Recent(gpa);
         if (recent is not { Valid: true } || recent.Gpa != gpa || recent.Mode != mode
             || ((mode & CpuMode.User) == 0 && recent.LinearPage != (linear & ~0xFFFul)))
         {
@@ -173,6 +173,11 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _byNumber.Add(block);
         _byAddress.Add(block);
         _blocks[KeyOf(gpa, linear, mode, bounce)] = block;
+        if (!bounce)
+        {
+            Recent(gpa) = block;
+        }
+
         Cover(block, gpa, Math.Min(block.Length, inPage));
         if (secondGpa != 0)
         {
@@ -278,9 +283,15 @@ internal sealed unsafe class TranslatedCode : IDisposable
         if (++block.SharingFailures == 64 && block.Valid)
         {
             _unshared.Add(block.Gpa);
-            Retire(block);
-            BlocksDied?.Invoke();
+            Drop(block);
         }
+    }
+
+    /// <summary>Drops one block, to be translated in another way.</summary>
+    public void Drop(Block block)
+    {
+        Retire(block);
+        BlocksDied?.Invoke();
     }
 
     private readonly HashSet<ulong> _unshared = [];
@@ -345,6 +356,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
         HostFaults.Forget(Cache);
         Cache.Dispose();
     }
+
+    private ref Block? Recent(ulong gpa) => ref _recent[(int)(gpa ^ (gpa >> 13)) & (RecentBlocks - 1)];
 
     private static Key KeyOf(ulong gpa, ulong linear, CpuMode mode, bool bounce)
         => new(gpa, (mode & CpuMode.User) != 0 ? 0 : linear & ~0xFFFul, bounce ? mode | Bounce : mode);
