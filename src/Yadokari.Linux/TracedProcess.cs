@@ -199,6 +199,17 @@ public sealed unsafe partial class TracedProcess : IDisposable
         address = *(ulong*)(information + 16);
     }
 
+    /// <summary>Processor time that it has used so far, in nanoseconds, whatever else the processor was busy with.</summary>
+    public long ProcessorTime
+    {
+        get
+        {
+            // MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of linux/posix-timers.h.
+            long* time = stackalloc long[2];
+            return GetTime((~_pid << 3) | 2, time) == 0 ? (time[0] * 1_000_000_000) + time[1] : 0;
+        }
+    }
+
     /// <summary>Makes a running process stop soon by <see cref="KickSignal"/>. Any thread.</summary>
     public void Kick() => _ = Syscall(TgkillNumber, _pid, _pid, KickSignal);
 
@@ -221,6 +232,10 @@ public sealed unsafe partial class TracedProcess : IDisposable
 
     [LibraryImport("libc", EntryPoint = "ptrace", SetLastError = true)]
     private static partial nint Ptrace(nint request, nint pid, nint address, nint data);
+
+    // SAFETY: a timespec is two 64-bit words.
+    [LibraryImport("libc", EntryPoint = "clock_gettime")]
+    private static partial int GetTime(int clock, long* time);
 
     [LibraryImport("libc", EntryPoint = "wait4", SetLastError = true)]
     private static partial int Wait4(int pid, int* status, int options, nint usage);

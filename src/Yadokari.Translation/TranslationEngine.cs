@@ -136,7 +136,7 @@ internal sealed class TranslationVm : IEngineVm
                     rows.Add(("direct " + vcpu.Id, "  ended by system calls", direct.SystemCalls, ""));
                     rows.Add(("direct " + vcpu.Id, "  ended by other traps", direct.Traps, ""));
                     rows.Add(("direct " + vcpu.Id, "pages mapped", direct.PagesMapped, ""));
-                    rows.Add(("direct " + vcpu.Id, "time in user code", direct.Ticks * 1000.0 / Stopwatch.Frequency, "ms"));
+                    rows.Add(("direct " + vcpu.Id, "time in user code", direct.UserTime / 1e6, "ms"));
                 }
             }
 

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Yadokari.Core.Memory;
 using Yadokari.Core.State;
 using Yadokari.Linux;
@@ -40,7 +39,7 @@ internal sealed unsafe class DirectExecution : IDisposable
     private const int MaxPrograms = 3;
 
     /// <summary>Exceptions and system calls between two timer interrupts of a program that is worth it.</summary>
-    private const int QuietTraps = 80;
+    private const int QuietTraps = 40;
 
     /// <summary>Stops over which the time between them is looked at.</summary>
     private const int Window = 128;
@@ -55,7 +54,11 @@ internal sealed unsafe class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    private static readonly long s_worthwhile = Stopwatch.Frequency * 10 / 1_000_000;
+    // What a stop costs in nanoseconds more than the same thing under translation, by measurement: at a system call, and where memory is to
+    // be mapped too. Translated code takes some three times as long as code that runs directly, which gains two.
+    private const long CallCost = 20_000;
+    private const long FaultCost = 50_000;
+    private const long Gain = 2;
 
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
@@ -99,6 +102,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         public int Needed { get; set; } = 2;
         public int Stops { get; set; }
         public long Time { get; set; }
+        public long Cost { get; set; }
         public bool Stale { get; set; }
         public ulong Avoided { get; set; } = ulong.MaxValue;
 
@@ -131,8 +135,8 @@ internal sealed unsafe class DirectExecution : IDisposable
     /// <summary>Processes started.</summary>
     public long Sandboxes { get; private set; }
 
-    /// <summary>Time in user code, in units of <see cref="Stopwatch"/>.</summary>
-    public long Ticks { get; private set; }
+    /// <summary>Processor time of user code, in nanoseconds, but for what is left since the last look.</summary>
+    public long UserTime { get; private set; }
 
     /// <summary>A timer or other interrupt arrives while user code runs: how quiet has it been?</summary>
     public void Interrupted(long traps)
@@ -232,12 +236,8 @@ internal sealed unsafe class DirectExecution : IDisposable
 
             Entries++;
             _sensitive = false;
-            long start = Stopwatch.GetTimestamp();
             TraceStop stop = sandbox.Run(out int signal);
             _running = null;
-            long time = Stopwatch.GetTimestamp() - start;
-            Ticks += time;
-            program.Time += time;
             if (stop == TraceStop.Gone)
             {
                 throw new InvalidOperationException("the host ended the process in which a guest's program ran; the machine's state is lost");
@@ -253,7 +253,7 @@ internal sealed unsafe class DirectExecution : IDisposable
                     if (sandbox.Settle() && sandbox.Load(registers))
                     {
                         Faults++;
-                        Judge(program);
+                        Judge(program, FaultCost);
                         continue;
                     }
 
@@ -262,7 +262,7 @@ internal sealed unsafe class DirectExecution : IDisposable
                 }
             }
 
-            Judge(program);
+            Judge(program, stop == TraceStop.Signal && signal == SignalAction.Sigsegv ? FaultCost : CallCost);
             return Finish(program, sandbox, registers, stop, signal);
         }
     }
@@ -339,21 +339,30 @@ internal sealed unsafe class DirectExecution : IDisposable
     {
         program.Wanted = true;
         program.Stops = 0;
-        program.Time = 0;
+        program.Cost = 0;
+        program.Time = program.Sandbox?.ProcessorTime ?? 0;
         program.Avoided = ulong.MaxValue;
         Promotions++;
         Turned();
     }
 
-    // Whether the stretches between stops are long enough.
-    private void Judge(Program program)
+    // Whether what runs between stops is worth what they cost.
+    private void Judge(Program program, long cost)
     {
+        program.Cost += cost;
         if (++program.Stops < Window)
         {
             return;
         }
 
-        if (program.Time < Window * s_worthwhile && _mode == DirectMode.Auto)
+        long time = program.Sandbox!.ProcessorTime;
+        long used = time - program.Time;
+        UserTime += used;
+        bool worthwhile = used * Gain > program.Cost;
+        program.Time = time;
+        program.Stops = 0;
+        program.Cost = 0;
+        if (!worthwhile && _mode == DirectMode.Auto)
         {
             program.Wanted = false;
             program.Quiet = 0;
@@ -367,9 +376,6 @@ internal sealed unsafe class DirectExecution : IDisposable
         {
             program.Needed--;
         }
-
-        program.Stops = 0;
-        program.Time = 0;
     }
 
     private Sandbox? Start(Program program)
@@ -389,6 +395,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         }
 
         program.Sandbox = sandbox;
+        program.Time = sandbox.ProcessorTime;
         program.Stale = false;
         program.Suspects.Clear();
         return sandbox;

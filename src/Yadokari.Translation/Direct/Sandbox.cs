@@ -48,6 +48,7 @@ internal sealed unsafe class Sandbox : IDisposable
     private readonly int _extendedLength;
     private TracedRegisters _template;
     private ulong _held;
+    private long _ownTime;
     private int _count;
 
     private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, ulong batch, ulong flags)
@@ -116,6 +117,9 @@ internal sealed unsafe class Sandbox : IDisposable
 
     /// <summary>Its process's number.</summary>
     public int ProcessId => _process.Id;
+
+    /// <summary>Processor time that guest code used, in nanoseconds.</summary>
+    public long ProcessorTime => _process.ProcessorTime - _ownTime;
 
     /// <summary>Pages mapped.</summary>
     public int Pages => _pages.Count;
@@ -243,7 +247,9 @@ internal sealed unsafe class Sandbox : IDisposable
         int words = _count * (SandboxProgram.OperationBytes / 8);
         _operations[words] = 0;
         _count = 0;
+        long before = _process.ProcessorTime;
         bool done = RunOwn(_batch, out TracedRegisters registers) && registers.Rax == 0;
+        _ownTime += _process.ProcessorTime - before;
 
         // The guest's program can read the table: nothing of where its pages lie stays there.
         new Span<ulong>(_operations, words).Clear();
