@@ -55,6 +55,16 @@ public sealed class RealGdbTests
     }
 
     [Fact]
+    public void Gdb_watches_by_single_steps_and_is_told_that_reads_can_not_be_watched()
+    {
+        using var guest = new Served(ScriptedMachine.Loop);
+        string output = Gdb(guest, "hbreak *0xffffffff81000003", "continue", "delete", "watch $rax", "continue", "printf \"at %lx\\n\", $rip", "rwatch *(int*)0xffffc90000000f00", "kill");
+        Assert.Contains("Old value = ", output);
+        Assert.Contains("at ffffffff81000003", output); // After the INC that is the loop's first instruction.
+        Assert.Contains("cannot be implemented with read/access watchpoint", output);
+    }
+
+    [Fact]
     public void Gdb_sees_each_vcpu_as_a_thread()
     {
         using var guest = new Served(ScriptedMachine.Loop, vcpus: 2);
