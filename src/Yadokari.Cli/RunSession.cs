@@ -81,6 +81,11 @@ internal sealed class RunSession : IDisposable
     {
         using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)));
         _traceFile?.Begin();
+        lock (_lock)
+        {
+            _machine = machine; // Before the console begins: a pipe's first bytes are there at once.
+        }
+
         _console.Begin();
         try
         {
