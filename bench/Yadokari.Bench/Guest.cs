@@ -9,7 +9,7 @@ internal abstract class Guest(string name, GuestFiles files) : Contender(name)
     {
         var end = workload == Workload.Boot ? "yado.end=poweroff" : $"yado.run={workload.Name} yado.scale={percent}";
         var initrd = workload == Workload.Boot ? files.MiniInitrd : files.BenchInitrd;
-        return Run(workload, Command(files.Kernel, initrd, $"console=ttyS0 quiet no_timer_check {end}"));
+        return Run(workload, Command(files.Kernel, initrd, $"console=ttyS0 quiet {end}"));
     }
 
     /// <summary>The command that boots a guest with 512 MiB and one processor, its console on standard output.</summary>

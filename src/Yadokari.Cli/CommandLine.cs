@@ -38,5 +38,10 @@ internal static class CommandLine
             StandardStreams.Error.WriteLine($"yado: {error.Message}");
             return ExitCodes.BadInput;
         }
+        catch (Exception error)
+        {
+            StandardStreams.Error.WriteLine($"yado: a fault of its own: {error}");
+            return ExitCodes.Internal;
+        }
     }
 }

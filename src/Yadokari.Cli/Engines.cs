@@ -23,7 +23,7 @@ internal static class Engines
     /// <exception cref="UserErrorException">There is none.</exception>
     public static string CheckName(string name) => s_engines.ContainsKey(name)
         ? name
-        : throw new UserErrorException($"--engine {name} is not an engine: give one of {string.Join(", ", s_engines.Keys)}.");
+        : throw new UserErrorException($"--engine {RunCommand.Shown(name)} is not an engine: give --engine {string.Join(" or ", s_engines.Keys)}.");
 
     /// <summary>Reads when to run user code directly.</summary>
     /// <exception cref="UserErrorException">No such word.</exception>

@@ -5,11 +5,8 @@ namespace Yadokari.Cli;
 /// <summary>What the guest's kernel is told: the user's text as it is, or a default.</summary>
 internal static class KernelCommandLine
 {
-    /// <summary>
-    /// For a kernel of the user's. With panic=-1 a panic resets at once, which ends the run; with no_timer_check a host too busy to tick in
-    /// time does not make the kernel give up on its timer, as kernels that know their hypervisor do by themselves.
-    /// </summary>
-    public const string Default = "console=ttyS0 panic=-1 no_timer_check";
+    /// <summary>For a kernel of the user's. With panic=-1 a panic resets at once, which ends the run.</summary>
+    public const string Default = "console=ttyS0 panic=-1";
 
     /// <summary>Puts it together.</summary>
     /// <param name="options">May hold a text of the user's.</param>

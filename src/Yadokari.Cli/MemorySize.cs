@@ -36,7 +36,7 @@ internal static class MemorySize
 
         if (shift < 0 || !ulong.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out ulong value))
         {
-            throw new UserErrorException($"--memory {text} is not a size: write a whole number with K, M or G, as in 512M.");
+            throw new UserErrorException($"--memory {RunCommand.Shown(text)} is not a size: write a whole number with K, M or G, as in 512M.");
         }
 
         if (value != 0 && shift == 0)

@@ -4,23 +4,25 @@ namespace Yadokari.Cli;
 
 /// <summary>
 /// A file that a run writes. Opening finds out whether it can be written and changes nothing that was in it; only
-/// <see cref="Begin"/> empties it, and <see cref="Dispose"/> before that removes it again if opening made it.
+/// <see cref="Begin"/> empties it, and disposing of it before that removes it again if opening made it. A guest does not end because its
+/// output can't be kept: once writing fails, which is said once, the rest is dropped.
 /// </summary>
-internal sealed class OutputFile : IDisposable
+internal sealed class OutputFile : WriteOnlyStream
 {
+    private readonly string _option;
     private readonly string _path;
     private readonly bool _existed;
+    private readonly FileStream _file;
     private bool _begun;
+    private bool _broken;
 
-    private OutputFile(string path, bool existed, FileStream stream)
+    private OutputFile(string option, string path, bool existed, FileStream file)
     {
+        _option = option;
         _path = path;
         _existed = existed;
-        Stream = stream;
+        _file = file;
     }
-
-    /// <summary>The open file.</summary>
-    public FileStream Stream { get; }
 
     /// <summary>Opens a file to be written later.</summary>
     /// <exception cref="UserErrorException">It can't be written.</exception>
@@ -39,7 +41,7 @@ internal sealed class OutputFile : IDisposable
         try
         {
             bool existed = File.Exists(path);
-            return new OutputFile(path, existed, new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0));
+            return new OutputFile(option, path, existed, new FileStream(path, FileMode.OpenOrCreate, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0));
         }
         catch (DirectoryNotFoundException)
         {
@@ -59,19 +61,43 @@ internal sealed class OutputFile : IDisposable
     public void Begin()
     {
         _begun = true;
-        if (Stream.CanSeek && Stream.Length > 0)
+        if (_file.CanSeek && _file.Length > 0)
         {
-            Stream.SetLength(0);
+            _file.SetLength(0);
         }
     }
 
-    /// <summary>Closes the file.</summary>
-    public void Dispose()
+    /// <inheritdoc/>
+    public override void Write(ReadOnlySpan<byte> buffer)
     {
-        Stream.Dispose();
-        if (!_begun && !_existed)
+        if (_broken)
         {
-            File.Delete(_path);
+            return;
         }
+
+        try
+        {
+            _file.Write(buffer);
+        }
+        catch (IOException error)
+        {
+            _broken = true;
+            StandardStreams.Error.WriteLine($"yado: {_option} {_path} can't be written any more ({error.Message.TrimEnd('.')}); the guest goes on without.");
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            _file.Dispose();
+            if (!_begun && !_existed)
+            {
+                File.Delete(_path);
+            }
+        }
+
+        base.Dispose(disposing);
     }
 }

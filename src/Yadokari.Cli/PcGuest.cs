@@ -79,7 +79,7 @@ internal sealed class PcGuest : IGuestMachine
     public void Dispose()
     {
         _debugger?.Dispose();
+        _clock.Dispose(); // First, and waits: an alarm that fires would notify vCPUs that are gone.
         _pc.Dispose();
-        _clock.Dispose();
     }
 }

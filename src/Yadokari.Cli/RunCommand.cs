@@ -59,8 +59,8 @@ internal static class RunCommand
     /// <exception cref="UserErrorException">A value that can't be.</exception>
     public static RunOptions Read(ParseResult result, ulong hostMemory) => new()
     {
-        Kernel = result.GetValue(s_kernel),
-        Initrd = result.GetValue(s_initrd),
+        Kernel = CheckPath("--kernel", result.GetValue(s_kernel)),
+        Initrd = CheckPath("--initrd", result.GetValue(s_initrd)),
         Append = CheckAppend(result.GetValue(s_append)),
         Memory = MemorySize.Parse(result.GetValue(s_memory)!, hostMemory),
         Cpus = ParseCpus(result.GetValue(s_cpus)!),
@@ -72,13 +72,17 @@ internal static class RunCommand
         GdbPort = result.GetValue(s_gdb) is { } port ? ParsePort(port) : null,
     };
 
+    private static string? CheckPath(string option, string? path) => path is not { Length: 0 }
+        ? path
+        : throw new UserErrorException($"{option} names no file: give the path of one.");
+
     private static string? CheckAppend(string? text) => text is null || !text.Contains('\n')
         ? text
         : throw new UserErrorException("--append has a line break in it, which no kernel command line can have: write it on one line.");
 
     private static int ParseCpus(string text) =>
         !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)
-            ? throw new UserErrorException($"--cpus {text} is not a number of processors: give --cpus 1.")
+            ? throw new UserErrorException($"--cpus {Shown(text)} is not a number of processors: give --cpus 1.")
         : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
         : cpus > 1 ? throw new UserErrorException($"--cpus {text} is more than this version has, which is one processor: give --cpus 1.")
         : cpus;
@@ -86,5 +90,8 @@ internal static class RunCommand
     private static int ParsePort(string text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int port) && port is >= 1 and <= 65535
             ? port
-            : throw new UserErrorException($"--gdb {text} is not a TCP port: give a number from 1 to 65535, as in --gdb 1234.");
+            : throw new UserErrorException($"--gdb {Shown(text)} is not a TCP port: give a number from 1 to 65535, as in --gdb 1234.");
+
+    /// <summary>A value in a sentence: in quotes where nothing would be seen of it.</summary>
+    internal static string Shown(string value) => string.IsNullOrWhiteSpace(value) ? $"'{value}'" : value;
 }

@@ -27,7 +27,7 @@ internal sealed class RunSession : IDisposable
         _stats = options.Stats;
         _build = build;
         _traceFile = traceFile;
-        _trace = traceFile is null ? null : new StreamWriter(traceFile.Stream, bufferSize: 1 << 16, leaveOpen: true);
+        _trace = traceFile is null ? null : new StreamWriter(traceFile, bufferSize: 1 << 16, leaveOpen: true);
         _console = options.Console switch
         {
             "none" => new SilentConsole(),
@@ -74,25 +74,18 @@ internal sealed class RunSession : IDisposable
     public void Dispose()
     {
         _console.Dispose();
-        EndTrace();
-    }
-
-    private void EndTrace()
-    {
-        try
-        {
-            _trace?.Dispose();
-        }
-        catch (IOException error)
-        {
-            StandardStreams.Error.WriteLine($"yado: the end of the trace can't be written ({error.Message.TrimEnd('.')}).");
-        }
+        _trace?.Dispose();
     }
 
     private int Run(IGuestMachine machine)
     {
-        using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)), end: false);
+        using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)));
         _traceFile?.Begin();
+        lock (_lock)
+        {
+            _machine = machine; // Before the console begins: a pipe's first bytes are there at once.
+        }
+
         _console.Begin();
         try
         {
@@ -211,12 +204,9 @@ internal sealed class RunSession : IDisposable
 
     private void Type(ReadOnlySpan<byte> keys)
     {
-        IGuestMachine? machine;
         lock (_lock)
         {
-            machine = _machine;
+            _machine?.Type(keys); // Under the lock: the machine may be gone as soon as it ended.
         }
-
-        machine?.Type(keys);
     }
 }

@@ -2,18 +2,14 @@ using System.Runtime.InteropServices;
 
 namespace Yadokari.Cli;
 
-/// <summary>
-/// While it lives, a signal that would end the process runs an action first. By default the process then ends as shells count it,
-/// with 128 and the signal's number.
-/// </summary>
+/// <summary>While it lives, a signal that would end the process runs an action instead, which sees to the end.</summary>
 internal sealed class SignalGuard : IDisposable
 {
     private readonly List<PosixSignalRegistration> _registrations = [];
 
     /// <summary>Sets it up.</summary>
     /// <param name="action">Gets the signal's number, on a thread of the pool.</param>
-    /// <param name="end">Whether the process ends after the action; otherwise the action sees to that.</param>
-    public SignalGuard(Action<int> action, bool end = true)
+    public SignalGuard(Action<int> action)
     {
         foreach ((PosixSignal signal, int number) in (ReadOnlySpan<(PosixSignal, int)>)
             [(PosixSignal.SIGHUP, 1), (PosixSignal.SIGINT, 2), (PosixSignal.SIGQUIT, 3), (PosixSignal.SIGTERM, 15)])
@@ -22,10 +18,6 @@ internal sealed class SignalGuard : IDisposable
             {
                 context.Cancel = true;
                 action(number);
-                if (end)
-                {
-                    Environment.Exit(ExitCodes.Signal(number));
-                }
             }));
         }
     }

@@ -89,6 +89,7 @@ public sealed class Pc : IDisposable
 
         // Timers and clock.
         _pit = new Pit8254(clock, Isa(Layout.PitIrq));
+        _host.Acknowledged = _pit.CatchUp;
         _rtc = new CmosRtc(clock, Isa(Layout.CmosIrq));
         _pio.Map(Layout.Pit, 4, "pit", _pit.Counters);
         _pio.Map(Layout.SystemControlB, 1, "pit", _pit.SystemControl);
@@ -161,7 +162,10 @@ public sealed class Pc : IDisposable
     /// <summary>Brings a vCPU's thread out of guest code or its sleep, to pass its gate. Any thread.</summary>
     public void Wake(int vcpu) => _threads[vcpu].Wake();
 
-    /// <summary>Gives everything back. <see cref="Run"/> must have returned, or never been called.</summary>
+    /// <summary>
+    /// Gives everything back. <see cref="Run"/> must have returned, or never been called; the clock must have stopped, and nobody else may
+    /// call in any more: what a device tells a vCPU would reach one that is gone.
+    /// </summary>
     public void Dispose()
     {
         _panics.Dispose();
@@ -178,7 +182,7 @@ public sealed class Pc : IDisposable
         _initrd?.Dispose();
     }
 
-    private IInterruptLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
+    private IsaLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
 
     private void OnPanic() => _run.End(new MachineEnd(EndReason.Panic));
 

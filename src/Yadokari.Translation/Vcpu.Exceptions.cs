@@ -1,26 +1,6 @@
-namespace Yadokari.Translation;
+global using Vector = Yadokari.X86.Vector;
 
-/// <summary>Exception vectors (Intel SDM volume 3, 6.3.1).</summary>
-internal enum Vector : byte
-{
-    DivideError = 0,
-    Debug = 1,
-    Nmi = 2,
-    Breakpoint = 3,
-    Overflow = 4,
-    BoundRange = 5,
-    InvalidOpcode = 6,
-    DeviceNotAvailable = 7,
-    DoubleFault = 8,
-    InvalidTss = 10,
-    SegmentNotPresent = 11,
-    StackFault = 12,
-    GeneralProtection = 13,
-    PageFault = 14,
-    X87 = 16,
-    AlignmentCheck = 17,
-    Simd = 19,
-}
+namespace Yadokari.Translation;
 
 internal sealed unsafe partial class Vcpu
 {

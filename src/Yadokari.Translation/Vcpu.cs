@@ -460,8 +460,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         ClearRaised();
         Exceptions++;
         Trace?.Exception(this, vector, errorCode);
-        bool hasCode = vector is 8 or (>= 10 and <= 14) or 17 or 21;
-        Outcome outcome = Emulator.Deliver(this, vector, hasCode ? errorCode : null, software: false);
+        Outcome outcome = Emulator.Deliver(this, vector, X86.Vectors.HasErrorCode((Vector)vector) ? errorCode : null, software: false);
         return outcome == Outcome.Shutdown ? outcome : Outcome.Jumped;
     }
 

@@ -33,9 +33,9 @@ public sealed class DefaultGuestTests : IDisposable
     private string Refusal()
     {
         string message = Assert.Throws<UserErrorException>(() =>
-            GuestMaker.Make(new GuestCache(CacheRoot), Tools, new PlainProgress(TextWriter.Null))).Message;
+            GuestMaker.Make(new GuestCache(CacheRoot), Tools, new PlainProgress(TextWriter.Null), CancellationToken.None)).Message;
         Sentence.Check(message);
-        Assert.Empty(Directory.EnumerateFileSystemEntries(CacheRoot)); // Nothing half-made stays.
+        Assert.False(Directory.Exists(CacheRoot)); // Nothing half-made stays, nor what was made to hold it.
         return message;
     }
 
@@ -68,7 +68,34 @@ public sealed class DefaultGuestTests : IDisposable
             throw new InvalidOperationException();
         }));
         Assert.Null(cache.TryFind());
-        Assert.Empty(Directory.EnumerateFileSystemEntries(CacheRoot));
+        Assert.False(Directory.Exists(CacheRoot));
+    }
+
+    [Fact]
+    public void What_is_interrupted_ends_its_tools_and_is_not_there()
+    {
+        Tool("apt-cache", "exit 100");
+        Tool("apt-get", "exec sleep 1000");
+        Tool("dpkg-deb", "exit 2");
+        using var interrupted = new CancellationTokenSource();
+        var progress = new InterruptAt("fetching", interrupted);
+        Assert.ThrowsAny<OperationCanceledException>(() => GuestMaker.Make(new GuestCache(CacheRoot), Tools, progress, interrupted.Token));
+        Assert.False(Directory.Exists(CacheRoot));
+    }
+
+    private sealed class InterruptAt(string step, CancellationTokenSource source) : IProgressReport
+    {
+        public void Step(string what)
+        {
+            if (what.StartsWith(step, StringComparison.Ordinal))
+            {
+                source.CancelAfter(100);
+            }
+        }
+
+        public void Fraction(double done)
+        {
+        }
     }
 
     [Fact]
@@ -179,7 +206,7 @@ public sealed class DefaultGuestTests : IDisposable
             d=$(mktemp -d); cd "$d"; mkdir -p boot bin; echo config >boot/config-6; echo kernel >boot/vmlinuz-6; echo box >bin/busybox
             tar c ./boot ./bin; rm -r "$d"
             """);
-        GuestFiles files = GuestMaker.Make(new GuestCache(CacheRoot), Tools, new PlainProgress(TextWriter.Null));
+        GuestFiles files = GuestMaker.Make(new GuestCache(CacheRoot), Tools, new PlainProgress(TextWriter.Null), CancellationToken.None);
         Assert.Equal("kernel\n", File.ReadAllText(files.Kernel));
         Assert.Contains("box\n", File.ReadAllText(files.Initrd));
     }

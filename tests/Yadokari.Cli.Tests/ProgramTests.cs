@@ -82,6 +82,7 @@ public sealed class ProgramTests : IDisposable
         Refuses(empty, "run", "--kernel", empty);
         Refuses(text, "run", "--kernel", text);
         Refuses(_folder, "run", "--kernel", _folder);
+        Refuses("/dev/zero", "run", "--kernel", "/dev/zero"); // Never ends.
         Refuses("missing", "run", "--initrd", "missing");
         Refuses(empty, "run", "--initrd", empty);
     }
@@ -103,5 +104,9 @@ public sealed class ProgramTests : IDisposable
     }
 
     [Fact]
-    public void No_apt_get_for_the_default_guest() => Refuses("apt-get", "run");
+    public void No_apt_get_for_the_default_guest()
+    {
+        Refuses("apt-get", "run");
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_folder));
+    }
 }

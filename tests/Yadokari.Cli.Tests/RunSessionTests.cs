@@ -47,6 +47,18 @@ public sealed class RunSessionTests : IDisposable
     }
 
     [Fact]
+    public void A_full_disk_ends_the_output_and_not_the_guest()
+    {
+        RunOptions options = Options with { Console = "/dev/full", Trace = "/dev/full" };
+        int code = RunSession.Run(options, (output, trace) =>
+        {
+            trace!.Write(new string('x', 1 << 20));
+            return new ScriptedMachine(output, new MachineEnd(EndReason.PowerOff));
+        });
+        Assert.Equal(ExitCodes.Success, code);
+    }
+
+    [Fact]
     public void A_machine_that_can_not_be_built_leaves_the_console_file_alone()
     {
         File.WriteAllText(_log, "what was there before");

@@ -55,6 +55,28 @@ public sealed class RealGdbTests
     }
 
     [Fact]
+    public void Gdb_watches_by_single_steps_where_it_is_told_that_there_is_no_hardware_for_it()
+    {
+        using var guest = new Served(ScriptedMachine.Loop);
+        string output = Gdb(
+            guest,
+            "hbreak *0xffffffff81000003",
+            "continue",
+            "delete",
+            "watch *(int*)0xffffc90000000f00",
+            "continue",
+            "delete",
+            "set can-use-hw-watchpoints 0",
+            "watch $rax",
+            "continue",
+            "printf \"at %lx\\n\", $rip",
+            "kill");
+        Assert.Contains("Could not insert hardware watchpoint", output);
+        Assert.Contains("Old value = ", output);
+        Assert.Contains("at ffffffff81000003", output); // After the INC that is the loop's first instruction.
+    }
+
+    [Fact]
     public void Gdb_sees_each_vcpu_as_a_thread()
     {
         using var guest = new Served(ScriptedMachine.Loop, vcpus: 2);

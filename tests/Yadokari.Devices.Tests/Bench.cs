@@ -2,6 +2,7 @@ using System.Text;
 using Yadokari.Core.Buses;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Serial;
+using Yadokari.Devices.Timers;
 
 namespace Yadokari.Devices.Tests;
 
@@ -59,11 +60,15 @@ internal sealed class ManualClock : IClock
 }
 
 /// <summary>The far end of a line: its level, and how often it rose.</summary>
-internal sealed class Probe : IInterruptLine
+internal sealed class Probe : ITickLine
 {
     public bool Level { get; private set; }
 
     public int Rises { get; private set; }
+
+    public bool Listening { get; set; }
+
+    public bool Waiting { get; set; }
 
     public void Set(bool asserted)
     {

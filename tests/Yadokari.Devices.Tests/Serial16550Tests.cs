@@ -153,8 +153,24 @@ public sealed class Serial16550Tests
     [Fact]
     public void Without_fifos_there_is_room_for_one()
     {
+        _uart.Out(4, 0x02);
         Assert.Equal(1, _uart.Receive("ab"u8));
         Assert.Equal(0, _uart.In(2) & 0xC0);
+    }
+
+    [Fact]
+    public void Input_waits_until_the_guest_requests_it()
+    {
+        int given = _uart.Receive("abc"u8);
+        Assert.Equal(0, given);
+        _uart.Drained += () => given += _uart.Receive("abc"u8);
+        _uart.Out(4, 0x09);
+        _uart.Out(2, 0x07); // A driver that starts clears the FIFOs.
+        _uart.Out(1, 0x01);
+        Assert.Equal(0, given);
+        _uart.Out(4, 0x0B);
+        Assert.Equal(3, given);
+        Assert.Equal((byte)'a', _uart.In(0));
     }
 
     [Fact]

@@ -15,6 +15,14 @@ public sealed class EndTests
     }
 
     [Fact]
+    public void InputThatIsThereFromTheStartReachesTheGuest()
+    {
+        using var vm = Guest.Boot(KernelFlavour.Cloud).With("quiet");
+        vm.Console.Send("poweroff -f");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    [Fact]
     public void RebootStartsTheMachineAgain()
     {
         using var vm = Guest.Boot(KernelFlavour.Cloud).With("quiet");

@@ -83,7 +83,7 @@ internal sealed class Guest : IDisposable
 
     private GuestConsole Start()
     {
-        var append = "console=ttyS0 no_timer_check" + _words;
+        var append = "console=ttyS0" + _words;
         var start = OnQemu
             ? new ProcessStartInfo("qemu-system-x86_64",
                 ["-accel", "tcg", "-cpu", "max,la57=off", "-m", _memory, "-display", "none", "-nodefaults", "-serial", "stdio",

@@ -244,8 +244,9 @@ public sealed class PcTests : IDisposable
         Pc? pc = null;
         var engine = new FakeEngine(vcpu =>
         {
-            vcpu.Out(Layout.Com1 + 2, 1); // Turning the FIFOs on empties them, so the typing begins after it.
             pc!.Console.Receive(keys);
+            vcpu.Out(Layout.Com1 + 2, 1); // Turning the FIFOs on empties them: what was typed waits for RTS.
+            vcpu.Out(Layout.Com1 + 4, 0x0B);
             while (got < count)
             {
                 if ((vcpu.In(Layout.Com1 + 5) & 1) != 0)

@@ -136,7 +136,7 @@ internal static class WildTables
         state.Msrs[0xC000_0081] = 0x0018_0008UL << 32;
         state.Msrs[0xC000_0082] = Handlers;
         state.Msrs[0xC000_0083] = Handlers;
-        state.Msrs[0xC000_0084] = 0x200;
+        state.Msrs[0xC000_0084] = 0x300; // TF too: a trap right after SYSCALL would push to where ring 3 left its stack pointer.
         state.Msrs[0x174] = 0x08;
         state.Msrs[0x175] = 0x1_F000;
         state.Msrs[0x176] = Handlers;

@@ -55,16 +55,16 @@ public sealed class DescriptorTests
     }
 
     [Theory]
-    [InlineData(Vectors.GeneralProtection, Vectors.StackFault, true)]
-    [InlineData(Vectors.PageFault, Vectors.PageFault, true)]
-    [InlineData(Vectors.PageFault, Vectors.InvalidTss, true)]
-    [InlineData(Vectors.GeneralProtection, Vectors.PageFault, false)]
-    [InlineData(Vectors.Debug, Vectors.GeneralProtection, false)]
-    [InlineData(0x80, Vectors.GeneralProtection, false)]
-    public void TwoFaultsMayMakeADoubleFault(byte first, byte second, bool expected) =>
+    [InlineData(Vector.GeneralProtection, Vector.StackFault, true)]
+    [InlineData(Vector.PageFault, Vector.PageFault, true)]
+    [InlineData(Vector.PageFault, Vector.InvalidTss, true)]
+    [InlineData(Vector.GeneralProtection, Vector.PageFault, false)]
+    [InlineData(Vector.Debug, Vector.GeneralProtection, false)]
+    [InlineData((Vector)0x80, Vector.GeneralProtection, false)]
+    public void TwoFaultsMayMakeADoubleFault(Vector first, Vector second, bool expected) =>
         Assert.Equal(expected, Vectors.MakesDoubleFault(first, second));
 
     [Fact]
     public void ErrorCodesArePushedForTheManualsEight() =>
-        Assert.Equal([8, 10, 11, 12, 13, 14, 17, 21], Enumerable.Range(0, 256).Where(v => Vectors.HasErrorCode((byte)v)));
+        Assert.Equal([8, 10, 11, 12, 13, 14, 17, 21], Enumerable.Range(0, 256).Where(v => Vectors.HasErrorCode((Vector)v)));
 }

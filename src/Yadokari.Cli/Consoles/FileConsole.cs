@@ -36,15 +36,7 @@ internal sealed class FileConsole : IGuestConsole
 
     private int WriteFile(ReadOnlySpan<byte> output)
     {
-        try
-        {
-            _file.Stream.Write(output);
-            return 0;
-        }
-        catch (IOException error)
-        {
-            StandardStreams.Error.WriteLine($"yado: the console file can't be written any more ({error.Message.TrimEnd('.')}); the guest goes on without.");
-            return 1;
-        }
+        _file.Write(output);
+        return 0;
     }
 }

@@ -28,12 +28,13 @@ internal sealed partial class DebianPackages
     /// <param name="searchPath">Folders to look for them in, as in PATH.</param>
     /// <param name="folder">Exists; gets downloads and private state.</param>
     /// <param name="progress">Is told what happens.</param>
+    /// <param name="interrupted">Ends the tools, and whatever waits for them, by an <see cref="OperationCanceledException"/>.</param>
     /// <exception cref="UserErrorException">A tool is missing.</exception>
-    public DebianPackages(string searchPath, string folder, IProgressReport progress)
+    public DebianPackages(string searchPath, string folder, IProgressReport progress, CancellationToken interrupted)
     {
-        _get = HostTool.Find("apt-get", searchPath);
-        _cache = HostTool.Find("apt-cache", searchPath);
-        _dpkg = HostTool.Find("dpkg-deb", searchPath);
+        _get = HostTool.Find("apt-get", searchPath, interrupted);
+        _cache = HostTool.Find("apt-cache", searchPath, interrupted);
+        _dpkg = HostTool.Find("dpkg-deb", searchPath, interrupted);
         _folder = folder;
         _progress = progress;
     }

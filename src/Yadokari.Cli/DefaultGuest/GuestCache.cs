@@ -58,6 +58,7 @@ internal sealed class GuestCache(string root)
         }
 
         string making = Path.Combine(root, $"{MakingPrefix}{Environment.ProcessId}-{Guid.NewGuid():N}");
+        List<string> folders = MissingFolders();
         try
         {
             Directory.CreateDirectory(root);
@@ -82,6 +83,7 @@ internal sealed class GuestCache(string root)
         finally
         {
             Remove(making);
+            RemoveEmpty(folders);
         }
 
         return TryFind() ?? throw new UserErrorException($"The cache folder {root} does not keep what is written to it: set XDG_CACHE_HOME to another.");
@@ -120,6 +122,31 @@ internal sealed class GuestCache(string root)
             {
                 Remove(folder);
             }
+        }
+    }
+
+    /// <summary>The root and the folders above it that are not there yet, innermost first.</summary>
+    private List<string> MissingFolders()
+    {
+        var folders = new List<string>();
+        for (string? folder = root; folder is not null && !Directory.Exists(folder); folder = Path.GetDirectoryName(folder))
+        {
+            folders.Add(folder);
+        }
+
+        return folders;
+    }
+
+    // Where nothing came of it, the folders made for it go too; where something did, they are not empty.
+    private static void RemoveEmpty(List<string> folders)
+    {
+        try
+        {
+            folders.ForEach(Directory.Delete);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            // In use, or never made.
         }
     }
 

@@ -23,22 +23,35 @@ internal static class GuestMaker
         }
 
         string searchPath = Environment.GetEnvironmentVariable("PATH") is { Length: > 0 } path ? path : "/usr/bin:/bin";
-        const int StandardError = 2;
-        if (!Terminal.IsTerminal(StandardError))
-        {
-            return Make(cache, searchPath, new PlainProgress(StandardStreams.Error));
-        }
 
-        // Bars hide the cursor; whoever interrupts them wants it back.
-        using var interrupted = new SignalGuard(_ => StandardStreams.Error.Write("\x1b[?25h\r\n"));
-        return BarProgress.While(progress => Make(cache, searchPath, progress));
+        // A signal unwinds the work, so that nothing half-made stays and the terminal gets its cursor back.
+        using var interrupted = new CancellationTokenSource();
+        int signal = 0;
+        using var guard = new SignalGuard(number =>
+        {
+            signal = number;
+            interrupted.Cancel();
+        });
+        try
+        {
+            const int StandardError = 2;
+            return Terminal.IsTerminal(StandardError)
+                ? BarProgress.While(progress => Make(cache, searchPath, progress, interrupted.Token))
+                : Make(cache, searchPath, new PlainProgress(StandardStreams.Error), interrupted.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            Environment.Exit(ExitCodes.Signal(signal));
+            throw;
+        }
     }
 
     /// <summary>Makes the guest in a cache with tools from a search path.</summary>
-    public static GuestFiles Make(GuestCache cache, string searchPath, IProgressReport progress) =>
+    /// <exception cref="OperationCanceledException">It was interrupted; the cache is as it was.</exception>
+    public static GuestFiles Make(GuestCache cache, string searchPath, IProgressReport progress, CancellationToken interrupted) =>
         cache.FindOrMake((work, files) =>
         {
-            var packages = new DebianPackages(searchPath, work, progress);
+            var packages = new DebianPackages(searchPath, work, progress, interrupted);
             progress.Step("looking for a Debian kernel");
             string[]? debs = null;
             while (debs is null)

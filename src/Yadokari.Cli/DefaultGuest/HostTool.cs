@@ -7,7 +7,8 @@ namespace Yadokari.Cli.DefaultGuest;
 /// <summary>A program of the host that is run for its result, never for its interaction.</summary>
 /// <param name="name">What it is called, for sentences.</param>
 /// <param name="path">Where it is.</param>
-internal sealed class HostTool(string name, string path)
+/// <param name="interrupted">Ends it, and whoever waits for it, by an <see cref="OperationCanceledException"/>.</param>
+internal sealed class HostTool(string name, string path, CancellationToken interrupted)
 {
     /// <summary>What came of a run.</summary>
     /// <param name="ExitCode">0 where it went well.</param>
@@ -34,14 +35,14 @@ internal sealed class HostTool(string name, string path)
 
     /// <summary>Finds a program in a search path.</summary>
     /// <exception cref="UserErrorException">It is not there.</exception>
-    public static HostTool Find(string name, string searchPath)
+    public static HostTool Find(string name, string searchPath, CancellationToken interrupted)
     {
         foreach (string folder in searchPath.Split(':', StringSplitOptions.RemoveEmptyEntries))
         {
             string path = Path.Combine(folder, name);
             if (File.Exists(path))
             {
-                return new HostTool(name, path);
+                return new HostTool(name, path, interrupted);
             }
         }
 
@@ -53,9 +54,11 @@ internal sealed class HostTool(string name, string path)
     public Outcome Run(string folder, params ReadOnlySpan<string> arguments)
     {
         using Process process = Start(folder, arguments);
+        using CancellationTokenRegistration end = interrupted.Register(process.Kill);
         Task<string> errors = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
+        interrupted.ThrowIfCancellationRequested();
         return new Outcome(process.ExitCode, output, errors.Result);
     }
 
@@ -63,6 +66,7 @@ internal sealed class HostTool(string name, string path)
     public Outcome Stream(string folder, Action<Stream> read, params ReadOnlySpan<string> arguments)
     {
         using Process process = Start(folder, arguments);
+        using CancellationTokenRegistration end = interrupted.Register(process.Kill);
         Task<string> errors = process.StandardError.ReadToEndAsync();
         try
         {
@@ -72,10 +76,12 @@ internal sealed class HostTool(string name, string path)
         catch
         {
             process.Kill();
+            interrupted.ThrowIfCancellationRequested(); // What was read ended with the tool.
             throw;
         }
 
         process.WaitForExit();
+        interrupted.ThrowIfCancellationRequested();
         return new Outcome(process.ExitCode, "", errors.Result);
     }
 

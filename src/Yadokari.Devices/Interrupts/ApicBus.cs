@@ -42,6 +42,20 @@ public sealed class ApicBus
             Level: (data & 0x8000) != 0));
     }
 
+    /// <summary>Whether a vector waits at any of the local APICs. Any thread, no lock held.</summary>
+    internal bool Waits(byte vector)
+    {
+        foreach (LocalApic apic in Volatile.Read(ref _locals))
+        {
+            if (apic.Waits(vector))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     internal void Join(LocalApic apic)
     {
         lock (_joining)

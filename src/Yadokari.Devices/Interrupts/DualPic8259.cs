@@ -49,6 +49,24 @@ public sealed class DualPic8259
     /// <summary>The input of IRQ 0 to 15 (2 is the cascade and goes nowhere).</summary>
     public IInterruptLine Line(int irq) => _lines[irq];
 
+    /// <summary>Whether an IRQ is not masked. Any thread.</summary>
+    public bool Listens(int irq)
+    {
+        lock (_lock)
+        {
+            return (irq < 8 ? _first : _second).Listens(irq & 7);
+        }
+    }
+
+    /// <summary>Whether an IRQ that is not masked waits for its INTA. Any thread.</summary>
+    public bool Waits(int irq)
+    {
+        lock (_lock)
+        {
+            return (irq < 8 ? _first : _second).Waits(irq & 7);
+        }
+    }
+
     /// <summary>Both INTA cycles. Returns the vector: a spurious one (IRQ 7 or 15) where the request went away.</summary>
     public int Acknowledge()
     {

@@ -48,6 +48,16 @@ public sealed class IoApic : IBusDevice
     /// <summary>The input of a global system interrupt, 0 to 23.</summary>
     public IInterruptLine Line(int gsi) => _lines[gsi];
 
+    /// <summary>Whether an input is not masked. Any thread.</summary>
+    public bool Listens(int gsi) => (Volatile.Read(ref _entries[gsi]) & Masked) == 0;
+
+    /// <summary>Whether an input that is not masked has sent an interrupt that a processor has not taken yet. Any thread, no lock held.</summary>
+    public bool Waits(int gsi)
+    {
+        ulong entry = Volatile.Read(ref _entries[gsi]);
+        return (entry & Masked) == 0 && _bus.Waits((byte)entry);
+    }
+
     /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {

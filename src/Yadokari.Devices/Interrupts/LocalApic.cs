@@ -172,6 +172,15 @@ public sealed partial class LocalApic : IBusDevice, IDisposable
         }
     }
 
+    /// <summary>Whether a vector was requested and not taken yet. Any thread.</summary>
+    internal bool Waits(byte vector)
+    {
+        lock (_lock)
+        {
+            return _requested.Contains(vector);
+        }
+    }
+
     /// <summary>
     /// What firmware does before it starts an operating system on the bootstrap processor: software-enables the APIC and passes the 8259
     /// pair's interrupts and NMI through (virtual wire mode, MultiProcessor Specification 1.4, 3.6.2.2).

@@ -71,6 +71,12 @@ internal sealed class Pic8259(byte cascade)
         }
     }
 
+    /// <summary>Whether an input is not masked.</summary>
+    public bool Listens(int input) => (_masked & (1 << input)) == 0;
+
+    /// <summary>Whether an input that is not masked has a request.</summary>
+    public bool Waits(int input) => (Requests & ~_masked & (1 << input)) != 0;
+
     /// <summary>INTA: moves the request of the highest priority into service. Returns the input, or -1 for a spurious interrupt.</summary>
     public int Acknowledge()
     {

@@ -5,7 +5,8 @@ namespace Yadokari.Devices.Serial;
 /// <summary>
 /// A 16550A UART (National Semiconductor PC16550D data sheet, June 1995) at eight ports. Characters take no time: the transmitter is always
 /// empty, and the receiver's time-out is over as soon as anything waits. The baud rate is kept and means nothing. A peer that is always
-/// ready holds CTS, DSR and DCD. As on a PC, OUT2 gates the interrupt line.
+/// ready holds CTS, DSR and DCD, and sends while the guest holds RTS: before, a driver that is not yet open would clear away what came.
+/// As on a PC, OUT2 gates the interrupt line.
 /// </summary>
 public sealed class Serial16550 : ByteWideDevice
 {
@@ -24,6 +25,7 @@ public sealed class Serial16550 : ByteWideDevice
 
     private const byte DivisorLatch = 0x80;
 
+    private const byte RequestToSend = 0x02;
     private const byte Out2 = 0x08;
     private const byte Loopback = 0x10;
 
@@ -63,10 +65,12 @@ public sealed class Serial16550 : ByteWideDevice
     }
 
     /// <summary>
-    /// The guest made room in the receive FIFO after <see cref="Receive"/> could not place everything. On a vCPU's thread, no lock held;
+    /// The guest made room in the receive FIFO, or raised RTS, after <see cref="Receive"/> could not place everything. On a vCPU's thread, no lock held;
     /// may call <see cref="Receive"/>.
     /// </summary>
     public event Action? Drained;
+
+    private bool Receives => (_modemControl & (RequestToSend | Loopback)) == RequestToSend; // Looped back, the pin is not connected.
 
     private bool FifoEnabled => (_fifoControl & 1) != 0;
 
@@ -81,7 +85,7 @@ public sealed class Serial16550 : ByteWideDevice
         int taken = 0;
         lock (_lock)
         {
-            if ((_modemControl & Loopback) == 0) // Looped back, the receiver is not connected to the pin.
+            if (Receives)
             {
                 taken = Math.Min(bytes.Length, ReceiveCapacity - _received.Count);
                 for (int i = 0; i < taken; i++)
@@ -285,7 +289,7 @@ public sealed class Serial16550 : ByteWideDevice
 
     private bool WriteModemControl(byte value)
     {
-        bool unlooped = (_modemControl & ~value & Loopback) != 0;
+        bool received = Receives;
         _modemControl = value;
 
         // Looped back, DTR RTS OUT1 OUT2 come in as DSR CTS RI DCD.
@@ -299,7 +303,7 @@ public sealed class Serial16550 : ByteWideDevice
         }
 
         _modemStatus = (byte)(inputs | (_modemStatus & 0x0F) | (changed >> 4));
-        return unlooped && TakeStarving();
+        return !received && Receives && TakeStarving();
     }
 
     private bool TakeStarving()

@@ -17,6 +17,12 @@ public sealed class Pit8254 : IDisposable
     /// </summary>
     public const long ShortestPeriod = 50_000;
 
+    /// <summary>
+    /// How many ticks are made up for at most: enough for kernels that count a few to see whether the timer works, too few to look like a
+    /// clock that races.
+    /// </summary>
+    public const int MostOwed = 16;
+
     private const byte GateBit = 0x01;
     private const byte WritableBits = 0x0F;
     private const byte RefreshBit = 0x10;
@@ -28,20 +34,23 @@ public sealed class Pit8254 : IDisposable
     private readonly Lock _lock = new(); // Only the clock's lock is ever taken inside it: the line is told after leaving it.
     private readonly IClock _clock;
     private readonly IAlarm _alarm;
+    private readonly ITickLine _line;
     private readonly OutputPin _irq;
     private readonly PitCounter[] _counters = [new(gateAtReset: true), new(gateAtReset: true), new(gateAtReset: false)];
     private byte _systemControl;
     private long _rise = long.MaxValue; // When OUT of counter 0 rises next, in ticks.
     private long _lastRise;
+    private long _owed; // Periodic rises that are due and were not shown to the line yet.
 
     /// <summary>Wires the timer.</summary>
     /// <param name="clock">Its oscillator.</param>
     /// <param name="irq0">The output of counter 0. Called with no lock held.</param>
-    public Pit8254(IClock clock, IInterruptLine irq0)
+    public Pit8254(IClock clock, ITickLine irq0)
     {
         _clock = clock;
+        _line = irq0;
         _irq = new OutputPin(irq0);
-        _alarm = clock.CreateAlarm(OnAlarm);
+        _alarm = clock.CreateAlarm(Tick);
         Counters = new BytePorts(4, ReadCounter, WriteCounter);
         SystemControl = new BytePorts(1, _ => ReadSystemControl(), (_, value) => WriteSystemControl(value));
     }
@@ -69,6 +78,15 @@ public sealed class Pit8254 : IDisposable
         }
 
         _irq.Publish();
+    }
+
+    /// <summary>A processor took an interrupt: if it was this timer's and more of its ticks are due, the next one follows. No lock held.</summary>
+    public void CatchUp()
+    {
+        if (Volatile.Read(ref _owed) > 0 || Ticks >= Volatile.Read(ref _rise))
+        {
+            Tick();
+        }
     }
 
     /// <inheritdoc/>
@@ -163,6 +181,7 @@ public sealed class Pit8254 : IDisposable
     private void UpdateIrq()
     {
         long now = Ticks;
+        _owed = 0;
         _irq.Put(_counters[0].Output(now));
         Arm(now);
     }
@@ -180,20 +199,31 @@ public sealed class Pit8254 : IDisposable
         }
     }
 
-    private void OnAlarm()
+    // By the alarm, which a busy host may ring late, or after the processor took an interrupt.
+    private void Tick()
     {
+        bool listening = _line.Listening;
+        bool waiting = _line.Waiting;
         lock (_lock)
         {
             long now = Ticks;
-            if (now < _rise)
+            long period = _counters[0].Period;
+            bool makeUp = listening && s_rate.TimeOf(period) >= ShortestPeriod;
+            if (now >= _rise) // Otherwise programmed anew meanwhile, the alarm comes again.
             {
-                return; // Programmed anew meanwhile; the alarm comes again.
+                _owed = makeUp ? Math.Min(_owed + 1 + ((now - _rise) / period), MostOwed) : 1;
+                _lastRise = _clock.Now;
+                Arm(now);
             }
 
-            _lastRise = _clock.Now;
+            if (_owed == 0 || (makeUp && waiting))
+            {
+                return;
+            }
+
+            _owed--;
             _irq.Put(false); // In modes 2 to 5 OUT was low for a pulse, or half a period, before.
             _irq.Put(true);
-            Arm(now);
         }
 
         _irq.Publish();

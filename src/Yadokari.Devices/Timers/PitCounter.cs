@@ -33,6 +33,9 @@ internal sealed class PitCounter
     /// <summary>The gate input's level.</summary>
     public bool Gate => _gate;
 
+    /// <summary>The time from one rise of OUT to the next, in clock pulses; 0 where it does not rise again and again by itself.</summary>
+    public long Period => _mode is 2 or 3 && _start != Never ? _reload : 0;
+
     private long Modulus => _bcd ? 10_000 : 0x10000;
 
     public void Reset()

@@ -57,7 +57,7 @@ public sealed class KernelImage
                 throw new UserErrorException($"The kernel '{path}' is a directory; name a kernel file such as /boot/vmlinuz.");
             }
 
-            file = System.IO.File.ReadAllBytes(path);
+            file = Read(path);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -70,6 +70,30 @@ public sealed class KernelImage
 
         return Parse(path, file);
     }
+
+    // A pipe is read to its end. A device has no end, perhaps; as a file it has no length either.
+    private static byte[] Read(string path)
+    {
+        using FileStream stream = System.IO.File.OpenRead(path);
+        if (!stream.CanSeek)
+        {
+            using var copy = new MemoryStream();
+            stream.CopyTo(copy);
+            return copy.ToArray();
+        }
+
+        if (stream.Length > Array.MaxLength)
+        {
+            throw new UserErrorException(NotKernel(path));
+        }
+
+        byte[] file = new byte[stream.Length];
+        stream.ReadExactly(file);
+        return file;
+    }
+
+    private static string NotKernel(string name) =>
+        $"The file '{name}' is not a kernel; give a bzImage (such as /boot/vmlinuz) or an uncompressed ELF kernel.";
 
     /// <summary>Recognises a kernel by its bytes.</summary>
     /// <param name="name">What messages call it.</param>
@@ -117,7 +141,7 @@ public sealed class KernelImage
 
         return PayloadUnpacker.Recognise(bytes) is { } format
             ? $"The kernel '{name}' is a {format}-compressed file, not a kernel image; unpack it and give what was in it."
-            : $"The file '{name}' is not a kernel; give a bzImage (such as /boot/vmlinuz) or an uncompressed ELF kernel.";
+            : NotKernel(name);
     }
 
     private static string Truncated(string name) => $"The kernel '{name}' is cut short; copy or download it again.";

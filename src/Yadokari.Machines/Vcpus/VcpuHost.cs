@@ -16,6 +16,9 @@ internal sealed class VcpuHost(Bus pio, Bus mmio) : IVcpuHost
     /// <summary>Each vCPU's page of local APIC registers, as a bus of its own, which counts.</summary>
     public Bus[] Apics { get; set; } = [];
 
+    /// <summary>Is told after a vCPU took an interrupt. On the vCPU's thread.</summary>
+    public Action? Acknowledged { get; set; }
+
     /// <summary>A debugger's gate, if there is one.</summary>
     public IVcpuGate? Gate { get; set; }
 
@@ -70,7 +73,9 @@ internal sealed class VcpuHost(Bus pio, Bus mmio) : IVcpuHost
     public int AcknowledgeInterrupt(int vcpu)
     {
         Threads[vcpu].TookInterrupt = true;
-        return Threads[vcpu].Apic.Acknowledge();
+        int vector = Threads[vcpu].Apic.Acknowledge();
+        Acknowledged?.Invoke();
+        return vector;
     }
 
     /// <inheritdoc/>

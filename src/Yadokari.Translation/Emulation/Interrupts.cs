@@ -34,7 +34,7 @@ internal static unsafe partial class Emulator
         int vector = cpu.RaisedVector;
         uint errorCode = cpu.RaisedErrorCode;
         cpu.ClearRaised();
-        return Deliver(cpu, vector, HasErrorCode(vector) ? errorCode : null, software: false);
+        return Deliver(cpu, vector, X86.Vectors.HasErrorCode((Vector)vector) ? errorCode : null, software: false);
     }
 
     /// <summary>
@@ -61,15 +61,14 @@ internal static unsafe partial class Emulator
             int second = cpu.RaisedVector;
             uint secondCode = cpu.RaisedErrorCode;
             cpu.ClearRaised();
-            bool pageFault = vector == (int)Vector.PageFault && errorCode.HasValue;
-            bool contributory = vector == 0 || (vector is >= 10 and <= 13 && errorCode.HasValue);
             if (vector == (int)Vector.DoubleFault && errorCode.HasValue)
             {
                 return Outcome.Shutdown;
             }
 
-            bool secondContributory = second is 0 or (>= 10 and <= 13);
-            if ((contributory && secondContributory) || (pageFault && (secondContributory || second == (int)Vector.PageFault)))
+            // Interrupts push no error code, whatever their vector.
+            bool exception = errorCode.HasValue || vector == (int)Vector.DivideError;
+            if (exception && X86.Vectors.MakesDoubleFault((Vector)vector, (Vector)second))
             {
                 vector = (int)Vector.DoubleFault;
                 errorCode = 0;
@@ -77,13 +76,10 @@ internal static unsafe partial class Emulator
             else
             {
                 vector = second;
-                errorCode = HasErrorCode(second) ? secondCode : null;
+                errorCode = X86.Vectors.HasErrorCode((Vector)second) ? secondCode : null;
             }
         }
     }
-
-    /// <summary>Exceptions that push an error code: SDM 3A table 6-1.</summary>
-    internal static bool HasErrorCode(int vector) => vector is 8 or (>= 10 and <= 14) or 17 or 21;
 
     // Faults push RF set, so that going on after an instruction breakpoint works: SDM 3B 18.3.1.1.
     private static bool IsFault(int vector, bool hasErrorCode) => vector is 0 or 5 or 6 or 7 or 16 or 19 || (vector != 8 && hasErrorCode);

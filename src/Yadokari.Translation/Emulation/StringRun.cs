@@ -98,6 +98,8 @@ internal static unsafe partial class Emulator
         /// <summary>One of the elements from a host address on, in the run's direction.</summary>
         public readonly T Element<T>(byte* first, int index)
             where T : unmanaged
+
+            // SAFETY: Reach found the elements, of this width, within one page of guest RAM; the index is below their number.
             => Unsafe.ReadUnaligned<T>(_down ? first - (index * _bytes) : first + (index * _bytes));
 
         /// <summary>Copies elements as the processor does: one after the other, so that an overlap repeats what was just written.</summary>
@@ -178,6 +180,7 @@ internal static unsafe partial class Emulator
 
         private readonly void CopyOne(byte* from, byte* to)
         {
+            // SAFETY: the caller's elements lie within one page of guest RAM each.
             switch (_bytes)
             {
                 case 1:

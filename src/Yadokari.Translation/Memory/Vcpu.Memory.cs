@@ -42,6 +42,8 @@ internal sealed unsafe partial class Vcpu
 
     /// <summary>Writes with the rights of the current privilege level; where a part can't be written nothing is.</summary>
     internal bool WriteLinear(ulong linear, ReadOnlySpan<byte> data)
+
+        // SAFETY: a span that can be written is only what Copy takes for both ways: a write leaves it as it is.
         => Copy(linear, MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(data), data.Length), write: true, CurrentTlb);
 
     /// <summary>Checks that a range could be written now (or read), raising the fault that writing it would raise.</summary>
@@ -214,6 +216,7 @@ internal sealed unsafe partial class Vcpu
     // Aligned accesses of up to eight bytes must be whole to other vCPUs.
     private static void StoreWhole(byte* host, ReadOnlySpan<byte> data)
     {
+        // SAFETY: Move's pointer is into guest RAM, with room for the data before its page ends.
         switch (data.Length)
         {
             case 1:
@@ -236,6 +239,7 @@ internal sealed unsafe partial class Vcpu
 
     private static void LoadWhole(byte* host, Span<byte> data)
     {
+        // SAFETY: as in StoreWhole.
         switch (data.Length)
         {
             case 1:
