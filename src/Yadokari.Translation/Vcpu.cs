@@ -188,15 +188,23 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 continue;
             }
 
-            if ((mode & ~CpuMode.Down) == DirectUserMode && Direct != null && Direct.Wants())
+            if ((mode & ~CpuMode.Down) == DirectUserMode && Direct != null)
             {
-                block = null;
-                if (Direct.Run() == Outcome.Fault && DeliverRaised() == Outcome.Shutdown)
+                if (Direct.Wants())
                 {
-                    return VmExit.Shutdown;
+                    block = null;
+                    if (Direct.Run() == Outcome.Fault && DeliverRaised() == Outcome.Shutdown)
+                    {
+                        return VmExit.Shutdown;
+                    }
+
+                    continue;
                 }
 
-                continue;
+                if (Direct.WantsBack())
+                {
+                    Volatile.Write(ref State->Pending, 1);
+                }
             }
 
             if (block == null || !block.Valid || block.Mode != mode)

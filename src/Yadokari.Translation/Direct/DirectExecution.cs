@@ -45,6 +45,9 @@ internal sealed unsafe class DirectExecution : IDisposable
     private const int Window = 128;
 
     private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
+    /// <summary>Polls at which code in a page that is translated comes back, before it is left alone.</summary>
+    private const int Patience = 24;
+
     private const int KernelFault = 0x80;
     private const ulong FlagTrap = 1ul << 8;
 
@@ -80,6 +83,7 @@ internal sealed unsafe class DirectExecution : IDisposable
 
     // The last page that could not be shown holds code that must be translated.
     private bool _sensitive;
+    private int _patience;
     private volatile Sandbox? _running;
 
     public DirectExecution(Vcpu cpu, GuestMemory memory, TranslatedCode code, DirectMode mode)
@@ -185,6 +189,12 @@ internal sealed unsafe class DirectExecution : IDisposable
             && !(program.Sandbox?.Owns(_cpu.Rip) ?? false);
     }
 
+    /// <summary>
+    /// Whether translated code that is about to run, in a page that is not for the process, should come back at its next poll: it will soon
+    /// be out of that page. Not for ever: a loop there is better left alone.
+    /// </summary>
+    public bool WantsBack() => _patience > 0 && _patience-- > 0 && _current is { Wanted: true };
+
     /// <summary>Runs user code until something needs the monitor. RIP is then what to go on with.</summary>
     public Outcome Run()
     {
@@ -262,7 +272,7 @@ internal sealed unsafe class DirectExecution : IDisposable
                 }
             }
 
-            Judge(program, stop == TraceStop.Signal && signal == SignalAction.Sigsegv ? FaultCost : CallCost);
+            Judge(program, stop == TraceStop.Signal && signal == SignalAction.Sigsegv && !_sensitive ? FaultCost : CallCost);
             return Finish(program, sandbox, registers, stop, signal);
         }
     }
@@ -583,6 +593,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         if (_sensitive)
         {
             program.Avoided = rip & ~0xFFFul;
+            _patience = Patience;
         }
         else
         {
