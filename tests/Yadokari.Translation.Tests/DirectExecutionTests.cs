@@ -276,12 +276,27 @@ public sealed class DirectExecutionTests
         Assert.Equal(4096, tail);
     }
 
+    [Fact]
+    public unsafe void Where_a_pages_first_instruction_begins_decides()
+    {
+        // SLDT [rax], or the end of an instruction that began on the page before: mov eax, 0x0F000000 and then add [rax], al.
+        byte[] page = Page("0F0000", 0);
+        fixed (byte* start = page)
+        {
+            UserCode scan = new();
+            Assert.Equal(UserCode.Doubtful, scan.Scan(start));
+            Assert.Equal(UserCode.Sensitive, scan.Scan(start, 0));
+            Assert.Equal(4096, scan.Scan(start, 1));
+        }
+    }
+
     private static unsafe bool IsInnocuous(string code, int at, out int tail)
     {
         byte[] page = Page(code, at);
         fixed (byte* start = page)
         {
-            return new UserCode().IsInnocuous(start, out tail);
+            tail = new UserCode().Scan(start);
+            return tail >= 0;
         }
     }
 

@@ -32,8 +32,8 @@ internal sealed unsafe class DirectExecution : IDisposable
 {
     // Selectors of Linux's user segments (arch/x86/include/asm/segment.h): a guest whose programs have others can't tell host from guest
     // by them, and is not run directly.
-    private const ushort UserCode = 0x33;
-    private const ushort UserData = 0x2B;
+    private const ushort CodeSelector = 0x33;
+    private const ushort DataSelector = 0x2B;
 
     /// <summary>Programs that may have a sandbox at once.</summary>
     private const int MaxPrograms = 3;
@@ -69,6 +69,9 @@ internal sealed unsafe class DirectExecution : IDisposable
     private readonly DirectMode _mode;
     private readonly UserCode _scan = new();
     private readonly Dictionary<ulong, int> _scanned = [];
+
+    // Pages whose answer for another page depends on their own bytes: by what came before it was known where its first instruction begins.
+    private readonly Dictionary<ulong, ulong> _resolved = [];
     private readonly List<Program> _programs = [];
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
@@ -180,7 +183,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         }
 
         ref readonly SegmentState stack = ref _cpu.Segments[2];
-        return _cpu.Segments[1].Selector == UserCode && stack.Selector == UserData
+        return _cpu.Segments[1].Selector == CodeSelector && stack.Selector == DataSelector
             && IsPlain(0) && IsPlain(3) && _cpu.Segments[4].Selector == 0 && _cpu.Segments[5].Selector == 0
             && (_cpu.State->SystemFlags & ForeignFlags) == 0
             && (_cpu.Dr[7] & DebugRegisters.Enables) == 0
@@ -319,7 +322,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         _thread = Environment.CurrentManagedThreadId;
     }
 
-    private bool IsPlain(int segment) => _cpu.Segments[segment].Selector is 0 or UserData;
+    private bool IsPlain(int segment) => _cpu.Segments[segment].Selector is 0 or DataSelector;
 
     private Program? Current(bool create)
     {
@@ -489,7 +492,7 @@ internal sealed unsafe class DirectExecution : IDisposable
         r.OrigRax = ulong.MaxValue;
         r.Rip = _cpu.Rip;
         r.Rflags = (_cpu.Rflags & UserFlags) | 0x202;
-        (r.Cs, r.Ss, r.Ds, r.Es) = (UserCode, UserData, _cpu.Segments[3].Selector, _cpu.Segments[0].Selector);
+        (r.Cs, r.Ss, r.Ds, r.Es) = (CodeSelector, DataSelector, _cpu.Segments[3].Selector, _cpu.Segments[0].Selector);
         (r.FsBase, r.GsBase) = (_cpu.State->SegmentBase[4], _cpu.State->SegmentBase[5]);
     }
 
@@ -730,29 +733,53 @@ internal sealed unsafe class DirectExecution : IDisposable
     // Whether a page may be executed next to those that are.
     private bool IsInnocuous(Sandbox sandbox, ulong page, ulong gpa)
     {
-        return Scan(gpa) >= 0 && Continues(sandbox.CodeAt(page - 4096), gpa) && Continues(gpa, sandbox.CodeAt(page + 4096));
+        return Scan(page, gpa) >= 0 && Continues(sandbox.CodeAt(page - 4096), gpa) && Continues(gpa, sandbox.CodeAt(page + 4096));
 
         bool Continues(ulong first, ulong second) => first == ulong.MaxValue || second == ulong.MaxValue
-            || _scan.Continues((byte*)_memory.HostAddress(first, 4096), Scan(first), (byte*)_memory.HostAddress(second, 4096));
+            || _scan.Continues(Bytes(first), _scanned[first], Bytes(second));
     }
 
-    // Where a page's last instruction begins if it goes on, or -1 if one needs the monitor. Once looked at, a page is watched: when it is
+    // Where a page's last instruction begins if it goes on, or that one needs the monitor. Once looked at, a page is watched: when it is
     // written its answer is forgotten.
+    private int Scan(ulong page, ulong gpa)
+    {
+        int tail = Scan(gpa);
+        if (tail != UserCode.Doubtful)
+        {
+            return tail;
+        }
+
+        // The page before tells where the first instruction begins.
+        PageWalkResult before = PageWalk.Probe(_memory, _cpu.UserPaging, page - 4096, AccessKind.Execute);
+        int first = 0;
+        if (before.Succeeded && _memory.HostAddress(before.PhysicalAddress, 4096) != 0)
+        {
+            int last = Scan(before.PhysicalAddress);
+            if (last < 0)
+            {
+                return UserCode.Sensitive;
+            }
+
+            first = _scan.Overlap(Bytes(before.PhysicalAddress), last, Bytes(gpa));
+            _resolved[before.PhysicalAddress] = gpa;
+        }
+
+        return _scanned[gpa] = _scan.Scan(Bytes(gpa), first);
+    }
+
     private int Scan(ulong gpa)
     {
         if (!_scanned.TryGetValue(gpa, out int tail))
         {
             _code.Watch(gpa);
-            if (!_scan.IsInnocuous((byte*)_memory.HostAddress(gpa, 4096), out tail))
-            {
-                tail = -1;
-            }
-
+            tail = _scan.Scan(Bytes(gpa));
             _scanned[gpa] = tail;
         }
 
         return tail;
     }
+
+    private byte* Bytes(ulong gpa) => (byte*)_memory.HostAddress(gpa, 4096);
 
     private void Revoke(ulong gpa, PageUse use)
     {
@@ -772,10 +799,16 @@ internal sealed unsafe class DirectExecution : IDisposable
                 Revoke(gpa, PageUse.Execute);
             }
 
+            if (_resolved.Remove(gpa, out ulong next))
+            {
+                Forget(next);
+            }
+
             return;
         }
 
         _scanned.Clear();
+        _resolved.Clear();
         foreach (Program program in _programs)
         {
             program.Sandbox?.Revoke(PageUse.Execute);

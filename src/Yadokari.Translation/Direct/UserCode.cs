@@ -18,59 +18,73 @@ internal sealed unsafe class UserCode : CodeReader
         0xAE, // UMONITOR, UMWAIT, TPAUSE
         0xC7); // RDPID
 
+    private const int Starts = 4;
+
     private readonly Decoder _decoder;
     private byte* _position;
     private byte* _end;
 
     public UserCode() => _decoder = Decoder.Create(64, this);
 
-    /// <summary>Whether no instruction of a page needs the monitor.</summary>
+    /// <summary>In place of a tail: an instruction of the page needs the monitor.</summary>
+    public const int Sensitive = -1;
+
+    /// <summary>In place of a tail: that depends on where in the page the first instruction begins.</summary>
+    public const int Doubtful = -2;
+
+    /// <summary>
+    /// Looks through a page. Returns where the instruction begins that goes on in the next page (see <see cref="Continues"/>), 4096 if none
+    /// does, <see cref="Sensitive"/> or <see cref="Doubtful"/>.
+    /// </summary>
     /// <param name="page">4096 bytes.</param>
-    /// <param name="tail">Where the instruction begins that goes on in the next page; 4096 if none does. See <see cref="Continues"/>.</param>
-    public bool IsInnocuous(byte* page, out int tail)
+    public int Scan(byte* page)
     {
-        tail = 4096;
-        bool suspect = IsSuspect(new ReadOnlySpan<byte>(page, 4096));
-
-        // Bytes before the first instruction may belong to one of the page before: a few starts find the right one, for wrong ones fall
-        // into step within some instructions.
-        for (int start = 0; start < 4; start++)
+        if (!IsSuspect(new ReadOnlySpan<byte>(page, 4096)))
         {
-            int end = Sweep(page, suspect ? start : 4096 - 64 + start);
-            if (end < 0)
-            {
-                return false;
-            }
-
-            tail = Math.Min(tail, end);
+            // Only where the last instruction begins is of interest, and from any start decoding soon falls into step.
+            return Sweep(page, 4096 - 128);
         }
 
-        return true;
+        // Bytes before the first instruction may belong to one of the page before, and how many is not known here.
+        int sensitive = 0;
+        int tail = 4096;
+        for (int start = 0; start < Starts; start++)
+        {
+            int end = Sweep(page, start);
+            sensitive += end < 0 ? 1 : 0;
+            tail = end < 0 ? tail : Math.Min(tail, end);
+        }
+
+        return sensitive == 0 ? tail : sensitive == Starts ? Sensitive : Doubtful;
     }
+
+    /// <summary>Looks through a page whose first instruction begins at a known offset. Returns a tail or <see cref="Sensitive"/>.</summary>
+    public int Scan(byte* page, int first) => Sweep(page, first);
+
+    /// <summary>How far an instruction that begins in one page reaches into the next.</summary>
+    public int Overlap(byte* first, int tail, byte* second) => tail == 4096 ? 0 : Math.Max(0, Across(first, tail, second).Length - (4096 - tail));
 
     /// <summary>Whether an instruction that lies across two pages does not need the monitor either.</summary>
     /// <param name="first">The page that it begins in.</param>
     /// <param name="tail">Where, from <see cref="IsInnocuous"/>.</param>
     /// <param name="second">The page after it.</param>
     public bool Continues(byte* first, int tail, byte* second)
-    {
-        byte* both = stackalloc byte[32];
-        int length = 4096 - tail;
-        if (length is 0 or > 15)
-        {
-            return length == 0;
-        }
+        => tail == 4096 || SensitiveInstructions.Find(Across(first, tail, second).Code)?.Direct != DirectUse.ShowsHost;
 
-        new ReadOnlySpan<byte>(first + tail, length).CopyTo(new Span<byte>(both, 32));
+    public override int ReadByte() => _position < _end ? *_position++ : -1;
+
+    private Instruction Across(byte* first, int tail, byte* second)
+    {
+        byte* both = stackalloc byte[48];
+        int length = Math.Min(4096 - tail, 15);
+        new ReadOnlySpan<byte>(first + 4096 - length, length).CopyTo(new Span<byte>(both, 48));
         new ReadOnlySpan<byte>(second, 16).CopyTo(new Span<byte>(both + length, 16));
         _position = both;
         _end = both + length + 16;
         _decoder.IP = 0;
         _decoder.Decode(out Instruction instruction);
-        return SensitiveInstructions.Find(instruction.Code)?.Direct != DirectUse.ShowsHost;
+        return instruction;
     }
-
-    public override int ReadByte() => _position < _end ? *_position++ : -1;
 
     // Where the last instruction of the page begins if it goes on in the next one, 4096 if it does not, -1 if one needs the monitor.
     private int Sweep(byte* page, int start)
