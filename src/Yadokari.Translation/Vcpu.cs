@@ -312,14 +312,6 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             var site = (Site*)_code.Cache.Writable((byte*)State->ExitSite);
-            if (site->Block == Site.NoBlock)
-            {
-                // A return to the address that empty entries of the return stack have.
-                block = null;
-                SetLinearRip(State->ExitValue);
-                return Outcome.Jumped;
-            }
-
             Block from = _code.ByNumber(site->Block)!;
             ulong page = (from.Mode & CpuMode.User) != 0 ? State->CodePage : from.LinearPage;
             ulong linear = page + (ulong)site->GuestOffset;

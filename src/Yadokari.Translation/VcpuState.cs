@@ -118,8 +118,8 @@ internal unsafe struct VcpuState
     /// <summary>Segment bases that translated code adds: ES CS SS DS FS GS.</summary>
     public fixed ulong SegmentBase[6];
 
-    /// <summary>The next free entry of the supervisor's return stack, and of the user's.</summary>
-    public fixed byte ReturnTop[8];
+    /// <summary>Depth of the return stack, in bytes.</summary>
+    public ulong ReturnTop;
 
     /// <summary>Difference between the guest's TSC and the host's.</summary>
     public ulong TscOffset;
@@ -188,23 +188,11 @@ internal static unsafe class StateLayout
     /// <summary>Bounce buffer: two pages, so that any alignment within a page can be had.</summary>
     public const int Bounce = 0x4000;
 
-    /// <summary>
-    /// The return stacks, the supervisor's and then the user's: rings that a byte counts through. Of each, first the linear addresses to
-    /// which calls will return, then the host code to go on with.
-    /// </summary>
-    public const int ReturnStacks = 0x6000;
+    /// <summary>Return stack.</summary>
+    public const int ReturnStack = 0x6000;
 
-    /// <summary>Entries of a return stack.</summary>
-    public const int ReturnEntries = 256;
-
-    /// <summary>Bytes of the addresses of a return stack, and of its host code.</summary>
-    public const int ReturnBytes = ReturnEntries * 8;
-
-    /// <summary>The linear addresses of a level's return stack.</summary>
-    public static int ReturnAddresses(bool user) => ReturnStacks + (user ? 2 * ReturnBytes : 0);
-
-    /// <summary>The host code of a level's return stack.</summary>
-    public static int ReturnCode(bool user) => ReturnAddresses(user) + ReturnBytes;
+    /// <summary>Entries of the return stack, 16 bytes each.</summary>
+    public const int ReturnEntries = 64;
 
     /// <summary>Start of the software TLB.</summary>
     public const int Tlb = 0x10000;

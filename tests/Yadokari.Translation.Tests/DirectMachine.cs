@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
@@ -159,26 +158,6 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     {
         _interrupt = true;
         Cpu.Notify();
-    }
-
-    /// <summary>Engines use the thread's gs base, and a process is traced by one thread: runs a test on a thread that is nobody else's.</summary>
-    public static void OnThreadOfItsOwn(Action action)
-    {
-        ExceptionDispatchInfo? failure = null;
-        Thread thread = new(() =>
-        {
-            try
-            {
-                action();
-            }
-            catch (Exception e)
-            {
-                failure = ExceptionDispatchInfo.Capture(e);
-            }
-        });
-        thread.Start();
-        thread.Join();
-        failure?.Throw();
     }
 
     public void Dispose()

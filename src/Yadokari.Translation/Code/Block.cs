@@ -31,9 +31,6 @@ internal enum SiteKind : byte
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 internal struct Site
 {
-    /// <summary>In <see cref="Block"/>: the site belongs to no block.</summary>
-    public const int NoBlock = -1;
-
     /// <summary>The block's number.</summary>
     public int Block;
 

@@ -38,9 +38,6 @@ internal readonly record struct Mem(Host Base, Host Index, byte Scale, int Displ
     /// <summary>An element of a table in the vCPU state.</summary>
     public static Mem State(Host index, int offset) => new(index, Host.None, 1, offset, true);
 
-    /// <summary>A quadword of a table in the vCPU state, by its number.</summary>
-    public static Mem Quadword(Host index, int offset) => new(Host.None, index, 8, offset, true);
-
     /// <summary>Memory of the host by a register.</summary>
     public static Mem At(Host register, int displacement = 0) => new(register, Host.None, 1, displacement, false);
 }
@@ -177,20 +174,6 @@ internal unsafe struct HostAssembler
     public void Load32(Host register, in Mem mem) => Modrm(false, [0x8B], (int)register, mem);
 
     public void LoadZero16(Host register, in Mem mem) => Modrm(false, [0x0F, 0xB7], (int)register, mem);
-
-    public void LoadZero8(Host register, in Mem mem) => Modrm(false, [0x0F, 0xB6], (int)register, mem);
-
-    public void Store8(in Mem mem, Host register) => Modrm(false, [0x88], (int)register, mem, byteRegister: true);
-
-    /// <summary>LEA of host code near by, to be patched; returns where its displacement stands.</summary>
-    public byte* LeaCode(Host register)
-    {
-        Byte(0x48 | (((int)register >> 3) << 2));
-        Byte(0x8D);
-        Byte((((int)register & 7) << 3) | 5);
-        Int32(0);
-        return _cursor - 4;
-    }
 
     public void Store(in Mem mem, Host register) => Modrm(true, [0x89], (int)register, mem);
 

@@ -109,13 +109,6 @@ internal sealed unsafe class Stubs
         a.Load(Host.Rax, Mem.State(rax));
         a.Return();
 
-        // Where entries of return stacks lead that no call made.
-        UnknownReturn = Here();
-        a.Move(Host.Rbp, Host.R15);
-        a.Call(ExitAx);
-        *(Site*)a.Cursor = new Site { Block = Site.NoBlock, Kind = SiteKind.Lookup };
-        a.Cursor += sizeof(Site);
-
         cache.Commit(a.Cursor);
         cache.KeepSoFar();
     }
@@ -128,9 +121,6 @@ internal sealed unsafe class Stubs
 
     /// <summary>Executable address at which a signal's handler goes on.</summary>
     public byte* Fault { get; }
-
-    /// <summary>Executable address of what returns to the linear address in r15 by C#: flags in AX, RAX saved.</summary>
-    public byte* UnknownReturn { get; }
 
     /// <summary>Exit with the guest's flags in the host's flags (writable view).</summary>
     public byte* ExitPlain { get; }

@@ -218,21 +218,8 @@ internal sealed unsafe partial class Translator
         }
 
         SaveFlags();
-        EmitLookupPoll(link);
-        EmitProbe(link);
-    }
-
-    // Leaves if something is pending. Flags must be saved.
-    private void EmitLookupPoll(byte* link)
-    {
         _a.Arithmetic32(Alu.Cmp, Mem.State(s_pending), 0);
         AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0, 0, link);
-    }
-
-    // Jumps by the jump cache. Flags must be saved.
-    private void EmitProbe(byte* link)
-    {
-        int cache = JumpCache;
         _a.Move32(Host.Rbp, Host.R15);
         _a.Arithmetic32(Alu.And, Host.Rbp, StateLayout.JumpEntries - 1);
         _a.ShiftLeft32(Host.Rbp, 4);
@@ -281,7 +268,7 @@ internal sealed unsafe partial class Translator
 
                 _a.Load(Host.R15, Mem.At(Host.Rbp, top));
                 _a.Lea(Host.R10, Mem.At(Host.R10, 8 + (instruction.OpCount == 0 ? 0 : instruction.Immediate16)));
-                EmitReturn();
+                EmitLookup();
                 break;
         }
     }
@@ -358,7 +345,6 @@ internal sealed unsafe partial class Translator
         EmitLinear(Host.R15, linear);
         _a.Store(Mem.At(Host.Rbp, at), Host.R15);
         _a.Lea(Host.R10, Mem.At(Host.R10, -8));
-        EmitNoteCall();
     }
 
     private void EmitStack(in Instruction instruction)

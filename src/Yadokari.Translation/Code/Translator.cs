@@ -197,8 +197,6 @@ internal sealed unsafe partial class Translator
         _coldCount = 0;
         _coldStringCount = 0;
         _axSaved = false;
-        _landing = null;
-        _flagsLiveAtReturn = true;
         _sharedEnd = 0;
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
@@ -236,7 +234,6 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        EmitLanding(last);
         EmitCold();
         EmitColdStrings();
         FinishTable();
@@ -416,16 +413,9 @@ internal sealed unsafe partial class Translator
         return last.FlowControl switch
         {
             FlowControl.UnconditionalBranch => LookAhead(code, offset, TargetOffset(last)),
-            FlowControl.Call or FlowControl.IndirectCall => AtCall(),
             FlowControl.ConditionalBranch => LookAhead(code, offset, TargetOffset(last)) | LookAhead(code, offset, next),
             _ => AllFlags,
         };
-
-        int AtCall()
-        {
-            _flagsLiveAtReturn = LookAhead(code, offset, next) != 0;
-            return AllFlags;
-        }
 
         int TargetOffset(in Instruction branch)
         {

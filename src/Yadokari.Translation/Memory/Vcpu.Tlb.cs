@@ -209,7 +209,6 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Blocks died: host code by linear address, which jump caches keep, may be theirs.</summary>
     internal void FlushJumps()
     {
-        EmptyReturnStacks();
         foreach (AddressSpace space in _spaces)
         {
             space.FlushJumps(global: true);
@@ -221,7 +220,6 @@ internal sealed unsafe partial class Vcpu
     // The page tables or their meaning changed: the address space is that of the PCID, or else the one not used for longest.
     private void SelectSpace()
     {
-        EmptyReturnStacks();
         _paging = default;
         _userPaging = default;
         _pagingStale = true;
@@ -272,23 +270,12 @@ internal sealed unsafe partial class Vcpu
 
     private void ForgetCode(AddressSpace space, bool global)
     {
-        EmptyReturnStacks();
         space.FlushJumps(global);
         State->GlobalFetchEpoch += global ? 1 : 0;
         space.BeginEpoch(++_lastEpoch);
         if (space == _space)
         {
             State->FetchEpoch = _lastEpoch;
-        }
-    }
-
-    // All ones: an address that is as canonical as any, and that no call can leave to return to.
-    private void EmptyReturnStacks()
-    {
-        foreach (bool user in (ReadOnlySpan<bool>)[false, true])
-        {
-            new Span<ulong>(_window + StateLayout.ReturnAddresses(user), StateLayout.ReturnEntries).Fill(ulong.MaxValue);
-            new Span<ulong>(_window + StateLayout.ReturnCode(user), StateLayout.ReturnEntries).Fill((ulong)_code.Stubs.UnknownReturn);
         }
     }
 

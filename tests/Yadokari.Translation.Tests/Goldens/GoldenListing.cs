@@ -55,9 +55,6 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
             ulong cache = (ulong)(StateLayout.JumpCache + (i * StateLayout.JumpBytes));
             _names[cache] = kinds[i] + "_jumps";
             _names[cache + 8] = kinds[i] + "_jumps_code";
-            _names[(ulong)StateLayout.ReturnAddresses(i != 0)] = kinds[i] + "_returns";
-            _names[(ulong)StateLayout.ReturnCode(i != 0)] = kinds[i] + "_returns_code";
-            _names[(ulong)(StateLayout.Of(nameof(VcpuState.ReturnTop)) + i)] = kinds[i] + "_return_top";
         }
     }
 
@@ -77,7 +74,7 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
         string? name = null;
         bool found = instruction.SegmentPrefix == Register.GS && instruction.GetOpKind(Math.Max(instructionOperand, 0)) == OpKind.Memory
             ? _names.TryGetValue((uint)address, out name)
-            : (instruction.FlowControl is not FlowControl.Next || instruction.IsIPRelativeMemoryOperand) && _labels.TryGetValue(address, out name);
+            : instruction.FlowControl is not FlowControl.Next && _labels.TryGetValue(address, out name);
         symbol = found ? new SymbolResult(address, name!) : default;
         return found;
     }
@@ -117,8 +114,7 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.ExitPlain)] = "exit";
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.ExitAx)] = "exit_ax";
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.RestoreSimd)] = "restore_simd";
-        IEnumerable<ulong> near = host.Where(i => i.IsIPRelativeMemoryOperand).Select(i => i.IPRelativeMemoryAddress);
-        foreach (ulong target in host.Where(IsBranch).Select(i => i.NearBranchTarget).Concat(near).Distinct().Order())
+        foreach (ulong target in host.Where(IsBranch).Select(i => i.NearBranchTarget).Distinct().Order())
         {
             if (target >= (ulong)block.Entry && target < (ulong)end)
             {
