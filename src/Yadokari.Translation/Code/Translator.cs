@@ -403,7 +403,7 @@ internal sealed unsafe partial class Translator
 
         return last.FlowControl switch
         {
-            FlowControl.UnconditionalBranch => LookAhead(code, offset, TargetOffset(last)),
+            FlowControl.UnconditionalBranch or FlowControl.Call => LookAhead(code, offset, TargetOffset(last)),
             FlowControl.ConditionalBranch => LookAhead(code, offset, TargetOffset(last)) | LookAhead(code, offset, next),
             _ => AllFlags,
         };
