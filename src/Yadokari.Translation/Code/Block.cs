@@ -76,6 +76,9 @@ internal sealed unsafe class Block
     /// <summary>Guest bytes covered, including those looked at ahead to learn which flags matter.</summary>
     public int Length { get; set; }
 
+    /// <summary>Offsets in the page of bytes before the block that were looked at likewise.</summary>
+    public Range Earlier { get; set; }
+
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
 

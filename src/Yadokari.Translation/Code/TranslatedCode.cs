@@ -137,7 +137,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _byNumber.Add(block);
         _byAddress.Add(block);
         _blocks[KeyOf(gpa, linear, mode, bounce)] = block;
-        Cover(block, gpa, Math.Min(block.Length, inPage));
+        Page page = Cover(block, gpa, Math.Min(block.Length, inPage));
+        Mark(page, block.Earlier.Start.Value, block.Earlier.End.Value);
         if (secondGpa != 0)
         {
             Cover(block, secondGpa, block.Length - inPage);
@@ -304,7 +305,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private static Key KeyOf(ulong gpa, ulong linear, CpuMode mode, bool bounce)
         => new(gpa, (mode & CpuMode.User) != 0 ? 0 : linear & ~0xFFFul, bounce ? mode | Bounce : mode);
 
-    private void Cover(Block block, ulong gpa, int length)
+    private Page Cover(Block block, ulong gpa, int length)
     {
         if (!_pages.TryGetValue(gpa >> 12, out Page? page))
         {
@@ -315,7 +316,13 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
         page.Blocks.Add(block);
         int first = (int)(gpa & 4095);
-        for (int i = first; i < first + length; i++)
+        Mark(page, first, first + length);
+        return page;
+    }
+
+    private static void Mark(Page page, int first, int end)
+    {
+        for (int i = first; i < end; i++)
         {
             page.Covered[i >> 6] |= 1ul << (i & 63);
         }
