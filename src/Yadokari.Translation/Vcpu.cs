@@ -312,6 +312,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             var site = (Site*)_code.Cache.Writable((byte*)State->ExitSite);
+            if (site->Kind == SiteKind.Bottom)
+            {
+                ExitsByKind[(int)SiteKind.Bottom]++;
+                SetLinearRip(State->ExitValue);
+                block = null;
+                return Outcome.Jumped;
+            }
+
             Block from = _code.ByNumber(site->Block)!;
             ulong page = (from.Mode & CpuMode.User) != 0 ? State->CodePage : from.LinearPage;
             ulong linear = page + (ulong)site->GuestOffset;

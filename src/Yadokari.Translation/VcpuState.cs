@@ -91,7 +91,7 @@ internal unsafe struct VcpuState
     /// <summary>Scratch of translated code.</summary>
     public ulong SaveRcx;
 
-    /// <summary>Host stack pointer to return to.</summary>
+    /// <summary>Host stack pointer where no call waits for its return: see <see cref="Code.Stubs"/>.</summary>
     public ulong HostRsp;
 
     /// <summary>Host address after the call by which translated code left: what follows is the site's number.</summary>
@@ -117,9 +117,6 @@ internal unsafe struct VcpuState
 
     /// <summary>Segment bases that translated code adds: ES CS SS DS FS GS.</summary>
     public fixed ulong SegmentBase[6];
-
-    /// <summary>Depth of the return stack, in bytes.</summary>
-    public ulong ReturnTop;
 
     /// <summary>Difference between the guest's TSC and the host's.</summary>
     public ulong TscOffset;
@@ -187,12 +184,6 @@ internal static unsafe class StateLayout
 
     /// <summary>Bounce buffer: two pages, so that any alignment within a page can be had.</summary>
     public const int Bounce = 0x4000;
-
-    /// <summary>Return stack.</summary>
-    public const int ReturnStack = 0x6000;
-
-    /// <summary>Entries of the return stack, 16 bytes each.</summary>
-    public const int ReturnEntries = 64;
 
     /// <summary>Start of the software TLB.</summary>
     public const int Tlb = 0x10000;

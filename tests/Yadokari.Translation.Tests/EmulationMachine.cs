@@ -116,6 +116,16 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
         Cpu.ModeChanged();
     }
 
+    /// <summary>Goes to level 0 as an interrupt would.</summary>
+    public void ToKernel()
+    {
+        Cpu.SetSegment(1, new SegmentState(8, 0, uint.MaxValue, 0xA09B));
+        Cpu.SetSegment(2, new SegmentState(0x10, 0, uint.MaxValue, 0xC093));
+        Cpu.Cpl = 0;
+        Bits = 64;
+        Cpu.ModeChanged();
+    }
+
     /// <summary>A gate of the IDT: type 14 interrupt, 15 trap.</summary>
     public void SetGate(int vector, ulong offset, ushort selector = 8, int type = 14, int level = 0, int stack = 0)
     {

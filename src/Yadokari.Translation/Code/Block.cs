@@ -11,10 +11,13 @@ internal enum SiteKind : byte
     /// <summary>The instruction is to be emulated; <see cref="Site.Extra"/> is its number among the decoded ones.</summary>
     Emulate,
 
-    /// <summary>A direct jump not linked yet; <see cref="Site.Extra"/> is the target relative to the code page.</summary>
+    /// <summary>A direct jump not linked yet; <see cref="Site.Extra"/> is not zero if it goes with the flags in AX.</summary>
     Link,
 
-    /// <summary>A jump looked up each time (indirect, or direct to another page: then <see cref="Site.Resume"/> is its displacement); <see cref="VcpuState.ExitValue"/> is the target.</summary>
+    /// <summary>
+    /// A jump looked up each time (indirect, or direct to another page: then <see cref="Site.Resume"/> is its displacement, and
+    /// <see cref="Site.Extra"/> as for <see cref="Link"/>); <see cref="VcpuState.ExitValue"/> is the target.
+    /// </summary>
     Lookup,
 
     /// <summary>Something is pending; RIP is the target.</summary>
@@ -25,6 +28,9 @@ internal enum SiteKind : byte
 
     /// <summary>Start of an instruction that crosses pages, after a flush: does the second page still follow the first?</summary>
     Recheck,
+
+    /// <summary>A return to linear address 0 met the bottom of the return stack, which bears that address. Belongs to no block.</summary>
+    Bottom,
 }
 
 /// <summary>What stands behind each call out of translated code: what C# needs to go on.</summary>
@@ -70,8 +76,14 @@ internal sealed unsafe class Block
     /// <summary>Guest bytes covered, including those looked at ahead to learn which flags matter.</summary>
     public int Length { get; set; }
 
+    /// <summary>Offsets in the page of bytes before the block that were looked at likewise.</summary>
+    public Range Earlier { get; set; }
+
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
+
+    /// <summary>Entry for direct jumps: flags in AX, RAX saved.</summary>
+    public byte* SavedEntry { get; set; }
 
     /// <summary>Entry for jumps that looked the target up: flags in AX, RAX saved, r15 the linear address.</summary>
     public byte* AxEntry { get; set; }

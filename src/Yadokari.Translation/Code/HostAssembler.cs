@@ -405,6 +405,12 @@ internal unsafe struct HostAssembler
         Int32(value);
     }
 
+    public void Test32(Host register, int value)
+    {
+        Registers(false, [0xF7], 0, (int)register);
+        Int32(value);
+    }
+
     public void Test32(in Mem mem, int value)
     {
         Modrm(false, [0xF7], 0, mem);
@@ -439,6 +445,12 @@ internal unsafe struct HostAssembler
         }
 
         Byte(bytes == 1 ? opcode : opcode + 1);
+    }
+
+    public void Push(int value)
+    {
+        Byte(0x6A);
+        Byte(value);
     }
 
     public void Push(Host register)
@@ -483,12 +495,15 @@ internal unsafe struct HostAssembler
 
     public void Jump(in Mem mem) => Modrm(false, [0xFF], 4, mem);
 
-    /// <summary>CALL rel32 to an address in the writable view.</summary>
-    public void Call(byte* target)
+    /// <summary>CALL rel32 to an address in the writable view; returns where its displacement stands.</summary>
+    public byte* Call(byte* target)
     {
         Byte(0xE8);
         Int32((int)(target - (_cursor + 4)));
+        return _cursor - 4;
     }
+
+    public void Call(in Mem mem) => Modrm(false, [0xFF], 2, mem);
 
     /// <summary>JMP rel32; returns where its displacement stands.</summary>
     public byte* Jump(byte* target)

@@ -4,6 +4,11 @@ namespace Yadokari.Translation.Code;
 /// The passages between C# and translated code, written once into each code cache. Registers: guest RSP lives in r10, RBP in r11;
 /// RAX RCX RDX RBX RSI RDI R8 R9 R12 R13 R14 in their namesakes; guest R10 R11 R15 in their slots of <see cref="VcpuState"/>;
 /// host rbp and r15 are scratch; rsp is the host's.
+/// <para>
+/// Below what C# left on the host's stack lies the return stack: a guest address and a host address for each guest call that has not
+/// returned, put there by the host's own CALL so that its RET predicts them. It is dropped at every exit: what makes an entry wrong happens
+/// in C#. Code that changes the mode without an exit must drop it too.
+/// </para>
 /// </summary>
 internal sealed unsafe class Stubs
 {
@@ -12,6 +17,12 @@ internal sealed unsafe class Stubs
         (1, Host.Rcx), (2, Host.Rdx), (3, Host.Rbx), (4, Host.R10), (5, Host.R11), (6, Host.Rsi), (7, Host.Rdi),
         (8, Host.R8), (9, Host.R9), (12, Host.R12), (13, Host.R13), (14, Host.R14),
     ];
+
+    /// <summary>Bytes of the return stack, 16 for each call; starts at a multiple of this.</summary>
+    public const int ReturnStackBytes = 1 << 14;
+
+    /// <summary>Bytes of the entry at its bottom, which is never taken off.</summary>
+    private const int BottomBytes = 16;
 
     private static readonly Host[] s_calleeSaved = [Host.Rbx, Host.Rbp, Host.R12, Host.R13, Host.R14, Host.R15];
 
@@ -27,33 +38,6 @@ internal sealed unsafe class Stubs
         int live = StateLayout.Of(nameof(VcpuState.SimdLive));
         int mask = StateLayout.Of(nameof(VcpuState.XsaveMask));
         int site = StateLayout.Of(nameof(VcpuState.ExitSite));
-
-        // void enter(code): the C calling convention, code in rdi.
-        byte* enterSimd = a.Cursor;
-        a.Arithmetic32(Alu.Cmp, Mem.State(live), 0);
-        byte* already = a.Jump(Condition.NotEqual, a.Cursor);
-        EmitRestoreSimd(ref a, live, mask);
-        HostAssembler.Patch(already, a.Cursor);
-        byte* enter = a.Cursor;
-        foreach (Host register in s_calleeSaved)
-        {
-            a.Push(register);
-        }
-
-        a.Arithmetic(Alu.Sub, Host.Rsp, 8);
-        a.Store(Mem.State(hostRsp), Host.Rsp);
-        a.Move(Host.R15, Host.Rdi);
-        foreach ((int guest, Host host) in s_resident)
-        {
-            a.Load(host, Mem.State(StateLayout.Gpr(guest)));
-        }
-
-        a.Load(Host.Rax, Mem.State(flags));
-        a.RestoreFlagsFromAx();
-        a.Load(Host.Rax, Mem.State(StateLayout.Gpr(0)));
-        a.Jump(Host.R15);
-        Enter = (delegate* unmanaged<byte*, void>)cache.Executable(enter);
-        EnterSimd = (delegate* unmanaged<byte*, void>)cache.Executable(enterSimd);
 
         // A host signal's handler resumes here: no site, the registers as they were at the fault.
         Fault = Here();
@@ -91,13 +75,52 @@ internal sealed unsafe class Stubs
         a.StoreImmediate32(Mem.State(live), 0);
         HostAssembler.Patch(noSimd, a.Cursor);
         a.Load(Host.Rsp, Mem.State(hostRsp));
-        a.Arithmetic(Alu.Add, Host.Rsp, 8);
+        a.Load(Host.Rsp, Mem.At(Host.Rsp, BottomBytes));
         for (int i = s_calleeSaved.Length - 1; i >= 0; i--)
         {
             a.Pop(s_calleeSaved[i]);
         }
 
         a.Return();
+
+        // Where the bottom of the return stack returns to: flags in AX, RAX saved, r15 the guest's address, which is 0.
+        byte* bottom = a.Cursor;
+        a.Move(Host.Rbp, Host.R15);
+        a.Call(ExitAx);
+        *(Site*)a.Cursor = new Site { Kind = SiteKind.Bottom };
+        a.Cursor += sizeof(Site);
+
+        // void enter(code): the C calling convention, code in rdi.
+        byte* enterSimd = a.Cursor;
+        a.Arithmetic32(Alu.Cmp, Mem.State(live), 0);
+        byte* already = a.Jump(Condition.NotEqual, a.Cursor);
+        EmitRestoreSimd(ref a, live, mask);
+        HostAssembler.Patch(already, a.Cursor);
+        byte* enter = a.Cursor;
+        foreach (Host register in s_calleeSaved)
+        {
+            a.Push(register);
+        }
+
+        a.Move(Host.Rbp, Host.Rsp);
+        a.Arithmetic(Alu.And, Host.Rsp, -ReturnStackBytes);
+        a.Push(Host.Rbp);
+        a.Push(0);
+        a.MoveImmediate(Host.Rax, (ulong)cache.Executable(bottom));
+        a.Push(Host.Rax);
+        a.Store(Mem.State(hostRsp), Host.Rsp);
+        a.Move(Host.R15, Host.Rdi);
+        foreach ((int guest, Host host) in s_resident)
+        {
+            a.Load(host, Mem.State(StateLayout.Gpr(guest)));
+        }
+
+        a.Load(Host.Rax, Mem.State(flags));
+        a.RestoreFlagsFromAx();
+        a.Load(Host.Rax, Mem.State(StateLayout.Gpr(0)));
+        a.Jump(Host.R15);
+        Enter = (delegate* unmanaged<byte*, void>)cache.Executable(enter);
+        EnterSimd = (delegate* unmanaged<byte*, void>)cache.Executable(enterSimd);
 
         // Called at the start of a block with SIMD code whose guest state is in memory; all registers stay, flags do not.
         RestoreSimd = a.Cursor;

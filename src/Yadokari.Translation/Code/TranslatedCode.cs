@@ -178,7 +178,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
             Recent(gpa) = block;
         }
 
-        Cover(block, gpa, Math.Min(block.Length, inPage));
+        Page page = Cover(block, gpa, Math.Min(block.Length, inPage));
+        Mark(page, block.Earlier.Start.Value, block.Earlier.End.Value);
         if (secondGpa != 0)
         {
             Cover(block, secondGpa, block.Length - inPage);
@@ -200,7 +201,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         byte* displacement = (byte*)site + site->Resume;
         byte* unlinked = (byte*)site - 5;
         (target.Incoming ??= []).Add(((nint)displacement, (nint)unlinked));
-        HostAssembler.Patch(displacement, Cache.Writable(target.Entry));
+        HostAssembler.Patch(displacement, Cache.Writable(site->Extra != 0 ? target.SavedEntry : target.Entry));
         if (target.LinearPage != ByNumber(site->Block)!.LinearPage && (target.Mode & CpuMode.User) == 0)
         {
             CrossPage.Add(linear & ~0xFFFul, target.Gpa & ~0xFFFul, global, (nint)displacement, (nint)unlinked);
@@ -233,40 +234,33 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         byte* cold = known.Target != null ? (byte*)known.Cold : displacement + 4 + *(int*)displacement;
+        // Flags pass through, to this target or, where the epoch has changed, to another.
+        bool saved = site->Extra != 0;
+        Mem rax = Mem.State(StateLayout.Of(nameof(VcpuState.SaveRax)));
+        Mem page = Mem.State(StateLayout.Of(nameof(VcpuState.CodePage)));
         HostAssembler a = default;
         byte* start = a.Cursor = Cache.Next;
-        Mem epochField = Mem.State(StateLayout.Of(nameof(VcpuState.FetchEpoch)));
-        byte* immediate;
-        if (target.FlagsLiveIn)
+        if (!saved)
         {
-            // Flags pass through this jump: compare without touching them.
-            Mem spare = Mem.State(StateLayout.Of(nameof(VcpuState.SaveRcx)));
-            a.Store(spare, Host.Rcx);
-            a.Load32(Host.Rcx, epochField);
-            a.MoveImmediate(Host.R15, 1u << 30);
-            immediate = a.Cursor - 4;
-            a.Not(Host.R15);
-            a.Lea32(Host.Rcx, new Mem(Host.Rcx, Host.R15, 1, 1, false));
-            byte* same = a.JumpRcxZero(only32: true);
-            a.Load(Host.Rcx, spare);
-            a.Jump(cold);
-            a.PatchShort(same);
-            a.Load(Host.Rcx, spare);
-        }
-        else
-        {
-            // Nobody reads the flags of the block that the link was made to.
-            a.Arithmetic32Wide(Alu.Cmp, epochField, epoch);
-            immediate = a.Cursor - 4;
-            a.Jump(Condition.NotEqual, cold);
+            a.Store(rax, Host.Rax);
+            a.SaveFlagsInAx();
         }
 
-        *(int*)immediate = epoch;
-        Mem page = Mem.State(StateLayout.Of(nameof(VcpuState.CodePage)));
+        a.Arithmetic32Wide(Alu.Cmp, Mem.State(StateLayout.Of(nameof(VcpuState.FetchEpoch))), epoch);
+        byte* immediate = a.Cursor - 4;
+        byte* changed = a.Jump(Condition.NotEqual, cold);
         a.Load(Host.R15, page);
         a.Lea(Host.R15, Mem.At(Host.R15, (int)distance));
         a.Store(page, Host.R15);
-        a.Jump(Cache.Writable(target.Entry));
+        a.Jump(Cache.Writable(target.SavedEntry));
+        if (!saved)
+        {
+            HostAssembler.Patch(changed, a.Cursor);
+            a.RestoreFlagsFromAx();
+            a.Load(Host.Rax, rax);
+            a.Jump(cold);
+        }
+
         Cache.Commit(a.Cursor);
         _farLinks[(nint)displacement] = new FarLink(target, (nint)start, (nint)immediate, (nint)cold);
         (target.Incoming ??= []).Add(((nint)displacement, (nint)cold));
@@ -362,12 +356,18 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private static Key KeyOf(ulong gpa, ulong linear, CpuMode mode, bool bounce)
         => new(gpa, (mode & CpuMode.User) != 0 ? 0 : linear & ~0xFFFul, bounce ? mode | Bounce : mode);
 
-    private void Cover(Block block, ulong gpa, int length)
+    private Page Cover(Block block, ulong gpa, int length)
     {
         Page page = PageAt(gpa);
         page.Blocks.Add(block);
         int first = (int)(gpa & 4095);
-        for (int i = first; i < first + length; i++)
+        Mark(page, first, first + length);
+        return page;
+    }
+
+    private static void Mark(Page page, int first, int end)
+    {
+        for (int i = first; i < end; i++)
         {
             page.Covered[i >> 6] |= 1ul << (i & 63);
         }

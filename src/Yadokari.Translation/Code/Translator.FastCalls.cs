@@ -44,6 +44,7 @@ internal sealed unsafe partial class Translator
         _a.MoveImmediate(Host.Rax, FlagFixed << 8);
         _a.Load(Host.R15, Mem.State(s_lstar));
         _mode &= ~CpuMode.User;
+        EmitDropCalls();
         EmitLookup();
     }
 
@@ -78,6 +79,7 @@ internal sealed unsafe partial class Translator
         EmitSelectors(stack: -8, level: 3);
         _a.Move(Host.R15, Host.Rcx);
         _mode = (_mode | CpuMode.User) & ~CpuMode.SupervisorAc;
+        EmitDropCalls();
         EmitLookup();
     }
 

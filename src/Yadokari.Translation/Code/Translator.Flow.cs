@@ -19,11 +19,14 @@ internal sealed unsafe partial class Translator
 
         /// <summary>Displacement of the direct jump that a lookup stands for; null for indirect ones.</summary>
         public byte* Link;
+
+        /// <summary>That jump goes with the flags in AX.</summary>
+        public bool LinkAx;
     }
 
-    private static readonly int s_replacedTop = StateLayout.Of(nameof(VcpuState.ReplacedTop));
     private const int DirectLookup = 1;
     private const int SecondProbe = 2;
+    private const int Mispredicted = 3;
 
     /// <summary>The entries of a block; see <see cref="Block.AxEntry"/> and <see cref="Block.Entry"/>.</summary>
     private void EmitEntry()
@@ -36,6 +39,7 @@ internal sealed unsafe partial class Translator
             _a.Store(Mem.State(s_codePage), Host.R15);
         }
 
+        _block.SavedEntry = _cache.Executable(_a.Cursor);
         if (_liveBefore[0] != 0)
         {
             _a.RestoreFlagsFromAx();
@@ -114,21 +118,21 @@ internal sealed unsafe partial class Translator
                     EmitExit(SiteKind.Miss, cold.Linear, cold.Extra, cold.Resume, cold.Size, cold.Write);
                     break;
                 case SiteKind.Link:
-                    EmitExit(SiteKind.Link, cold.Linear, 0, cold.Patch);
+                    EmitExit(SiteKind.Link, cold.Linear, cold.Ax ? 1 : 0, cold.Patch);
                     break;
                 case SiteKind.Lookup when cold.Extra == DirectLookup:
                     EmitLinear(Host.R15, cold.Linear);
-                    EmitLookup(cold.Link);
+                    EmitLookup(cold.Patch);
                     break;
                 case SiteKind.Lookup when cold.Extra == SecondProbe:
-                    _a.Arithmetic32(Alu.Xor, Host.Rbp, 16);
-                    _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(Host.Rbp, JumpCache));
-                    AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0, 0, cold.Link);
-                    _a.Jump(Mem.State(Host.Rbp, JumpCache + 8));
+                    EmitSecondProbe(cold);
+                    break;
+                case SiteKind.Lookup when cold.Extra == Mispredicted:
+                    EmitMispredicted();
                     break;
                 case SiteKind.Lookup:
                     _a.Move(Host.Rbp, Host.R15);
-                    EmitExit(SiteKind.Lookup, _page, 0, cold.Link);
+                    EmitExit(SiteKind.Lookup, _page, cold.LinkAx ? 1 : 0, cold.Link);
                     break;
                 case SiteKind.Recheck:
                     EmitExit(SiteKind.Recheck, cold.Linear, 0, cold.Resume);
@@ -142,8 +146,8 @@ internal sealed unsafe partial class Translator
         _axSaved = false;
     }
 
-    private void AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0, byte* link = null)
-        => _cold[_coldCount++] = new ColdExit { Kind = kind, Patch = patch, Linear = linear, Ax = _axSaved, Extra = extra, Link = link };
+    private void AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0)
+        => _cold[_coldCount++] = new ColdExit { Kind = kind, Patch = patch, Linear = linear, Ax = _axSaved, Extra = extra };
 
     /// <summary>
     /// Whether a direct jump may be linked: within the page, or to anywhere near from a block that is bound to its linear address
@@ -154,7 +158,7 @@ internal sealed unsafe partial class Translator
 
     private bool _crossing => ((_instructions[_count - 1].NextIP - 1) & ~0xFFFul) != _page;
 
-    /// <summary>A direct jump: linked within the page, looked up beyond it.</summary>
+    /// <summary>A direct jump: linked within the page, looked up beyond it. Saved flags stay in AX.</summary>
     private void EmitJump(ulong target, bool backward)
     {
         if (!Code64)
@@ -169,30 +173,21 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (CanLink(target))
+        if (backward)
         {
-            if (backward)
-            {
-                EmitPoll(target);
-            }
-
-            RestoreFlagsIfSaved();
-            byte* patch = _a.Jump(_a.Cursor);
-            AddCold(SiteKind.Link, patch, target);
+            EmitPoll(target);
         }
-        else
-        {
-            // Position independent: the first lookup makes a link that holds until mappings change.
-            if (backward)
-            {
-                EmitPoll(target);
-            }
 
-            RestoreFlagsIfSaved();
-            byte* patch = _a.Jump(_a.Cursor);
-            AddCold(SiteKind.Lookup, patch, target, DirectLookup, patch);
-        }
+        AddLink(_a.Jump(_a.Cursor), target);
+        _axSaved = false;
     }
+
+    /// <summary>
+    /// Has a direct jump linked when it is first taken. The link of position-independent code to another page is made by a lookup, and
+    /// holds until mappings change.
+    /// </summary>
+    private void AddLink(byte* displacement, ulong target)
+        => AddCold(CanLink(target) ? SiteKind.Link : SiteKind.Lookup, displacement, target, DirectLookup);
 
     private void EmitPoll(ulong target)
     {
@@ -217,16 +212,46 @@ internal sealed unsafe partial class Translator
             return;
         }
 
+        bool linkAx = _axSaved;
         SaveFlags();
         _a.Arithmetic32(Alu.Cmp, Mem.State(s_pending), 0);
-        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0, 0, link);
+        AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), link, linkAx);
+        EmitProbe();
+        AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), link, linkAx, SecondProbe);
+        _a.Jump(Mem.State(Host.Rbp, cache + 8));
+        _axSaved = false;
+    }
+
+    private void AddLookup(byte* patch, byte* link = null, bool linkAx = false, int extra = 0)
+    {
+        AddCold(SiteKind.Lookup, patch, 0, extra);
+        _cold[_coldCount - 1].Link = link;
+        _cold[_coldCount - 1].LinkAx = linkAx;
+    }
+
+    /// <summary>Compares the target in r15 with the entry of the jump cache that it would have, whose offset goes to rbp.</summary>
+    private void EmitProbe()
+    {
         _a.Move32(Host.Rbp, Host.R15);
         _a.Arithmetic32(Alu.And, Host.Rbp, StateLayout.JumpEntries - 1);
         _a.ShiftLeft32(Host.Rbp, 4);
-        _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(Host.Rbp, cache));
-        AddCold(SiteKind.Lookup, _a.Jump(Condition.NotEqual, _a.Cursor), 0, SecondProbe, link);
-        _a.Jump(Mem.State(Host.Rbp, cache + 8));
-        _axSaved = false;
+        _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(Host.Rbp, JumpCache));
+    }
+
+    private void EmitSecondProbe(in ColdExit cold)
+    {
+        _a.Arithmetic32(Alu.Xor, Host.Rbp, 16);
+        _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(Host.Rbp, JumpCache));
+        AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), cold.Link, cold.LinkAx);
+        var code = Mem.State(Host.Rbp, JumpCache + 8);
+        if (cold.Resume == null)
+        {
+            _a.Jump(code);
+            return;
+        }
+
+        _a.Call(code);
+        _a.Jump(cold.Resume);
     }
 
     private void EmitFlow(in Instruction instruction)
@@ -240,35 +265,17 @@ internal sealed unsafe partial class Translator
                 EmitConditional(instruction);
                 break;
             case FlowControl.Call:
-                EmitPushLinear(instruction.NextIP);
-                EmitJump(instruction.NearBranchTarget, instruction.NearBranchTarget <= instruction.IP);
+                EmitCall(instruction);
                 break;
             case FlowControl.IndirectBranch:
                 EmitTarget(instruction);
                 EmitLookup();
                 break;
             case FlowControl.IndirectCall:
-                EmitTarget(instruction);
-                _a.Store(Mem.State(s_spare), Host.R15);
-                EmitPushLinear(instruction.NextIP, keepReplaced: true);
-                _a.Load(Host.R15, Mem.State(s_spare));
-                EmitLookup();
+                EmitIndirectCall(instruction);
                 break;
             default:
-                int top = 0;
-                if (Shared)
-                {
-                    top = SharedDisplacement(0);
-                }
-                else
-                {
-                    _a.Move(Host.Rbp, Host.R10);
-                    EmitCheck(8, write: false, keepSaved: true);
-                }
-
-                _a.Load(Host.R15, Mem.At(Host.Rbp, top));
-                _a.Lea(Host.R10, Mem.At(Host.R10, 8 + (instruction.OpCount == 0 ? 0 : instruction.Immediate16)));
-                EmitLookup();
+                EmitReturn(instruction);
                 break;
         }
     }
@@ -294,7 +301,7 @@ internal sealed unsafe partial class Translator
         else
         {
             byte* taken = _a.Jump(condition, _a.Cursor);
-            AddCold(CanLink(target) ? SiteKind.Link : SiteKind.Lookup, taken, target, DirectLookup, taken);
+            AddLink(taken, target);
             EmitJump(instruction.NextIP, backward: false);
         }
     }
@@ -330,21 +337,6 @@ internal sealed unsafe partial class Translator
         _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
         EmitCheck(8, write: true, keepSaved);
         return 0;
-    }
-
-    private void EmitPushLinear(ulong linear, bool keepReplaced = false)
-    {
-        int at = EmitPushAddress(keepSaved: true);
-        if (keepReplaced)
-        {
-            // The call may turn out to fault for its target.
-            _a.Load(Host.R15, Mem.At(Host.Rbp, at));
-            _a.Store(Mem.State(s_replacedTop), Host.R15);
-        }
-
-        EmitLinear(Host.R15, linear);
-        _a.Store(Mem.At(Host.Rbp, at), Host.R15);
-        _a.Lea(Host.R10, Mem.At(Host.R10, -8));
     }
 
     private void EmitStack(in Instruction instruction)

@@ -32,9 +32,16 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>Re-encodes one instruction with its registers renamed and its memory operand, if any, at so far from the address in rbp.</summary>
-    private void EmitRedirected(in Instruction instruction, int displacement = 0)
+    private void EmitRedirected(in Instruction guest, int displacement = 0)
     {
-        bool memory = HasMemoryOperand(instruction);
+        bool memory = HasMemoryOperand(guest);
+        Instruction instruction = guest;
+        int slot = memory ? -1 : MemoryForms.Choose(ref instruction);
+        EmitRedirected(instruction, memory, displacement, slot);
+    }
+
+    private void EmitRedirected(in Instruction instruction, bool memory, int displacement, int slot)
+    {
         Instruction host = instruction;
         bool changed = memory || !Code64;
         bool high = false;
@@ -87,6 +94,12 @@ internal sealed unsafe partial class Translator
                 continue;
             }
 
+            if (i == slot)
+            {
+                ToSlot(ref host, i, guest);
+                continue;
+            }
+
             Host mapped = GuestRegisters.HostOf(guest);
             if (mapped == Host.None || (high && clash && mapped >= Host.R8))
             {
@@ -103,7 +116,10 @@ internal sealed unsafe partial class Translator
                     known = count++;
                     if (mapped == Host.None)
                     {
-                        _a.Load(scratch, Mem.State(StateLayout.Gpr(guest)));
+                        if (!OnlyWritten(instruction, guest))
+                        {
+                            _a.Load(scratch, Mem.State(StateLayout.Gpr(guest)));
+                        }
                     }
                     else
                     {
@@ -156,16 +172,37 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private Host NextScratch(in Instruction instruction, bool memory, bool high, int count, ref Host borrowed)
+    // Whether an instruction sets all of a register without regard to what it was.
+    private bool OnlyWritten(in Instruction instruction, int guest)
     {
-        if (!memory && count == 0)
+        for (int i = 0; i < instruction.OpCount; i++)
         {
-            return GuestRegisters.Address;
+            if (instruction.GetOpKind(i) != OpKind.Register)
+            {
+                continue;
+            }
+
+            Register register = instruction.GetOpRegister(i);
+            if (GuestRegisters.Number(register) == guest
+                && (OperandAccess(instruction, i) != OpAccess.Write || !(register.IsGPR64() || register.IsGPR32())))
+            {
+                return false;
+            }
         }
 
-        if (!high && count == (memory ? 0 : 1))
+        return true;
+    }
+
+    private Host NextScratch(in Instruction instruction, bool memory, bool high, int count, ref Host borrowed)
+    {
+        if (!high && count == 0)
         {
             return GuestRegisters.Scratch;
+        }
+
+        if (!memory && count == (high ? 0 : 1))
+        {
+            return GuestRegisters.Address;
         }
 
         // Three in one instruction (MULX, ANDN, PDEP ...), or no legacy register left: borrow one that it does not name.
@@ -176,9 +213,11 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>The register that the host code of an instruction borrows, whose guest value is in the spare slot meanwhile; or None.</summary>
-    public static Host BorrowedBy(in Instruction instruction)
+    public static Host BorrowedBy(in Instruction guestInstruction)
     {
-        bool memory = HasMemoryOperand(instruction);
+        bool memory = HasMemoryOperand(guestInstruction);
+        Instruction instruction = guestInstruction;
+        int slot = memory ? -1 : MemoryForms.Choose(ref instruction);
         bool high = false;
         bool clash = false;
         for (int i = 0; i < instruction.OpCount; i++)
@@ -193,7 +232,7 @@ internal sealed unsafe partial class Translator
         for (int i = 0; i < instruction.OpCount; i++)
         {
             int guest = instruction.GetOpKind(i) == OpKind.Register ? GuestRegisters.Number(instruction.GetOpRegister(i)) : -1;
-            Host mapped = guest < 0 ? Host.Rax : GuestRegisters.HostOf(guest);
+            Host mapped = guest < 0 || i == slot ? Host.Rax : GuestRegisters.HostOf(guest);
             passed |= mapped == Host.None || (high && clash && mapped >= Host.R8) ? 1u << guest : 0;
         }
 
@@ -219,6 +258,16 @@ internal sealed unsafe partial class Translator
         }
 
         throw new InvalidOperationException("no register left to borrow");
+    }
+
+    private static void ToSlot(ref Instruction host, int operand, int guest)
+    {
+        host.SetOpKind(operand, OpKind.Memory);
+        host.MemoryBase = Register.None;
+        host.MemoryIndex = Register.None;
+        host.MemoryDisplacement64 = (ulong)StateLayout.Gpr(guest);
+        host.MemoryDisplSize = 8;
+        host.SegmentPrefix = Register.GS;
     }
 
     private static void Redirect(ref Instruction host, int displacement)
@@ -347,13 +396,13 @@ internal sealed unsafe partial class Translator
     {
         int guest = GuestRegisters.Number(instruction.Op0Register);
         Host to = GuestRegisters.HostOf(guest);
-        if (to != Host.None && instruction.Op0Register.IsGPR64() && !UsesMemoryRegister(instruction))
+        if (to != Host.None && instruction.Op0Register.IsGPR64() && !UsesAddressRegister(instruction))
         {
             EmitAddress(instruction, to, withSegment: false);
             return;
         }
 
-        if (to != Host.None && instruction.Op0Register.IsGPR32() && !UsesMemoryRegister(instruction))
+        if (to != Host.None && instruction.Op0Register.IsGPR32() && !UsesAddressRegister(instruction))
         {
             EmitAddress(instruction, to, withSegment: false);
             _a.Move32(to, to);

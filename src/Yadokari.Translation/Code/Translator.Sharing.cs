@@ -175,7 +175,7 @@ internal sealed unsafe partial class Translator
             case Treatment.Flow when register == StackPointer && instruction.FlowControl == FlowControl.Return:
                 return new Footprint(Part.Last, 0, 8, false, 8);
 
-            case Treatment.Address when !UsesMemoryRegister(instruction):
+            case Treatment.Address when !UsesAddressRegister(instruction):
                 if (GuestRegisters.Number(instruction.Op0Register) != register)
                 {
                     return new Footprint(Part.Bystander, 0, 0, false, 0);
@@ -197,13 +197,13 @@ internal sealed unsafe partial class Translator
                 {
                     if (instruction.Mnemonic is Mnemonic.Add or Mnemonic.Sub && instruction.Op0Register.IsGPR64()
                         && GuestRegisters.Number(instruction.Op0Register) == register && instruction.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64
-                        && (long)instruction.GetImmediate(1) == (short)instruction.GetImmediate(1) && !UsesMemoryRegister(instruction))
+                        && (long)instruction.GetImmediate(1) == (short)instruction.GetImmediate(1) && !UsesAddressRegister(instruction))
                     {
                         short by = (short)instruction.GetImmediate(1);
                         return new Footprint(Part.Adjust, 0, 0, false, instruction.Mnemonic == Mnemonic.Add ? by : -by);
                     }
 
-                    return Changes(instruction, register) || UsesMemoryRegister(instruction) ? default : new Footprint(Part.Bystander, 0, 0, false, 0);
+                    return Changes(instruction, register) || UsesAddressRegister(instruction) ? default : new Footprint(Part.Bystander, 0, 0, false, 0);
                 }
 
                 int size = MemoryBytes(instruction);
@@ -214,14 +214,18 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // Guest registers that live in memory pass through rbp where there is no memory operand.
-    private static bool UsesMemoryRegister(in Instruction instruction)
+    // Whether the host code of an instruction without a memory operand needs rbp: for a second guest register that lives in memory, for one
+    // that cannot stand beside a high byte, or for LEA's address.
+    private static bool UsesAddressRegister(in Instruction guestInstruction)
     {
+        Instruction instruction = guestInstruction;
+        int slot = MemoryForms.Choose(ref instruction);
         bool high = false;
         bool far = false;
+        uint passed = 0;
         for (int i = 0; i < instruction.OpCount; i++)
         {
-            if (instruction.GetOpKind(i) != OpKind.Register)
+            if (i == slot || instruction.GetOpKind(i) != OpKind.Register)
             {
                 continue;
             }
@@ -232,28 +236,23 @@ internal sealed unsafe partial class Translator
             if (guest >= 0)
             {
                 Host host = GuestRegisters.HostOf(guest);
-                if (host == Host.None)
-                {
-                    return true;
-                }
-
+                passed |= host == Host.None ? 1u << guest : 0;
                 far |= host >= Host.R8;
             }
         }
 
-        if (high && far)
+        if (instruction.Mnemonic == Mnemonic.Lea)
         {
-            return true;
+            return passed != 0 || LivesInMemory(instruction.MemoryBase) || LivesInMemory(instruction.MemoryIndex);
         }
 
-        if (instruction.Mnemonic != Mnemonic.Lea)
-        {
-            return false;
-        }
+        return System.Numerics.BitOperations.PopCount(passed) > 1 || (high && far);
+    }
 
-        int baseNumber = GuestRegisters.Number(instruction.MemoryBase);
-        int indexNumber = GuestRegisters.Number(instruction.MemoryIndex);
-        return (baseNumber >= 0 && GuestRegisters.HostOf(baseNumber) == Host.None) || (indexNumber >= 0 && GuestRegisters.HostOf(indexNumber) == Host.None);
+    private static bool LivesInMemory(Register register)
+    {
+        int guest = GuestRegisters.Number(register);
+        return guest >= 0 && GuestRegisters.HostOf(guest) == Host.None;
     }
 
     private bool Changes(in Instruction instruction, int register)

@@ -412,7 +412,7 @@ internal sealed unsafe partial class Translator
 
         return last.FlowControl switch
         {
-            FlowControl.UnconditionalBranch => LookAhead(code, offset, TargetOffset(last)),
+            FlowControl.UnconditionalBranch or FlowControl.Call => LookAhead(code, offset, TargetOffset(last)),
             FlowControl.ConditionalBranch => LookAhead(code, offset, TargetOffset(last)) | LookAhead(code, offset, next),
             _ => AllFlags,
         };
@@ -424,10 +424,10 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // Only bytes from the block's start to the page's end are at hand: enough for forward targets and most loops.
+    // The block's page is at hand.
     private int LookAhead(byte* code, int offset, int target)
     {
-        if (target < offset || target >= 4096)
+        if (target is < 0 or >= 4096)
         {
             return AllFlags;
         }
@@ -451,7 +451,16 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            _lookedAhead = Math.Max(_lookedAhead, (int)(instruction.NextIP - _page) - offset);
+            int end = (int)(instruction.NextIP - _page);
+            if (target < offset)
+            {
+                _block.Earlier = target..end;
+            }
+            else
+            {
+                _lookedAhead = Math.Max(_lookedAhead, end - offset);
+            }
+
             unknown &= ~Kills(instruction);
         }
 
