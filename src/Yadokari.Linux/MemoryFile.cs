@@ -6,6 +6,9 @@ namespace Yadokari.Linux;
 /// <summary>Anonymous memory behind a file descriptor (memfd_create(2)), which can be mapped more than once with different rights.</summary>
 public sealed class MemoryFile : IDisposable
 {
+    // MADV_DONTNEED of linux/mman.h; of a shared mapping it drops the page tables only.
+    private const int DontNeed = 4;
+
     private readonly List<(nint Address, nuint Length)> _mappings = [];
     private readonly int _descriptor;
 
@@ -50,6 +53,12 @@ public sealed class MemoryFile : IDisposable
         return address != Libc.MapFailed ? address
             : throw new UserErrorException($"{length >> 20} MiB of address space could not be reserved ({Marshal.GetLastPInvokeErrorMessage()}); lift the limit of address space (ulimit -v)");
     }
+
+    /// <summary>
+    /// Takes a range of a mapping out of the process's resident memory until it is touched again. What the file holds stays: it is kept once,
+    /// but counted for each mapping that has touched it.
+    /// </summary>
+    public static void Withdraw(nint address, long length) => _ = Libc.Madvise(address, (nuint)length, DontNeed);
 
     /// <summary>Unmaps everything and closes the file.</summary>
     public void Dispose()

@@ -15,7 +15,7 @@ namespace Yadokari.Translation;
 public sealed class TranslationEngine : IEngine
 {
     /// <summary>Bytes of host code kept for each machine.</summary>
-    public int CodeCacheBytes { get; init; } = 64 << 20;
+    public int CodeCacheBytes { get; init; } = 24 << 20;
 
     /// <summary>Keeps arithmetic flags exact at every fault, also where no following instruction reads them. Slower.</summary>
     public bool ExactFlags { get; init; }

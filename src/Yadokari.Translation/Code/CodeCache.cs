@@ -8,10 +8,15 @@ namespace Yadokari.Translation.Code;
 /// </summary>
 internal sealed unsafe class CodeCache : IDisposable
 {
+    private const int WithdrawBytes = 1 << 20;
+
     private readonly MemoryFile _file;
     private readonly byte* _writable;
     private readonly long _delta;
     private byte* _next;
+
+    // Start of what has been written lately.
+    private byte* _recent;
     private byte* _first;
 
     public CodeCache(int length)
@@ -21,7 +26,7 @@ internal sealed unsafe class CodeCache : IDisposable
         _writable = (byte*)_file.Map(0, length, executable: false);
         var executable = (byte*)_file.Map(0, length, executable: true);
         _delta = executable - _writable;
-        _next = _first = _writable;
+        _next = _first = _recent = _writable;
     }
 
     /// <summary>Bytes of the cache.</summary>
@@ -40,13 +45,26 @@ internal sealed unsafe class CodeCache : IDisposable
     public bool HasRoom(int bytes) => _next + bytes <= _writable + Length;
 
     /// <summary>Ends a piece of code: the next one starts at <paramref name="end"/>, aligned.</summary>
-    public void Commit(byte* end) => _next = (byte*)(((nint)end + 15) & ~15);
+    public void Commit(byte* end)
+    {
+        _next = (byte*)(((nint)end + 15) & ~15);
+        if (_next - _recent >= WithdrawBytes)
+        {
+            // What was written a while ago is hardly written again, but for a link here and there: only its executable view need be resident.
+            MemoryFile.Withdraw((nint)_writable, (long)(_recent - _writable) & -4096);
+            _recent = _next;
+        }
+    }
 
     /// <summary>What was laid down so far (the stubs) stays when the cache is cleared.</summary>
     public void KeepSoFar() => _first = _next;
 
     /// <summary>Drops all blocks.</summary>
-    public void Clear() => _next = _first;
+    public void Clear()
+    {
+        _next = _first;
+        _recent = _writable;
+    }
 
     /// <summary>The address at which code runs that was written at <paramref name="writable"/>.</summary>
     public byte* Executable(byte* writable) => writable + _delta;

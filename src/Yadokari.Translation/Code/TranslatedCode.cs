@@ -27,8 +27,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private readonly Dictionary<Key, Block> _blocks = [];
     private readonly Block?[] _recent = new Block?[RecentBlocks];
     private readonly Dictionary<ulong, Page> _pages = [];
-    private readonly List<Block?> _byNumber = [];
-    private readonly List<Block> _byAddress = [];
+
+    // By number, and so by address: blocks are laid down one after another.
+    private readonly List<Block> _all = [];
 
     public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set)
     {
@@ -69,17 +70,17 @@ internal sealed unsafe class TranslatedCode : IDisposable
     public void Watch(ulong gpa) => PageAt(gpa).Covered.AsSpan().Fill(ulong.MaxValue);
 
     /// <summary>The block of a number found in a <see cref="Site"/>.</summary>
-    public Block? ByNumber(int number) => _byNumber[number];
+    public Block? ByNumber(int number) => number < _all.Count ? _all[number] : null;
 
     /// <summary>The block whose host code holds an executable address.</summary>
     public Block? ByHostAddress(byte* address)
     {
         int low = 0;
-        int high = _byAddress.Count - 1;
+        int high = _all.Count - 1;
         while (low <= high)
         {
             int middle = (low + high) >>> 1;
-            Block block = _byAddress[middle];
+            Block block = _all[middle];
             if (address < block.AxEntry)
             {
                 high = middle - 1;
@@ -161,7 +162,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, global, !_unshared.Contains(gpa));
+        Block? block = Translator.Translate(_all.Count, gpa, linear, mode, code, length, bounce, epoch, global, !_unshared.Contains(gpa));
         if (block == null)
         {
             return null;
@@ -170,8 +171,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         BlocksTranslated++;
         block.SecondGpa = secondGpa;
         block.SecondGlobal = global;
-        _byNumber.Add(block);
-        _byAddress.Add(block);
+        _all.Add(block);
         _blocks[KeyOf(gpa, linear, mode, bounce)] = block;
         if (!bounce)
         {
@@ -326,7 +326,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     public void Clear()
     {
         CacheFlushes++;
-        foreach (Block block in _byAddress)
+        foreach (Block block in _all)
         {
             block.Valid = false;
         }
@@ -334,8 +334,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _blocks.Clear();
         Array.Clear(_recent);
         _pages.Clear();
-        _byNumber.Clear();
-        _byAddress.Clear();
+        _all.Clear();
         CrossPage.Clear();
         _unshared.Clear();
         _farLinks.Clear();
@@ -343,6 +342,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
         Cache.Clear();
         BlocksDied?.Invoke();
         CodeForgotten?.Invoke(ulong.MaxValue);
+
+        // What described the blocks is old by now, and would stay for long.
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
 
     public void Dispose()
