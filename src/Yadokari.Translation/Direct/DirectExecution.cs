@@ -24,14 +24,14 @@ public enum DirectMode
 
 /// <summary>
 /// Direct execution of user code: trap and emulate, for programs that run long between traps. Each such program has a
-/// <see cref="Sandbox"/>, a process that mirrors its address space; what traps there goes on under translation. A stop costs some ten
-/// microseconds, a translated instruction next to nothing: the time between stops decides, timer interrupt by timer interrupt.
-/// Of the vCPU's thread, but for <see cref="Kick"/>.
+/// <see cref="Sandbox"/>, a process that mirrors its address space; what traps there goes on under translation. A stop costs tens of
+/// microseconds, under translation next to nothing. So a program is taken on when it hardly trapped from one timer interrupt to the next,
+/// and given back when the processor time that it used was not worth its stops. Of the vCPU's thread, but for <see cref="Kick"/>.
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
-    // Selectors of Linux's user segments (arch/x86/include/asm/segment.h): a guest whose programs have others can't tell host from guest
-    // by them, and is not run directly.
+    // Selectors of Linux's user segments (arch/x86/include/asm/segment.h), which the process has. Programs can read theirs: only those that
+    // have the same are run directly.
     private const ushort CodeSelector = 0x33;
     private const ushort DataSelector = 0x2B;
 
@@ -44,10 +44,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>Stops over which the time between them is looked at.</summary>
     private const int Window = 128;
 
-    private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
     /// <summary>Polls at which code in a page that is translated comes back, before it is left alone.</summary>
     private const int Patience = 24;
 
+    // Where CR3 has the address of the page tables' root.
+    private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
+
+    // SI_KERNEL: a signal for #GP, which has no address.
     private const int KernelFault = 0x80;
     private const ulong FlagTrap = 1ul << 8;
 
