@@ -91,6 +91,9 @@ internal sealed unsafe class Block
     /// <summary>End of the block's host code and table.</summary>
     public byte* End { get; set; }
 
+    /// <summary>In <see cref="Table"/>, beside an offset in the page: the instruction runs while the flags are in AX and RAX is saved.</summary>
+    public const int AxSaved = 0x8000;
+
     /// <summary>Guest and host offsets of each instruction, pairs of 16-bit numbers, within the code cache (writable view).</summary>
     public ushort* Table { get; set; }
 

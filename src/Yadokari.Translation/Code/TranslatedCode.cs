@@ -87,8 +87,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
         return null;
     }
 
-    /// <summary>The linear offset in the page of the guest instruction that a host address belongs to.</summary>
-    public int GuestOffset(Block block, byte* address)
+    /// <summary>The linear offset in the page of the guest instruction that a host address belongs to, and whether its flags were in AX.</summary>
+    public int GuestOffset(Block block, byte* address, out bool axSaved)
     {
         long offset = address - block.AxEntry;
         int found = block.Table[0];
@@ -97,7 +97,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
             found = block.Table[2 * i];
         }
 
-        return found;
+        axSaved = (found & Block.AxSaved) != 0;
+        return found & ~Block.AxSaved;
     }
 
     /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page, user blocks run at any.</summary>

@@ -17,6 +17,9 @@ internal sealed unsafe partial class Translator
         public bool Write;
         public bool Ax;
 
+        /// <summary>Flags are in AX at <see cref="Resume"/>.</summary>
+        public bool ResumeAx;
+
         /// <summary>Displacement of the direct jump that a lookup stands for; null for indirect ones.</summary>
         public byte* Link;
 
@@ -115,7 +118,16 @@ internal sealed unsafe partial class Translator
             {
                 case SiteKind.Miss:
                     _a.Arithmetic(Alu.Sub, Host.Rbp, Mem.State(Host.R15, cold.Tlb));
-                    EmitExit(SiteKind.Miss, cold.Linear, cold.Extra, cold.Resume, cold.Size, cold.Write);
+                    Site* miss = EmitExit(SiteKind.Miss, cold.Linear, cold.Extra, cold.Resume, cold.Size, cold.Write);
+                    if (cold.ResumeAx)
+                    {
+                        // The monitor resumes with the flags in the host's flags.
+                        miss->Resume = (int)(_a.Cursor - (byte*)miss);
+                        _axSaved = false;
+                        SaveFlags();
+                        _a.Jump(cold.Resume);
+                    }
+
                     break;
                 case SiteKind.Link:
                     EmitExit(SiteKind.Link, cold.Linear, cold.Ax ? 1 : 0, cold.Patch);

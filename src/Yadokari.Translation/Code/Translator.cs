@@ -30,6 +30,7 @@ internal sealed unsafe partial class Translator
     private readonly Instruction[] _instructions = new Instruction[MaxInstructions];
     private readonly byte[] _liveBefore = new byte[MaxInstructions + 1];
     private readonly ushort[] _hostOffsets = new ushort[MaxInstructions];
+    private readonly bool[] _axAt = new bool[MaxInstructions];
     private readonly List<Instruction> _emulated = [];
     private readonly ColdExit[] _cold = new ColdExit[MaxInstructions * 8];
 
@@ -38,6 +39,7 @@ internal sealed unsafe partial class Translator
     private int _count;
     private int _current;
     private byte* _resume;
+    private bool _resumeAx;
     private byte* _start;
     private bool _axSaved;
     private CpuMode _mode;
@@ -145,6 +147,7 @@ internal sealed unsafe partial class Translator
         _axSaved = false;
         _liveBefore[0] = _liveBefore[1] = AllFlags;
         _hostOffsets[0] = 0;
+        _axAt[0] = false;
         _a.Cursor = _start = _cache.Next;
         _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = _instructions[0].Length, Refused = true };
         EmitEntry();
@@ -204,7 +207,7 @@ internal sealed unsafe partial class Translator
         if (bounce)
         {
             EmitEntry();
-            _resume = _a.Cursor;
+            _axAt[0] = false;
             _a.Load(GuestRegisters.Address, Mem.State(StateLayout.Of(nameof(VcpuState.BouncePointer))));
             _hostOffsets[0] = (ushort)(_a.Cursor - _start);
             EmitRedirected(_instructions[0]);
@@ -284,6 +287,7 @@ internal sealed unsafe partial class Translator
     private void Emit(in Instruction instruction)
     {
         _resume = _a.Cursor;
+        _resumeAx = _axSaved;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
         if (_current == 0 || _instructions[_current - 1].Mnemonic != Mnemonic.Sti)
         {
@@ -291,7 +295,8 @@ internal sealed unsafe partial class Translator
             PlanSharing();
         }
 
-        switch (TreatmentOf(instruction))
+        Treatment treatment = TreatmentOf(instruction);
+        switch (treatment)
         {
             case Treatment.Native:
                 EmitNative(instruction);
@@ -324,7 +329,8 @@ internal sealed unsafe partial class Translator
                 break;
         }
 
-        if (_axSaved)
+        _axAt[_current] = _axSaved && treatment == Treatment.Native;
+        if (_axSaved && _current + 1 < _count && !KeepsSaved(_instructions[_current + 1]))
         {
             RestoreFlags();
         }
@@ -465,7 +471,7 @@ internal sealed unsafe partial class Translator
         _block.Instructions = _count;
         for (int i = 0; i < _count; i++)
         {
-            _block.Table[2 * i] = (ushort)(_instructions[i].IP - _page);
+            _block.Table[2 * i] = (ushort)((int)(_instructions[i].IP - _page) | (_axAt[i] ? Block.AxSaved : 0));
             _block.Table[(2 * i) + 1] = _hostOffsets[i];
         }
 
