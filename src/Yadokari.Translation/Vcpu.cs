@@ -300,7 +300,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         }
 
                         _steps = site->Extra;
-                        _code.SharingFailed(from);
+                        _code.SharingFailed(from, site->Base);
                         return Outcome.Retry;
                     }
 

@@ -135,6 +135,12 @@ internal unsafe struct VcpuState
 
     private int _padding;
 
+    /// <summary>Host addresses that one check found for several accesses of a block.</summary>
+    public fixed ulong SharedAddress[SharedAddresses];
+
+    /// <summary>Of so many runs of accesses at a time.</summary>
+    public const int SharedAddresses = 4;
+
     /// <summary>What stood on the stack where an indirect call put its return address.</summary>
     public ulong ReplacedTop;
 }
@@ -192,6 +198,9 @@ internal static unsafe class StateLayout
 
     /// <summary>Offset of a general register's slot.</summary>
     public static int Gpr(int index) => index * 8;
+
+    /// <summary>Offset of one of <see cref="VcpuState.SharedAddress"/>.</summary>
+    public static int SharedAddress(int index) => Of(nameof(VcpuState.SharedAddress)) + index * 8;
 
     /// <summary>Offset of a segment's base.</summary>
     public static int SegmentBase(int index) => Of(nameof(VcpuState.SegmentBase)) + index * 8;

@@ -57,7 +57,8 @@ internal struct Site
     /// <summary>The access writes.</summary>
     public byte Write;
 
-    public byte Tlb;
+    /// <summary>The access is the first of several (<see cref="Extra"/> instructions) around this register that one check stands for.</summary>
+    public byte Base;
 }
 
 /// <summary>A translated run of guest instructions.</summary>

@@ -127,7 +127,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, !_unshared.Contains(gpa));
+        Block? block = Translator.Translate(_byNumber.Count, gpa, linear, mode, code, length, bounce, epoch, _unshared.GetValueOrDefault(gpa));
         if (block == null)
         {
             return null;
@@ -230,19 +230,19 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     /// <summary>
     /// A check that stood for several accesses could not. Where that happens again and again (a stack frame that lies across two pages),
-    /// the block is translated anew with a check for each access.
+    /// the block is translated anew with a check for each access by this register.
     /// </summary>
-    public void SharingFailed(Block block)
+    public void SharingFailed(Block block, int register)
     {
         if (++block.SharingFailures == 64 && block.Valid)
         {
-            _unshared.Add(block.Gpa);
+            _unshared[block.Gpa] = _unshared.GetValueOrDefault(block.Gpa) | (1 << register);
             Retire(block);
             BlocksDied?.Invoke();
         }
     }
 
-    private readonly HashSet<ulong> _unshared = [];
+    private readonly Dictionary<ulong, int> _unshared = [];
 
     private readonly record struct FarLink(Block Target, nint Code, nint Epoch, nint Cold);
 

@@ -15,6 +15,10 @@ internal sealed unsafe partial class Translator
         public int Tlb;
         public byte Size;
         public bool Write;
+
+        /// <summary>The register by which a check that is shared goes.</summary>
+        public byte Base;
+
         public bool Ax;
 
         /// <summary>Flags are in AX at <see cref="Resume"/>.</summary>
@@ -101,7 +105,7 @@ internal sealed unsafe partial class Translator
         site->Kind = kind;
         site->Size = size;
         site->Write = write ? (byte)1 : (byte)0;
-        site->Tlb = 0;
+        site->Base = 0;
         _a.Cursor += sizeof(Site);
         return site;
     }
@@ -119,6 +123,7 @@ internal sealed unsafe partial class Translator
                 case SiteKind.Miss:
                     _a.Arithmetic(Alu.Sub, Host.Rbp, Mem.State(Host.R15, cold.Tlb));
                     Site* miss = EmitExit(SiteKind.Miss, cold.Linear, cold.Extra, cold.Resume, cold.Size, cold.Write);
+                    miss->Base = cold.Base;
                     if (cold.ResumeAx)
                     {
                         // The monitor resumes with the flags in the host's flags.

@@ -26,7 +26,7 @@ internal sealed unsafe partial class Translator
 
     private bool IsIndifferent(in Instruction instruction)
     {
-        if (((int)(instruction.RflagsRead | instruction.RflagsModified) & AllFlags) != 0)
+        if (((int)(instruction.RflagsRead | instruction.RflagsModified) & AllFlags) != 0 || InstructionClasses.MayKeepFlags(instruction.Code))
         {
             return false;
         }

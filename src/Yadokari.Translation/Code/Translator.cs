@@ -47,7 +47,7 @@ internal sealed unsafe partial class Translator
     private Block _block = null!;
     private int _lookedAhead;
     private int _epoch;
-    private bool _share;
+    private int _unshared;
     private bool _bounce;
 
     public Translator(CodeCache cache, Stubs stubs, InstructionSet set)
@@ -110,11 +110,11 @@ internal sealed unsafe partial class Translator
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
-    /// <param name="share">One check may stand for several accesses.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool share)
+    /// <param name="unshared">Registers, a bit each, for whose accesses one check may not stand together.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, int unshared)
     {
         _epoch = epoch;
-        _share = share;
+        _unshared = unshared;
         _bounce = bounce;
         try
         {
@@ -197,7 +197,7 @@ internal sealed unsafe partial class Translator
         _coldCount = 0;
         _coldStringCount = 0;
         _axSaved = false;
-        _sharedEnd = 0;
+        ForgetRuns();
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
@@ -289,11 +289,7 @@ internal sealed unsafe partial class Translator
         _resume = _a.Cursor;
         _resumeAx = _axSaved;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
-        if (_current == 0 || _instructions[_current - 1].Mnemonic != Mnemonic.Sti)
-        {
-            // Nothing may leave between STI and its next instruction, as a shared check does that fails.
-            PlanSharing();
-        }
+        PlanSharing();
 
         Treatment treatment = TreatmentOf(instruction);
         switch (treatment)

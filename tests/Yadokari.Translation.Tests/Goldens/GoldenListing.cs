@@ -36,6 +36,11 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
             _names[(ulong)StateLayout.Gpr(i)] = $"guest_{(Register.RAX + i).ToString().ToLowerInvariant()}";
         }
 
+        for (int i = 0; i < VcpuState.SharedAddresses; i++)
+        {
+            _names[(ulong)StateLayout.SharedAddress(i)] = $"shared{i}";
+        }
+
         string[] segments = ["es", "cs", "ss", "ds", "fs", "gs"];
         for (int i = 0; i < 6; i++)
         {
