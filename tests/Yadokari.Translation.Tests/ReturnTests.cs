@@ -49,10 +49,10 @@ public sealed unsafe class ReturnTests
     private static void RunToHalt(EmulationMachine m, Action? meanwhile = null)
     {
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run());
+        var thread = new Thread(() => exit = m.Cpu.Run()) { IsBackground = true };
         thread.Start();
         meanwhile?.Invoke();
-        thread.Join();
+        Assert.True(thread.Join(TimeSpan.FromMinutes(1)), "the guest's code ran on for ever");
         Assert.Equal(VmExit.Halted, exit);
     }
 
@@ -95,7 +95,6 @@ public sealed unsafe class ReturnTests
                 a.inc(rbx);
                 a.ret();
             });
-        m.Cpu.Rip = Code;
         for (int i = 0; i < 3; i++)
         {
             m.Cpu.Rip = Code;

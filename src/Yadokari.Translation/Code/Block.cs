@@ -83,6 +83,9 @@ internal sealed unsafe class Block
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
 
+    /// <summary>As <see cref="Entry"/>, from blocks that contain SIMD instructions themselves: the guest's state is in the registers.</summary>
+    public byte* LiveEntry { get; set; }
+
     /// <summary>Entry for direct jumps: flags in AX, RAX saved.</summary>
     public byte* SavedEntry { get; set; }
 

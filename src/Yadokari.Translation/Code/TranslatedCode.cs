@@ -161,8 +161,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
         byte* displacement = (byte*)site + site->Resume;
         byte* unlinked = (byte*)site - 5;
         (target.Incoming ??= []).Add(((nint)displacement, (nint)unlinked));
-        HostAssembler.Patch(displacement, Cache.Writable(site->Extra != 0 ? target.SavedEntry : target.Entry));
-        if (target.LinearPage != ByNumber(site->Block)!.LinearPage && (target.Mode & CpuMode.User) == 0)
+        Block from = ByNumber(site->Block)!;
+        HostAssembler.Patch(displacement, Cache.Writable(site->Extra != 0 ? target.SavedEntry : from.UsesSimd ? target.LiveEntry : target.Entry));
+        if (target.LinearPage != from.LinearPage && (target.Mode & CpuMode.User) == 0)
         {
             CrossPage.Add(linear & ~0xFFFul, target.Gpa & ~0xFFFul, global, (nint)displacement, (nint)unlinked);
         }

@@ -31,6 +31,9 @@ internal sealed unsafe partial class Translator
         public bool LinkAx;
     }
 
+    // Where the displacement stands of the jump that is taken at a block's start where SIMD state is in memory.
+    private byte* _noSimd;
+
     private const int DirectLookup = 1;
     private const int SecondProbe = 2;
     private const int Mispredicted = 3;
@@ -47,13 +50,19 @@ internal sealed unsafe partial class Translator
         }
 
         _block.SavedEntry = _cache.Executable(_a.Cursor);
+        if (_block.UsesSimd)
+        {
+            _a.Arithmetic32(Alu.Cmp, Mem.State(s_simdLive), 0);
+            _noSimd = _a.Jump(Condition.Equal, _a.Cursor);
+        }
+
         if (_liveBefore[0] != 0)
         {
             _a.RestoreFlagsFromAx();
         }
 
         _a.Load(Host.Rax, Mem.State(s_saveRax));
-        _block.Entry = _cache.Executable(_a.Cursor);
+        _block.Entry = _block.LiveEntry = _cache.Executable(_a.Cursor);
         _block.FlagsLiveIn = _liveBefore[0] != 0;
         if (_crossing && !_bounce)
         {
@@ -69,20 +78,18 @@ internal sealed unsafe partial class Translator
             };
             RestoreFlags();
         }
+    }
 
-        if (_block.UsesSimd)
-        {
-            if (_liveBefore[0] != 0)
-            {
-                SaveFlags();
-            }
-
-            _a.Arithmetic32(Alu.Cmp, Mem.State(s_simdLive), 0);
-            byte* live = _a.Jump(Condition.NotEqual, _a.Cursor);
-            _a.Call(_stubs.RestoreSimd);
-            HostAssembler.Patch(live, _a.Cursor);
-            RestoreFlagsIfSaved();
-        }
+    /// <summary>Of a block with SIMD code, the entry for jumps that may find the state in memory, and the way to load it.</summary>
+    private void EmitSimdEntry()
+    {
+        HostAssembler.Patch(_noSimd, _a.Cursor);
+        _a.Call(_stubs.RestoreSimd);
+        _a.Jump(_noSimd + 4);
+        _block.Entry = _cache.Executable(_a.Cursor);
+        SaveFlags();
+        _axSaved = false;
+        _a.Jump(_cache.Writable(_block.SavedEntry));
     }
 
     private void EmitEmulate(in Instruction instruction)
@@ -112,6 +119,12 @@ internal sealed unsafe partial class Translator
 
     private void EmitCold()
     {
+        if (_block.UsesSimd)
+        {
+            _axSaved = false;
+            EmitSimdEntry();
+        }
+
         for (int i = 0; i < _coldCount; i++)
         {
             ref ColdExit cold = ref _cold[i];
