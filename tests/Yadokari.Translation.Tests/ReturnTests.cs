@@ -22,7 +22,14 @@ public sealed unsafe class ReturnTests
         var m = new EmulationMachine(64);
         Put(m, at, code);
         Put(m, Function, function ?? (a => a.ret()));
-        Put(m, Handler, a => a.hlt());
+        Put(m, Handler, a =>
+        {
+            // A notification that comes late ends a halt.
+            Label again = a.CreateLabel();
+            a.Label(ref again);
+            a.hlt();
+            a.jmp(again);
+        });
         Put(m, Fault, a => a.hlt());
         m.SetGate(13, Fault);
         m.SetGate(14, Fault);
