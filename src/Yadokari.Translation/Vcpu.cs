@@ -348,7 +348,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                         }
 
                         _steps = site->Extra;
-                        _code.SharingFailed(from);
+                        _code.SharingFailed(from, site->Base);
                         return Outcome.Retry;
                     }
 
@@ -661,7 +661,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         ulong page = (block.Mode & CpuMode.User) != 0 ? State->CodePage : block.LinearPage;
-        SetLinearRip(page + (ulong)_code.GuestOffset(block, address));
+        SetLinearRip(page + (ulong)_code.GuestOffset(block, address, out bool axSaved));
+        if (axSaved)
+        {
+            State->FlagsAx = (ushort)Gpr(0);
+            Gpr(0) = State->SaveRax;
+        }
+
         Fetch(out Instruction instruction);
         ClearRaised();
         Code.Host borrowed = Translator.BorrowedBy(instruction);

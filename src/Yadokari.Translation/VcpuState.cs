@@ -169,6 +169,12 @@ internal unsafe struct VcpuState
     /// <summary>Not zero: user code of the current address space is to run directly, so that a return to it is C#'s.</summary>
     public int DirectWanted;
 
+    /// <summary>Host addresses that one check found for several accesses of a block.</summary>
+    public fixed ulong SharedAddress[SharedAddresses];
+
+    /// <summary>Of so many runs of accesses at a time.</summary>
+    public const int SharedAddresses = 4;
+
     /// <summary>What stood on the stack where an indirect call put its return address.</summary>
     public ulong ReplacedTop;
 }
@@ -235,6 +241,9 @@ internal static unsafe class StateLayout
 
     /// <summary>Offset of a segment's selector.</summary>
     public static int Selector(int index) => Of(nameof(VcpuState.Selectors)) + index * 4;
+
+    /// <summary>Offset of one of <see cref="VcpuState.SharedAddress"/>.</summary>
+    public static int SharedAddress(int index) => Of(nameof(VcpuState.SharedAddress)) + index * 8;
 
     /// <summary>Offset of a segment's base.</summary>
     public static int SegmentBase(int index) => Of(nameof(VcpuState.SegmentBase)) + index * 8;

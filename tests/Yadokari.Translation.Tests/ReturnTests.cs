@@ -22,7 +22,14 @@ public sealed unsafe class ReturnTests
         var m = new EmulationMachine(64);
         Put(m, at, code);
         Put(m, Function, function ?? (a => a.ret()));
-        Put(m, Handler, a => a.hlt());
+        Put(m, Handler, a =>
+        {
+            // A notification that comes late ends a halt.
+            Label again = a.CreateLabel();
+            a.Label(ref again);
+            a.hlt();
+            a.jmp(again);
+        });
         Put(m, Fault, a => a.hlt());
         m.SetGate(13, Fault);
         m.SetGate(14, Fault);
@@ -49,10 +56,10 @@ public sealed unsafe class ReturnTests
     private static void RunToHalt(EmulationMachine m, Action? meanwhile = null)
     {
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run());
+        var thread = new Thread(() => exit = m.Cpu.Run()) { IsBackground = true };
         thread.Start();
         meanwhile?.Invoke();
-        thread.Join();
+        Assert.True(thread.Join(TimeSpan.FromMinutes(1)), "the guest's code ran on for ever");
         Assert.Equal(VmExit.Halted, exit);
     }
 
@@ -95,7 +102,6 @@ public sealed unsafe class ReturnTests
                 a.inc(rbx);
                 a.ret();
             });
-        m.Cpu.Rip = Code;
         for (int i = 0; i < 3; i++)
         {
             m.Cpu.Rip = Code;

@@ -57,7 +57,8 @@ internal struct Site
     /// <summary>The access writes.</summary>
     public byte Write;
 
-    public byte Tlb;
+    /// <summary>The access is the first of several (<see cref="Extra"/> instructions) around this register that one check stands for.</summary>
+    public byte Base;
 }
 
 /// <summary>A translated run of guest instructions.</summary>
@@ -82,6 +83,9 @@ internal sealed unsafe class Block
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
 
+    /// <summary>As <see cref="Entry"/>, from blocks that contain SIMD instructions themselves: the guest's state is in the registers.</summary>
+    public byte* LiveEntry { get; set; }
+
     /// <summary>Entry for direct jumps: flags in AX, RAX saved.</summary>
     public byte* SavedEntry { get; set; }
 
@@ -90,6 +94,9 @@ internal sealed unsafe class Block
 
     /// <summary>End of the block's host code and table.</summary>
     public byte* End { get; set; }
+
+    /// <summary>In <see cref="Table"/>, beside an offset in the page: the instruction runs while the flags are in AX and RAX is saved.</summary>
+    public const int AxSaved = 0x8000;
 
     /// <summary>Guest and host offsets of each instruction, pairs of 16-bit numbers, within the code cache (writable view).</summary>
     public ushort* Table { get; set; }

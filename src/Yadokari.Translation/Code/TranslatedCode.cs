@@ -98,8 +98,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
         return null;
     }
 
-    /// <summary>The linear offset in the page of the guest instruction that a host address belongs to.</summary>
-    public int GuestOffset(Block block, byte* address)
+    /// <summary>The linear offset in the page of the guest instruction that a host address belongs to, and whether its flags were in AX.</summary>
+    public int GuestOffset(Block block, byte* address, out bool axSaved)
     {
         long offset = address - block.AxEntry;
         int found = block.Table[0];
@@ -108,7 +108,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
             found = block.Table[2 * i];
         }
 
-        return found;
+        axSaved = (found & Block.AxSaved) != 0;
+        return found & ~Block.AxSaved;
     }
 
     /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page, user blocks run at any.</summary>
@@ -162,7 +163,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_all.Count, gpa, linear, mode, code, length, bounce, epoch, global, !_unshared.Contains(gpa));
+        Block? block = Translator.Translate(_all.Count, gpa, linear, mode, code, length, bounce, epoch, global, _unshared.GetValueOrDefault(gpa));
         if (block == null)
         {
             return null;
@@ -201,8 +202,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
         byte* displacement = (byte*)site + site->Resume;
         byte* unlinked = (byte*)site - 5;
         (target.Incoming ??= []).Add(((nint)displacement, (nint)unlinked));
-        HostAssembler.Patch(displacement, Cache.Writable(site->Extra != 0 ? target.SavedEntry : target.Entry));
-        if (target.LinearPage != ByNumber(site->Block)!.LinearPage && (target.Mode & CpuMode.User) == 0)
+        Block from = ByNumber(site->Block)!;
+        HostAssembler.Patch(displacement, Cache.Writable(site->Extra != 0 ? target.SavedEntry : from.UsesSimd ? target.LiveEntry : target.Entry));
+        if (target.LinearPage != from.LinearPage && (target.Mode & CpuMode.User) == 0)
         {
             CrossPage.Add(linear & ~0xFFFul, target.Gpa & ~0xFFFul, global, (nint)displacement, (nint)unlinked);
         }
@@ -270,13 +272,13 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     /// <summary>
     /// A check that stood for several accesses could not. Where that happens again and again (a stack frame that lies across two pages),
-    /// the block is translated anew with a check for each access.
+    /// the block is translated anew with a check for each access by this register.
     /// </summary>
-    public void SharingFailed(Block block)
+    public void SharingFailed(Block block, int register)
     {
         if (++block.SharingFailures == 64 && block.Valid)
         {
-            _unshared.Add(block.Gpa);
+            _unshared[block.Gpa] = _unshared.GetValueOrDefault(block.Gpa) | (1 << register);
             Drop(block);
         }
     }
@@ -288,7 +290,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         BlocksDied?.Invoke();
     }
 
-    private readonly HashSet<ulong> _unshared = [];
+    private readonly Dictionary<ulong, int> _unshared = [];
 
     private readonly record struct FarLink(Block Target, nint Code, nint Epoch, nint Cold);
 

@@ -15,7 +15,14 @@ internal sealed unsafe partial class Translator
         public int Tlb;
         public byte Size;
         public bool Write;
+
+        /// <summary>The register by which a check that is shared goes.</summary>
+        public byte Base;
+
         public bool Ax;
+
+        /// <summary>Flags are in AX at <see cref="Resume"/>.</summary>
+        public bool ResumeAx;
 
         /// <summary>Displacement of the direct jump that a lookup stands for; null for indirect ones.</summary>
         public byte* Link;
@@ -23,6 +30,9 @@ internal sealed unsafe partial class Translator
         /// <summary>That jump goes with the flags in AX.</summary>
         public bool LinkAx;
     }
+
+    // Where the displacement stands of the jump that is taken at a block's start where SIMD state is in memory.
+    private byte* _noSimd;
 
     private const int DirectLookup = 1;
     private const int SecondProbe = 2;
@@ -40,13 +50,19 @@ internal sealed unsafe partial class Translator
         }
 
         _block.SavedEntry = _cache.Executable(_a.Cursor);
+        if (_block.UsesSimd)
+        {
+            _a.Arithmetic32(Alu.Cmp, Mem.State(s_simdLive), 0);
+            _noSimd = _a.Jump(Condition.Equal, _a.Cursor);
+        }
+
         if (_liveBefore[0] != 0)
         {
             _a.RestoreFlagsFromAx();
         }
 
         _a.Load(Host.Rax, Mem.State(s_saveRax));
-        _block.Entry = _cache.Executable(_a.Cursor);
+        _block.Entry = _block.LiveEntry = _cache.Executable(_a.Cursor);
         _block.FlagsLiveIn = _liveBefore[0] != 0;
         if (_crossing && !_bounce)
         {
@@ -62,20 +78,18 @@ internal sealed unsafe partial class Translator
             };
             RestoreFlags();
         }
+    }
 
-        if (_block.UsesSimd)
-        {
-            if (_liveBefore[0] != 0)
-            {
-                SaveFlags();
-            }
-
-            _a.Arithmetic32(Alu.Cmp, Mem.State(s_simdLive), 0);
-            byte* live = _a.Jump(Condition.NotEqual, _a.Cursor);
-            _a.Call(_stubs.RestoreSimd);
-            HostAssembler.Patch(live, _a.Cursor);
-            RestoreFlagsIfSaved();
-        }
+    /// <summary>Of a block with SIMD code, the entry for jumps that may find the state in memory, and the way to load it.</summary>
+    private void EmitSimdEntry()
+    {
+        HostAssembler.Patch(_noSimd, _a.Cursor);
+        _a.Call(_stubs.RestoreSimd);
+        _a.Jump(_noSimd + 4);
+        _block.Entry = _cache.Executable(_a.Cursor);
+        SaveFlags();
+        _axSaved = false;
+        _a.Jump(_cache.Writable(_block.SavedEntry));
     }
 
     private void EmitEmulate(in Instruction instruction)
@@ -98,13 +112,19 @@ internal sealed unsafe partial class Translator
         site->Kind = kind;
         site->Size = size;
         site->Write = write ? (byte)1 : (byte)0;
-        site->Tlb = 0;
+        site->Base = 0;
         _a.Cursor += sizeof(Site);
         return site;
     }
 
     private void EmitCold()
     {
+        if (_block.UsesSimd)
+        {
+            _axSaved = false;
+            EmitSimdEntry();
+        }
+
         for (int i = 0; i < _coldCount; i++)
         {
             ref ColdExit cold = ref _cold[i];
@@ -115,7 +135,17 @@ internal sealed unsafe partial class Translator
             {
                 case SiteKind.Miss:
                     _a.Arithmetic(Alu.Sub, Host.Rbp, Mem.State(Host.R15, cold.Tlb));
-                    EmitExit(SiteKind.Miss, cold.Linear, cold.Extra, cold.Resume, cold.Size, cold.Write);
+                    Site* miss = EmitExit(SiteKind.Miss, cold.Linear, cold.Extra, cold.Resume, cold.Size, cold.Write);
+                    miss->Base = cold.Base;
+                    if (cold.ResumeAx)
+                    {
+                        // The monitor resumes with the flags in the host's flags.
+                        miss->Resume = (int)(_a.Cursor - (byte*)miss);
+                        _axSaved = false;
+                        SaveFlags();
+                        _a.Jump(cold.Resume);
+                    }
+
                     break;
                 case SiteKind.Link:
                     EmitExit(SiteKind.Link, cold.Linear, cold.Ax ? 1 : 0, cold.Patch);

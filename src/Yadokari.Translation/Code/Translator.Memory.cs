@@ -12,6 +12,37 @@ internal sealed unsafe partial class Translator
     private static readonly int s_pending = StateLayout.Of(nameof(VcpuState.Pending));
     private static readonly int s_simdLive = StateLayout.Of(nameof(VcpuState.SimdLive));
 
+    /// <summary>
+    /// Whether saved flags may stay in AX while an instruction runs, or until it is done with them itself: it has no use for RAX or the flags.
+    /// </summary>
+    private bool KeepsSaved(in Instruction instruction) => TreatmentOf(instruction) switch
+    {
+        Treatment.Nothing or Treatment.Emulate => true,
+        Treatment.Native or Treatment.Stack or Treatment.Address => IsIndifferent(instruction),
+        Treatment.Flow => !instruction.IsJccShortOrNear && instruction.Mnemonic is not (Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop)
+            && IsIndifferent(instruction),
+        _ => false,
+    };
+
+    private bool IsIndifferent(in Instruction instruction)
+    {
+        if (((int)(instruction.RflagsRead | instruction.RflagsModified) & AllFlags) != 0 || InstructionClasses.MayKeepFlags(instruction.Code))
+        {
+            return false;
+        }
+
+        InstructionInfo info = _info.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage);
+        foreach (UsedRegister used in info.GetUsedRegisters())
+        {
+            if (used.Register.GetFullRegister() == Register.RAX)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     private bool FlagsLive => !_axSaved && _liveBefore[_current] != 0;
 
     private void SaveFlags()
@@ -146,7 +177,7 @@ internal sealed unsafe partial class Translator
 
     /// <summary>
     /// Turns the linear address in rbp into a host address in rbp, or leaves by a miss. Uses r15. Afterwards flags are as before, or,
-    /// if <paramref name="keepSaved"/>, saved in AX.
+    /// if <paramref name="keepSaved"/> or where the instruction does not mind, saved in AX.
     /// </summary>
     private void EmitCheck(int size, bool write, bool keepSaved = false)
     {
@@ -175,6 +206,7 @@ internal sealed unsafe partial class Translator
             Kind = SiteKind.Miss,
             Patch = miss,
             Resume = _resume,
+            ResumeAx = _resumeAx,
             Linear = _instructions[_current].IP,
             Size = (byte)size,
             Write = write,
@@ -182,9 +214,9 @@ internal sealed unsafe partial class Translator
             Ax = _axSaved,
         };
         _a.Arithmetic(Alu.Add, Host.Rbp, Mem.State(Host.R15, tlb + 8));
-        if (!keepSaved)
+        if (!keepSaved && _axSaved && !KeepsSaved(_instructions[_current]))
         {
-            RestoreFlagsIfSaved();
+            RestoreFlags();
         }
     }
 }

@@ -3,9 +3,10 @@ using Iced.Intel;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// One check for several accesses. Neighbouring instructions often reach the same few bytes around one register: fields of a structure,
-/// a stack frame. The first of such a run checks the whole range at once and leaves its host address in rbp for the others.
-/// Where the range crosses a page, or any part of it is not plain RAM, the monitor steps through the run one instruction at a time.
+/// One check for several accesses. Instructions of a block often reach the same few bytes around one register: fields of a structure,
+/// a stack frame. The first of such a run checks the whole range at once and leaves its host address in rbp for the others, and in the vCPU
+/// state if instructions between them need rbp. Where the range crosses a page, or any part of it is not plain RAM, the monitor steps
+/// through the run one instruction at a time.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
@@ -14,15 +15,30 @@ internal sealed unsafe partial class Translator
 
     private const int StackPointer = 4;
 
-    // The run in progress: instructions before _sharedEnd reach [base + _sharedLow, ...) through rbp; _sharedDelta is how far the base
-    // register has moved since the check.
-    private int _sharedEnd;
-    private int _sharedBase;
-    private int _sharedLow;
-    private int _sharedHigh;
-    private int _sharedDelta;
-    private bool _sharedWrites;
-    private bool _sharedChecked;
+    /// <summary>Instructions before <see cref="End"/> that reach memory by <see cref="Base"/>.</summary>
+    private struct Run
+    {
+        public int Base;
+        public int Low;
+        public int High;
+        public int End;
+
+        /// <summary>How far the base register has moved since the check.</summary>
+        public int Delta;
+
+        public bool Writes;
+        public bool Checked;
+
+        /// <summary>The host address is kept in the vCPU state.</summary>
+        public bool Kept;
+    }
+
+    // Those in progress: of each, what it keeps has its own place.
+    private readonly Run[] _runs = new Run[VcpuState.SharedAddresses];
+
+    // The run that the current instruction belongs to, and the one whose host address is in rbp; or -1.
+    private int _run;
+    private int _inAddress;
 
     private enum Part : byte
     {
@@ -31,6 +47,9 @@ internal sealed unsafe partial class Translator
 
         /// <summary>Leaves memory, rbp and the base alone.</summary>
         Bystander,
+
+        /// <summary>Needs rbp for itself, and leaves the base alone.</summary>
+        Stranger,
 
         /// <summary>Accesses memory by the base, and leaves the base alone.</summary>
         Access,
@@ -42,32 +61,55 @@ internal sealed unsafe partial class Translator
         Adjust,
     }
 
-    private readonly record struct Footprint(Part Part, int Displacement, int Size, bool Write, int Adjustment);
+    private readonly record struct Footprint(Part Part, int Displacement, int Size, bool Write, int Adjustment)
+    {
+        public bool Accesses => Part is Part.Access or Part.Last;
+    }
 
-    /// <summary>Whether the current instruction's operand stands at rbp already, by <see cref="SharedDisplacement"/>.</summary>
-    private bool Shared => _current < _sharedEnd;
+    /// <summary>Whether the current instruction's operand is one of a run's: <see cref="SharedDisplacement"/>.</summary>
+    private bool Shared => _run >= 0;
 
-    /// <summary>Looks whether a run starts at the current instruction.</summary>
+    private void ForgetRuns()
+    {
+        Array.Clear(_runs);
+        _run = -1;
+        _inAddress = -1;
+    }
+
+    /// <summary>Looks whether the current instruction belongs to a run, or starts one.</summary>
     private void PlanSharing()
     {
-        if (_current < _sharedEnd || !Code64 || Single || !_share)
+        _run = -1;
+        if (!Code64 || Single || (_current != 0 && _instructions[_current - 1].Mnemonic == Mnemonic.Sti))
         {
+            // Nothing may leave between STI and its next instruction, as a shared check does that fails.
             return;
         }
 
-        _sharedEnd = 0;
+        int free = -1;
+        for (int i = 0; i < _runs.Length; i++)
+        {
+            if (_runs[i].End <= _current)
+            {
+                free = i;
+            }
+            else if (FootprintOf(_instructions[_current], _runs[i].Base).Accesses)
+            {
+                _run = i;
+                return;
+            }
+        }
+
         int register = BaseOf(_instructions[_current]);
-        if (register < 0)
+        if (free < 0 || register < 0 || ((_unshared >> register) & 1) != 0)
         {
             return;
         }
 
-        int low = int.MaxValue;
-        int high = int.MinValue;
+        var run = new Run { Base = register, Low = int.MaxValue, High = int.MinValue };
         int delta = 0;
         int accesses = 0;
-        int end = _current;
-        bool writes = false;
+        bool strangers = false;
         for (int i = _current; i < _count; i++)
         {
             Footprint footprint = FootprintOf(_instructions[i], register);
@@ -76,19 +118,21 @@ internal sealed unsafe partial class Translator
                 break;
             }
 
-            if (footprint.Part is Part.Access or Part.Last)
+            strangers |= footprint.Part == Part.Stranger;
+            if (footprint.Accesses)
             {
-                int from = Math.Min(low, delta + footprint.Displacement);
-                int to = Math.Max(high, delta + footprint.Displacement + footprint.Size);
+                int from = Math.Min(run.Low, delta + footprint.Displacement);
+                int to = Math.Max(run.High, delta + footprint.Displacement + footprint.Size);
                 if (to - from > MaxShared)
                 {
                     break;
                 }
 
-                (low, high) = (from, to);
+                (run.Low, run.High) = (from, to);
                 accesses++;
-                writes |= footprint.Write;
-                end = i + 1;
+                run.Writes |= footprint.Write;
+                run.Kept |= strangers;
+                run.End = i + 1;
             }
 
             delta += footprint.Adjustment;
@@ -98,18 +142,11 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        if (accesses < 2)
+        if (accesses >= 2)
         {
-            return;
+            _run = free;
+            _runs[free] = run;
         }
-
-        _sharedEnd = end;
-        _sharedBase = register;
-        _sharedLow = low;
-        _sharedHigh = high;
-        _sharedDelta = 0;
-        _sharedWrites = writes;
-        _sharedChecked = false;
     }
 
     /// <summary>
@@ -117,24 +154,48 @@ internal sealed unsafe partial class Translator
     /// </summary>
     private int SharedDisplacement(int displacement)
     {
-        if (!_sharedChecked)
+        ref Run run = ref _runs[_run];
+        Mem kept = Mem.State(StateLayout.SharedAddress(_run));
+        if (!run.Checked)
         {
-            Host register = Get(_sharedBase, Host.Rbp);
-            _a.Lea(Host.Rbp, Mem.At(register, _sharedLow));
-            EmitCheck(_sharedHigh - _sharedLow, _sharedWrites);
-            _cold[_coldCount - 1].Extra = _sharedEnd - _current;
-            _sharedChecked = true;
+            Host register = Get(run.Base, Host.Rbp);
+            _a.Lea(Host.Rbp, Mem.At(register, run.Low));
+            EmitCheck(run.High - run.Low, run.Writes);
+            _cold[_coldCount - 1].Extra = run.End - _current;
+            _cold[_coldCount - 1].Base = (byte)run.Base;
+            if (run.Kept)
+            {
+                _a.Store(kept, Host.Rbp);
+            }
+
+            run.Checked = true;
+        }
+        else if (_inAddress != _run)
+        {
+            _a.Load(Host.Rbp, kept);
         }
 
-        return _sharedDelta + displacement - _sharedLow;
+        _inAddress = _run;
+        return run.Delta + displacement - run.Low;
     }
 
-    /// <summary>Keeps track of a base register that moves, after an instruction of the run.</summary>
+    /// <summary>Keeps track, after an instruction, of base registers that move and of what is in rbp.</summary>
     private void AfterShared(in Instruction instruction)
     {
-        if (Shared && _sharedEnd - _current > 1)
+        for (int i = 0; i < _runs.Length; i++)
         {
-            _sharedDelta += FootprintOf(instruction, _sharedBase).Adjustment;
+            ref Run run = ref _runs[i];
+            if (run.End - _current <= 1)
+            {
+                continue;
+            }
+
+            Footprint footprint = FootprintOf(instruction, run.Base);
+            run.Delta += footprint.Adjustment;
+            if (footprint.Part == Part.Stranger && _inAddress == i)
+            {
+                _inAddress = -1;
+            }
         }
     }
 
@@ -156,10 +217,12 @@ internal sealed unsafe partial class Translator
 
     private Footprint FootprintOf(in Instruction instruction, int register)
     {
+        var stranger = new Footprint(Part.Stranger, 0, 0, false, 0);
+        var bystander = new Footprint(Part.Bystander, 0, 0, false, 0);
         switch (TreatmentOf(instruction))
         {
             case Treatment.Nothing:
-                return new Footprint(Part.Bystander, 0, 0, false, 0);
+                return bystander;
 
             case Treatment.Stack when register == StackPointer && BaseOf(instruction) == StackPointer:
                 if (instruction.Mnemonic == Mnemonic.Push)
@@ -169,18 +232,19 @@ internal sealed unsafe partial class Translator
 
                 return new Footprint(instruction.Op0Register == Register.RSP ? Part.Last : Part.Access, 0, 8, false, 8);
 
+            case Treatment.Stack:
+                return Changes(instruction, register) ? default : stranger;
+
             case Treatment.Flow when register == StackPointer && instruction.IsCallNear:
                 return new Footprint(Part.Last, -8, 8, true, -8);
 
             case Treatment.Flow when register == StackPointer && instruction.FlowControl == FlowControl.Return:
                 return new Footprint(Part.Last, 0, 8, false, 8);
 
-            case Treatment.Address when !UsesAddressRegister(instruction):
-                if (GuestRegisters.Number(instruction.Op0Register) != register)
-                {
-                    return new Footprint(Part.Bystander, 0, 0, false, 0);
-                }
+            case Treatment.Address when GuestRegisters.Number(instruction.Op0Register) != register:
+                return UsesAddressRegister(instruction) ? stranger : bystander;
 
+            case Treatment.Address when !UsesAddressRegister(instruction):
                 return instruction.Op0Register.IsGPR64() && instruction.MemoryBase == instruction.Op0Register && instruction.MemoryIndex == Register.None
                     && (long)instruction.MemoryDisplacement64 == (short)instruction.MemoryDisplacement64
                     ? new Footprint(Part.Adjust, 0, 0, false, (short)instruction.MemoryDisplacement64)
@@ -188,26 +252,22 @@ internal sealed unsafe partial class Translator
 
             case Treatment.Native:
                 bool memory = HasMemoryOperand(instruction);
-                if (memory && BaseOf(instruction) != register)
+                if (memory && BaseOf(instruction) == register)
                 {
-                    return default;
+                    int size = MemoryBytes(instruction);
+                    return new Footprint(Changes(instruction, register) ? Part.Last : Part.Access, (int)instruction.MemoryDisplacement64, size, WritesMemory(instruction), 0);
                 }
 
-                if (!memory)
+                if (!memory && instruction.Mnemonic is Mnemonic.Add or Mnemonic.Sub && instruction.Op0Register.IsGPR64()
+                    && GuestRegisters.Number(instruction.Op0Register) == register && instruction.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64
+                    && (long)instruction.GetImmediate(1) == (short)instruction.GetImmediate(1))
                 {
-                    if (instruction.Mnemonic is Mnemonic.Add or Mnemonic.Sub && instruction.Op0Register.IsGPR64()
-                        && GuestRegisters.Number(instruction.Op0Register) == register && instruction.Op1Kind is OpKind.Immediate8to64 or OpKind.Immediate32to64
-                        && (long)instruction.GetImmediate(1) == (short)instruction.GetImmediate(1) && !UsesAddressRegister(instruction))
-                    {
-                        short by = (short)instruction.GetImmediate(1);
-                        return new Footprint(Part.Adjust, 0, 0, false, instruction.Mnemonic == Mnemonic.Add ? by : -by);
-                    }
-
-                    return Changes(instruction, register) || UsesAddressRegister(instruction) ? default : new Footprint(Part.Bystander, 0, 0, false, 0);
+                    short by = (short)instruction.GetImmediate(1);
+                    return new Footprint(Part.Adjust, 0, 0, false, instruction.Mnemonic == Mnemonic.Add ? by : -by);
                 }
 
-                int size = MemoryBytes(instruction);
-                return new Footprint(Changes(instruction, register) ? Part.Last : Part.Access, (int)instruction.MemoryDisplacement64, size, WritesMemory(instruction), 0);
+                return Changes(instruction, register) ? default
+                    : memory || UsesAddressRegister(instruction) ? stranger : bystander;
 
             default:
                 return default;

@@ -30,6 +30,7 @@ internal sealed unsafe partial class Translator
     private readonly Instruction[] _instructions = new Instruction[MaxInstructions];
     private readonly byte[] _liveBefore = new byte[MaxInstructions + 1];
     private readonly ushort[] _hostOffsets = new ushort[MaxInstructions];
+    private readonly bool[] _axAt = new bool[MaxInstructions];
     private readonly List<Instruction> _emulated = [];
     private readonly ColdExit[] _cold = new ColdExit[MaxInstructions * 8];
 
@@ -38,6 +39,7 @@ internal sealed unsafe partial class Translator
     private int _count;
     private int _current;
     private byte* _resume;
+    private bool _resumeAx;
     private byte* _start;
     private bool _axSaved;
     private CpuMode _mode;
@@ -46,7 +48,7 @@ internal sealed unsafe partial class Translator
     private int _lookedAhead;
     private int _epoch;
     private bool _global;
-    private bool _share;
+    private int _unshared;
     private bool _bounce;
 
     public Translator(CodeCache cache, Stubs stubs, InstructionSet set)
@@ -110,12 +112,12 @@ internal sealed unsafe partial class Translator
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
     /// <param name="global">The epoch is that of global pages.</param>
-    /// <param name="share">One check may stand for several accesses.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool global, bool share)
+    /// <param name="unshared">Registers, a bit each, for whose accesses one check may not stand together.</param>
+    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool global, int unshared)
     {
         _epoch = epoch;
         _global = global;
-        _share = share;
+        _unshared = unshared;
         _bounce = bounce;
         try
         {
@@ -148,6 +150,7 @@ internal sealed unsafe partial class Translator
         _axSaved = false;
         _liveBefore[0] = _liveBefore[1] = AllFlags;
         _hostOffsets[0] = 0;
+        _axAt[0] = false;
         _a.Cursor = _start = _cache.Next;
         _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = _instructions[0].Length, Refused = true };
         EmitEntry();
@@ -197,7 +200,7 @@ internal sealed unsafe partial class Translator
         _coldCount = 0;
         _coldStringCount = 0;
         _axSaved = false;
-        _sharedEnd = 0;
+        ForgetRuns();
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
@@ -207,7 +210,7 @@ internal sealed unsafe partial class Translator
         if (bounce)
         {
             EmitEntry();
-            _resume = _a.Cursor;
+            _axAt[0] = false;
             _a.Load(GuestRegisters.Address, Mem.State(StateLayout.Of(nameof(VcpuState.BouncePointer))));
             _hostOffsets[0] = (ushort)(_a.Cursor - _start);
             EmitRedirected(_instructions[0]);
@@ -287,14 +290,12 @@ internal sealed unsafe partial class Translator
     private void Emit(in Instruction instruction)
     {
         _resume = _a.Cursor;
+        _resumeAx = _axSaved;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
-        if (_current == 0 || _instructions[_current - 1].Mnemonic != Mnemonic.Sti)
-        {
-            // Nothing may leave between STI and its next instruction, as a shared check does that fails.
-            PlanSharing();
-        }
+        PlanSharing();
 
-        switch (TreatmentOf(instruction))
+        Treatment treatment = TreatmentOf(instruction);
+        switch (treatment)
         {
             case Treatment.Native:
                 EmitNative(instruction);
@@ -333,7 +334,8 @@ internal sealed unsafe partial class Translator
                 break;
         }
 
-        if (_axSaved)
+        _axAt[_current] = _axSaved && treatment == Treatment.Native;
+        if (_axSaved && _current + 1 < _count && !KeepsSaved(_instructions[_current + 1]))
         {
             RestoreFlags();
         }
@@ -474,7 +476,7 @@ internal sealed unsafe partial class Translator
         _block.Instructions = _count;
         for (int i = 0; i < _count; i++)
         {
-            _block.Table[2 * i] = (ushort)(_instructions[i].IP - _page);
+            _block.Table[2 * i] = (ushort)((int)(_instructions[i].IP - _page) | (_axAt[i] ? Block.AxSaved : 0));
             _block.Table[(2 * i) + 1] = _hostOffsets[i];
         }
 

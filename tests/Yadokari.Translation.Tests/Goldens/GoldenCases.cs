@@ -33,6 +33,19 @@ public static class GoldenCases
             a.mov(rax, __qword_ptr[rbx + 8]);
             a.mov(rcx, __qword_ptr[rbx + 0x10]);
         }),
+        new("two structures by turns", a =>
+        {
+            a.mov(rax, __qword_ptr[rbx + 8]);
+            a.mov(rcx, __qword_ptr[rsi]);
+            a.mov(__qword_ptr[rbx + 0x10], rcx);
+            a.mov(rdx, __qword_ptr[rsi + 8]);
+        }),
+        new("three loads, flags live", a =>
+        {
+            a.mov(rcx, __qword_ptr[rbx]);
+            a.mov(rdx, __qword_ptr[rcx]);
+            a.mov(rax, __qword_ptr[rdx]);
+        }, Flags: true),
         new("movzx from memory", a => a.movzx(eax, __byte_ptr[rdi])),
         new("add to memory", a => a.add(__dword_ptr[rbx], 1)),
         new("cmp with memory, flags live", a => a.cmp(__dword_ptr[rbx], 1), Flags: true),
@@ -57,6 +70,11 @@ public static class GoldenCases
         new("call by register", a => a.call(rax), Ends: true),
         new("call by memory", a => a.call(__qword_ptr[rbx]), Ends: true),
         new("ret", a => a.ret(), Ends: true),
+        new("call with flags live", a =>
+        {
+            a.setc(cl);
+            a.call(0x7000);
+        }, Ends: true),
         new("jmp", a => a.jmp(0x5400), Ends: true),
         new("jmp by register", a => a.jmp(rax), Ends: true),
         new("loop: dec, jne back to the start", a =>

@@ -36,6 +36,11 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
             _names[(ulong)StateLayout.Gpr(i)] = $"guest_{(Register.RAX + i).ToString().ToLowerInvariant()}";
         }
 
+        for (int i = 0; i < VcpuState.SharedAddresses; i++)
+        {
+            _names[(ulong)StateLayout.SharedAddress(i)] = $"shared{i}";
+        }
+
         string[] segments = ["es", "cs", "ss", "ds", "fs", "gs"];
         for (int i = 0; i < 6; i++)
         {
@@ -109,14 +114,14 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
         Block block = _code.Translate(UserCode, 0, linear, mode, 0) ?? throw new InvalidOperationException("no block");
 
         byte* end = golden.Ends ? (byte*)_code.Cache.Executable((byte*)block.Table) : block.AxEntry + block.Table[(2 * pieces) + 1];
-        List<Instruction> host = Disassemble(block.Entry, end);
+        List<Instruction> host = Disassemble(block.LiveEntry, end);
         _labels.Clear();
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.ExitPlain)] = "exit";
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.ExitAx)] = "exit_ax";
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.RestoreSimd)] = "restore_simd";
         foreach (ulong target in host.Where(IsBranch).Select(i => i.NearBranchTarget).Distinct().Order())
         {
-            if (target >= (ulong)block.Entry && target < (ulong)end)
+            if (target >= (ulong)block.LiveEntry && target < (ulong)end)
             {
                 _labels[target] = $"L{_labels.Count - 2}";
             }
