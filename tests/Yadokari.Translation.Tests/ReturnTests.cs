@@ -392,17 +392,20 @@ public sealed unsafe class ReturnTests
     [InlineData(true)]
     public void AReturnStaysAtItsOwnLevel(bool up)
     {
-        // The function goes to the other level and returns from there to its caller, which then runs at that level.
+        // The function returns, or goes to the other level and returns from there to its caller, which then runs at that level.
         using EmulationMachine m = Machine(
             a =>
             {
                 a.call(Function);
                 a.mov(ebx, cs);
-                a.cli();
+                a.mov(rdx, __qword_ptr[rsi]);
                 a.hlt();
             },
             a =>
             {
+                Label stays = a.CreateLabel();
+                a.test(edi, edi);
+                a.jz(stays);
                 if (up)
                 {
                     a.syscall();
@@ -413,12 +416,21 @@ public sealed unsafe class ReturnTests
                     a.mov(r11d, 2);
                     a.sysretq();
                 }
+
+                a.Label(ref stays);
+                a.ret();
             });
         Put(m, Other, a => a.ret());
+
+        // A page of the kernel's: users fault at what follows the call.
+        m[EmulationMachine.PageTables + 0x3000 + (5 * 8)] = Remapped | 3;
+        m[Remapped] = 0x1234;
+        m.Cpu.FlushTlbAll();
+        m.Cpu.Rsi = Remapped;
         m.Cpu.Star = 0x001B_0008_0000_0000;
         m.Cpu.Lstar = Other;
         m.Cpu.Fmask = 0x4_08D5;
-        for (int i = 0; i < 3; i++)
+        foreach (bool changes in (ReadOnlySpan<bool>)[false, false, true, true, false])
         {
             if (up)
             {
@@ -427,9 +439,17 @@ public sealed unsafe class ReturnTests
 
             m.Cpu.Rip = Code;
             m.Cpu.Rsp = 0x7800;
+            m.Cpu.Rdi = changes ? 1u : 0;
+            m.Cpu.Rdx = 0;
             RunToHalt(m);
-            Assert.Equal(up ? 8ul : 0x2Bul, m.Cpu.Rbx);
-            Assert.Equal(!up, m.Cpu.Rip == Fault + 1);
+            bool kernel = up == changes;
+            Assert.Equal((kernel ? 8ul : 0x2Bul, kernel ? 0x1234ul : 0), (m.Cpu.Rbx, m.Cpu.Rdx));
+            if (!kernel)
+            {
+                // The error code and the address in the handler's frame.
+                Assert.Equal((Fault + 1, 5ul, Code + 7), (m.Cpu.Rip, m[m.Cpu.Rsp], m[m.Cpu.Rsp + 8]));
+            }
+
             m.ToKernel();
         }
     }
