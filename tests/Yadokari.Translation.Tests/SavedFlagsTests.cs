@@ -92,9 +92,14 @@ public sealed unsafe class SavedFlagsTests
         // Each access misses the first time, flags and RAX unchanged by any.
         using EmulationMachine m = Run(a =>
         {
+            a.lea(r9, __[rbx + 0x18]);
+            a.mov(r8, rax);
+            a.not(r8);
+            a.lea(r9, __[r9 + r8 + 1]);
             a.mov(rcx, __qword_ptr[rbx]);
             a.mov(rsi, __qword_ptr[rbx + 0x1000]);
             a.push(rbx);
+            a.mov(r14, __qword_ptr[rax + r9]);
             a.mov(rdi, __qword_ptr[rbx + 0x3000]);
             a.lea(r10, __[rbx + 1]);
             a.mov(__qword_ptr[rbx + 0x4000], r10);

@@ -275,7 +275,7 @@ internal sealed unsafe partial class Translator
     }
 
     // Whether the host code of an instruction without a memory operand needs rbp: for a second guest register that lives in memory, for one
-    // that cannot stand beside a high byte, or for LEA's address.
+    // that cannot stand beside a high byte, for LEA's address, or for its result of 16 bits.
     private static bool UsesAddressRegister(in Instruction guestInstruction)
     {
         Instruction instruction = guestInstruction;
@@ -303,7 +303,7 @@ internal sealed unsafe partial class Translator
 
         if (instruction.Mnemonic == Mnemonic.Lea)
         {
-            return passed != 0 || LivesInMemory(instruction.MemoryBase) || LivesInMemory(instruction.MemoryIndex);
+            return passed != 0 || LivesInMemory(instruction.MemoryBase) || LivesInMemory(instruction.MemoryIndex) || instruction.Op0Register.IsGPR16();
         }
 
         return System.Numerics.BitOperations.PopCount(passed) > 1 || (high && far);
