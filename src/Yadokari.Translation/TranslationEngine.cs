@@ -17,9 +17,6 @@ public sealed class TranslationEngine : IEngine
     /// <summary>Bytes of host code kept for each machine.</summary>
     public int CodeCacheBytes { get; init; } = 24 << 20;
 
-    /// <summary>Keeps arithmetic flags exact at every fault, also where no following instruction reads them. Slower.</summary>
-    public bool ExactFlags { get; init; }
-
     /// <summary>When user code runs on the processor itself rather than translated.</summary>
     public DirectMode Direct { get; init; } = DirectMode.Auto;
 
@@ -72,7 +69,6 @@ internal sealed class TranslationVm : IEngineVm
         Cpuid = CpuidModel.FromHost(new CpuidConfiguration(vcpus, (long)HostTsc.Hz, ApicTimerHz));
         InstructionSet = new InstructionSet(Cpuid);
         Code = new TranslatedCode(memory, engine.CodeCacheBytes, InstructionSet);
-        Code.Translator.ExactFlags = engine.ExactFlags;
         TraceWriter = engine.Trace;
         Direct = engine.Trace == null ? engine.Direct : DirectMode.Off;
     }

@@ -236,7 +236,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
             switch (outcome)
             {
                 case Outcome.Halt:
-                    if (State->Pending == 0 && !(_host.HasInterrupt(Id) && (State->SystemFlags & 0x200) != 0))
+                    if ((State->SystemFlags & 0x200) == 0)
+                    {
+                        return VmExit.HaltedForGood;
+                    }
+
+                    // Where one is there, the next round takes it.
+                    if (!_host.HasInterrupt(Id))
                     {
                         return VmExit.Halted;
                     }

@@ -59,6 +59,6 @@ public sealed class DirectTests
     {
         Support support = TranslationEngine.ProbeDirect();
         Assert.SkipUnless(support.Available, support.Reason);
-        return new TranslationEngine { ExactFlags = true, Direct = DirectMode.Always };
+        return new TranslationEngine { Direct = DirectMode.Always };
     }
 }

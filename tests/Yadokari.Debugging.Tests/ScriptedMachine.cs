@@ -98,7 +98,7 @@ internal sealed class ScriptedMachine : IDisposable
 
             switch (vcpu.Run())
             {
-                case VmExit.Halted:
+                case VmExit.Halted or VmExit.HaltedForGood:
                     halted = true;
                     if (Gate.IsStepping(vcpu.Id))
                     {

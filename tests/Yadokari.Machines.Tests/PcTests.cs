@@ -203,6 +203,26 @@ public sealed class PcTests : IDisposable
     }
 
     [Fact]
+    public async Task A_guest_that_halted_with_interrupts_disabled_is_not_run_again_for_one()
+    {
+        using var started = new ManualResetEventSlim();
+        var engine = new FakeEngine(vcpu =>
+        {
+            Apic(vcpu, 0x300, 0x0004_4040);
+            started.Set();
+            return VmExit.HaltedForGood;
+        });
+        using var pc = new Pc(Config, engine);
+        Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
+        started.Wait(TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken);
+        Assert.True(engine.Vcpus[0].Host.HasInterrupt(0));
+        Assert.Equal(1, engine.Vcpus[0].Runs);
+        pc.Stop();
+        Assert.Equal(EndReason.Stopped, (await run).Reason);
+    }
+
+    [Fact]
     public void Other_processors_wait_for_their_start_up_message()
     {
         var engine = new FakeEngine(vcpu =>

@@ -121,7 +121,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     /// <summary>Runs the program at an offset in the code until it ends in ring 0. Returns the vector, or -1 for SYSCALL.</summary>
     public int Run(ulong offset = 0)
     {
-        Assert.Equal(VmExit.Halted, RunToExit(offset));
+        Assert.True(RunToExit(offset) is VmExit.Halted or VmExit.HaltedForGood);
         return Cpu.Rip == SyscallHandler + 1 ? -1 : (int)((Cpu.Rip - (System + Handlers) - 1) / 16);
     }
 

@@ -45,8 +45,11 @@ public enum VmExit
     /// <summary><see cref="IVcpu.Kick"/> was called, or the host asked for a stop.</summary>
     Kicked,
 
-    /// <summary>The guest executed HLT with interrupts enabled or not: wait until <see cref="IVcpuHost.HasInterrupt"/>, then run again.</summary>
+    /// <summary>The guest executed HLT: wait until <see cref="IVcpuHost.HasInterrupt"/>, then run again.</summary>
     Halted,
+
+    /// <summary>The guest executed HLT with interrupts disabled: nothing but INIT or a reset ends that.</summary>
+    HaltedForGood,
 
     /// <summary>Triple fault: the processor shut down.</summary>
     Shutdown,

@@ -72,7 +72,6 @@ internal sealed class VcpuHost(Bus pio, Bus mmio) : IVcpuHost
     /// <inheritdoc/>
     public int AcknowledgeInterrupt(int vcpu)
     {
-        Threads[vcpu].TookInterrupt = true;
         int vector = Threads[vcpu].Apic.Acknowledge();
         Acknowledged?.Invoke();
         return vector;

@@ -23,7 +23,9 @@ internal sealed class VcpuThread
     private volatile int _startPage = NoPage;
     private volatile bool _awaitsStartUp;
     private bool _halted;
-    private bool _haltedWithInterrupt;
+
+    // It halted with interrupts disabled.
+    private bool _deaf;
     private long _sleptTicks;
     private long _halts;
 
@@ -43,9 +45,6 @@ internal sealed class VcpuThread
 
     /// <summary>The registers after reset. Not to be changed; see <see cref="CopyOfReset"/>.</summary>
     public X86State AfterReset => _afterReset;
-
-    /// <summary>Whether the vCPU took an interrupt since it last halted. Its own thread.</summary>
-    public bool TookInterrupt { get; set; }
 
     /// <summary>How often the guest halted.</summary>
     public long Halts => Volatile.Read(ref _halts);
@@ -77,7 +76,6 @@ internal sealed class VcpuThread
         _awaitsStartUp = state is null;
         _initPending = false;
         _startPage = NoPage;
-        _haltedWithInterrupt = false;
         _halted = false;
     }
 
@@ -120,9 +118,9 @@ internal sealed class VcpuThread
             }
 
             // Who is woken for another reason than an interrupt goes on sleeping; a debugger's step is an instruction all the same.
-            if (_halted && !_owner.HasInterrupt(Vcpu.Id) && !_owner.IsStepping(this))
+            if (_halted && (_deaf || !_owner.HasInterrupt(Vcpu.Id)) && !_owner.IsStepping(this))
             {
-                Sleep(interruptible: true);
+                Sleep(interruptible: !_deaf);
                 continue;
             }
 
@@ -130,7 +128,10 @@ internal sealed class VcpuThread
             switch (_vcpu.Run())
             {
                 case VmExit.Halted:
-                    OnHalt();
+                    OnHalt(forGood: false);
+                    break;
+                case VmExit.HaltedForGood:
+                    OnHalt(forGood: true);
                     break;
                 case VmExit.Shutdown:
                     _owner.OnShutdown(this);
@@ -142,7 +143,7 @@ internal sealed class VcpuThread
         }
     }
 
-    private void OnHalt()
+    private void OnHalt(bool forGood)
     {
         Volatile.Write(ref _halts, _halts + 1);
         if (_owner.IsStepping(this))
@@ -151,21 +152,8 @@ internal sealed class VcpuThread
             return;
         }
 
-        if (!_owner.HasInterrupt(Vcpu.Id))
-        {
-            _haltedWithInterrupt = false;
-            _halted = true;
-            return;
-        }
-
-        // An interrupt that is there but is not taken meets a guest that halted with interrupts disabled: only a message ends that.
-        bool deaf = _haltedWithInterrupt && !TookInterrupt;
-        _haltedWithInterrupt = true;
-        TookInterrupt = false;
-        if (deaf)
-        {
-            Sleep(interruptible: false);
-        }
+        _halted = true;
+        _deaf = forGood;
     }
 
     private void Sleep(bool interruptible)

@@ -74,11 +74,8 @@ internal sealed unsafe class Block
 
     public required CpuMode Mode { get; init; }
 
-    /// <summary>Guest bytes covered, including those looked at ahead to learn which flags matter.</summary>
+    /// <summary>Guest bytes covered.</summary>
     public int Length { get; set; }
-
-    /// <summary>Offsets in the page of bytes before the block that were looked at likewise.</summary>
-    public Range Earlier { get; set; }
 
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
@@ -102,9 +99,6 @@ internal sealed unsafe class Block
     public ushort* Table { get; set; }
 
     public int Instructions { get; set; }
-
-    /// <summary>Some arithmetic flag is read before it is written.</summary>
-    public bool FlagsLiveIn { get; set; }
 
     /// <summary>Contains x87 or SIMD instructions.</summary>
     public bool UsesSimd { get; set; }

@@ -179,8 +179,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             Recent(gpa) = block;
         }
 
-        Page page = Cover(block, gpa, Math.Min(block.Length, inPage));
-        Mark(page, block.Earlier.Start.Value, block.Earlier.End.Value);
+        Cover(block, gpa, Math.Min(block.Length, inPage));
         if (secondGpa != 0)
         {
             Cover(block, secondGpa, block.Length - inPage);
@@ -360,18 +359,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private static Key KeyOf(ulong gpa, ulong linear, CpuMode mode, bool bounce)
         => new(gpa, (mode & CpuMode.User) != 0 ? 0 : linear & ~0xFFFul, bounce ? mode | Bounce : mode);
 
-    private Page Cover(Block block, ulong gpa, int length)
+    private void Cover(Block block, ulong gpa, int length)
     {
         Page page = PageAt(gpa);
         page.Blocks.Add(block);
         int first = (int)(gpa & 4095);
-        Mark(page, first, first + length);
-        return page;
-    }
-
-    private static void Mark(Page page, int first, int end)
-    {
-        for (int i = first; i < end; i++)
+        for (int i = first; i < first + length; i++)
         {
             page.Covered[i >> 6] |= 1ul << (i & 63);
         }

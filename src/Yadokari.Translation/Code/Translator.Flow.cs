@@ -63,7 +63,6 @@ internal sealed unsafe partial class Translator
 
         _a.Load(Host.Rax, Mem.State(s_saveRax));
         _block.Entry = _block.LiveEntry = _cache.Executable(_a.Cursor);
-        _block.FlagsLiveIn = _liveBefore[0] != 0;
         if (_crossing && !_bounce)
         {
             SaveFlags();

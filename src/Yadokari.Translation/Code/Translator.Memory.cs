@@ -55,9 +55,13 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void RestoreFlags()
+    private void RestoreFlags(int live = AllFlags)
     {
-        _a.RestoreFlagsFromAx();
+        if (live != 0)
+        {
+            _a.RestoreFlagsFromAx();
+        }
+
         _a.Load(Host.Rax, Mem.State(s_saveRax));
         _axSaved = false;
     }
@@ -214,9 +218,10 @@ internal sealed unsafe partial class Translator
             Ax = _axSaved,
         };
         _a.Arithmetic(Alu.Add, Host.Rbp, Mem.State(Host.R15, tlb + 8));
-        if (!keepSaved && _axSaved && !KeepsSaved(_instructions[_current]))
+        ref readonly Instruction instruction = ref _instructions[_current];
+        if (!keepSaved && _axSaved && !KeepsSaved(instruction))
         {
-            RestoreFlags();
+            RestoreFlags(FaultsByItself(instruction) ? AllFlags : LiveThrough(instruction, _liveBefore[_current + 1]));
         }
     }
 }

@@ -45,7 +45,6 @@ internal sealed unsafe partial class Translator
     private CpuMode _mode;
     private ulong _page;
     private Block _block = null!;
-    private int _lookedAhead;
     private int _epoch;
     private bool _global;
     private int _unshared;
@@ -61,9 +60,6 @@ internal sealed unsafe partial class Translator
         _decoder16 = Decoder.Create(16, _bytes);
         _encoder = Encoder.Create(64, _writer);
     }
-
-    /// <summary>Arithmetic flags are kept exact at every memory access, also where no following instruction reads them.</summary>
-    public bool ExactFlags { get; set; }
 
     /// <summary>Instructions translated so far.</summary>
     public long InstructionsTranslated { get; private set; }
@@ -195,7 +191,6 @@ internal sealed unsafe partial class Translator
         InstructionsTranslated += _count;
         int guestBytes = (int)(last.NextIP - linear);
         _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = guestBytes };
-        _lookedAhead = guestBytes;
         _a.Cursor = _start = _cache.Next;
         _coldCount = 0;
         _coldStringCount = 0;
@@ -206,7 +201,7 @@ internal sealed unsafe partial class Translator
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
         }
 
-        FindLiveFlags(code, length, offset, ended);
+        FindLiveFlags();
         if (bounce)
         {
             EmitEntry();
@@ -240,7 +235,6 @@ internal sealed unsafe partial class Translator
         EmitCold();
         EmitColdStrings();
         FinishTable();
-        _block.Length = Math.Max(guestBytes, Math.Min(_lookedAhead, length));
         return _block;
     }
 
@@ -337,41 +331,40 @@ internal sealed unsafe partial class Translator
         _axAt[_current] = _axSaved && treatment == Treatment.Native;
         if (_axSaved && _current + 1 < _count && !KeepsSaved(_instructions[_current + 1]))
         {
-            RestoreFlags();
+            RestoreFlags(_liveBefore[_current + 1]);
         }
 
         AfterShared(instruction);
     }
 
-    /// <summary>Works out, backwards, which arithmetic flags somebody may still read before each instruction.</summary>
-    private void FindLiveFlags(byte* code, int length, int offset, bool ended)
+    /// <summary>
+    /// Works out, backwards, which arithmetic flags somebody may still read before each instruction. An exception's handler reads them all
+    /// (SDM 3A 6.12.1: EFLAGS of before the instruction), and so does whoever looks at the processor between blocks.
+    /// </summary>
+    private void FindLiveFlags()
     {
-        int live = LiveAtEnd(code, length, offset, ended);
-        _liveBefore[_count] = (byte)live;
+        int live = AllFlags;
+        _liveBefore[_count] = AllFlags;
         for (int i = _count - 1; i >= 0; i--)
         {
-            live = Before(_instructions[i], live);
+            live = MayFault(_instructions[i]) ? AllFlags : LiveThrough(_instructions[i], live);
             _liveBefore[i] = (byte)live;
         }
     }
 
-    private int Before(in Instruction instruction, int live)
-    {
-        if (ExactFlags)
-        {
-            return AllFlags;
-        }
+    // What must be there when an instruction runs that does not fault.
+    private static int LiveThrough(in Instruction instruction, int after) => (after & ~Kills(instruction)) | ((int)instruction.RflagsRead & AllFlags);
 
-        switch (TreatmentOf(instruction))
-        {
-            case Treatment.Emulate or Treatment.FastCall:
-                return AllFlags;
-            case Treatment.Flow:
-                return instruction.IsJccShortOrNear ? live | ((int)instruction.RflagsRead & AllFlags) : live;
-            default:
-                return (live & ~Kills(instruction)) | ((int)instruction.RflagsRead & AllFlags);
-        }
-    }
+    private bool MayFault(in Instruction instruction) => TreatmentOf(instruction) switch
+    {
+        Treatment.Nothing or Treatment.Address => false,
+        Treatment.Native => HasMemoryOperand(instruction) || FaultsByItself(instruction),
+        _ => true,
+    };
+
+    // Also where its memory operand, if any, is there.
+    private static bool FaultsByItself(in Instruction instruction)
+        => instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv || instruction.IsInvalid || InstructionClasses.UsesSimd(instruction.Code);
 
     private static int Kills(in Instruction instruction)
     {
@@ -389,84 +382,14 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        // Undefined ones too: nobody can rely on what AF is after a TEST.
-        return (int)instruction.RflagsModified & AllFlags;
-    }
-
-    private int LiveAtEnd(byte* code, int length, int offset, bool ended)
-    {
-        if (ExactFlags || Single || offset + length != 4096)
+        // What is undefined the processor may leave as it was (AMD's do, after IMUL); all clear AF after a logical instruction.
+        RflagsBits left = instruction.RflagsUndefined;
+        if (instruction.Mnemonic is Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Test)
         {
-            return AllFlags;
+            left &= ~RflagsBits.AF;
         }
 
-        ref readonly Instruction last = ref _instructions[_count - 1];
-        int next = (int)(last.NextIP - _page);
-        if (!ended)
-        {
-            return LookAhead(code, offset, next);
-        }
-
-        if (TreatmentOf(last) != Treatment.Flow)
-        {
-            return AllFlags;
-        }
-
-        return last.FlowControl switch
-        {
-            FlowControl.UnconditionalBranch or FlowControl.Call => LookAhead(code, offset, TargetOffset(last)),
-            FlowControl.ConditionalBranch => LookAhead(code, offset, TargetOffset(last)) | LookAhead(code, offset, next),
-            _ => AllFlags,
-        };
-
-        int TargetOffset(in Instruction branch)
-        {
-            ulong target = branch.NearBranchTarget - _page;
-            return target < 4096 ? (int)target : -1;
-        }
-    }
-
-    // The block's page is at hand.
-    private int LookAhead(byte* code, int offset, int target)
-    {
-        if (target is < 0 or >= 4096)
-        {
-            return AllFlags;
-        }
-
-        _bytes.Set(code + (target - offset), 4096 - target);
-        Decoder decoder = DecoderOf(_mode);
-        decoder.IP = _page + (ulong)target;
-        int unknown = AllFlags;
-        int live = 0;
-        for (int i = 0; i < 6 && unknown != 0; i++)
-        {
-            decoder.Decode(out Instruction instruction);
-            if (instruction.IsInvalid || TreatmentOf(instruction) is Treatment.Emulate or Treatment.FastCall)
-            {
-                break;
-            }
-
-            live |= unknown & (int)instruction.RflagsRead & AllFlags;
-            if (TreatmentOf(instruction) == Treatment.Flow)
-            {
-                break;
-            }
-
-            int end = (int)(instruction.NextIP - _page);
-            if (target < offset)
-            {
-                _block.Earlier = target..end;
-            }
-            else
-            {
-                _lookedAhead = Math.Max(_lookedAhead, end - offset);
-            }
-
-            unknown &= ~Kills(instruction);
-        }
-
-        return live | unknown;
+        return (int)(instruction.RflagsModified & ~left) & AllFlags;
     }
 
     private void FinishTable()

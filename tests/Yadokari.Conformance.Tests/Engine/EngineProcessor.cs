@@ -86,7 +86,7 @@ public sealed class EngineProcessor : ISubject
 
         _watchdog.Change(Timeout.Infinite, Timeout.Infinite);
         _vcpu.Save(_state);
-        if (exit == VmExit.Halted)
+        if (exit is VmExit.Halted or VmExit.HaltedForGood)
         {
             ReadOutcome(after);
         }
