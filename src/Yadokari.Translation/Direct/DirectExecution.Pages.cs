@@ -6,12 +6,15 @@ namespace Yadokari.Translation.Direct;
 /// <summary>Which pages a sandbox shows, and which of them may be executed there.</summary>
 internal sealed unsafe partial class DirectExecution
 {
+    // What lets a page be written without another look at the guest's tables.
+    private const PageRights Writes = PageRights.Writable | PageRights.Dirty;
+
     private readonly UserCode _scan = new();
 
     private readonly Dictionary<ulong, int> _scanned = [];
 
-    // Pages whose answer for another page depends on their own bytes: by what came before it was known where its first instruction begins.
-    private readonly Dictionary<ulong, ulong> _resolved = [];
+    // Of a page, those after it whose answers depend on its bytes: by what came before it was known where their first instruction begins.
+    private readonly Dictionary<ulong, HashSet<ulong>> _followers = [];
 
     private void BringUpToDate(Program program, Sandbox sandbox)
     {
@@ -42,7 +45,6 @@ internal sealed unsafe partial class DirectExecution
     private bool Holds(ulong linear, ulong gpa, uint length, PageUse use)
     {
         PageWalkResult walk = PageWalk.Probe(_memory, _cpu.UserPaging, linear, (use & PageUse.Execute) != 0 ? AccessKind.Execute : AccessKind.Read);
-        const PageRights Writes = PageRights.Writable | PageRights.Dirty;
         return walk.Succeeded && walk.PhysicalAddress == gpa && walk.PageSize >= length
             && (walk.Rights & (PageRights.Readable | PageRights.Accessed)) == (PageRights.Readable | PageRights.Accessed)
             && ((use & PageUse.Write) == 0 || (walk.Rights & Writes) == Writes);
@@ -131,7 +133,6 @@ internal sealed unsafe partial class DirectExecution
             use |= PageUse.Execute;
         }
 
-        const PageRights Writes = PageRights.Writable | PageRights.Dirty;
         if ((rights & Writes) == Writes && !_code.IsCode(gpa))
         {
             use |= PageUse.Write;
@@ -152,7 +153,6 @@ internal sealed unsafe partial class DirectExecution
         const ulong Offset = Sandbox.LargePage - 1ul;
         page &= ~Offset;
         gpa &= ~Offset;
-        const PageRights Writes = PageRights.Writable | PageRights.Dirty;
         bool write = (rights & Writes) == Writes;
         if (_memory.HostAddress(gpa, Sandbox.LargePage) == 0 || (access == AccessKind.Write && !write))
         {
@@ -203,7 +203,12 @@ internal sealed unsafe partial class DirectExecution
             }
 
             first = _scan.Overlap(Bytes(before.PhysicalAddress), last, Bytes(gpa));
-            _resolved[before.PhysicalAddress] = gpa;
+            if (!_followers.TryGetValue(before.PhysicalAddress, out HashSet<ulong>? followers))
+            {
+                _followers[before.PhysicalAddress] = followers = [];
+            }
+
+            followers.Add(gpa);
         }
 
         return _scanned[gpa] = _scan.Scan(Bytes(gpa), first);
@@ -241,16 +246,19 @@ internal sealed unsafe partial class DirectExecution
                 Revoke(gpa, PageUse.Execute);
             }
 
-            if (_resolved.Remove(gpa, out ulong next))
+            if (_followers.Remove(gpa, out HashSet<ulong>? followers))
             {
-                Forget(next);
+                foreach (ulong follower in followers)
+                {
+                    Forget(follower);
+                }
             }
 
             return;
         }
 
         _scanned.Clear();
-        _resolved.Clear();
+        _followers.Clear();
         foreach (Program program in _programs)
         {
             program.Sandbox?.Revoke(PageUse.Execute);
