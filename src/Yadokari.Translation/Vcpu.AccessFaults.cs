@@ -30,6 +30,18 @@ internal sealed unsafe partial class Vcpu
         return DeliverAccessFault(instruction, store);
     }
 
+    /// <summary>An access that the inline comparison with its segment's limit did not let pass: all checks, and if they hold the access.</summary>
+    private Outcome LimitedAccess(int size, bool store)
+    {
+        if (!Fetch(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        ulong offset = EffectiveAddress(instruction, out int segment);
+        return Linear(segment, offset, size, store, out ulong linear) ? Bounce(linear, size, store) : DeliverRaised();
+    }
+
     /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
     private Outcome DeliverAccessFault(in Instruction instruction, bool store)
     {

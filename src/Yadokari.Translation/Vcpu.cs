@@ -368,6 +368,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
 
+                case SiteKind.Limit:
+                    SetLinearRip(linear);
+                    return LimitedAccess(site->Size, site->Write != 0);
+
                 case SiteKind.Emulate:
                     SetLinearRip(linear);
                     return Emulate(_code.Translator.Emulated(site->Extra));
@@ -598,6 +602,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
     {
         ulong linear = LinearRip;
         State->CodePage = linear & ~0xFFFul;
+        if ((mode & CpuMode.Code64) == 0 && State->Rip > LimitOf(Segments[1]))
+        {
+            Raise(Vector.GeneralProtection, 0);
+            return null;
+        }
+
         if (!TranslateFetch(linear, out ulong gpa))
         {
             return null;
@@ -727,6 +737,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 mode |= CpuMode.Based;
             }
+
+            mode |= FindSegmentEnds() ? CpuMode.Limited : 0;
         }
 
         if (Cpl is 1 or 2)

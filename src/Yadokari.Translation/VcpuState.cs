@@ -48,6 +48,9 @@ internal enum CpuMode : ushort
 
     /// <summary>SSE instructions take #UD (no CR4.OSFXSR); x87 and MMX do not.</summary>
     SseTrap = 4096,
+
+    /// <summary>Some of DS, ES, SS is not all of 4 GiB to read and write, outside 64-bit mode: accesses look at limits.</summary>
+    Limited = 8192,
 }
 
 /// <summary>
@@ -117,6 +120,15 @@ internal unsafe struct VcpuState
 
     /// <summary>Segment bases that translated code adds: ES CS SS DS FS GS.</summary>
     public fixed ulong SegmentBase[6];
+
+    /// <summary>
+    /// Outside 64-bit mode, the offset after the last byte of each segment that may be read. 0 where more than a comparison is needed
+    /// (expand-down data), or nothing may.
+    /// </summary>
+    public fixed ulong ReadEnd[6];
+
+    /// <summary>As <see cref="ReadEnd"/>, for writes.</summary>
+    public fixed ulong WriteEnd[6];
 
     /// <summary>Difference between the guest's TSC and the host's.</summary>
     public ulong TscOffset;
@@ -244,6 +256,9 @@ internal static unsafe class StateLayout
 
     /// <summary>Offset of one of <see cref="VcpuState.SharedAddress"/>.</summary>
     public static int SharedAddress(int index) => Of(nameof(VcpuState.SharedAddress)) + index * 8;
+
+    /// <summary>Offset of where a segment ends for reads or writes.</summary>
+    public static int SegmentEnd(int index, bool write) => Of(write ? nameof(VcpuState.WriteEnd) : nameof(VcpuState.ReadEnd)) + index * 8;
 
     /// <summary>Offset of a segment's base.</summary>
     public static int SegmentBase(int index) => Of(nameof(VcpuState.SegmentBase)) + index * 8;

@@ -169,7 +169,8 @@ public sealed class ConformanceTests
         }
     });
 
-    private static void OnThreadOfItsOwn(Action action)
+    /// <summary>Engines use the thread's gs base.</summary>
+    internal static void OnThreadOfItsOwn(Action action)
     {
         ExceptionDispatchInfo? failure = null;
         Thread thread = new(() =>

@@ -8,6 +8,9 @@ internal enum SiteKind : byte
     /// <summary>No entry of the TLB for a memory access; <see cref="VcpuState.ExitValue"/> is the linear address.</summary>
     Miss,
 
+    /// <summary>An access is not within its segment's limit, or needs a closer look at it.</summary>
+    Limit,
+
     /// <summary>The instruction is to be emulated; <see cref="Site.Extra"/> is its number among the decoded ones.</summary>
     Emulate,
 

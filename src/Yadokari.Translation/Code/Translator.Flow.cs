@@ -146,6 +146,9 @@ internal sealed unsafe partial class Translator
                     }
 
                     break;
+                case SiteKind.Limit:
+                    EmitExit(SiteKind.Limit, cold.Linear, 0, null, cold.Size, cold.Write);
+                    break;
                 case SiteKind.Link:
                     EmitExit(SiteKind.Link, cold.Linear, cold.Ax ? 1 : 0, cold.Patch);
                     break;

@@ -87,8 +87,11 @@ internal sealed unsafe partial class Translator
         return scratch;
     }
 
-    /// <summary>Puts the linear address of an instruction's memory operand into <paramref name="into"/>. Leaves flags alone.</summary>
-    private void EmitAddress(in Instruction instruction, Host into, bool withSegment = true)
+    /// <summary>
+    /// Puts the linear address of an instruction's memory operand into <paramref name="into"/>. Leaves flags alone, but where an access of
+    /// <paramref name="size"/> bytes is checked against its segment's limit: then they may be saved afterwards.
+    /// </summary>
+    private void EmitAddress(in Instruction instruction, Host into, bool withSegment = true, int size = 0, bool write = false)
     {
         Register baseRegister = instruction.MemoryBase;
         Register indexRegister = instruction.MemoryIndex;
@@ -144,6 +147,11 @@ internal sealed unsafe partial class Translator
         }
 
         Register segment = instruction.MemorySegment;
+        if (size != 0 && HasLimit(segment))
+        {
+            EmitLimitCheck(segment - Register.ES, size, write);
+        }
+
         if (segment is Register.FS or Register.GS || (_mode & CpuMode.Based) != 0)
         {
             Host other = into == GuestRegisters.Address ? GuestRegisters.Scratch : GuestRegisters.Address;
@@ -158,6 +166,25 @@ internal sealed unsafe partial class Translator
                 _a.Lea32(into, sum);
             }
         }
+    }
+
+    // Whether accesses by a segment look at its limit. FS and GS are used too seldom for a mode of their own; code is never written.
+    private bool HasLimit(Register segment)
+        => !Code64 && ((_mode & CpuMode.Limited) != 0 || segment is Register.FS or Register.GS or Register.CS);
+
+    /// <summary>Leaves if an access at the offset in rbp does not end within its segment. Uses r15.</summary>
+    private void EmitLimitCheck(int segment, int size, bool write)
+    {
+        if (FlagsLive)
+        {
+            SaveFlags();
+        }
+
+        _a.Lea(Host.R15, Mem.At(Host.Rbp, size));
+        _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(StateLayout.SegmentEnd(segment, write)));
+        AddCold(SiteKind.Limit, _a.Jump(Condition.Above, _a.Cursor), _instructions[_current].IP);
+        _cold[_coldCount - 1].Size = (byte)Math.Min(size, byte.MaxValue);
+        _cold[_coldCount - 1].Write = write;
     }
 
     /// <summary>A linear address known relative to the code page.</summary>

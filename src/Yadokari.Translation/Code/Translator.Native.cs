@@ -18,8 +18,10 @@ internal sealed unsafe partial class Translator
             }
             else
             {
-                EmitAddress(instruction, GuestRegisters.Address);
-                EmitCheck(MemoryBytes(instruction), WritesMemory(instruction));
+                int size = MemoryBytes(instruction);
+                bool write = WritesMemory(instruction);
+                EmitAddress(instruction, GuestRegisters.Address, withSegment: true, size, write);
+                EmitCheck(size, write);
             }
 
             _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
@@ -299,6 +301,14 @@ internal sealed unsafe partial class Translator
         Iced.Intel.Code.Inc_r32 => Iced.Intel.Code.Inc_rm32,
         Iced.Intel.Code.Dec_r16 => Iced.Intel.Code.Dec_rm16,
         Iced.Intel.Code.Dec_r32 => Iced.Intel.Code.Dec_rm32,
+        Iced.Intel.Code.Add_rm8_imm8_82 => Iced.Intel.Code.Add_rm8_imm8,
+        Iced.Intel.Code.Or_rm8_imm8_82 => Iced.Intel.Code.Or_rm8_imm8,
+        Iced.Intel.Code.Adc_rm8_imm8_82 => Iced.Intel.Code.Adc_rm8_imm8,
+        Iced.Intel.Code.Sbb_rm8_imm8_82 => Iced.Intel.Code.Sbb_rm8_imm8,
+        Iced.Intel.Code.And_rm8_imm8_82 => Iced.Intel.Code.And_rm8_imm8,
+        Iced.Intel.Code.Sub_rm8_imm8_82 => Iced.Intel.Code.Sub_rm8_imm8,
+        Iced.Intel.Code.Xor_rm8_imm8_82 => Iced.Intel.Code.Xor_rm8_imm8,
+        Iced.Intel.Code.Cmp_rm8_imm8_82 => Iced.Intel.Code.Cmp_rm8_imm8,
         _ => code,
     };
 
@@ -445,7 +455,8 @@ internal sealed unsafe partial class Translator
     {
         Register address = instruction.MemoryBase == Register.None ? instruction.MemoryIndex : instruction.MemoryBase;
         return (instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32())
-            && (Code64 ? address.IsGPR64() || address == Register.RIP : address.IsGPR32());
+            && (Code64 ? address.IsGPR64() || address == Register.RIP : address.IsGPR32())
+            && !HasLimit(instruction.MemorySegment);
     }
 
     private void EmitBitString(in Instruction instruction)

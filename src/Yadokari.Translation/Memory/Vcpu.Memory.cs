@@ -91,7 +91,7 @@ internal sealed unsafe partial class Vcpu
         bool ok;
         if (!ProtectedMode)
         {
-            ok = end <= Math.Max(s.Limit, 0xFFFF);
+            ok = end <= LimitOf(s);
         }
         else
         {
@@ -108,6 +108,39 @@ internal sealed unsafe partial class Vcpu
         }
 
         return ok;
+    }
+
+    // Real and virtual-8086 mode have at least 64 KiB: what protected mode loaded with less is not looked at there.
+    private uint LimitOf(in Core.State.SegmentState segment) => ProtectedMode ? segment.Limit : Math.Max(segment.Limit, 0xFFFF);
+
+    /// <summary>
+    /// Works out how far translated code may go in each segment without asking <see cref="Linear"/>. True if one of DS, ES, SS is less
+    /// than all of 4 GiB, to read and to write (SDM 3A 5.3, 5.5).
+    /// </summary>
+    private bool FindSegmentEnds()
+    {
+        bool limited = false;
+        for (int i = 0; i < Segments.Length; i++)
+        {
+            ref readonly Core.State.SegmentState segment = ref Segments[i];
+            ulong end = LimitOf(segment) + 1ul;
+            ulong read = end;
+            ulong write = end;
+            if (ProtectedMode)
+            {
+                bool code = (segment.Attributes & 8) != 0;
+                bool plain = (segment.Attributes & 0x80) != 0 && (code || (segment.Attributes & 4) == 0);
+                bool second = (segment.Attributes & 2) != 0;
+                read = plain && (!code || second) ? end : 0;
+                write = plain && !code && second ? end : 0;
+            }
+
+            State->ReadEnd[i] = read;
+            State->WriteEnd[i] = write;
+            limited |= i is 0 or 2 or 3 && (read != 1ul << 32 || write != 1ul << 32);
+        }
+
+        return limited;
     }
 
     /// <summary>The offset of an instruction's explicit memory operand in its segment, and which segment that is (0 to 5).</summary>
