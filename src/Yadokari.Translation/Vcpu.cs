@@ -153,7 +153,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     Trace?.Interrupt(this, vector);
                     if (Emulator.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
                     {
-                        return VmExit.Shutdown;
+                        return Ended();
                     }
                 }
             }
@@ -182,7 +182,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 block = null;
                 if (DeliverRaised() == Outcome.Shutdown)
                 {
-                    return VmExit.Shutdown;
+                    return Ended();
                 }
 
                 continue;
@@ -195,7 +195,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     block = null;
                     if (Direct.Run() == Outcome.Fault && DeliverRaised() == Outcome.Shutdown)
                     {
-                        return VmExit.Shutdown;
+                        return Ended();
                     }
 
                     continue;
@@ -214,7 +214,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 {
                     if (DeliverRaised() == Outcome.Shutdown)
                     {
-                        return VmExit.Shutdown;
+                        return Ended();
                     }
 
                     continue;
@@ -249,9 +249,36 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     break;
                 case Outcome.Shutdown:
-                    return VmExit.Shutdown;
+                    return Ended();
             }
         }
+    }
+
+    private VmExit Ended()
+    {
+        bool caught = _caughtNow;
+        _caughtNow = false;
+        return caught ? VmExit.Exception : VmExit.Shutdown;
+    }
+
+    /// <inheritdoc/>
+    public bool CatchExceptions { get; set; }
+
+    /// <inheritdoc/>
+    public CaughtException Caught { get; private set; }
+
+    private bool _caughtNow;
+
+    /// <summary>Whether an exception ends the run rather than reach the guest.</summary>
+    internal bool Catches(int vector, uint? errorCode, bool software)
+    {
+        if (CatchExceptions)
+        {
+            Caught = new CaughtException(vector, errorCode, software);
+            _caughtNow = true;
+        }
+
+        return CatchExceptions;
     }
 
     private const CpuMode DirectUserMode = CpuMode.Code64 | CpuMode.User | CpuMode.Protected;
@@ -478,7 +505,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
         ClearRaised();
         Exceptions++;
         Trace?.Exception(this, vector, errorCode);
-        Outcome outcome = Emulator.Deliver(this, vector, X86.Vectors.HasErrorCode((Vector)vector) ? errorCode : null, software: false);
+        uint? pushed = X86.Vectors.HasErrorCode((Vector)vector) ? errorCode : null;
+        if (Catches(vector, pushed, software: false))
+        {
+            return Outcome.Shutdown;
+        }
+
+        Outcome outcome = Emulator.Deliver(this, vector, pushed, software: false);
         return outcome == Outcome.Shutdown ? outcome : Outcome.Jumped;
     }
 

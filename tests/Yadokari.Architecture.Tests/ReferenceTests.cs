@@ -22,6 +22,7 @@ public sealed class ReferenceTests
         ["Translation"] = ["Core", "Linux", "X86"],
         ["Kvm"] = ["Core", "Linux", "X86"],
         ["Machines"] = ["Core", .. s_middle],
+        ["Api"] = ["Core", .. s_middle, "Translation", "Kvm", "Machines"],
         ["Cli"] = ["Core", .. s_middle, "Debugging", "Translation", "Kvm", "Machines"],
     };
 
@@ -59,7 +60,7 @@ public sealed class ReferenceTests
     {
         string[] listed = [.. XDocument.Load(Path.Combine(Repository.Root, "Yadokari.slnx")).Descendants("Project")
             .Select(project => project.Attribute("Path")!.Value.Replace('\\', '/')).Order(StringComparer.Ordinal)];
-        string[] there = [.. new[] { "src", "tests", "bench" }.SelectMany(Repository.Projects)
+        string[] there = [.. new[] { "src", "tests", "bench", "examples" }.SelectMany(Repository.Projects)
             .Select(file => Path.GetRelativePath(Repository.Root, file)).Order(StringComparer.Ordinal)];
         Assert.Equal(there, listed);
     }

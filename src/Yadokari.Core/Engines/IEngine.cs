@@ -56,7 +56,16 @@ public enum VmExit
 
     /// <summary>A debugger's breakpoint or single step: RIP is at the next instruction to run.</summary>
     Debug,
+
+    /// <summary>An exception while <see cref="IVcpu.CatchExceptions"/> is set: <see cref="IVcpu.Caught"/> says which.</summary>
+    Exception,
 }
+
+/// <summary>An exception or software interrupt that did not reach the guest.</summary>
+/// <param name="Vector">0 to 255.</param>
+/// <param name="ErrorCode">What it would have pushed, or null.</param>
+/// <param name="Software">INT n, INT3 or INTO: RIP is after the instruction. Else it is at the one that faulted (or, of a trap, after it).</param>
+public readonly record struct CaughtException(int Vector, uint? ErrorCode, bool Software);
 
 /// <summary>A virtual processor. <see cref="Run"/>, <see cref="Save"/> and <see cref="Load"/> are for one thread at a time; Kick for any.</summary>
 public interface IVcpu : IDisposable
@@ -93,6 +102,21 @@ public interface IVcpu : IDisposable
 
     /// <summary>While set, <see cref="Run"/> returns <see cref="VmExit.Debug"/> after each instruction.</summary>
     bool SingleStep { get; set; }
+
+    /// <summary>
+    /// While set, exceptions and software interrupts end <see cref="Run"/> with <see cref="VmExit.Exception"/> instead of going through the
+    /// guest's IDT. Engines that can't leave it false.
+    /// </summary>
+    bool CatchExceptions
+    {
+        get => false;
+        set
+        {
+        }
+    }
+
+    /// <summary>The last exception that was caught.</summary>
+    CaughtException Caught => default;
 }
 
 /// <summary>

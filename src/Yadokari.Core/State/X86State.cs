@@ -14,7 +14,7 @@ public readonly record struct SegmentState(ushort Selector, ulong Base, uint Lim
 public readonly record struct TableState(ulong Base, ushort Limit);
 
 /// <summary>The architectural state of one x86-64 processor: the one exchange format between engines, debuggers and snapshots.</summary>
-public sealed class X86State
+public sealed partial class X86State
 {
     /// <summary>RAX RCX RDX RBX RSP RBP RSI RDI R8 to R15: the order of their encoding.</summary>
     public ulong[] Gpr { get; } = new ulong[16];

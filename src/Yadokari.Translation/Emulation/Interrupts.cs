@@ -371,6 +371,11 @@ internal static unsafe partial class Emulator
     {
         ulong start = cpu.Rip;
         cpu.Rip = NextRip(cpu, instruction);
+        if (cpu.Catches(vector, null, software: true))
+        {
+            return Outcome.Shutdown;
+        }
+
         Outcome outcome = Deliver(cpu, vector, null, software);
         if (outcome == Outcome.Fault)
         {
