@@ -21,6 +21,9 @@ internal static class ExitCodes
     /// <summary>The user ended the machine: Ctrl-A x or SIGINT.</summary>
     public const int EndedByUser = 130;
 
+    /// <summary>A test guest wrote a code to the debug exit port: always odd, as QEMU's isa-debug-exit has it and test kernels expect.</summary>
+    public static int DebugExit(uint code) => (int)((code << 1) | 1) & 0xFF;
+
     /// <summary>A signal ended the machine, as shells count: 128 and its number.</summary>
     public static int Signal(int number) => 128 + number;
 }

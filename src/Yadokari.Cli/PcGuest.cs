@@ -39,6 +39,7 @@ internal sealed class PcGuest : IGuestMachine
                 Console = console,
                 Clock = _clock,
                 RestartOnReset = false,
+                DebugPorts = options.DebugPorts,
             };
             _pc = new Pc(config, engine);
             if (options.GdbPort is { } port)

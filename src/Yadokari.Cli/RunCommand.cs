@@ -32,6 +32,13 @@ internal static class RunCommand
         DefaultValueFactory = _ => "stdio",
     };
 
+    private static readonly Option<string[]> s_devices = new("--device")
+    {
+        HelpName = "NAME[,KEY=VALUE]",
+        Description = $"Add a device for test guests: {DeviceOption.Shape}; may be given again",
+        DefaultValueFactory = _ => [],
+    };
+
     private static readonly Option<bool> s_stats = new("--stats") { Description = "At the end, print what the engine and the devices did" };
     private static readonly Option<string?> s_trace = new("--trace") { HelpName = "FILE", Description = "Write executed blocks and exceptions to a file" };
     private static readonly Option<string?> s_gdb = new("--gdb") { HelpName = "PORT", Description = "Wait for gdb on this TCP port of the loopback before the first instruction" };
@@ -43,11 +50,12 @@ internal static class RunCommand
             Boots a virtual machine. Without --kernel and --initrd it boots a small Debian guest, made on first use.
 
             Exit codes: {ExitCodes.Success} the guest powered off; {ExitCodes.BadInput} bad input, nothing ran; {ExitCodes.GuestPanic} the guest's kernel panicked;
-            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado.
+            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado;
+            with --device debug-exit, 2c+1 after a guest wrote c there.
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_append, s_memory, s_cpus, s_engine, s_direct, s_console, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_append, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
         command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
         return command;
@@ -67,6 +75,7 @@ internal static class RunCommand
         Engine = Engines.CheckName(result.GetValue(s_engine)!),
         Direct = Engines.ParseDirect(result.GetValue(s_direct)!),
         Console = result.GetValue(s_console)!,
+        DebugPorts = DeviceOption.Parse(result.GetValue(s_devices)!),
         Stats = result.GetValue(s_stats),
         Trace = result.GetValue(s_trace),
         GdbPort = result.GetValue(s_gdb) is { } port ? ParsePort(port) : null,

@@ -1,3 +1,4 @@
+using Yadokari.Machines;
 using Yadokari.Translation.Direct;
 
 namespace Yadokari.Cli;
@@ -28,6 +29,9 @@ internal sealed record RunOptions
 
     /// <summary><c>stdio</c>, <c>none</c>, or a file.</summary>
     public required string Console { get; init; }
+
+    /// <summary>The ports for test guests.</summary>
+    public DebugPorts DebugPorts { get; init; } = new();
 
     /// <summary>Whether to print what the engine and the devices did.</summary>
     public bool Stats { get; init; }

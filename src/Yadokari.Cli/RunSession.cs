@@ -171,7 +171,7 @@ internal sealed class RunSession : IDisposable
                 _farewell = $"vCPU {end.Vcpu} of the guest shut down after a triple fault{(end.State is { } state ? $" at {state.Rip:x16}" : "")}.";
                 return ExitCodes.TripleFault;
             case EndReason.DebugExit:
-                return (int)(end.Code & 0x7F);
+                return ExitCodes.DebugExit(end.Code);
             default:
                 return ExitCodes.Internal;
         }

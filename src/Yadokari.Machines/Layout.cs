@@ -102,10 +102,10 @@ public static class Layout
     /// <summary>pvpanic.</summary>
     public const ushort Panic = 0x505;
 
-    /// <summary>What is written here is shown, where the machine is built with debug ports.</summary>
+    /// <summary>Where <see cref="DebugPorts.Console"/> is by custom.</summary>
     public const ushort DebugConsole = 0xE9;
 
-    /// <summary>A write here ends the machine, where it is built with debug ports.</summary>
+    /// <summary>Where <see cref="DebugPorts.Exit"/> is by custom.</summary>
     public const ushort DebugExit = 0xF4;
 
     /// <summary>ACPI fixed hardware: PM1a event and control, PM timer, general purpose events (offsets are the device's).</summary>

@@ -1,3 +1,4 @@
+using Yadokari.Core;
 using Yadokari.Core.Buses;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
@@ -113,11 +114,8 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.ResetControl, 1, "reset", _resetControl);
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
         _pio.Map(Layout.PostCode, 1, "post", new PostCode());
-        if (config.DebugPorts)
-        {
-            _pio.Map(Layout.DebugConsole, 1, "debugcon", new DebugConsole(config.Console));
-            _pio.Map(Layout.DebugExit, 4, "debugexit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
-        }
+        AddDebugPort(config.DebugPorts.Console, 1, "debug-console", new DebugConsole(config.Console));
+        AddDebugPort(config.DebugPorts.Exit, 4, "debug-exit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
 
         PowerOn(kernel);
     }
@@ -183,6 +181,23 @@ public sealed class Pc : IDisposable
     }
 
     private IsaLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
+
+    private void AddDebugPort(ushort? port, ushort length, string name, IBusDevice device)
+    {
+        if (port is not { } start)
+        {
+            return;
+        }
+
+        try
+        {
+            _pio.Map(start, length, name, device);
+        }
+        catch (ArgumentException)
+        {
+            throw new UserErrorException($"The port {start:x} of {name} belongs to another device of the machine: give a free one, such as {Layout.DebugExit:x}.");
+        }
+    }
 
     private void OnPanic() => _run.End(new MachineEnd(EndReason.Panic));
 

@@ -34,8 +34,8 @@ public sealed record PcConfig
     /// <summary>Whether a reset that the guest asks for starts it again in place; false makes it the end of the run.</summary>
     public bool RestartOnReset { get; init; } = true;
 
-    /// <summary>Whether to add the ports that test guests use: 0xE9 shows a byte, 0xF4 ends the machine with a code.</summary>
-    public bool DebugPorts { get; init; }
+    /// <summary>The ports that test guests use.</summary>
+    public DebugPorts DebugPorts { get; init; } = new();
 
     /// <summary>Looks at what does not depend on files.</summary>
     /// <exception cref="UserErrorException">A value is out of its range.</exception>

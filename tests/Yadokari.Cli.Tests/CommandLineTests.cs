@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Xunit;
 using Yadokari.Core;
+using Yadokari.Machines;
 
 namespace Yadokari.Cli.Tests;
 
@@ -29,7 +30,7 @@ public sealed class CommandLineTests
     {
         RunOptions options = Read(
             "--kernel", "k", "--initrd", "i", "--append", "quiet  x=\"a b\"", "--memory", "1G", "--cpus", "1", "--engine", "translate",
-            "--console", "log", "--stats", "--trace", "t", "--gdb", "1234");
+            "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console");
         var expected = new RunOptions
         {
             Kernel = "k",
@@ -42,6 +43,7 @@ public sealed class CommandLineTests
             Stats = true,
             Trace = "t",
             GdbPort = 1234,
+            DebugPorts = new DebugPorts(0x501, 0xE9),
         };
         Assert.Equal(expected, options);
     }
@@ -75,6 +77,9 @@ public sealed class CommandLineTests
     }
 
     [Theory]
+    [InlineData("--device", "sound")]
+    [InlineData("--device", "debug-exit,port=70000")]
+    [InlineData("--device", "debug-exit,irq=5")]
     [InlineData("--cpus", "0")]
     [InlineData("--cpus", "-1")]
     [InlineData("--cpus", "many")]

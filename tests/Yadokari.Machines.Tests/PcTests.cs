@@ -294,10 +294,17 @@ public sealed class PcTests : IDisposable
             vcpu.Out(Layout.DebugExit, 42);
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config with { DebugPorts = true }, engine);
+        using var pc = new Pc(Config with { DebugPorts = new DebugPorts(Layout.DebugExit, Layout.DebugConsole) }, engine);
         MachineEnd end = pc.Run();
         Assert.Equal((EndReason.DebugExit, 42u), (end.Reason, end.Code));
         Assert.Equal("!", _screen.Text);
+    }
+
+    [Fact]
+    public void A_debug_port_that_is_taken_is_refused()
+    {
+        PcConfig config = Config with { DebugPorts = new DebugPorts(Layout.Com1) };
+        Assert.Contains("3f8", Assert.Throws<UserErrorException>(() => new Pc(config, new FakeEngine(vcpu => vcpu.Spin()))).Message);
     }
 
     [Fact]
