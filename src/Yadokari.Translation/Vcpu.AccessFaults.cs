@@ -38,7 +38,25 @@ internal sealed unsafe partial class Vcpu
             return DeliverRaised();
         }
 
+        if (InstructionClasses.TreatmentOf(instruction.Code) != Treatment.Native)
+        {
+            return Emulate(instruction);
+        }
+
         ulong offset = EffectiveAddress(instruction, out int segment);
+        if (Emulator.TryMask(this, instruction, out MaskedOperand mask))
+        {
+            for (int i = 0; i < 64; i++)
+            {
+                if ((mask.Mask >> i & 1) != 0 && !Linear(segment, offset + (ulong)(i * mask.Bytes), mask.Bytes, store, out _))
+                {
+                    return DeliverRaised();
+                }
+            }
+
+            return Bounce((uint)(Segments[segment].Base + offset), size, store);
+        }
+
         return Linear(segment, offset, size, store, out ulong linear) ? Bounce(linear, size, store) : DeliverRaised();
     }
 

@@ -362,6 +362,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
+                    if (!Code64 && (uint)State->ExitValue + (ulong)site->Size > 1ul << 32)
+                    {
+                        // Whether that wraps around or exceeds the limit is for the segment to say.
+                        return LimitedAccess(site->Size, site->Write != 0);
+                    }
+
                     ulong cr2 = Cr2;
                     Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
                     if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
@@ -771,7 +777,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 mode |= CpuMode.Based;
             }
 
-            mode |= FindSegmentEnds() ? CpuMode.Limited : 0;
+            mode |= FindSegmentEnds() || LimitOf(Segments[1]) != uint.MaxValue ? CpuMode.Limited : 0;
         }
 
         if (Cpl is 1 or 2)

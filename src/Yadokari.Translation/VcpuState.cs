@@ -49,7 +49,9 @@ internal enum CpuMode : ushort
     /// <summary>SSE instructions take #UD (no CR4.OSFXSR); x87 and MMX do not.</summary>
     SseTrap = 4096,
 
-    /// <summary>Some of DS, ES, SS is not all of 4 GiB to read and write, outside 64-bit mode: accesses look at limits.</summary>
+    /// <summary>
+    /// Some of DS, ES, SS is not all of 4 GiB to read and write, outside 64-bit mode: accesses look at limits. Or CS is not: then branches do.
+    /// </summary>
     Limited = 8192,
 }
 
@@ -224,15 +226,23 @@ internal static unsafe class StateLayout
     /// <summary>Bytes of one jump cache: entries of 16 bytes, linear address then host code.</summary>
     public const int JumpBytes = JumpEntries * 16;
 
-    /// <summary>Jump caches: 64-bit supervisor, 64-bit user.</summary>
-    public const int JumpCaches = 2;
+    /// <summary>Jump caches: 64-bit supervisor and user, 32-bit supervisor and user.</summary>
+    public const int JumpCaches = 4;
+
+    private const CpuMode SimdTraps = CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap;
+
+    /// <summary>Whether a mode is that of 32-bit code all of whose segments, but for FS and GS, begin at 0 and end at 4 GiB.</summary>
+    public static bool IsFlat32(CpuMode mode)
+        => (mode & (CpuMode.Code64 | CpuMode.Code32 | CpuMode.Stack32 | CpuMode.Based | CpuMode.Limited)) == (CpuMode.Code32 | CpuMode.Stack32);
 
     /// <summary>Offset of the jump cache for blocks of a mode, or 0 where their jumps are not cached.</summary>
     public static int JumpCacheOf(CpuMode mode)
-        => (mode & ~(CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.Protected | CpuMode.Stack32)) switch
+        => (mode & ~(SimdTraps | CpuMode.Protected)) switch
         {
             CpuMode.Code64 => JumpCache,
             CpuMode.Code64 | CpuMode.User => JumpCache + JumpBytes,
+            CpuMode.Code32 | CpuMode.Stack32 => JumpCache + (2 * JumpBytes),
+            CpuMode.Code32 | CpuMode.Stack32 | CpuMode.User => JumpCache + (3 * JumpBytes),
             _ => 0,
         };
 

@@ -45,16 +45,26 @@ public sealed class ConformanceTests
     {
         Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
         Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
-        Code[] codes = InstructionCatalog.Groups[group];
-        codes = s_code is null ? codes : [.. codes.Where(c => c.ToString() == s_code)];
-        SampleMaker maker = new();
-        int index = 0;
-        Compare(s_cases, (ulong seed, MachineImage before, out Sample sample) =>
-        {
-            // Every instruction in turn; ever new seeds until one encodes.
-            sample = null!;
-            return codes.Length > 0 && maker.TryMake(codes[index++ / 2 % codes.Length], seed, placement, before, out sample);
-        });
+        CompareInstructions(64, group, s_cases, _ => placement, steps: false);
+    }
+
+    [Theory]
+    [InlineData(InstructionGroup.Integer)]
+    [InlineData(InstructionGroup.Shifts)]
+    [InlineData(InstructionGroup.Bits)]
+    [InlineData(InstructionGroup.String)]
+    [InlineData(InstructionGroup.Stack)]
+    [InlineData(InstructionGroup.Branches)]
+    [InlineData(InstructionGroup.Sse)]
+    [InlineData(InstructionGroup.Avx)]
+    [InlineData(InstructionGroup.Avx512)]
+    [InlineData(InstructionGroup.X87)]
+    [InlineData(InstructionGroup.Privileged)]
+    public void Single_instructions_of_32_bit_code_do_what_the_processor_does(InstructionGroup group)
+    {
+        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
+        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
+        CompareInstructions(32, group, s_cases, seed => (seed & 1) != 0 ? Placement.Mixed : Placement.Edges, steps: false);
     }
 
     [Theory]
@@ -68,34 +78,45 @@ public sealed class ConformanceTests
     [InlineData(InstructionGroup.X87)]
     public void Single_steps_end_where_the_processor_ends_them(InstructionGroup group)
     {
-        Code[] codes = InstructionCatalog.Groups[group];
-        codes = s_code is null ? codes : [.. codes.Where(c => c.ToString() == s_code)];
-        SampleMaker maker = new();
-        int index = 0;
-        Compare(s_cases / 4, (ulong seed, MachineImage before, out Sample sample) =>
-        {
-            sample = null!;
-            if (codes.Length == 0 || !maker.TryMake(codes[index++ / 2 % codes.Length], seed, Placement.Mixed, before, out sample))
-            {
-                return false;
-            }
+        CompareInstructions(64, group, s_cases / 4, _ => Placement.Mixed, steps: true);
+        CompareInstructions(32, group, s_cases / 4, _ => Placement.Mixed, steps: true);
+    }
 
-            before.Rflags |= 0x100;
+    [Theory]
+    [InlineData(64, SnippetShape.Straight)]
+    [InlineData(64, SnippetShape.Loop)]
+    [InlineData(64, SnippetShape.Calls)]
+    [InlineData(64, SnippetShape.SelfModifying)]
+    [InlineData(32, SnippetShape.Straight)]
+    [InlineData(32, SnippetShape.Loop)]
+    [InlineData(32, SnippetShape.Calls)]
+    [InlineData(32, SnippetShape.SelfModifying)]
+    public void Snippets_do_what_the_processor_does(int bitness, SnippetShape shape)
+    {
+        SnippetMaker maker = new(bitness);
+        Compare(s_cases / 2, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            sample = maker.Make(shape, seed, before);
             return true;
         });
     }
 
-    [Theory]
-    [InlineData(SnippetShape.Straight)]
-    [InlineData(SnippetShape.Loop)]
-    [InlineData(SnippetShape.Calls)]
-    [InlineData(SnippetShape.SelfModifying)]
-    public void Snippets_do_what_the_processor_does(SnippetShape shape)
+    private static void CompareInstructions(int bitness, InstructionGroup group, int cases, Func<ulong, Placement> placement, bool steps)
     {
-        SnippetMaker maker = new();
-        Compare(s_cases / 2, (ulong seed, MachineImage before, out Sample sample) =>
+        Code[] codes = InstructionCatalog.Groups(bitness)[group];
+        codes = s_code is null ? codes : [.. codes.Where(c => c.ToString() == s_code)];
+        SampleMaker maker = new(bitness);
+        int index = 0;
+        Compare(cases, (ulong seed, MachineImage before, out Sample sample) =>
         {
-            sample = maker.Make(shape, seed, before);
+            // Every instruction in turn; ever new seeds until one encodes.
+            sample = null!;
+            if (codes.Length == 0 || !maker.TryMake(codes[index++ / 2 % codes.Length], seed, placement(seed), before, out sample))
+            {
+                return false;
+            }
+
+            before.Rflags |= steps ? 0x100UL : 0;
             return true;
         });
     }

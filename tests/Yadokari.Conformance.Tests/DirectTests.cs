@@ -29,7 +29,7 @@ public sealed class DirectTests
     {
         Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
         Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
-        Code[] codes = InstructionCatalog.Groups[group];
+        Code[] codes = InstructionCatalog.Groups(64)[group];
         SampleMaker maker = new();
         int index = 0;
         ConformanceTests.Compare(Engine(), s_cases, (ulong seed, MachineImage before, out Sample sample) =>

@@ -46,9 +46,13 @@ internal static class Latitude
         }
 
         int length = sample.Instruction.MemorySize.GetSize();
-        bool narrow = sample.Instruction.Op0Kind is OpKind.MemoryESEDI or OpKind.MemorySegESI;
-        ulong mask = narrow ? uint.MaxValue : ulong.MaxValue;
-        bool stores = sample.Instruction.Op0Kind is OpKind.MemoryESEDI or OpKind.MemoryESRDI;
+        ulong mask = sample.Instruction.Op0Kind switch
+        {
+            OpKind.MemoryESDI or OpKind.MemorySegSI => ushort.MaxValue,
+            OpKind.MemoryESEDI or OpKind.MemorySegESI => uint.MaxValue,
+            _ => ulong.MaxValue,
+        };
+        bool stores = sample.Instruction.Op0Kind is OpKind.MemoryESDI or OpKind.MemoryESEDI or OpKind.MemoryESRDI;
         return expected.Gpr.AsSpan().SequenceEqual(actual.Gpr)
             && Faults(expected.Gpr[6] & mask, length, write: false)
             && Faults(expected.Gpr[7] & mask, length, stores);

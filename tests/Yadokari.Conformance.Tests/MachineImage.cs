@@ -2,11 +2,14 @@ using System.Buffers.Binary;
 
 namespace Yadokari.Conformance.Tests;
 
-/// <summary>All that a user-level program in 64-bit mode can see: registers, vector and x87 state, and the arena's bytes.</summary>
+/// <summary>All that a user-level program in 64-bit or compatibility mode can see: registers, vector and x87 state, and the arena's bytes.</summary>
 public class MachineImage
 {
     /// <summary>RAX RCX RDX RBX RSP RBP RSI RDI R8 to R15.</summary>
     public ulong[] Gpr { get; } = new ulong[16];
+
+    /// <summary>64, or 32 for a 32-bit code segment in compatibility mode: only the low halves of the first eight registers count there.</summary>
+    public int Bitness { get; set; } = 64;
 
     /// <summary>Instruction pointer.</summary>
     public ulong Rip { get; set; } = Arena.Code;
@@ -43,6 +46,7 @@ public class MachineImage
     public void CopyFrom(MachineImage other)
     {
         other.Gpr.CopyTo(Gpr, 0);
+        Bitness = other.Bitness;
         Rip = other.Rip;
         Rflags = other.Rflags;
         other.Xsave.CopyTo(Xsave, 0);

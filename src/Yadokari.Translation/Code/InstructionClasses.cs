@@ -102,8 +102,9 @@ internal static class InstructionClasses
                 or Mnemonic.Bndldx or Mnemonic.Bndstx:
                 return Treatment.Nothing;
             case Mnemonic.Push or Mnemonic.Pop when code is Iced.Intel.Code.Push_r64 or Iced.Intel.Code.Push_rm64 or Iced.Intel.Code.Pushq_imm8
-                or Iced.Intel.Code.Pushq_imm32 or Iced.Intel.Code.Pop_r64:
-            case Mnemonic.Leave when code is Iced.Intel.Code.Leaveq:
+                or Iced.Intel.Code.Pushq_imm32 or Iced.Intel.Code.Pop_r64 or Iced.Intel.Code.Push_r32 or Iced.Intel.Code.Push_rm32
+                or Iced.Intel.Code.Pushd_imm8 or Iced.Intel.Code.Pushd_imm32 or Iced.Intel.Code.Pop_r32:
+            case Mnemonic.Leave when code is Iced.Intel.Code.Leaveq or Iced.Intel.Code.Leaved:
                 return Treatment.Stack;
             case Mnemonic.Bt or Mnemonic.Bts or Mnemonic.Btr or Mnemonic.Btc when code.ToOpCode().Op1Kind is OpCodeOperandKind.r16_reg
                 or OpCodeOperandKind.r32_reg or OpCodeOperandKind.r64_reg:
@@ -114,10 +115,10 @@ internal static class InstructionClasses
         {
             FlowControl.UnconditionalBranch => code.IsJmpShortOrNear() ? Treatment.Flow : Treatment.Emulate,
             FlowControl.ConditionalBranch => code.IsJccShortOrNear() ? Treatment.Flow : Treatment.Emulate,
-            FlowControl.Call => code.IsCallNear() ? Treatment.Flow : Treatment.Emulate,
-            FlowControl.IndirectBranch => code is Iced.Intel.Code.Jmp_rm64 ? Treatment.Flow : Treatment.Emulate,
-            FlowControl.IndirectCall => code is Iced.Intel.Code.Call_rm64 ? Treatment.Flow : Treatment.Emulate,
-            FlowControl.Return => code is Iced.Intel.Code.Retnq or Iced.Intel.Code.Retnq_imm16 ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.Call => code is Iced.Intel.Code.Call_rel32_64 or Iced.Intel.Code.Call_rel32_32 ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.IndirectBranch => code is Iced.Intel.Code.Jmp_rm64 or Iced.Intel.Code.Jmp_rm32 ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.IndirectCall => code is Iced.Intel.Code.Call_rm64 or Iced.Intel.Code.Call_rm32 ? Treatment.Flow : Treatment.Emulate,
+            FlowControl.Return => code is Iced.Intel.Code.Retnq or Iced.Intel.Code.Retnq_imm16 or Iced.Intel.Code.Retnd or Iced.Intel.Code.Retnd_imm16 ? Treatment.Flow : Treatment.Emulate,
             FlowControl.Next => Treatment.Native,
             _ => Treatment.Emulate,
         };

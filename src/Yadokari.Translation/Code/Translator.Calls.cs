@@ -43,7 +43,7 @@ internal sealed unsafe partial class Translator
     {
         EmitTarget(instruction);
         _a.Store(Mem.State(s_spare), Host.R15);
-        EmitPushLinear(instruction.NextIP, keepReplaced: true);
+        EmitPushLinear(instruction.NextIP, keepReplaced: Code64);
         if (!Predicts)
         {
             _a.Load(Host.R15, Mem.State(s_spare));
@@ -72,12 +72,12 @@ internal sealed unsafe partial class Translator
         }
         else
         {
-            _a.Move(Host.Rbp, Host.R10);
-            EmitCheck(8, write: false, keepSaved: true);
+            MoveWord(Host.Rbp, Host.R10);
+            EmitCheck(Word, write: false, keepSaved: true);
         }
 
-        _a.Load(Host.R15, Mem.At(Host.Rbp, top));
-        _a.Lea(Host.R10, Mem.At(Host.R10, 8 + (instruction.OpCount == 0 ? 0 : instruction.Immediate16)));
+        LoadWord(Host.R15, Mem.At(Host.Rbp, top));
+        LeaWord(Host.R10, Mem.At(Host.R10, Word + (instruction.OpCount == 0 ? 0 : instruction.Immediate16)));
         if (!Predicts)
         {
             EmitLookup();
@@ -139,7 +139,7 @@ internal sealed unsafe partial class Translator
         }
 
         EmitLinear(Host.R15, linear);
-        _a.Store(Mem.At(Host.Rbp, at), Host.R15);
-        _a.Lea(Host.R10, Mem.At(Host.R10, -8));
+        StoreWord(Mem.At(Host.Rbp, at), Host.R15);
+        LeaWord(Host.R10, Mem.At(Host.R10, -Word));
     }
 }

@@ -186,7 +186,7 @@ internal sealed unsafe partial class Translator
     /// (then the link lives as long as the target's page stays where it is: <see cref="CrossPageLinks"/>).
     /// </summary>
     private bool CanLink(ulong linear)
-        => (linear & ~0xFFFul) == _page || (!PositionIndependent && Code64 && (long)(linear - _page) == (int)(linear - _page));
+        => (linear & ~0xFFFul) == _page || (!PositionIndependent && (Code64 || Flat32) && (long)(linear - _page) == (int)(linear - _page));
 
     private bool _crossing => ((_instructions[_count - 1].NextIP - 1) & ~0xFFFul) != _page;
 
@@ -338,6 +338,57 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    /// <summary>Bytes of what near calls and pushes of the default size put on the stack: in 64-bit code, and in 32-bit code that is flat.</summary>
+    private int Word => Code64 ? 8 : 4;
+
+    private void LeaWord(Host to, in Mem mem)
+    {
+        if (Code64)
+        {
+            _a.Lea(to, mem);
+        }
+        else
+        {
+            _a.Lea32(to, mem);
+        }
+    }
+
+    private void MoveWord(Host to, Host from)
+    {
+        if (Code64)
+        {
+            _a.Move(to, from);
+        }
+        else
+        {
+            _a.Move32(to, from);
+        }
+    }
+
+    private void LoadWord(Host to, in Mem mem)
+    {
+        if (Code64)
+        {
+            _a.Load(to, mem);
+        }
+        else
+        {
+            _a.Load32(to, mem);
+        }
+    }
+
+    private void StoreWord(in Mem mem, Host from)
+    {
+        if (Code64)
+        {
+            _a.Store(mem, from);
+        }
+        else
+        {
+            _a.Store32(mem, from);
+        }
+    }
+
     /// <summary>The target of an indirect jump or call goes to r15.</summary>
     private void EmitTarget(in Instruction instruction)
     {
@@ -347,14 +398,14 @@ internal sealed unsafe partial class Translator
             Host host = Get(guest, Host.R15);
             if (host != Host.R15)
             {
-                _a.Move(Host.R15, host);
+                MoveWord(Host.R15, host);
             }
         }
         else
         {
-            EmitAddress(instruction, Host.Rbp);
-            EmitCheck(8, write: false, keepSaved: true);
-            _a.Load(Host.R15, Mem.At(Host.Rbp));
+            EmitAddress(instruction, Host.Rbp, withSegment: true, Word);
+            EmitCheck(Word, write: false, keepSaved: true);
+            LoadWord(Host.R15, Mem.At(Host.Rbp));
         }
     }
 
@@ -366,43 +417,46 @@ internal sealed unsafe partial class Translator
             return SharedDisplacement(-8);
         }
 
-        _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
-        EmitCheck(8, write: true, keepSaved);
+        LeaWord(Host.Rbp, Mem.At(Host.R10, -Word));
+        EmitCheck(Word, write: true, keepSaved);
         return 0;
     }
 
     private void EmitStack(in Instruction instruction)
     {
-        switch (instruction.Code)
+        switch (instruction.Mnemonic)
         {
-            case Iced.Intel.Code.Push_r64:
+            case Mnemonic.Push when instruction.Op0Kind == OpKind.Register:
                 int pushed = GuestRegisters.Number(instruction.Op0Register);
                 int at = EmitPushAddress();
-                _a.Store(Mem.At(Host.Rbp, at), Get(pushed, Host.R15));
-                _a.Lea(Host.R10, Mem.At(Host.R10, -8));
+                StoreWord(Mem.At(Host.Rbp, at), Get(pushed, Host.R15));
+                LeaWord(Host.R10, Mem.At(Host.R10, -Word));
                 break;
-            case Iced.Intel.Code.Pushq_imm8 or Iced.Intel.Code.Pushq_imm32:
+            case Mnemonic.Push when instruction.Op0Kind == OpKind.Memory:
+                EmitAddress(instruction, Host.Rbp, withSegment: true, Word);
+                EmitCheck(Word, write: false, keepSaved: true);
+                LoadWord(Host.R15, Mem.At(Host.Rbp));
+                _a.Store(Mem.State(s_spare), Host.R15);
+                LeaWord(Host.Rbp, Mem.At(Host.R10, -Word));
+                EmitCheck(Word, write: true);
+                _a.Load(Host.R15, Mem.State(s_spare));
+                StoreWord(Mem.At(Host.Rbp), Host.R15);
+                LeaWord(Host.R10, Mem.At(Host.R10, -Word));
+                break;
+            case Mnemonic.Push:
                 at = EmitPushAddress();
-                _a.StoreImmediate(Mem.At(Host.Rbp, at), (int)instruction.GetImmediate(0));
-                _a.Lea(Host.R10, Mem.At(Host.R10, -8));
-                break;
-            case Iced.Intel.Code.Push_rm64:
-                if (instruction.Op0Kind == OpKind.Register)
+                if (Code64)
                 {
-                    goto case Iced.Intel.Code.Push_r64;
+                    _a.StoreImmediate(Mem.At(Host.Rbp, at), (int)instruction.GetImmediate(0));
+                }
+                else
+                {
+                    _a.StoreImmediate32(Mem.At(Host.Rbp, at), (int)instruction.GetImmediate(0));
                 }
 
-                EmitAddress(instruction, Host.Rbp);
-                EmitCheck(8, write: false, keepSaved: true);
-                _a.Load(Host.R15, Mem.At(Host.Rbp));
-                _a.Store(Mem.State(s_spare), Host.R15);
-                _a.Lea(Host.Rbp, Mem.At(Host.R10, -8));
-                EmitCheck(8, write: true);
-                _a.Load(Host.R15, Mem.State(s_spare));
-                _a.Store(Mem.At(Host.Rbp), Host.R15);
-                _a.Lea(Host.R10, Mem.At(Host.R10, -8));
+                LeaWord(Host.R10, Mem.At(Host.R10, -Word));
                 break;
-            case Iced.Intel.Code.Pop_r64:
+            case Mnemonic.Pop:
                 int popped = GuestRegisters.Number(instruction.Op0Register);
                 int from = 0;
                 if (Shared)
@@ -411,13 +465,13 @@ internal sealed unsafe partial class Translator
                 }
                 else
                 {
-                    _a.Move(Host.Rbp, Host.R10);
-                    EmitCheck(8, write: false);
+                    MoveWord(Host.Rbp, Host.R10);
+                    EmitCheck(Word, write: false);
                 }
 
-                _a.Lea(Host.R10, Mem.At(Host.R10, 8));
+                LeaWord(Host.R10, Mem.At(Host.R10, Word));
                 Host to = GuestRegisters.HostOf(popped);
-                _a.Load(to == Host.None ? Host.R15 : to, Mem.At(Host.Rbp, from));
+                LoadWord(to == Host.None ? Host.R15 : to, Mem.At(Host.Rbp, from));
                 if (to == Host.None)
                 {
                     _a.Store(Mem.State(StateLayout.Gpr(popped)), Host.R15);
@@ -425,10 +479,10 @@ internal sealed unsafe partial class Translator
 
                 break;
             default:
-                _a.Move(Host.Rbp, Host.R11);
-                EmitCheck(8, write: false);
-                _a.Lea(Host.R10, Mem.At(Host.R11, 8));
-                _a.Load(Host.R11, Mem.At(Host.Rbp));
+                MoveWord(Host.Rbp, Host.R11);
+                EmitCheck(Word, write: false);
+                LeaWord(Host.R10, Mem.At(Host.R11, Word));
+                LoadWord(Host.R11, Mem.At(Host.Rbp));
                 break;
         }
     }

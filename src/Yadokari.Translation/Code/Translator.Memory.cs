@@ -204,6 +204,11 @@ internal sealed unsafe partial class Translator
             _a.Lea(into, Mem.At(into, step));
             delta -= step;
         }
+
+        if (!Code64)
+        {
+            _a.Move32(into, into);
+        }
     }
 
     /// <summary>

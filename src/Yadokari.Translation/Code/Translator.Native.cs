@@ -9,7 +9,11 @@ internal sealed unsafe partial class Translator
 
     private void EmitNative(in Instruction instruction)
     {
-        if (HasMemoryOperand(instruction))
+        if (!Code64 && instruction.Mnemonic is Mnemonic.Vzeroall or Mnemonic.Vzeroupper)
+        {
+            EmitZeroVectors(instruction.Mnemonic == Mnemonic.Vzeroall);
+        }
+        else if (HasMemoryOperand(instruction))
         {
             int displacement = 0;
             if (Shared)
@@ -30,6 +34,16 @@ internal sealed unsafe partial class Translator
         else
         {
             EmitRedirected(instruction);
+        }
+    }
+
+    /// <summary>Outside 64-bit mode eight registers exist to be cleared (SDM 2C VZEROALL, VZEROUPPER): each by a VEX.128 form of its own.</summary>
+    private void EmitZeroVectors(bool all)
+    {
+        for (Register register = Register.XMM0; register <= Register.XMM7; register++)
+        {
+            Encode(all ? Instruction.Create(Iced.Intel.Code.VEX_Vpxor_xmm_xmm_xmmm128, register, register, register)
+                : Instruction.Create(Iced.Intel.Code.VEX_Vmovaps_xmm_xmmm128, register, register));
         }
     }
 

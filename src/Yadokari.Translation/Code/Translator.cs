@@ -72,6 +72,9 @@ internal sealed unsafe partial class Translator
 
     private bool Code64 => (_mode & CpuMode.Code64) != 0;
 
+    /// <summary>32-bit code whose segments might as well not be there.</summary>
+    private bool Flat32 => StateLayout.IsFlat32(_mode);
+
     private bool PositionIndependent => (_mode & CpuMode.User) != 0;
 
     private bool Single => (_mode & CpuMode.Single) != 0;
@@ -255,14 +258,11 @@ internal sealed unsafe partial class Translator
             return Treatment.Emulate;
         }
 
-        if (treatment == Treatment.Flow && !Code64 && instruction.FlowControl is not (FlowControl.UnconditionalBranch or FlowControl.ConditionalBranch))
+        if (!Code64 && treatment is Treatment.Flow or Treatment.Stack)
         {
-            return Treatment.Emulate;
-        }
-
-        if (treatment == Treatment.Flow && (_mode & CpuMode.Based) != 0)
-        {
-            return Treatment.Emulate;
+            bool jump = treatment == Treatment.Flow && instruction.FlowControl is FlowControl.UnconditionalBranch or FlowControl.ConditionalBranch;
+            bool fits = jump ? (_mode & CpuMode.Based) == 0 : Flat32;
+            return fits ? treatment : Treatment.Emulate;
         }
 
         if (treatment == Treatment.Emulate)

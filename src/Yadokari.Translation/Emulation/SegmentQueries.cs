@@ -98,15 +98,12 @@ internal static unsafe partial class Emulator
 
         ulong rpl = Get(cpu, instruction.Op1Register) & 3;
         bool raise = (selector & 3) < rpl;
-        ulong result = raise ? (selector & 0xFFFC) | rpl : selector;
-        if (instruction.Op0Kind == OpKind.Register)
+        ulong result = (selector & 0xFFFC) | rpl;
+        if (raise && instruction.Op0Kind == OpKind.Register)
         {
-            if (raise)
-            {
-                SetPart(ref cpu.Gpr(instruction.Op0Register.GetNumber()), result, 0xFFFF);
-            }
+            SetPart(ref cpu.Gpr(instruction.Op0Register.GetNumber()), result, 0xFFFF);
         }
-        else if (!Store(cpu, instruction, 0, 2, result))
+        else if (raise && !Store(cpu, instruction, 0, 2, result))
         {
             return Outcome.Fault;
         }

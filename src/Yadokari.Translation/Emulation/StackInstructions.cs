@@ -85,25 +85,21 @@ internal static unsafe partial class Emulator
         return Outcome.Next;
     }
 
-    // SDM 2B POPA: the image of RSP is dropped.
+    // SDM 2B POPA: the image of RSP is dropped. Where a later one faults, processors keep those that came before.
     private static Outcome PopAll<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
         ulong rsp = cpu.Rsp;
-        Span<ulong> values = stackalloc ulong[8];
         for (int index = 7; index >= 0; index--)
         {
-            if (!Pop(cpu, ref rsp, sizeof(T), out values[index]))
+            if (!Pop(cpu, ref rsp, sizeof(T), out ulong value))
             {
                 return Outcome.Fault;
             }
-        }
 
-        for (int index = 0; index < 8; index++)
-        {
             if (index != 4)
             {
-                SetWidth(ref cpu.Gpr(index), values[index], MaskOf(sizeof(T)));
+                SetWidth(ref cpu.Gpr(index), value, MaskOf(sizeof(T)));
             }
         }
 

@@ -50,9 +50,10 @@ internal static class GuestTables
             }
         }
 
-        // 10 and 18: ring 0 code and data; 28 and 30: ring 3 data and 64-bit code, as under Linux; 40: the TSS.
+        // 10 and 18: ring 0 code and data; 20, 28 and 30: ring 3 32-bit code, data and 64-bit code, as under Linux; 40: the TSS.
         Put(memory, Gdt + 0x10, 0x00AF_9B00_0000_FFFF);
         Put(memory, Gdt + 0x18, 0x00CF_9300_0000_FFFF);
+        Put(memory, Gdt + 0x20, 0x00CF_FB00_0000_FFFF);
         Put(memory, Gdt + 0x28, 0x00CF_F300_0000_FFFF);
         Put(memory, Gdt + 0x30, 0x00AF_FB00_0000_FFFF);
         ulong tss = System + Tss;
@@ -71,7 +72,7 @@ internal static class GuestTables
     }
 
     /// <summary>Everything of the state that no program changes.</summary>
-    public static void Initialise(X86State state)
+    public static void Initialise(X86State state, int bitness)
     {
         state.Cr0 = 0x8005_0033;
         state.Cr3 = PageTables;
@@ -81,13 +82,14 @@ internal static class GuestTables
         state.Gdtr = new TableState(System + Gdt, 0x4F);
         state.Idtr = new TableState(System + Idt, 0xFFF);
         state.Tr = new SegmentState(0x40, System + Tss, 0x67, 0x8B);
-        foreach (int i in (ReadOnlySpan<int>)[0, 3, 4, 5])
+        foreach (int i in (ReadOnlySpan<int>)[0, 2, 3])
         {
-            state.Segments[i] = default;
+            state.Segments[i] = new SegmentState(0x2B, 0, uint.MaxValue, 0xC0F3);
         }
 
-        state.Segments[1] = new SegmentState(0x33, 0, uint.MaxValue, 0xA0FB);
-        state.Segments[2] = new SegmentState(0x2B, 0, uint.MaxValue, 0xC0F3);
+        state.Segments[1] = bitness == 64 ? new SegmentState(0x33, 0, uint.MaxValue, 0xA0FB) : new SegmentState(0x23, 0, uint.MaxValue, 0xC0FB);
+        state.Segments[4] = default;
+        state.Segments[5] = default;
     }
 
     /// <summary>The vector of the handler whose HLT was executed, or -1 where RIP is elsewhere.</summary>

@@ -131,6 +131,12 @@ public sealed class NativeProcessor : ISubject
 
         BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(168), before.Rip);
         BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(176), before.Rflags | 0x202);
+        if (before.Bitness == 32)
+        {
+            // __USER32_CS
+            BinaryPrimitives.WriteUInt16LittleEndian(_context.AsSpan(184), 0x23);
+        }
+
         BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(224), RunnerProgram.Control + RunnerProgram.Fpu);
         _memory.WriteSpan<byte>(Control(RunnerProgram.Context), _context);
 

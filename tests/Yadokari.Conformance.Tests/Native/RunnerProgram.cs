@@ -99,6 +99,11 @@ internal static class RunnerProgram
 
         Map(c, Control, ControlLength, 3, offset, fail);
 
+        // 32-bit code needs data segments; the kernel leaves them as they are at signals (__USER_DS).
+        c.mov(eax, 0x2B);
+        c.mov(ds, eax);
+        c.mov(es, eax);
+
         // sigaltstack, then one handler for everything that ends a run.
         c.lea(rdi, __[signalStack]);
         c.xor(esi, esi);

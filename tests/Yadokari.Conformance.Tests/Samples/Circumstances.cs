@@ -48,12 +48,12 @@ internal static class Circumstances
                 operands.Set(Rax, Load(image, operands.Target));
                 operands.Set(Rdx, Load(image, operands.Target + (ulong)half));
                 break;
-            case Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne or Mnemonic.Jecxz or Mnemonic.Jrcxz:
+            case Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne or Mnemonic.Jcxz or Mnemonic.Jecxz or Mnemonic.Jrcxz:
                 operands.Set(Rcx, random.Pick(0UL, 1UL, 2UL, 0x1_0000_0000UL, 0x1_0000_0001UL, random.Next()));
                 break;
             case Mnemonic.Xlatb:
                 ulong table = placement.Choose(random, 1, low: true) - (image.Gpr[Rax] & 0xFF);
-                image.Gpr[Rbx] = operands.Address32 ? table | (random.Next() << 32) : table;
+                image.Gpr[Rbx] = operands.AddressSize == 64 ? table : table | (random.Next() << 32);
                 break;
             case Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu:
                 operands.Set(Rdi, placement.Choose(random, 16, low: true));
@@ -81,7 +81,7 @@ internal static class Circumstances
 
     private static void ArrangeStack(in Instruction instruction, OperandMaker operands, Prng random, Placement placement, MachineImage image)
     {
-        ulong target = placement.Choose(random, 8, low: random.OneIn(2));
+        ulong target = placement.Choose(random, 8, low: image.Bitness == 32 || random.OneIn(2));
         switch (instruction.Mnemonic)
         {
             case Mnemonic.Leave:
@@ -103,8 +103,8 @@ internal static class Circumstances
         int size = Math.Max(1, instruction.MemorySize.GetSize());
         bool repeated = instruction.HasRepPrefix || instruction.HasRepnePrefix;
         int count = random.OneIn(12) ? random.Below(3000) : random.Below(40);
-        ulong junk = operands.Address32 ? random.Next() << 32 : 0;
-        bool low = operands.Address32 || random.OneIn(2);
+        ulong junk = operands.AddressSize == 64 ? 0 : random.Next() << 32;
+        bool low = operands.AddressSize < 64 || random.OneIn(2);
         if (repeated)
         {
             image.Gpr[Rcx] = (uint)count | junk;

@@ -52,14 +52,18 @@ public static class InstructionCatalog
         [Mnemonic.Bt, Mnemonic.Btc, Mnemonic.Btr, Mnemonic.Bts, Mnemonic.Bsf, Mnemonic.Bsr, Mnemonic.Lzcnt, Mnemonic.Tzcnt, Mnemonic.Popcnt,
             Mnemonic.Bswap];
 
-    /// <summary>The instructions of each group.</summary>
-    public static IReadOnlyDictionary<InstructionGroup, Code[]> Groups { get; } = Enum.GetValues<Code>()
-        .Where(c => WhyNot(c) is null)
+    private static readonly Dictionary<InstructionGroup, Code[]> s_in64 = Find(64), s_in32 = Find(32);
+
+    /// <summary>The instructions of each group in 64-bit mode or in a 32-bit code segment.</summary>
+    public static IReadOnlyDictionary<InstructionGroup, Code[]> Groups(int bitness) => bitness == 64 ? s_in64 : s_in32;
+
+    private static Dictionary<InstructionGroup, Code[]> Find(int bitness) => Enum.GetValues<Code>()
+        .Where(c => WhyNot(c, bitness) is null)
         .GroupBy(GroupOf)
         .ToDictionary(g => g.Key, g => g.ToArray());
 
     /// <summary>Why an instruction is not tested, or null if it is.</summary>
-    public static string? WhyNot(Code code)
+    public static string? WhyNot(Code code, int bitness)
     {
         OpCodeInfo info = code.ToOpCode();
         if (!info.IsInstruction)
@@ -72,9 +76,9 @@ public static class InstructionCatalog
             return "two instructions in one name";
         }
 
-        if (!info.Mode64)
+        if (!(bitness == 64 ? info.Mode64 : info.Mode32))
         {
-            return "not in 64-bit mode";
+            return $"not in {bitness}-bit mode";
         }
 
         if (info.DecoderOption != DecoderOptions.None || info.Encoding is EncodingKind.MVEX or EncodingKind.D3NOW)
@@ -82,8 +86,9 @@ public static class InstructionCatalog
             return "only on processors long gone";
         }
 
-        // MOVSXD with a 16-bit destination reads 16 bits on Intel's processors, 32 on AMD's.
-        if (!info.IntelDecoder64 || !info.AmdDecoder64 || code == Code.Movsxd_r16_rm16)
+        // MOVSXD with a 16-bit destination reads 16 bits on Intel's processors, 32 on AMD's; POP CS was the 8086's.
+        bool sameEverywhere = bitness == 64 ? info.IntelDecoder64 && info.AmdDecoder64 : info.IntelDecoder32 && info.AmdDecoder32;
+        if (!sameEverywhere || code is Code.Movsxd_r16_rm16 or Code.Popw_CS)
         {
             return "decoded differently by Intel and AMD";
         }
@@ -130,7 +135,7 @@ public static class InstructionCatalog
             Mnemonic.Sysretq, Mnemonic.Sysexitq);
         Add("reads or loads descriptor tables, which are not those of the host", Mnemonic.Sgdt, Mnemonic.Sidt, Mnemonic.Sldt, Mnemonic.Str,
             Mnemonic.Smsw, Mnemonic.Lar, Mnemonic.Lsl, Mnemonic.Verr, Mnemonic.Verw, Mnemonic.Iret, Mnemonic.Iretd, Mnemonic.Iretq, Mnemonic.Retf,
-            Mnemonic.Lss, Mnemonic.Lfs, Mnemonic.Lgs);
+            Mnemonic.Lss, Mnemonic.Lfs, Mnemonic.Lgs, Mnemonic.Lds, Mnemonic.Les);
         Add("FS and GS bases have tests of their own", Mnemonic.Rdfsbase, Mnemonic.Rdgsbase, Mnemonic.Wrfsbase, Mnemonic.Wrgsbase);
         Add("depends on what the processor tracks as in use", Mnemonic.Xsave, Mnemonic.Xsave64, Mnemonic.Xsaveopt, Mnemonic.Xsaveopt64,
             Mnemonic.Xsavec, Mnemonic.Xsavec64, Mnemonic.Xrstor, Mnemonic.Xrstor64, Mnemonic.Xgetbv);
@@ -208,8 +213,8 @@ public static class InstructionCatalog
     private static bool LoadsSegment(OpCodeInfo info) => info.Mnemonic switch
     {
         Mnemonic.Mov => info.Op0Kind == OpCodeOperandKind.seg_reg,
-        Mnemonic.Pop => info.Op0Kind is OpCodeOperandKind.fs or OpCodeOperandKind.gs,
-        Mnemonic.Call or Mnemonic.Jmp => info.Op0Kind == OpCodeOperandKind.mem,
+        Mnemonic.Pop => info.Op0Kind is OpCodeOperandKind.es or OpCodeOperandKind.ss or OpCodeOperandKind.ds or OpCodeOperandKind.fs or OpCodeOperandKind.gs,
+        Mnemonic.Call or Mnemonic.Jmp => info.Op0Kind is OpCodeOperandKind.mem or OpCodeOperandKind.farbr2_2 or OpCodeOperandKind.farbr4_2,
         _ => false,
     };
 

@@ -20,8 +20,12 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
     /// <summary>Where the explicit memory operand went, or 0.</summary>
     public ulong Target { get; private set; }
 
-    /// <summary>Whether the instruction uses 32-bit addresses.</summary>
-    public bool Address32 { get; private set; }
+    /// <summary>Bits of the instruction's addresses.</summary>
+    public int AddressSize { get; private set; }
+
+    private bool Wide => image.Bitness == 64;
+
+    private int Registers => Wide ? 16 : 8;
 
     /// <summary>Sets a register unless the memory operand's address depends on it.</summary>
     public void Set(int register, ulong value)
@@ -39,7 +43,7 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
     public bool TryMake(out Instruction instruction)
     {
         _instruction = new Instruction { Code = code };
-        Address32 = _info.AddressSize == 32 || (_info.AddressSize == 0 && random.OneIn(8));
+        AddressSize = _info.AddressSize != 0 ? _info.AddressSize : random.OneIn(8) ? image.Bitness / 2 : image.Bitness;
         bool memory = !random.OneIn(3);
         for (int i = 0; i < _info.OpCount; i++)
         {
@@ -59,7 +63,7 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
     private bool TrySet(int i, Kind kind, bool memory)
     {
         bool evex = _info.Encoding == EncodingKind.EVEX;
-        int vectors = evex ? 32 : 16;
+        int vectors = !Wide ? 8 : evex ? 32 : 16;
         switch (kind)
         {
             case Kind.mem or Kind.mem_offs or Kind.sibmem:
@@ -71,13 +75,13 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             case Kind.mem_vsib32z or Kind.mem_vsib64z:
                 return SetMemory(i, kind, Register.ZMM0 + random.Below(vectors));
             case Kind.r8_or_mem:
-                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, random.Pick<Register>(s_bytes));
+                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, random.Pick<Register>(Wide ? s_bytes : s_bytes.AsSpan(0, 8)));
             case Kind.r16_or_mem:
-                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.AX + random.Below(16));
+                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.AX + random.Below(Registers));
             case Kind.r32_or_mem:
-                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.EAX + random.Below(16));
+                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.EAX + random.Below(Registers));
             case Kind.r64_or_mem:
-                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.RAX + random.Below(16));
+                return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.RAX + random.Below(Registers));
             case Kind.mm_or_mem:
                 return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.MM0 + random.Below(8));
             case Kind.xmm_or_mem:
@@ -89,13 +93,13 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             case Kind.k_or_mem:
                 return memory ? SetMemory(i, kind, Register.None) : SetRegister(i, Register.K0 + random.Below(8));
             case Kind.r8_reg or Kind.r8_opcode:
-                return SetRegister(i, random.Pick<Register>(s_bytes));
+                return SetRegister(i, random.Pick<Register>(Wide ? s_bytes : s_bytes.AsSpan(0, 8)));
             case Kind.r16_reg or Kind.r16_rm or Kind.r16_opcode or Kind.r16_reg_mem:
-                return SetRegister(i, Register.AX + random.Below(16));
+                return SetRegister(i, Register.AX + random.Below(Registers));
             case Kind.r32_reg or Kind.r32_rm or Kind.r32_opcode or Kind.r32_vvvv or Kind.r32_reg_mem:
-                return SetRegister(i, Register.EAX + random.Below(16));
+                return SetRegister(i, Register.EAX + random.Below(Registers));
             case Kind.r64_reg or Kind.r64_rm or Kind.r64_opcode or Kind.r64_vvvv or Kind.r64_reg_mem:
-                return SetRegister(i, Register.RAX + random.Below(16));
+                return SetRegister(i, Register.RAX + random.Below(Registers));
             case Kind.seg_reg:
                 return SetRegister(i, Register.ES + random.Below(6));
             case Kind.cr_reg:
@@ -109,13 +113,13 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             case Kind.xmm_reg or Kind.xmm_rm or Kind.xmm_vvvv:
                 return SetRegister(i, Register.XMM0 + random.Below(vectors));
             case Kind.xmm_is4 or Kind.xmm_is5:
-                return SetRegister(i, Register.XMM0 + random.Below(16));
+                return SetRegister(i, Register.XMM0 + random.Below(Math.Min(vectors, 16)));
             case Kind.ymm_reg or Kind.ymm_rm or Kind.ymm_vvvv:
                 return SetRegister(i, Register.YMM0 + random.Below(vectors));
             case Kind.ymm_is4 or Kind.ymm_is5:
-                return SetRegister(i, Register.YMM0 + random.Below(16));
+                return SetRegister(i, Register.YMM0 + random.Below(Math.Min(vectors, 16)));
             case Kind.zmm_reg or Kind.zmm_rm or Kind.zmm_vvvv:
-                return SetRegister(i, Register.ZMM0 + random.Below(32));
+                return SetRegister(i, Register.ZMM0 + random.Below(vectors));
             case Kind.es:
                 return SetRegister(i, Register.ES);
             case Kind.cs:
@@ -177,19 +181,19 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
                 _instruction.Immediate64 = random.Interesting();
                 return true;
             case Kind.seg_rSI:
-                return SetImplicit(i, Address32 ? OpKind.MemorySegESI : OpKind.MemorySegRSI);
+                return SetImplicit(i, BySize(OpKind.MemorySegSI, OpKind.MemorySegESI, OpKind.MemorySegRSI));
             case Kind.es_rDI:
-                return SetImplicit(i, Address32 ? OpKind.MemoryESEDI : OpKind.MemoryESRDI);
+                return SetImplicit(i, BySize(OpKind.MemoryESDI, OpKind.MemoryESEDI, OpKind.MemoryESRDI));
             case Kind.seg_rDI:
-                return SetImplicit(i, Address32 ? OpKind.MemorySegEDI : OpKind.MemorySegRDI);
+                return SetImplicit(i, BySize(OpKind.MemorySegDI, OpKind.MemorySegEDI, OpKind.MemorySegRDI));
             case Kind.seg_rBX_al:
-                _instruction.MemoryBase = Address32 ? Register.EBX : Register.RBX;
+                _instruction.MemoryBase = BySize(Register.BX, Register.EBX, Register.RBX);
                 _instruction.MemoryIndex = Register.AL;
                 return SetImplicit(i, OpKind.Memory);
-            case Kind.br64_1:
-                return SetBranch(i, image.Rip + (random.OneIn(2) ? 15UL + (ulong)random.Below(100) : 0UL - (ulong)random.Below(100) - 1));
-            case Kind.br64_4:
-                return SetBranch(i, CodeTarget());
+            case Kind.br16_1 or Kind.br32_1 or Kind.br64_1:
+                return SetBranch(i, kind == Kind.br16_1 ? OpKind.NearBranch16 : Wide ? OpKind.NearBranch64 : OpKind.NearBranch32, image.Rip + (random.OneIn(2) ? 15UL + (ulong)random.Below(100) : 0UL - (ulong)random.Below(100) - 1));
+            case Kind.br16_2 or Kind.br32_4 or Kind.br64_4:
+                return SetBranch(i, kind == Kind.br16_2 ? OpKind.NearBranch16 : Wide ? OpKind.NearBranch64 : OpKind.NearBranch32, CodeTarget());
             default:
                 return false;
         }
@@ -230,9 +234,16 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
         return true;
     }
 
-    private bool SetBranch(int i, ulong target)
+    private T BySize<T>(T word, T dword, T qword) => AddressSize switch
     {
-        _instruction.SetOpKind(i, OpKind.NearBranch64);
+        16 => word,
+        32 => dword,
+        _ => qword,
+    };
+
+    private bool SetBranch(int i, OpKind kind, ulong target)
+    {
+        _instruction.SetOpKind(i, kind);
         _instruction.NearBranch64 = target;
         return true;
     }
@@ -256,16 +267,17 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             return SetVectorAddress(vectorIndex, kind is Kind.mem_vsib32x or Kind.mem_vsib32y or Kind.mem_vsib32z);
         }
 
-        bool low = Address32 || random.OneIn(2);
+        bool low = AddressSize < 64 || random.OneIn(2);
         Target = placement.Choose(random, size, low);
-        if (Address32 && Target > uint.MaxValue)
+        if (AddressSize == 16)
         {
-            return false;
+            // Nothing is mapped there: the fault tells where it would have been.
+            Target &= 0xFFFF;
         }
 
         if (kind == Kind.mem_offs)
         {
-            _instruction.MemoryDisplSize = Address32 ? 4 : 8;
+            _instruction.MemoryDisplSize = AddressSize / 8;
             _instruction.MemoryDisplacement64 = Target;
             return true;
         }
@@ -275,12 +287,17 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             _instruction.SegmentPrefix = random.Pick(Register.ES, Register.CS, Register.SS, Register.DS);
         }
 
+        if (AddressSize == 16)
+        {
+            return SetAddress16();
+        }
+
         bool near = Target <= int.MaxValue;
         int form = random.Below(8);
-        if (form == 0 && near)
+        if (form == 0 && near && Wide)
         {
-            _instruction.MemoryBase = Address32 ? Register.EIP : Register.RIP;
-            _instruction.MemoryDisplSize = Address32 ? 4 : 8;
+            _instruction.MemoryBase = BySize(default, Register.EIP, Register.RIP);
+            _instruction.MemoryDisplSize = AddressSize / 8;
             _instruction.MemoryDisplacement64 = Target;
             return true;
         }
@@ -295,7 +312,7 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             return true;
         }
 
-        int baseRegister = random.Below(16);
+        int baseRegister = random.Below(Registers);
         int disp = random.Pick(0, (sbyte)random.Next(), (sbyte)random.Next(), (short)random.Next(), (int)random.Next() >> 2);
         if (form < 5)
         {
@@ -325,12 +342,12 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
     private bool SetVectorAddress(Register index, bool narrow)
     {
         // A base in the middle of the writable pages, and lanes that reach a little beyond them.
-        Address32 = false;
+        AddressSize = image.Bitness;
         int scale = 1 << random.Below(4);
-        bool high = random.OneIn(2);
+        bool high = Wide && random.OneIn(2);
         ulong middle = (high ? Arena.High : Arena.Data + 0x1000) + 0x1000;
         int disp = random.Pick(0, (sbyte)random.Next(), (short)random.Next());
-        int baseRegister = random.Below(16);
+        int baseRegister = random.Below(Registers);
         SetAddress(baseRegister, -1, scale, (ulong)disp, force32: false);
         _instruction.MemoryIndex = index;
         Assign(baseRegister, middle - (ulong)disp);
@@ -354,21 +371,50 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
         return true;
     }
 
+    /// <summary>BX or BP, SI or DI, both or neither (Intel SDM volume 2, table 2-1).</summary>
+    private bool SetAddress16()
+    {
+        int form = random.Below(4);
+        int disp = form == 0 ? (int)Target : random.Pick(0, (sbyte)random.Next(), (short)random.Next());
+        ulong rest = Target - (ulong)disp;
+        if ((form & 1) != 0)
+        {
+            bool bp = random.OneIn(2);
+            ulong part = form == 3 ? random.Next() & 0xFFFF : rest;
+            _instruction.MemoryBase = bp ? Register.BP : Register.BX;
+            Assign(bp ? 5 : 3, (part & 0xFFFF) | (random.Next() << 16));
+            rest -= part;
+        }
+
+        if ((form & 2) != 0)
+        {
+            bool di = random.OneIn(2);
+            Register register = di ? Register.DI : Register.SI;
+            _instruction.MemoryIndex = form == 3 ? register : Register.None;
+            _instruction.MemoryBase = form == 3 ? _instruction.MemoryBase : register;
+            Assign(di ? 7 : 6, (rest & 0xFFFF) | (random.Next() << 16));
+        }
+
+        _instruction.MemoryDisplacement64 = (ushort)disp;
+        _instruction.MemoryDisplSize = form == 0 ? 2 : disp == 0 && _instruction.MemoryBase != Register.BP ? 0 : disp == (sbyte)disp ? 1 : 2;
+        return true;
+    }
+
     private int IndexRegister()
     {
-        int index = random.Below(16);
-        return index == 4 ? 12 : index;
+        int index = random.Below(Registers);
+        return index == 4 ? Registers - 1 : index;
     }
 
     private void SetAddress(int baseRegister, int index, int scale, ulong disp, bool force32)
     {
-        Register first = Address32 ? Register.EAX : Register.RAX;
+        Register first = BySize(default, Register.EAX, Register.RAX);
         _instruction.MemoryBase = baseRegister < 0 ? Register.None : first + baseRegister;
         _instruction.MemoryIndex = index < 0 ? Register.None : first + index;
         _instruction.MemoryIndexScale = scale;
-        _instruction.MemoryDisplacement64 = Address32 ? (uint)disp : disp;
+        _instruction.MemoryDisplacement64 = AddressSize == 32 ? (uint)disp : disp;
         bool fits = (long)disp == (sbyte)disp;
-        _instruction.MemoryDisplSize = disp == 0 && !force32 ? 0 : fits && !force32 ? 1 : Address32 ? 4 : 8;
+        _instruction.MemoryDisplSize = disp == 0 && !force32 ? 0 : fits && !force32 ? 1 : AddressSize / 8;
     }
 
     private void Assign(int register, ulong value)
@@ -378,7 +424,7 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             return;
         }
 
-        image.Gpr[register] = Address32 ? (uint)value | (random.Next() << 32) : value;
+        image.Gpr[register] = AddressSize == 64 ? value : (uint)value | (random.Next() << 32);
         _locked |= 1 << register;
     }
 

@@ -4,7 +4,7 @@ using Iced.Intel;
 namespace Yadokari.Conformance.Tests.Samples;
 
 /// <summary>Makes random instances of an instruction, with a state in which it does something worth looking at.</summary>
-public sealed class SampleMaker
+public sealed class SampleMaker(int bitness = 64)
 {
     private sealed class Writer : CodeWriter
     {
@@ -22,6 +22,7 @@ public sealed class SampleMaker
     public bool TryMake(Code code, ulong seed, Placement placement, MachineImage image, out Sample sample)
     {
         Prng random = new(seed);
+        image.Bitness = bitness;
         RandomState.Fill(image, random);
         sample = new Sample { Seed = seed };
         image.Rip = Arena.Code + 0x900 + (ulong)random.Below(0x600);
@@ -37,14 +38,14 @@ public sealed class SampleMaker
         }
 
         _writer.Bytes.Clear();
-        Encoder encoder = Encoder.Create(64, _writer);
+        Encoder encoder = Encoder.Create(bitness, _writer);
         if (!encoder.TryEncode(instruction, image.Rip, out _, out _))
         {
             return false;
         }
 
         Span<byte> bytes = CollectionsMarshal.AsSpan(_writer.Bytes);
-        Instruction decoded = Decoder.Create(64, bytes.ToArray(), image.Rip).Decode();
+        Instruction decoded = Decoder.Create(bitness, bytes.ToArray(), image.Rip).Decode();
         if (decoded.Code != code || decoded.Length != bytes.Length)
         {
             return false;
@@ -56,6 +57,15 @@ public sealed class SampleMaker
         sample.Target = operands.Target;
         sample.UndefinedFlags = ToRflags(decoded.RflagsUndefined);
         Circumstances.Arrange(decoded, operands, random, placement, image);
+        if (bitness == 32)
+        {
+            // The upper halves are undefined after 32-bit code (Intel SDM volume 1, 3.4.1.1).
+            foreach (ref ulong register in image.Gpr.AsSpan(0, 8))
+            {
+                register = (uint)register;
+            }
+        }
+
         Describe(sample, image);
         return true;
     }

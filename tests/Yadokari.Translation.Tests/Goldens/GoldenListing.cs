@@ -55,11 +55,12 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
             _names[tlb + 8] = _names[tlb] + "_host";
         }
 
+        string[] caches = ["kernel", "user", "kernel_32", "user_32"];
         for (int i = 0; i < StateLayout.JumpCaches; i++)
         {
             ulong cache = (ulong)(StateLayout.JumpCache + (i * StateLayout.JumpBytes));
-            _names[cache] = kinds[i] + "_jumps";
-            _names[cache + 8] = kinds[i] + "_jumps_code";
+            _names[cache] = caches[i] + "_jumps";
+            _names[cache + 8] = caches[i] + "_jumps_code";
         }
     }
 
