@@ -35,6 +35,7 @@ internal sealed class PcGuest : IGuestMachine
                 Cpus = options.Cpus,
                 Kernel = boot.Kernel,
                 Initrd = boot.Initrd,
+                Modules = options.Modules,
                 CommandLine = boot.CommandLine,
                 Console = console,
                 Clock = _clock,

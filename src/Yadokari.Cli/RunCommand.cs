@@ -7,8 +7,15 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
-    private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage or uncompressed ELF kernel [default: Debian's kernel for clouds, fetched once]" };
+    private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
+    private static readonly Option<string[]> s_modules = new("--module")
+    {
+        HelpName = "'FILE TEXT'",
+        Description = "File and arguments for a Multiboot kernel; may be given again",
+        DefaultValueFactory = _ => [],
+    };
+
     private static readonly Option<string?> s_append = new("--append")
     {
         HelpName = "TEXT",
@@ -55,7 +62,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_append, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_modules, s_append, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
         command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
         return command;
@@ -69,6 +76,7 @@ internal static class RunCommand
     {
         Kernel = CheckPath("--kernel", result.GetValue(s_kernel)),
         Initrd = CheckPath("--initrd", result.GetValue(s_initrd)),
+        Modules = CheckModules(result.GetValue(s_modules)!),
         Append = CheckAppend(result.GetValue(s_append)),
         Memory = MemorySize.Parse(result.GetValue(s_memory)!, hostMemory),
         Cpus = ParseCpus(result.GetValue(s_cpus)!),
@@ -84,6 +92,10 @@ internal static class RunCommand
     private static string? CheckPath(string option, string? path) => path is not { Length: 0 }
         ? path
         : throw new UserErrorException($"{option} names no file: give the path of one.");
+
+    private static string[] CheckModules(string[] modules) => modules.All(m => m.Length > 0 && m[0] != ' ')
+        ? modules
+        : throw new UserErrorException("--module names no file: give the path of one, then arguments for it if it takes any, as in --module 'FILE TEXT'.");
 
     private static string? CheckAppend(string? text) => text is null || !text.Contains('\n')
         ? text

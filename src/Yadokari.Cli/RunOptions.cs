@@ -12,6 +12,9 @@ internal sealed record RunOptions
     /// <summary>An initial RAM disk; null for none, or the default guest's where the kernel is the default too.</summary>
     public string? Initrd { get; init; }
 
+    /// <summary>Files for a Multiboot kernel: path, space, arguments.</summary>
+    public IReadOnlyList<string> Modules { get; init; } = [];
+
     /// <summary>The kernel's command line; null for the default.</summary>
     public string? Append { get; init; }
 

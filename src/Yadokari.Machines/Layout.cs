@@ -17,6 +17,12 @@ public static class Layout
     /// <summary>PVH: the memory map.</summary>
     public const ulong PvhMemoryMap = 0x6200;
 
+    /// <summary>Multiboot: the boot information, of either version.</summary>
+    public const ulong MultibootInformation = 0x1_0000;
+
+    /// <summary>Bytes kept for the boot information.</summary>
+    public const ulong MultibootInformationSize = 0x1_0000;
+
     /// <summary>Linux boot protocol: boot_params, the "zero page".</summary>
     public const ulong ZeroPage = 0x7000;
 
@@ -38,8 +44,11 @@ public static class Layout
     /// <summary>ACPI tables; the RSDP comes first, where a scan of the BIOS area finds it (ACPI 6.5, 5.2.5.1).</summary>
     public const ulong AcpiTables = 0xE_0000;
 
-    /// <summary>First byte after the BIOS area.</summary>
-    public const ulong AcpiTablesEnd = 0x10_0000;
+    /// <summary>End of the ACPI tables.</summary>
+    public const ulong AcpiTablesEnd = BiosHandlers;
+
+    /// <summary>Real-mode interrupt handlers that do nothing, at the end of the BIOS area.</summary>
+    public const ulong BiosHandlers = 0xF_FE00;
 
     /// <summary>First byte of extended memory.</summary>
     public const ulong ExtendedMemory = 0x10_0000;
@@ -99,11 +108,17 @@ public static class Layout
     /// <summary>First serial port, eight ports.</summary>
     public const ushort Com1 = 0x3F8;
 
+    /// <summary>Firmware configuration: selector and data.</summary>
+    public const ushort FwCfg = 0x510;
+
     /// <summary>pvpanic.</summary>
     public const ushort Panic = 0x505;
 
     /// <summary>Where <see cref="DebugPorts.Console"/> is by custom.</summary>
     public const ushort DebugConsole = 0xE9;
+
+    /// <summary>Where <see cref="DebugPorts.InterruptLines"/> are by custom.</summary>
+    public const ushort TestInterruptLines = 0x2000;
 
     /// <summary>Where <see cref="DebugPorts.Exit"/> is by custom.</summary>
     public const ushort DebugExit = 0xF4;

@@ -4,6 +4,7 @@ using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Core.State;
 using Yadokari.Core.Time;
+using Yadokari.Devices.Firmware;
 using Yadokari.Devices.Interrupts;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Rtc;
@@ -27,6 +28,7 @@ public sealed class Pc : IDisposable
     private readonly PcConfig _config;
     private readonly GuestMemory _memory;
     private readonly Initrd? _initrd;
+    private readonly BootModule[] _modules;
     private readonly Bus _pio = new("pio");
     private readonly Bus _mmio = new("mmio");
     private readonly ApicBus _apicBus = new();
@@ -42,6 +44,7 @@ public sealed class Pc : IDisposable
     private readonly SystemControlA _controlA;
     private readonly ResetControl _resetControl;
     private readonly AcpiPowerManagement _power;
+    private readonly FwCfg _fwCfg = new();
     private readonly PanicWatch _panics;
     private readonly VcpuRun _run;
     private BootReport _boot = new("", null, TimeSpan.Zero);
@@ -56,8 +59,9 @@ public sealed class Pc : IDisposable
         _config = config;
         KernelImage kernel = KernelImage.Open(config.Kernel);
         _initrd = config.Initrd is null ? null : Initrd.Open(config.Initrd);
+        _modules = [.. config.Modules.Select(OpenModule)];
         _memory = GuestRam.Create(Layout.RamRegions(config.Memory));
-        _host = new VcpuHost(_pio, _mmio);
+        _host = new VcpuHost(_pio, _mmio, _apicBus);
         _vm = engine.CreateVm(_memory, _host, config.Cpus);
         _threads = new VcpuThread[config.Cpus];
         _run = new VcpuRun(_host, _threads, Restart);
@@ -113,8 +117,19 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.SystemControlA, 1, "port92", _controlA);
         _pio.Map(Layout.ResetControl, 1, "reset", _resetControl);
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
+        _pio.Map(Layout.FwCfg, 2, "fw_cfg", _fwCfg);
+        _fwCfg.Set(FwCfg.Item.RamSize, BitConverter.GetBytes(config.Memory));
+        _fwCfg.Set(FwCfg.Item.Cpus, BitConverter.GetBytes((ushort)config.Cpus));
+        _fwCfg.Set(FwCfg.Item.MaxCpus, BitConverter.GetBytes((ushort)config.Cpus));
         _pio.Map(Layout.PostCode, 1, "post", new PostCode());
         AddDebugPort(config.DebugPorts.Console, 1, "debug-console", new DebugConsole(config.Console));
+        if (config.DebugPorts.InterruptLines is { } lines)
+        {
+            // Input 2 of the I/O APIC is the timer's; of the 8259s it is the cascade.
+            var device = new InterruptLines([.. Enumerable.Range(0, Layout.IoApicInputs).Select(n => n is < 16 and not (0 or 2) ? Isa(n) : _ioApic.Line(n))]);
+            AddDebugPort(lines, Layout.IoApicInputs, "test-irq", device);
+        }
+
         AddDebugPort(config.DebugPorts.Exit, 4, "debug-exit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
 
         PowerOn(kernel);
@@ -178,6 +193,18 @@ public sealed class Pc : IDisposable
         _vm.Dispose();
         _memory.Dispose();
         _initrd?.Dispose();
+        foreach (BootModule module in _modules)
+        {
+            module.File.Dispose();
+        }
+    }
+
+    // By custom a module's text begins with its name, as the kernel's does.
+    private static BootModule OpenModule(string text)
+    {
+        int space = text.IndexOf(' ');
+        string path = space < 0 ? text : text[..space];
+        return new BootModule(Initrd.Open(path, "module"), Path.GetFileName(path) + (space < 0 ? "" : text[space..]));
     }
 
     private IsaLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
@@ -221,6 +248,7 @@ public sealed class Pc : IDisposable
         _keyboard.Reset();
         _controlA.Reset();
         _resetControl.Reset();
+        _fwCfg.Reset();
         _com1.Reset();
         _rtc.Reset();
         _pit.Reset();
@@ -239,9 +267,14 @@ public sealed class Pc : IDisposable
     {
         X86State state = _threads[0].CopyOfReset();
         ulong rsdp = AcpiTables.Write(_memory, _config.Cpus);
-        var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Rsdp = rsdp, Unpack = _config.Unpack };
+        var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack };
         _boot = BootLoader.Load(kernel, _memory, parameters, state);
-        VirtualWire.Enable(_threads[0].Apic);
+        _threads[0].Apic.EnterVirtualWireMode();
+        if (kernel.Format == KernelFormat.Multiboot)
+        {
+            FirmwareRemains.SetUp(_memory, _pio);
+        }
+
         for (int i = 0; i < _threads.Length; i++)
         {
             _threads[i].PowerOn(i == 0 ? state : null);

@@ -19,6 +19,9 @@ public sealed record PcConfig
     /// <summary>Path of the initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }
 
+    /// <summary>Files for a Multiboot kernel: each a path, and after its first space, if it has one, arguments.</summary>
+    public IReadOnlyList<string> Modules { get; init; } = [];
+
     /// <summary>The kernel command line.</summary>
     public string CommandLine { get; init; } = "";
 

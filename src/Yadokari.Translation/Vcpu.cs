@@ -107,6 +107,26 @@ internal sealed unsafe partial class Vcpu : IVcpu
     }
 
     /// <inheritdoc/>
+    public void RaiseNmi()
+    {
+        _nmiPending = true;
+        Notify();
+    }
+
+    /// <inheritdoc/>
+    public bool HasNmi => _nmiPending && !NmiBlocked;
+
+    /// <summary>An NMI's handler runs: IRET ends that.</summary>
+    internal bool NmiBlocked
+    {
+        get => _nmiBlocked;
+        set => _nmiBlocked = value;
+    }
+
+    private volatile bool _nmiPending;
+    private volatile bool _nmiBlocked;
+
+    /// <inheritdoc/>
     public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
     {
         _breakpoints = [.. addresses];
@@ -136,6 +156,18 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 // One instruction runs before the next look at interrupts.
                 InterruptShadow = false;
                 _shadowed = true;
+            }
+            else if (HasNmi)
+            {
+                _nmiPending = false;
+                NmiBlocked = true;
+                Interrupts++;
+                block = null;
+                Trace?.Interrupt(this, (int)Vector.Nmi);
+                if (Emulator.Deliver(this, (int)Vector.Nmi, null, software: false) == Outcome.Shutdown)
+                {
+                    return Ended();
+                }
             }
             else if (_host.HasInterrupt(Id))
             {
@@ -227,7 +259,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             _emulated = Mnemonic.INVALID;
             Enter(block.Entry, simd: false);
             Outcome outcome = AfterExit(ref block);
-            if (single && TrapsAfter(outcome, trap, deliveries))
+            if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, deliveries))
             {
                 block = null;
                 outcome = DeliverRaised();
@@ -235,6 +267,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
             switch (outcome)
             {
+                case Outcome.Halt when HasNmi:
+                    break;
                 case Outcome.Halt:
                     if ((State->SystemFlags & 0x200) == 0)
                     {

@@ -152,11 +152,11 @@ public sealed class LinuxBootTests
             {
                 usable += length;
                 Assert.NotEqual(0, memory.HostAddress(start, length));
-                Assert.False(start < Layout.AcpiTablesEnd && start + length > Layout.AcpiTables);
+                Assert.False(start < Layout.ExtendedMemory && start + length > Layout.AcpiTables);
             }
         }
 
-        Assert.Equal((mebibytes << 20) - (Layout.AcpiTablesEnd - Layout.ConventionalEnd), usable);
+        Assert.Equal((mebibytes << 20) - (Layout.ExtendedMemory - Layout.ConventionalEnd), usable);
     }
 
     [Fact]

@@ -48,7 +48,7 @@ public enum VmExit
     /// <summary>The guest executed HLT: wait until <see cref="IVcpuHost.HasInterrupt"/>, then run again.</summary>
     Halted,
 
-    /// <summary>The guest executed HLT with interrupts disabled: nothing but INIT or a reset ends that.</summary>
+    /// <summary>The guest executed HLT with interrupts disabled: nothing but an NMI, INIT or a reset ends that.</summary>
     HaltedForGood,
 
     /// <summary>Triple fault: the processor shut down.</summary>
@@ -81,6 +81,14 @@ public interface IVcpu : IDisposable
 
     /// <summary>Makes the engine look at <see cref="IVcpuHost.HasInterrupt"/> soon, without leaving <see cref="Run"/>. Any thread.</summary>
     void Notify();
+
+    /// <summary>Has the guest take a non-maskable interrupt as soon as it may (Intel SDM volume 3, 6.7): one waits at most. Any thread.</summary>
+    void RaiseNmi()
+    {
+    }
+
+    /// <summary>Whether an NMI waits that the guest may take. Any thread.</summary>
+    bool HasNmi => false;
 
     /// <summary>The guest's time-stamp counter as RDTSC gives it now. Any thread.</summary>
     ulong ReadTsc() => 0;

@@ -61,6 +61,12 @@ public sealed partial class X86State
     /// <summary>DR0 to DR3, unused, unused, DR6, DR7.</summary>
     public ulong[] Dr { get; } = new ulong[8];
 
+    /// <summary>An NMI waits to be taken.</summary>
+    public bool NmiPending { get; set; }
+
+    /// <summary>An NMI's handler runs: another one waits until the next IRET (Intel SDM volume 3, 6.7.1).</summary>
+    public bool NmiBlocked { get; set; }
+
     /// <summary>Other model-specific registers the engine keeps, by index (IA32_STAR, IA32_LSTAR, ..., IA32_TSC).</summary>
     public Dictionary<uint, ulong> Msrs { get; } = [];
 

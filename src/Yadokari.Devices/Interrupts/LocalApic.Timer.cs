@@ -74,7 +74,7 @@ public sealed partial class LocalApic
 
     private uint CurrentCount()
     {
-        if (_initialCount == 0 || Mode is TimerMode.Deadline or TimerMode.Reserved)
+        if (_initialCount == 0 || Mode is TimerMode.Deadline or TimerMode.Reserved || (Mode == TimerMode.Periodic && _expiry == Never))
         {
             return 0;
         }
@@ -141,6 +141,18 @@ public sealed partial class LocalApic
             _initialCount = 0;
             _deadline = 0;
             _expiry = Never;
+        }
+        else if (modeBefore == TimerMode.OneShot && Mode == TimerMode.Periodic && _expiry != Never && _clock.Now >= _expiry)
+        {
+            // It has stopped at zero, and goes on only with a new count.
+            _expiry = Never;
+        }
+        else if (modeBefore == TimerMode.Periodic && Mode == TimerMode.OneShot && _expiry != Never && Period != 0)
+        {
+            // What is left of this period is counted to its end.
+            long now = _clock.Now;
+            _countStart = now - ((now - _countStart) % Period);
+            _expiry = _countStart + Period;
         }
         else if ((before & LvtMasked) != 0 && _expiry != Never && _clock.Now >= _expiry && Mode != TimerMode.Deadline)
         {

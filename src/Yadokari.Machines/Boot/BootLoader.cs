@@ -14,6 +14,9 @@ public sealed record BootParameters
     /// <summary>The initial RAM disk, or null.</summary>
     public Initrd? Initrd { get; init; }
 
+    /// <summary>Further files that a Multiboot kernel is given, in this order.</summary>
+    public IReadOnlyList<BootModule> Modules { get; init; } = [];
+
     /// <summary>Where the ACPI root pointer lies, or 0 where there are no tables.</summary>
     public ulong Rsdp { get; init; }
 
@@ -23,8 +26,13 @@ public sealed record BootParameters
     public bool Unpack { get; init; } = true;
 }
 
+/// <summary>A file handed to a Multiboot kernel.</summary>
+/// <param name="File">The file.</param>
+/// <param name="CommandLine">Its text, by custom its name and then arguments.</param>
+public sealed record BootModule(Initrd File, string CommandLine);
+
 /// <summary>How a kernel was started: what <c>--stats</c> shows of it.</summary>
-/// <param name="Protocol">"linux64", "linux64 direct" or "pvh".</param>
+/// <param name="Protocol">"linux64", "linux64 direct", "pvh", "multiboot" or "multiboot2".</param>
 /// <param name="Compression">What the monitor unpacked, or null.</param>
 /// <param name="Unpacking">Time spent on unpacking.</param>
 public sealed record BootReport(string Protocol, string? Compression, TimeSpan Unpacking);
@@ -38,11 +46,20 @@ public static class BootLoader
     /// <param name="parameters">What goes with the kernel.</param>
     /// <param name="state">The boot processor's state after reset; registers that matter are set to the kernel's entry.</param>
     /// <exception cref="UserErrorException">Something does not fit, or the kernel is damaged.</exception>
-    public static BootReport Load(KernelImage kernel, GuestMemory memory, BootParameters parameters, X86State state) => kernel.Format switch
+    public static BootReport Load(KernelImage kernel, GuestMemory memory, BootParameters parameters, X86State state)
     {
-        KernelFormat.ElfPvh => PvhBoot.Load(kernel, memory, parameters, state),
-        _ => LinuxBoot.Load(kernel, memory, parameters, state),
-    };
+        if (parameters.Modules.Count > 0 && kernel.Format != KernelFormat.Multiboot)
+        {
+            throw new UserErrorException($"The kernel '{kernel.Name}' is no Multiboot kernel and takes no modules: leave --module out, or give one that is.");
+        }
+
+        return kernel.Format switch
+        {
+            KernelFormat.ElfPvh => PvhBoot.Load(kernel, memory, parameters, state),
+            KernelFormat.Multiboot => MultibootBoot.Load(kernel, memory, parameters, state),
+            _ => LinuxBoot.Load(kernel, memory, parameters, state),
+        };
+    }
 
     /// <summary>Writes the command line where both protocols look for it.</summary>
     /// <param name="memory">The guest's RAM.</param>

@@ -14,14 +14,16 @@ public readonly record struct ElfSegment(ulong Offset, ulong FileSize, ulong Vir
     public ulong PhysicalEnd => Physical + MemorySize;
 }
 
-/// <summary>What a loader needs to know of a 64-bit little-endian ELF file.</summary>
+/// <summary>What a loader needs to know of a little-endian ELF file of 64 or 32 bits.</summary>
 public sealed class ElfImage
 {
     private const uint LoadType = 1;
     private const uint NoteType = 4;
     private const uint Phys32Entry = 18;
     private const int HeaderSize = 64;
+    private const int HeaderSize32 = 52;
     private const int ProgramHeaderSize = 56;
+    private const int ProgramHeaderSize32 = 32;
 
     private ElfImage(ulong entry, IReadOnlyList<ElfSegment> segments, ulong? pvhEntry)
     {
@@ -54,16 +56,18 @@ public sealed class ElfImage
     /// <param name="file">The file; the caller has looked at its class, byte order and machine.</param>
     public static ElfImage? Parse(ReadOnlySpan<byte> file)
     {
-        if (file.Length < HeaderSize)
+        bool wide = file.Length > 4 && file[4] == 2;
+        if (file.Length < (wide ? HeaderSize : HeaderSize32))
         {
             return null;
         }
 
-        ulong entry = BinaryPrimitives.ReadUInt64LittleEndian(file[24..]);
-        ulong headers = BinaryPrimitives.ReadUInt64LittleEndian(file[32..]);
-        int size = BinaryPrimitives.ReadUInt16LittleEndian(file[54..]);
-        int count = BinaryPrimitives.ReadUInt16LittleEndian(file[56..]);
-        if (size < ProgramHeaderSize || headers > (ulong)file.Length || (ulong)file.Length - headers < (ulong)(size * count))
+        ulong entry = Word(file, 24, 24, wide);
+        ulong headers = Word(file, 32, 28, wide);
+        int size = BinaryPrimitives.ReadUInt16LittleEndian(file[(wide ? 54 : 42)..]);
+        int count = BinaryPrimitives.ReadUInt16LittleEndian(file[(wide ? 56 : 44)..]);
+        int least = wide ? ProgramHeaderSize : ProgramHeaderSize32;
+        if (size < least || headers > (ulong)file.Length || (ulong)file.Length - headers < (ulong)(size * count))
         {
             return null;
         }
@@ -72,13 +76,13 @@ public sealed class ElfImage
         ulong? pvhEntry = null;
         for (int i = 0; i < count; i++)
         {
-            ReadOnlySpan<byte> header = file.Slice((int)headers + (i * size), ProgramHeaderSize);
+            ReadOnlySpan<byte> header = file.Slice((int)headers + (i * size), least);
             uint type = BinaryPrimitives.ReadUInt32LittleEndian(header);
-            ulong offset = BinaryPrimitives.ReadUInt64LittleEndian(header[8..]);
-            ulong virtualAddress = BinaryPrimitives.ReadUInt64LittleEndian(header[16..]);
-            ulong physical = BinaryPrimitives.ReadUInt64LittleEndian(header[24..]);
-            ulong fileSize = BinaryPrimitives.ReadUInt64LittleEndian(header[32..]);
-            ulong memorySize = BinaryPrimitives.ReadUInt64LittleEndian(header[40..]);
+            ulong offset = Word(header, 8, 4, wide);
+            ulong virtualAddress = Word(header, 16, 8, wide);
+            ulong physical = Word(header, 24, 12, wide);
+            ulong fileSize = Word(header, 32, 16, wide);
+            ulong memorySize = Word(header, 40, 20, wide);
             if (offset > (ulong)file.Length || fileSize > (ulong)file.Length - offset)
             {
                 return null;
@@ -101,6 +105,9 @@ public sealed class ElfImage
 
         return segments.Count == 0 ? null : new ElfImage(entry, segments, pvhEntry);
     }
+
+    private static ulong Word(ReadOnlySpan<byte> bytes, int at64, int at32, bool wide)
+        => wide ? BinaryPrimitives.ReadUInt64LittleEndian(bytes[at64..]) : BinaryPrimitives.ReadUInt32LittleEndian(bytes[at32..]);
 
     private static ulong? FindPvhEntry(ReadOnlySpan<byte> notes)
     {

@@ -4,7 +4,7 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Machines.Boot;
 
-/// <summary>An initial RAM disk: a file that stays open, so that a guest's reset loads the same one, or bytes made by the caller.</summary>
+/// <summary>An initial RAM disk, or a module of a Multiboot kernel: a file that stays open, so that a guest's reset loads the same one, or bytes made by the caller.</summary>
 public sealed class Initrd : IDisposable
 {
     private readonly SafeFileHandle? _file;
@@ -33,15 +33,17 @@ public sealed class Initrd : IDisposable
     /// <summary>Bytes.</summary>
     public ulong Length { get; }
 
-    /// <summary>Opens an initrd.</summary>
+    /// <summary>Opens one.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="kind">What messages call it: the name of the option it came by.</param>
     /// <exception cref="UserErrorException">It is missing, unreadable or empty.</exception>
-    public static Initrd Open(string path)
+    public static Initrd Open(string path, string kind = "initrd")
     {
         try
         {
             if (Directory.Exists(path))
             {
-                throw new UserErrorException($"The initrd '{path}' is a directory; name a file.");
+                throw new UserErrorException($"The {kind} '{path}' is a directory; name a file.");
             }
 
             SafeFileHandle file = File.OpenHandle(path);
@@ -49,18 +51,18 @@ public sealed class Initrd : IDisposable
             if (length == 0)
             {
                 file.Dispose();
-                throw new UserErrorException($"The initrd '{path}' is empty; leave --initrd out or give a file with something in it.");
+                throw new UserErrorException($"The {kind} '{path}' is empty; leave --{kind} out or give a file with something in it.");
             }
 
             return new Initrd(path, file, (ulong)length);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new UserErrorException($"The initrd '{path}' does not exist; check the path given to --initrd.");
+            throw new UserErrorException($"The {kind} '{path}' does not exist; check the path given to --{kind}.");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
         {
-            throw new UserErrorException($"The initrd '{path}' can't be read ({e.Message.TrimEnd('.')}); check the file and its permissions.");
+            throw new UserErrorException($"The {kind} '{path}' can't be read ({e.Message.TrimEnd('.')}); check the file and its permissions.");
         }
     }
 
@@ -79,7 +81,7 @@ public sealed class Initrd : IDisposable
             int read = memory.TrySlice(gpa + done, piece, out Span<byte> target) ? RandomAccess.Read(_file, target, (long)done) : 0;
             if (read == 0)
             {
-                throw new UserErrorException($"The initrd '{Name}' became shorter while it was read; try again when nothing writes to it.");
+                throw new UserErrorException($"The file '{Name}' became shorter while it was read; try again when nothing writes to it.");
             }
 
             done += (ulong)read;

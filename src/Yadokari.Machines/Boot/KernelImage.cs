@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.IO.Compression;
 using Yadokari.Core;
 
 namespace Yadokari.Machines.Boot;
@@ -9,11 +10,14 @@ public enum KernelFormat
     /// <summary>A compressed kernel with a setup header: what distributions ship as vmlinuz.</summary>
     BzImage,
 
-    /// <summary>An uncompressed 64-bit ELF file with a PVH entry point.</summary>
+    /// <summary>An uncompressed ELF file with a PVH entry point.</summary>
     ElfPvh,
 
     /// <summary>An uncompressed 64-bit ELF file, entered by Linux's 64-bit boot protocol.</summary>
     Elf,
+
+    /// <summary>A file with a Multiboot header, of the first or second version.</summary>
+    Multiboot,
 }
 
 /// <summary>A kernel file whose headers were read and found good.</summary>
@@ -22,8 +26,9 @@ public sealed class KernelImage
     private const ushort MachineX86 = 3;
     private const ushort MachineX8664 = 62;
 
-    private KernelImage(string name, byte[] file, KernelFormat format, ElfImage? elf)
+    private KernelImage(string name, byte[] file, KernelFormat format, ElfImage? elf, MultibootHeader? multiboot = null)
     {
+        Multiboot = multiboot;
         Name = name;
         File = file;
         Format = format;
@@ -39,7 +44,10 @@ public sealed class KernelImage
     /// <summary>The file's bytes. Not to be changed.</summary>
     public byte[] File { get; }
 
-    /// <summary>The ELF headers; null for a bzImage.</summary>
+    /// <summary>What a Multiboot kernel's header says, otherwise null.</summary>
+    public MultibootHeader? Multiboot { get; }
+
+    /// <summary>The ELF headers; null where the file has none, or they do not count.</summary>
     public ElfImage? Elf { get; }
 
     /// <summary>The setup header; present for a bzImage only.</summary>
@@ -107,6 +115,12 @@ public sealed class KernelImage
             throw new UserErrorException($"The kernel '{name}' is empty; give a bzImage or an uncompressed ELF kernel.");
         }
 
+        if (PayloadUnpacker.Recognise(bytes) == "gzip")
+        {
+            // As boot loaders do: hypervisors are handed out so.
+            return Parse(name, Unpack(name, file));
+        }
+
         if (bytes.StartsWith("\u007FELF"u8))
         {
             return ParseElf(name, file);
@@ -119,8 +133,33 @@ public sealed class KernelImage
             return new KernelImage(name, file, KernelFormat.BzImage, null);
         }
 
+        if (MultibootHeader.Find(bytes) is { Addresses: not null } multiboot)
+        {
+            return OfMultiboot(name, file, null, multiboot);
+        }
+
         throw new UserErrorException(WhyNotKernel(name, bytes));
     }
+
+    private static byte[] Unpack(string name, byte[] file)
+    {
+        try
+        {
+            using var stream = new GZipStream(new MemoryStream(file), CompressionMode.Decompress);
+            using var copy = new MemoryStream();
+            stream.CopyTo(copy);
+            byte[] unpacked = copy.ToArray();
+            return PayloadUnpacker.Recognise(unpacked) != "gzip" ? unpacked : throw new UserErrorException(NotKernel(name));
+        }
+        catch (Exception e) when (e is InvalidDataException or IOException)
+        {
+            throw new UserErrorException(Truncated(name));
+        }
+    }
+
+    private static KernelImage OfMultiboot(string name, byte[] file, ElfImage? elf, MultibootHeader header) => header.Unsupported is { } thing
+        ? throw new UserErrorException($"The kernel '{name}' asks its Multiboot loader for {thing}, which this machine does not have; give one built without.")
+        : new KernelImage(name, file, KernelFormat.Multiboot, elf, header);
 
     private static string WhyNotKernel(string name, ReadOnlySpan<byte> bytes)
     {
@@ -174,12 +213,7 @@ public sealed class KernelImage
 
         bool little = file[5] == 1;
         ushort machine = little ? BinaryPrimitives.ReadUInt16LittleEndian(file.AsSpan(18)) : BinaryPrimitives.ReadUInt16BigEndian(file.AsSpan(18));
-        if (machine == MachineX86 || (machine == MachineX8664 && file[4] != 2))
-        {
-            throw new UserErrorException($"The kernel '{name}' is a 32-bit kernel; give a 64-bit (x86-64) one.");
-        }
-
-        if (machine != MachineX8664 || !little)
+        if (machine is not (MachineX86 or MachineX8664) || !little)
         {
             throw new UserErrorException($"The kernel '{name}' is for {MachineName(machine)}; this machine is x86-64 and needs an x86-64 kernel.");
         }
@@ -190,7 +224,17 @@ public sealed class KernelImage
             throw new UserErrorException($"The file '{name}' is an object file or kernel module, not a kernel; give a bzImage or an uncompressed ELF kernel.");
         }
 
-        ElfImage elf = ElfImage.Parse(file) ?? throw new UserErrorException(Truncated(name));
+        ElfImage elf = ElfImage.Parse(file) ?? throw new UserErrorException(file[4] == 1 && MultibootHeader.Find(file) is null ? Narrow(name) : Truncated(name));
+        if ((elf.PvhEntry is null || file[4] == 1) && MultibootHeader.Find(file) is { } multiboot)
+        {
+            return OfMultiboot(name, file, elf, multiboot);
+        }
+
+        if (elf.PvhEntry is null && file[4] == 1)
+        {
+            throw new UserErrorException(Narrow(name));
+        }
+
         if (elf.PvhEntry is null && (elf.Segments.Any(s => s.Physical < Layout.ExtendedMemory) || !elf.Segments.Any(s => elf.Entry - s.Physical < s.MemorySize)))
         {
             throw new UserErrorException($"The file '{name}' is an ELF program, not a kernel; give a bzImage or an uncompressed ELF kernel.");
@@ -198,6 +242,9 @@ public sealed class KernelImage
 
         return new KernelImage(name, file, elf.PvhEntry is null ? KernelFormat.Elf : KernelFormat.ElfPvh, elf);
     }
+
+    private static string Narrow(string name) =>
+        $"The file '{name}' is a 32-bit kernel without a Multiboot header or a PVH entry; give a bzImage or a 64-bit kernel.";
 
     private static string MachineName(ushort machine) => machine switch
     {

@@ -1,12 +1,14 @@
 using Yadokari.Core.Buses;
 using Yadokari.Core.Engines;
+using Yadokari.Devices.Interrupts;
 
 namespace Yadokari.Machines.Vcpus;
 
 /// <summary>Routes what vCPUs ask of the machine: to the buses, and to each vCPU's own local APIC.</summary>
 /// <param name="pio">Ports.</param>
 /// <param name="mmio">Memory-mapped devices.</param>
-internal sealed class VcpuHost(Bus pio, Bus mmio) : IVcpuHost
+/// <param name="apicBus">What hypercalls send interrupts by.</param>
+internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IVcpuHost
 {
     private const ulong ApicPageMask = ~(Layout.LocalApicSize - 1);
 
@@ -80,9 +82,28 @@ internal sealed class VcpuHost(Bus pio, Bus mmio) : IVcpuHost
     /// <inheritdoc/>
     public bool Hypercall(int vcpu, ulong number, ReadOnlySpan<ulong> arguments, out ulong result)
     {
-        // No hypercall interface is offered yet: VMCALL is an undefined opcode, as on a machine without a hypervisor.
-        result = 0;
-        return false;
+        // KVM's calls by their numbers (Linux, Documentation/virt/kvm/x86/hypercalls.rst). CPUID announces none of them yet.
+        const ulong sendIpi = 10;
+        const long unknown = -1000;
+        result = number == sendIpi ? SendIpis(arguments) : unchecked((ulong)unknown);
+        return true;
+    }
+
+    // Two words of APIC IDs, a bit each, counted from the third; then the low half of the interrupt command register.
+    private ulong SendIpis(ReadOnlySpan<ulong> arguments)
+    {
+        ulong sent = 0;
+        for (int bit = 0; bit < 128; bit++)
+        {
+            ulong id = arguments[2] + (ulong)bit;
+            if ((arguments[bit / 64] >> (bit % 64) & 1) != 0 && id < Layout.MaxCpus)
+            {
+                var message = new ApicMessage((uint)id, false, (ApicDelivery)(arguments[3] >> 8 & 7), (byte)arguments[3], Level: false, Wide: true);
+                sent += apicBus.Send(message) ? 1u : 0;
+            }
+        }
+
+        return sent;
     }
 
     private bool IsApic(int vcpu, ulong gpa) => Threads[vcpu].Apic is { MmioEnabled: true } apic && (gpa & ApicPageMask) == apic.BaseAddress;

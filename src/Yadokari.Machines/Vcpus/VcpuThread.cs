@@ -58,6 +58,11 @@ internal sealed class VcpuThread
         Apic = apic;
         apic.Init += OnInit;
         apic.StartUp += OnStartUp;
+        apic.Nmi += () =>
+        {
+            _vcpu.RaiseNmi();
+            Notify();
+        };
     }
 
     /// <summary>A fresh copy of the registers after reset.</summary>
@@ -118,9 +123,9 @@ internal sealed class VcpuThread
             }
 
             // Who is woken for another reason than an interrupt goes on sleeping; a debugger's step is an instruction all the same.
-            if (_halted && (_deaf || !_owner.HasInterrupt(Vcpu.Id)) && !_owner.IsStepping(this))
+            if (_halted && !HasInterrupt(_deaf) && !_owner.IsStepping(this))
             {
-                Sleep(interruptible: !_deaf);
+                Sleep(interruptible: true);
                 continue;
             }
 
@@ -156,6 +161,8 @@ internal sealed class VcpuThread
         _deaf = forGood;
     }
 
+    private bool HasInterrupt(bool deaf) => _vcpu.HasNmi || (!deaf && _owner.HasInterrupt(Vcpu.Id));
+
     private void Sleep(bool interruptible)
     {
         long start = Stopwatch.GetTimestamp();
@@ -163,7 +170,7 @@ internal sealed class VcpuThread
         {
             Volatile.Write(ref _sleeping, true);
             Interlocked.MemoryBarrier();
-            while (!_woken && !(interruptible && _owner.HasInterrupt(Vcpu.Id)))
+            while (!_woken && !(interruptible && HasInterrupt(_deaf)))
             {
                 Monitor.Wait(_sleep);
             }

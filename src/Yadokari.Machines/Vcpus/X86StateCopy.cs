@@ -23,6 +23,7 @@ internal static class X86StateCopy
         to.Cr4 = from.Cr4;
         to.Xcr0 = from.Xcr0;
         to.Efer = from.Efer;
+        (to.NmiPending, to.NmiBlocked) = (from.NmiPending, from.NmiBlocked);
         to.Xsave = [.. from.Xsave];
         to.Msrs.Clear();
         foreach ((uint index, ulong value) in from.Msrs)

@@ -31,13 +31,16 @@ internal static unsafe partial class Emulator
     // SDM 2A CPUID.
     private static Outcome Cpuid(Vcpu cpu, in Instruction instruction)
     {
-        CpuidResult result = cpu.Cpuid.Query((uint)cpu.Rax, (uint)cpu.Rcx, new CpuidContext((uint)cpu.Id, cpu.Xcr0, cpu.Cr4));
+        CpuidResult result = cpu.Cpuid.Query((uint)cpu.Rax, (uint)cpu.Rcx, ContextOf(cpu));
         cpu.Rax = result.Eax;
         cpu.Rbx = result.Ebx;
         cpu.Rcx = result.Ecx;
         cpu.Rdx = result.Edx;
         return Outcome.Next;
     }
+
+    private static CpuidContext ContextOf(Vcpu cpu)
+        => new((uint)cpu.Id, cpu.Xcr0, cpu.Cr4, !cpu.Host.ReadMsr(cpu.Id, X86.Msrs.MsrIndex.ApicBase, out ulong apicBase) || (apicBase & (1 << 11)) != 0);
 
     // SDM 2B RDTSC.
     private static Outcome Rdtsc(Vcpu cpu, in Instruction instruction)
@@ -84,7 +87,7 @@ internal static unsafe partial class Emulator
             case 0:
                 SetPair(cpu, cpu.Xcr0);
                 return Outcome.Next;
-            case 1 when (cpu.Cpuid.Query(0xD, 1, new CpuidContext((uint)cpu.Id, cpu.Xcr0, cpu.Cr4)).Eax & 4) != 0:
+            case 1 when (cpu.Cpuid.Query(0xD, 1, ContextOf(cpu)).Eax & 4) != 0:
                 // SAFETY: XSTATE_BV stands at offset 512 of the area (SDM 1 13.4.2), which the vCPU's window holds whole.
                 SetPair(cpu, cpu.Xcr0 & Unsafe.ReadUnaligned<ulong>(cpu.XsaveArea + 512));
                 return Outcome.Next;

@@ -19,6 +19,8 @@ internal static unsafe partial class Emulator
     private static Outcome Iret<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
+        // Also where it faults: SDM 3A 6.7.1.
+        cpu.NmiBlocked = false;
         if (!cpu.ProtectedMode)
         {
             return IretReal(cpu, sizeof(T));

@@ -93,7 +93,7 @@ internal static unsafe partial class Emulator
     {
         if (IsMachineMsr(index))
         {
-            return cpu.Host.WriteMsr(cpu.Id, index, value);
+            return (index != MsrIndex.ApicBase || value >> cpu.PhysicalAddressBits == 0) && cpu.Host.WriteMsr(cpu.Id, index, value);
         }
 
         switch (index)

@@ -112,6 +112,7 @@ public sealed class CpuidModel
                 {
                     Ebx = one.Ebx | (context.ApicId << 24),
                     Ecx = one.Ecx | ((context.Cr4 & Cr4.OSXSAVE) != 0 ? 1u << 27 : 0),
+                    Edx = context.ApicEnabled ? one.Edx : one.Edx & ~(1u << 9),
                 };
             case 0xB or 0x1F:
                 return leaf > MaxBasicLeaf ? default : Topology(subleaf, context.ApicId);

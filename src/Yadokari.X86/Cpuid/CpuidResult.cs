@@ -24,7 +24,8 @@ public readonly record struct CpuidResult(uint Eax, uint Ebx, uint Ecx, uint Edx
 /// <param name="ApicId">The vCPU's (x2)APIC ID.</param>
 /// <param name="Xcr0">XCR0 now.</param>
 /// <param name="Cr4">CR4 now.</param>
-public readonly record struct CpuidContext(uint ApicId, ulong Xcr0, ulong Cr4);
+/// <param name="ApicEnabled">IA32_APIC_BASE.EN now.</param>
+public readonly record struct CpuidContext(uint ApicId, ulong Xcr0, ulong Cr4, bool ApicEnabled = true);
 
 /// <summary>Whose processor it is.</summary>
 public enum CpuVendor

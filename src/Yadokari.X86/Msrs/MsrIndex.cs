@@ -49,6 +49,8 @@ public static class MsrIndex
     public const uint GsBase = 0xC0000101;
     public const uint KernelGsBase = 0xC0000102;
     public const uint TscAux = 0xC0000103;
+    public const uint AmdPerfEvtSel0 = 0xC0010000;
+    public const uint AmdPerfCtr0 = 0xC0010004;
     public const uint AmdSysCfg = 0xC0010010;
     public const uint AmdHwcr = 0xC0010015;
     public const uint AmdTopMem = 0xC001001A;

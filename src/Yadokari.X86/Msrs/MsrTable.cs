@@ -78,7 +78,7 @@ public static class MsrTable
         new(MsrIndex.SysenterEip, "IA32_SYSENTER_EIP", MsrKind.Engine),
         new(MsrIndex.McgCap, "IA32_MCG_CAP", MsrKind.Constant),
         new(MsrIndex.McgStatus, "IA32_MCG_STATUS", MsrKind.Stored, 0, 7),
-        new(MsrIndex.MiscEnable, "IA32_MISC_ENABLE", MsrKind.Stored, 1 | (1 << 11) | (1 << 12), All, CpuVendor.Intel),
+        new(MsrIndex.MiscEnable, "IA32_MISC_ENABLE", MsrKind.Stored, 1 | (1 << 11) | (1 << 12), All),
         new(MsrIndex.DebugCtl, "IA32_DEBUGCTL", MsrKind.Ignored, 0, 3),
         new(MsrIndex.LastBranchFrom, "MSR_LASTBRANCH_FROM_IP", MsrKind.Constant),
         new(MsrIndex.LastBranchTo, "MSR_LASTBRANCH_TO_IP", MsrKind.Constant),
@@ -106,6 +106,9 @@ public static class MsrTable
         new(MsrIndex.KernelGsBase, "IA32_KERNEL_GS_BASE", MsrKind.Engine),
         new(MsrIndex.TscAux, "IA32_TSC_AUX", MsrKind.Engine),
 
+        // Four counters that every processor since the K7 has without saying so; they count nothing.
+        .. Enumerable.Range(0, 4).Select(i => new MsrDescription(MsrIndex.AmdPerfEvtSel0 + (uint)i, $"PERF_LEGACY_CTL{i}", MsrKind.Ignored, 0, All, CpuVendor.Amd)),
+        .. Enumerable.Range(0, 4).Select(i => new MsrDescription(MsrIndex.AmdPerfCtr0 + (uint)i, $"PERF_LEGACY_CTR{i}", MsrKind.Ignored, 0, All, CpuVendor.Amd)),
         new(MsrIndex.AmdSysCfg, "SYSCFG", MsrKind.Ignored, 0, All, CpuVendor.Amd),
 
         // TscFreqSel: the counter runs at the P0 frequency; Linux calls the firmware faulty without it.

@@ -1,0 +1,16 @@
+using Yadokari.Core.Buses;
+
+namespace Yadokari.Devices.Interrupts;
+
+/// <summary>Ports for test guests: writing to the n-th sets the level of the n-th line, to high unless the value is 0.</summary>
+/// <param name="lines">What the ports are wired to.</param>
+public sealed class InterruptLines(IReadOnlyList<IInterruptLine> lines) : IBusDevice
+{
+    /// <inheritdoc/>
+    public void Read(ulong offset, Span<byte> data)
+    {
+    }
+
+    /// <inheritdoc/>
+    public void Write(ulong offset, ReadOnlySpan<byte> data) => lines[(int)offset].Set(data.ContainsAnyExcept((byte)0));
+}

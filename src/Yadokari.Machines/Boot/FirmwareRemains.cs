@@ -1,0 +1,59 @@
+using System.Buffers.Binary;
+using Yadokari.Core.Buses;
+using Yadokari.Core.Memory;
+
+namespace Yadokari.Machines.Boot;
+
+/// <summary>
+/// What a PC's firmware leaves behind, for kernels that count on it but are loaded without any: the 8259s set up, the timer ticking
+/// 18.2 times a second, and for those that go back to real mode an interrupt vector table whose handlers do nothing.
+/// </summary>
+internal static class FirmwareRemains
+{
+    private const byte FirstVectorPrimary = 0x08;
+    private const byte FirstVectorSecondary = 0x70;
+
+    // Timer, keyboard and cascade are let through; of the secondary one nothing.
+    private const byte MaskPrimary = 0xF8;
+    private const byte MaskSecondary = 0xFF;
+
+    // IRET; then for the primary controller and for both: PUSH AX, end of interrupt, POP AX, IRET.
+    private static readonly byte[] s_return = [0xCF];
+    private static readonly byte[] s_primary = [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF];
+    private static readonly byte[] s_secondary = [0x50, 0xB0, 0x20, 0xE6, 0xA0, 0xE6, 0x20, 0x58, 0xCF];
+
+    /// <summary>Sets the devices up after a reset, and writes the vector table and its handlers.</summary>
+    public static void SetUp(GuestMemory memory, Bus pio)
+    {
+        foreach ((ushort port, byte value) in (ReadOnlySpan<(ushort, byte)>)
+        [
+            (Layout.PicPrimary, 0x11), (Layout.PicSecondary, 0x11),
+            (Layout.PicPrimary + 1, FirstVectorPrimary), (Layout.PicSecondary + 1, FirstVectorSecondary),
+            (Layout.PicPrimary + 1, 4), (Layout.PicSecondary + 1, 2),
+            (Layout.PicPrimary + 1, 1), (Layout.PicSecondary + 1, 1),
+            (Layout.PicPrimary + 1, MaskPrimary), (Layout.PicSecondary + 1, MaskSecondary),
+            (Layout.Pit + 3, 0x34), (Layout.Pit, 0), (Layout.Pit, 0),
+        ])
+        {
+            pio.Write(port, [value]);
+        }
+
+        memory.Write(Layout.BiosHandlers, s_return);
+        memory.Write(Layout.BiosHandlers + 0x10, s_primary);
+        memory.Write(Layout.BiosHandlers + 0x20, s_secondary);
+        Span<byte> table = stackalloc byte[256 * 4];
+        for (int vector = 0; vector < 256; vector++)
+        {
+            int handler = vector switch
+            {
+                >= FirstVectorPrimary and < FirstVectorPrimary + 8 => 0x10,
+                >= FirstVectorSecondary and < FirstVectorSecondary + 8 => 0x20,
+                _ => 0,
+            };
+            BinaryPrimitives.WriteUInt16LittleEndian(table[(vector * 4)..], (ushort)((Layout.BiosHandlers + (ulong)handler) & 0xFFFF));
+            BinaryPrimitives.WriteUInt16LittleEndian(table[((vector * 4) + 2)..], (ushort)((Layout.BiosHandlers & 0xF_0000) >> 4));
+        }
+
+        memory.Write(0, table);
+    }
+}
