@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Yadokari.Core;
+using Yadokari.Machines;
 
 namespace Yadokari.Cli;
 
@@ -105,7 +106,7 @@ internal static class RunCommand
         !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)
             ? throw new UserErrorException($"--cpus {Shown(text)} is not a number of processors: give --cpus 1.")
         : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
-        : cpus > 1 ? throw new UserErrorException($"--cpus {text} is more than this version has, which is one processor: give --cpus 1.")
+        : cpus > Layout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {Layout.MaxCpus}.")
         : cpus;
 
     private static int ParsePort(string text) =>

@@ -11,11 +11,16 @@ public sealed unsafe partial class Affinity
     private const int Length = 128;
     private readonly byte[] _all = new byte[Length];
     private readonly bool _known;
+    private readonly int? _place;
     private bool _pinned;
 
     /// <summary>Notes where the calling thread may run.</summary>
-    public Affinity()
+    /// <param name="place">
+    /// Of the processors where the thread may run, which to take: a number that wraps around. Null for the one where it happens to be.
+    /// </param>
+    public Affinity(int? place = null)
     {
+        _place = place;
         // SAFETY: the kernel writes no more than the length given.
         fixed (byte* all = _all)
         {
@@ -23,10 +28,10 @@ public sealed unsafe partial class Affinity
         }
     }
 
-    /// <summary>Puts the calling thread and a process on the processor where the thread is now.</summary>
+    /// <summary>Puts the calling thread and a process on one processor: the place given, or where the thread is now.</summary>
     public void Join(int process)
     {
-        int processor = CurrentProcessor();
+        int processor = _place is { } place ? Allowed(place) : CurrentProcessor();
         if (!_known || processor < 0 || processor >= Length * 8)
         {
             return;
@@ -37,6 +42,21 @@ public sealed unsafe partial class Affinity
         one[processor / 8] = (byte)(1 << (processor % 8));
         _pinned = SetAffinity(0, Length, one) == 0;
         _ = SetAffinity(process, Length, one);
+    }
+
+    private int Allowed(int place)
+    {
+        int count = _all.Sum(b => System.Numerics.BitOperations.PopCount(b));
+        int left = count == 0 ? -1 : place % count;
+        for (int i = 0; i < Length * 8; i++)
+        {
+            if ((_all[i / 8] >> (i % 8) & 1) != 0 && left-- == 0)
+            {
+                return i;
+            }
+        }
+
+        return -1;
     }
 
     /// <summary>Lets the calling thread run anywhere again.</summary>

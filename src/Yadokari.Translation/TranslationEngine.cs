@@ -4,6 +4,7 @@ using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Translation.Code;
 using Yadokari.Translation.Direct;
+using Yadokari.Translation.Memory;
 using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation;
@@ -14,7 +15,7 @@ namespace Yadokari.Translation;
 /// </summary>
 public sealed class TranslationEngine : IEngine
 {
-    /// <summary>Bytes of host code kept for each machine.</summary>
+    /// <summary>Bytes of host code kept for each vCPU.</summary>
     public int CodeCacheBytes { get; init; } = 24 << 20;
 
     /// <summary>When user code runs on the processor itself rather than translated.</summary>
@@ -53,7 +54,7 @@ public sealed class TranslationEngine : IEngine
     public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new TranslationVm(this, memory, host, vcpus);
 }
 
-/// <summary>A machine under translation: the code its vCPUs share.</summary>
+/// <summary>A machine under translation: what its vCPUs share.</summary>
 internal sealed class TranslationVm : IEngineVm
 {
     private readonly List<Vcpu> _vcpus = [];
@@ -68,8 +69,10 @@ internal sealed class TranslationVm : IEngineVm
         const long ApicTimerHz = 1_000_000_000;
         Cpuid = CpuidModel.FromHost(new CpuidConfiguration(vcpus, (long)HostTsc.Hz, ApicTimerHz));
         InstructionSet = new InstructionSet(Cpuid);
-        Code = new TranslatedCode(memory, engine.CodeCacheBytes, InstructionSet);
-        TraceWriter = engine.Trace;
+        CodeCacheBytes = engine.CodeCacheBytes;
+        Vcpus = vcpus;
+        Coherence = vcpus == 1 ? null : new Coherence(memory, vcpus);
+        TraceWriter = engine.Trace == null ? null : TextWriter.Synchronized(engine.Trace);
         Direct = engine.Trace == null ? engine.Direct : DirectMode.Off;
     }
 
@@ -80,7 +83,16 @@ internal sealed class TranslationVm : IEngineVm
 
     internal IVcpuHost Host { get; }
 
-    internal TranslatedCode Code { get; }
+    internal int CodeCacheBytes { get; }
+
+    /// <summary>How many vCPUs it is made for.</summary>
+    internal int Vcpus { get; }
+
+    /// <summary>There are more vCPUs than processors: who only waits should give way.</summary>
+    internal bool Crowded => Vcpus > Environment.ProcessorCount;
+
+    /// <summary>Null for a machine of one vCPU.</summary>
+    internal Coherence? Coherence { get; }
 
     internal CpuidModel Cpuid { get; }
 
@@ -100,14 +112,20 @@ internal sealed class TranslationVm : IEngineVm
         {
             var rows = new List<(string, string, double, string)>
             {
-                ("translation", "blocks translated", Code.BlocksTranslated, ""),
-                ("translation", "instructions translated", Code.Translator.InstructionsTranslated, ""),
-                ("translation", "blocks refused", Code.Translator.Failures, ""),
-                ("translation", "jumps chained", Code.LinksMade, ""),
-                ("translation", "code cache in use", Code.Cache.Used / 1048576.0, "MiB"),
-                ("translation", "code cache flushes", Code.CacheFlushes, ""),
-                ("translation", "pages of code written", Code.Invalidations, ""),
+                ("translation", "blocks translated", _vcpus.Sum(v => v.Translated.BlocksTranslated), ""),
+                ("translation", "instructions translated", _vcpus.Sum(v => v.Translated.Translator.InstructionsTranslated), ""),
+                ("translation", "blocks refused", _vcpus.Sum(v => v.Translated.Translator.Failures), ""),
+                ("translation", "jumps chained", _vcpus.Sum(v => v.Translated.LinksMade), ""),
+                ("translation", "code cache in use", _vcpus.Sum(v => v.Translated.Cache.Used) / 1048576.0, "MiB"),
+                ("translation", "code cache flushes", _vcpus.Sum(v => v.Translated.CacheFlushes), ""),
+                ("translation", "pages of code written", _vcpus.Sum(v => v.Translated.Invalidations), ""),
             };
+            if (Coherence is { } coherence)
+            {
+                rows.Add(("translation", "requests between vCPUs", coherence.Requests, ""));
+                rows.Add(("translation", "times one vCPU ran alone", coherence.Exclusives, ""));
+            }
+
             foreach (Vcpu vcpu in _vcpus)
             {
                 rows.Add(("vcpu " + vcpu.Id, "exits to the monitor", vcpu.Exits, ""));
@@ -164,8 +182,6 @@ internal sealed class TranslationVm : IEngineVm
         {
             vcpu.Dispose();
         }
-
-        Code.Dispose();
     }
 
     internal long Emulated(Mnemonic mnemonic) => _emulated[(int)mnemonic];

@@ -6,6 +6,7 @@ using Yadokari.Linux;
 using Yadokari.Translation.Code;
 using Yadokari.Translation.Direct;
 using Yadokari.Translation.Emulation;
+using Yadokari.Translation.Memory;
 using Yadokari.X86.Cpuid;
 using Yadokari.X86.Msrs;
 
@@ -18,6 +19,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private readonly GuestMemory _memory;
     private readonly IVcpuHost _host;
     private readonly TranslatedCode _code;
+
+    // Null in a machine of one vCPU.
+    private readonly Coherence? _coherence;
     private readonly MemoryFile _file;
     private readonly byte* _window;
     private CpuMode _mode;
@@ -35,18 +39,32 @@ internal sealed unsafe partial class Vcpu : IVcpu
         Id = id;
         _memory = vm.Memory;
         _host = vm.Host;
-        _code = vm.Code;
+        _code = new TranslatedCode(_memory, vm.CodeCacheBytes, vm.InstructionSet, vm.Crowded);
+        _coherence = vm.Coherence;
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
         _file = new MemoryFile("yadokari-vcpu", StateLayout.Tlb + (StateLayout.AddressSpaces * (long)StateLayout.TableBytes));
         _space = AddSpace();
         _window = _space.Window;
         MsrFile = new MsrFile(vm.Cpuid);
         _probeFetch = ProbeFetch;
-        _code.PageBecameCode += DropWriteEntries;
+        _code.PageBecomesCode = BecomesCode;
+        _code.PageIsNoCode = gpa => _coherence?.IsNoCode(this, gpa);
         _code.BlocksDied += FlushJumps;
         Direct = vm.Direct == DirectMode.Off ? null : new DirectExecution(this, _memory, _code, vm.Direct);
         Reset();
+        _coherence?.Join(this);
     }
+
+    /// <summary>What it translated.</summary>
+    internal TranslatedCode Translated => _code;
+
+    /// <summary>PAUSE that the monitor saw: where vCPUs outnumber processors.</summary>
+    internal long Pauses { get; set; }
+
+    /// <summary>Whether an instruction that the monitor carries out in steps must look like one to other vCPUs.</summary>
+    private bool IsAtomic(in Instruction instruction)
+        => _coherence != null && (instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.OpCount == 2
+            && (instruction.Op0Kind == OpKind.Memory || instruction.Op1Kind == OpKind.Memory)));
 
     /// <summary>Runs user code on the processor itself; null if that is not wanted.</summary>
     internal DirectExecution? Direct { get; }
@@ -136,6 +154,19 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public VmExit Run()
     {
+        ComeInside();
+        try
+        {
+            return RunInside();
+        }
+        finally
+        {
+            GoOutside();
+        }
+    }
+
+    private VmExit RunInside()
+    {
         _entered = null;
         bool first = true;
         Block? block = null;
@@ -144,6 +175,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             if (State->Pending != 0)
             {
                 Interlocked.Exchange(ref State->Pending, 0);
+                Answer();
                 if (_kicked)
                 {
                     _kicked = false;
@@ -332,6 +364,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     public void Dispose()
     {
         Direct?.Dispose();
+        _code.Dispose();
         _file.Dispose();
     }
 
@@ -516,7 +549,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _emulated = instruction.Mnemonic;
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
-        Outcome outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
+        Outcome outcome;
+        using (IsAtomic(instruction) ? _coherence!.Alone(this) : default)
+        {
+            outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
+        }
+
         _vm.CountEmulated(instruction, start);
         switch (outcome)
         {
@@ -569,6 +607,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
 
         Bounces++;
+        using Coherence.Section alone = IsAtomic(instruction) ? _coherence!.Alone(this) : default;
 
         // An x87 store may leave memory as it is, its exception pending.
         bool read = _code.Translator.ReadsMemory(instruction)

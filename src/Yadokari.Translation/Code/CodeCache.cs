@@ -3,7 +3,7 @@ using Yadokari.Linux;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Host code of one virtual machine: a memory file mapped twice, so that no address is ever both writable and executable.
+/// Host code of one vCPU: a memory file mapped twice, so that no address is ever both writable and executable.
 /// Blocks are laid down one after another; when the cache is full everything goes and translation starts afresh.
 /// </summary>
 internal sealed unsafe class CodeCache : IDisposable

@@ -11,7 +11,7 @@ internal static unsafe class HostFaults
 {
     // Offset of RIP in a ucontext: 40 bytes before the registers, of which RIP is number 16 (asm/sigcontext.h).
     private const int ContextRip = 168;
-    private const int MaxCaches = 64;
+    private const int MaxCaches = 512;
     private static readonly int[] s_signals = [SignalAction.Sigill, SignalAction.Sigfpe, SignalAction.Sigsegv, SignalAction.Sigbus];
     private static readonly Lock s_lock = new();
     private static CodeCache? s_handlers;
@@ -41,7 +41,7 @@ internal static unsafe class HostFaults
                 }
             }
 
-            throw new Core.UserErrorException($"more than {MaxCaches} machines in one process are not supported; start another process");
+            throw new Core.UserErrorException($"more than {MaxCaches} vCPUs in one process are not supported; start another process");
         }
     }
 

@@ -92,6 +92,8 @@ internal static class InstructionClasses
                 return Treatment.Emulate;
             case Mnemonic.Lea:
                 return Treatment.Address;
+            case Mnemonic.Pause:
+                return Treatment.Native;
             case Mnemonic.Nop or Mnemonic.Endbr64 or Mnemonic.Endbr32 or Mnemonic.Prefetcht0 or Mnemonic.Prefetcht1 or Mnemonic.Prefetcht2
                 or Mnemonic.Prefetchnta or Mnemonic.Prefetchw or Mnemonic.Prefetch or Mnemonic.Prefetchwt1 or Mnemonic.Prefetchit0
                 or Mnemonic.Prefetchit1 or Mnemonic.Cldemote or Mnemonic.Reservednop:

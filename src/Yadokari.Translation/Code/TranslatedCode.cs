@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Iced.Intel;
 using Yadokari.Core.Memory;
 using Yadokari.X86.Cpuid;
@@ -5,7 +6,8 @@ using Yadokari.X86.Cpuid;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// All translated blocks of one virtual machine, found by guest physical address and mode, and the pages whose bytes they depend on.
+/// All translated blocks of one vCPU, found by guest physical address and mode, and the pages whose bytes they depend on. Of the vCPU's
+/// thread, but for <see cref="Covers"/>.
 /// </summary>
 internal sealed unsafe class TranslatedCode : IDisposable
 {
@@ -15,6 +17,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
     {
         public readonly List<Block> Blocks = [];
         public readonly ulong[] Covered = new ulong[64];
+
+        /// <summary>Its bytes are being read: which of them will count is not known yet.</summary>
+        public volatile bool BeingRead;
     }
 
     /// <summary>In a key's mode: the block runs one instruction on the bounce buffer.</summary>
@@ -26,17 +31,19 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private readonly GuestMemory _memory;
     private readonly Dictionary<Key, Block> _blocks = [];
     private readonly Block?[] _recent = new Block?[RecentBlocks];
-    private readonly Dictionary<ulong, Page> _pages = [];
+
+    // Other vCPUs look here too.
+    private readonly ConcurrentDictionary<ulong, Page> _pages = [];
 
     // By number, and so by address: blocks are laid down one after another.
     private readonly List<Block> _all = [];
 
-    public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set)
+    public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set, bool crowded = false)
     {
         _memory = memory;
         Cache = new CodeCache(cacheBytes);
         Stubs = new Stubs(Cache);
-        Translator = new Translator(Cache, Stubs, set);
+        Translator = new Translator(Cache, Stubs, set, crowded);
         HostFaults.Watch(Cache, Stubs);
     }
 
@@ -46,8 +53,11 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     public Translator Translator { get; }
 
-    /// <summary>A page became code: write entries of TLBs that reach it must go.</summary>
-    public Action<ulong>? PageBecameCode { get; set; }
+    /// <summary>A page becomes code, its bytes not yet read: write entries of TLBs that reach it must go.</summary>
+    public Action<ulong>? PageBecomesCode { get; set; }
+
+    /// <summary>A page holds no code any more.</summary>
+    public Action<ulong>? PageIsNoCode { get; set; }
 
     /// <summary>What was known of a page's code no longer holds: its bytes were written. All ones: of no page.</summary>
     public Action<ulong>? CodeForgotten { get; set; }
@@ -65,6 +75,24 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
     public bool IsCode(ulong gpa) => _pages.ContainsKey(gpa >> 12);
+
+    /// <summary>Whether anything depends on these bytes of one page, or will. Any thread, after a write and a barrier.</summary>
+    public bool Covers(ulong gpa, int length) => _pages.TryGetValue(gpa >> 12, out Page? page) && (page.BeingRead || IsCovered(page, gpa, length));
+
+    private static bool IsCovered(Page page, ulong gpa, int length)
+    {
+        int first = (int)(gpa & 4095);
+        int last = Math.Min(first + length, 4096);
+        for (int i = first; i < last; i++)
+        {
+            if ((Volatile.Read(ref page.Covered[i >> 6]) & (1ul << (i & 63))) != 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
 
     /// <summary>Somebody depends on every byte of a page: <see cref="CodeForgotten"/> tells when one is written.</summary>
     public void Watch(ulong gpa) => PageAt(gpa).Covered.AsSpan().Fill(ulong.MaxValue);
@@ -150,6 +178,28 @@ internal sealed unsafe class TranslatedCode : IDisposable
             Clear();
         }
 
+        // Said before a byte is read: others write only what they then ask to be dropped.
+        Page page = PageAt(gpa);
+        Page? secondPage = secondGpa == 0 ? null : PageAt(secondGpa);
+        page.BeingRead = true;
+        if (secondPage != null)
+        {
+            secondPage.BeingRead = true;
+        }
+
+        Interlocked.MemoryBarrier();
+        Block? block = TranslateAt(gpa, secondGpa, linear, mode, epoch, global, bounce);
+        page.BeingRead = false;
+        if (secondPage != null)
+        {
+            secondPage.BeingRead = false;
+        }
+
+        return block;
+    }
+
+    private Block? TranslateAt(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, int epoch, bool global, bool bounce)
+    {
         int inPage = 4096 - (int)(gpa & 4095);
         byte* code = (byte*)_memory.HostAddress(gpa, (ulong)inPage);
         byte* both = stackalloc byte[32];
@@ -306,15 +356,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             return true;
         }
 
-        int first = (int)(gpa & 4095);
-        int last = Math.Min(first + length, 4096);
-        bool hit = false;
-        for (int i = first; i < last && !hit; i++)
-        {
-            hit = (page.Covered[i >> 6] & (1ul << (i & 63))) != 0;
-        }
-
-        if (!hit)
+        if (!IsCovered(page, gpa, length))
         {
             return false;
         }
@@ -334,6 +376,11 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
         _blocks.Clear();
         Array.Clear(_recent);
+        foreach (ulong page in _pages.Keys)
+        {
+            PageIsNoCode?.Invoke(page << 12);
+        }
+
         _pages.Clear();
         _all.Clear();
         CrossPage.Clear();
@@ -366,7 +413,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         int first = (int)(gpa & 4095);
         for (int i = first; i < first + length; i++)
         {
-            page.Covered[i >> 6] |= 1ul << (i & 63);
+            Volatile.Write(ref page.Covered[i >> 6], page.Covered[i >> 6] | (1ul << (i & 63)));
         }
     }
 
@@ -376,7 +423,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         {
             page = new Page();
             _pages[gpa >> 12] = page;
-            PageBecameCode?.Invoke(gpa & ~0xFFFul);
+            PageBecomesCode?.Invoke(gpa & ~0xFFFul);
         }
 
         return page;
@@ -385,7 +432,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private void Drop(ulong number, Page page)
     {
         Invalidations++;
-        _pages.Remove(number);
+        _pages.TryRemove(number, out _);
+        PageIsNoCode?.Invoke(number << 12);
         foreach (Block block in page.Blocks)
         {
             if (block.Valid)

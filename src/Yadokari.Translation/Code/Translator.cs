@@ -6,7 +6,7 @@ namespace Yadokari.Translation.Code;
 /// <summary>
 /// Turns a run of guest instructions into host code. Innocuous instructions keep their meaning by running as they are; this class only
 /// renames registers, redirects memory operands through the software TLB and expands what uses the stack or the instruction pointer.
-/// One per virtual machine, used by one thread at a time.
+/// One per vCPU, used by one thread at a time.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
@@ -50,8 +50,15 @@ internal sealed unsafe partial class Translator
     private int _unshared;
     private bool _bounce;
 
-    public Translator(CodeCache cache, Stubs stubs, InstructionSet set)
+    private readonly bool _crowded;
+
+    /// <param name="cache">Gets the code.</param>
+    /// <param name="stubs">Its passages to C#.</param>
+    /// <param name="set">What the guest has.</param>
+    /// <param name="crowded">There are more vCPUs than processors: PAUSE leaves, so that others may run.</param>
+    public Translator(CodeCache cache, Stubs stubs, InstructionSet set, bool crowded)
     {
+        _crowded = crowded;
         _set = set;
         _cache = cache;
         _stubs = stubs;
@@ -244,7 +251,7 @@ internal sealed unsafe partial class Translator
     private Treatment TreatmentOf(in Instruction instruction)
     {
         Treatment treatment = InstructionClasses.TreatmentOf(instruction.Code);
-        if (!_set.Has(instruction))
+        if (!_set.Has(instruction) || (_crowded && instruction.Mnemonic == Mnemonic.Pause))
         {
             return Treatment.Emulate;
         }

@@ -20,7 +20,7 @@ internal sealed unsafe partial class DirectExecution
     {
         if (_joined != sandbox)
         {
-            _affinity ??= new Affinity();
+            _affinity ??= new Affinity(_cpu.Vm.Vcpus > 1 ? _cpu.Id : null);
             _affinity.Join(sandbox.ProcessId);
             _joined = sandbox;
         }
@@ -133,7 +133,7 @@ internal sealed unsafe partial class DirectExecution
             use |= PageUse.Execute;
         }
 
-        if ((rights & Writes) == Writes && !_code.IsCode(gpa))
+        if ((rights & Writes) == Writes && !_cpu.IsCode(gpa) && _cpu.MayWrite(gpa))
         {
             use |= PageUse.Write;
         }
@@ -161,7 +161,7 @@ internal sealed unsafe partial class DirectExecution
 
         for (ulong part = gpa; part < gpa + Sandbox.LargePage && write; part += 4096)
         {
-            if (_code.IsCode(part))
+            if (_cpu.IsCode(part) || !_cpu.MayWrite(part))
             {
                 return false;
             }

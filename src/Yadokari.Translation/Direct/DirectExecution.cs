@@ -94,7 +94,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _code = code;
         _mode = mode;
         _holds = Holds;
-        _code.PageBecameCode += gpa => Revoke(gpa, PageUse.Write);
         _code.CodeForgotten += Forget;
     }
 
@@ -293,6 +292,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return Finish(program, sandbox, registers, stop, signal);
         }
     }
+
+    /// <summary>A page becomes code: no program may write it unseen.</summary>
+    public void StopWriting(ulong gpa) => Revoke(gpa, PageUse.Write);
 
     /// <summary>Makes user code stop soon. Any thread; after the pending word was set.</summary>
     public void Kick() => _running?.Kick();

@@ -19,6 +19,7 @@ internal static unsafe partial class Emulator
         table.On(&Clac, Mnemonic.Clac);
         table.On(&Stac, Mnemonic.Stac);
         table.On(&Hlt, Mnemonic.Hlt);
+        table.On(&Pause, Mnemonic.Pause);
         table.On(&Pushf<ushort>, Op.Pushfw);
         table.On(&Pushf<uint>, Op.Pushfd);
         table.On(&Pushf<ulong>, Op.Pushfq);
@@ -97,6 +98,18 @@ internal static unsafe partial class Emulator
 
     private static Outcome Hlt(Vcpu cpu, in Instruction instruction)
         => cpu.Cpl > 0 ? cpu.Raise(Vector.GeneralProtection) : Outcome.Halt;
+
+    // SDM 2B PAUSE: a spin loop, whose end another vCPU may bring about that has no processor to run on.
+    private static Outcome Pause(Vcpu cpu, in Instruction instruction)
+    {
+        const int pausesPerYield = 16;
+        if (++cpu.Pauses % pausesPerYield == 0)
+        {
+            Thread.Yield();
+        }
+
+        return Outcome.Next;
+    }
 
     // SDM 2B PUSHF: VM and RF are pushed as 0.
     private static Outcome Pushf<T>(Vcpu cpu, in Instruction instruction)

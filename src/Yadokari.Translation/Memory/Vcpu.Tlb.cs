@@ -87,8 +87,8 @@ internal sealed unsafe partial class Vcpu
             return Reach.Device;
         }
 
-        bool code = _code.IsCode(gpa);
-        if (write && code)
+        bool code = IsCode(gpa);
+        if (write && (code || !MayWrite(gpa)))
         {
             return Reach.CodePage;
         }
@@ -99,7 +99,7 @@ internal sealed unsafe partial class Vcpu
         // instruction with two operands whose pages meet in one entry would drive each out by the other for ever.
         int twin = AddressSpace.EntryOffset(linear, !write, kind);
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
-        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked)
+        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked && (write || MayWrite(gpa)))
         {
             Fill(twin, linear, host, walk.IsGlobal);
         }
@@ -112,7 +112,14 @@ internal sealed unsafe partial class Vcpu
     {
         _code.Written(gpa, data.Length);
         _memory.Write(gpa, data);
+        _coherence?.Written(this, gpa, data.Length);
     }
+
+    /// <summary>Whether writes to a page must ask: some vCPU has code there.</summary>
+    internal bool IsCode(ulong gpa) => _coherence?.IsCode(gpa) ?? _code.IsCode(gpa);
+
+    /// <summary>To be asked before a page is entered as one to write without asking: the answer may have changed since <see cref="IsCode"/>.</summary>
+    internal bool MayWrite(ulong gpa) => _coherence?.MayWrite(this, gpa) ?? true;
 
     /// <summary>
     /// CR3 was written: turns to the address space of its PCID, which keeps its translations or loses those that are not global
@@ -319,13 +326,22 @@ internal sealed unsafe partial class Vcpu
         _space.Fill(offset, linear, host, global);
     }
 
-    /// <summary>A page holds code from now on: no write entry may reach it.</summary>
-    private void DropWriteEntries(ulong gpa)
+    // A page holds code from now on: no vCPU's write entry may reach it.
+    private void BecomesCode(ulong gpa)
     {
+        StopWriting(gpa);
+        _coherence?.BecomesCode(this, gpa);
+    }
+
+    private void StopWriting(ulong gpa)
+    {
+        Direct?.StopWriting(gpa);
         var host = (ulong)_memory.HostAddress(gpa);
         foreach (AddressSpace space in _spaces)
         {
             space.DropWriteEntries(host);
         }
+
+        _coherence?.StoppedWriting(this, gpa);
     }
 }

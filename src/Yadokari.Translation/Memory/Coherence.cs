@@ -1,0 +1,190 @@
+using Yadokari.Core.Memory;
+
+namespace Yadokari.Translation.Memory;
+
+/// <summary>
+/// Keeps what each vCPU of a machine derives from guest memory true to it: the code that it translated, and the TLB entries by which it
+/// writes without asking. Each vCPU has a code cache of its own, and only its own thread changes that; so what others are to change is asked
+/// of them. One for machines of several vCPUs; a machine of one has nobody to ask.
+/// <para>
+/// Two rules make it hold. Who translates a page says so before reading its bytes, and waits until nobody can write them unseen. Who writes
+/// a page with code first writes, then has whoever translated these bytes drop what came of them, and waits for that: a later write, by which
+/// another processor learns of the new code, comes after (SDM 3A 8.1.3 asks for less).
+/// </para>
+/// </summary>
+internal sealed class Coherence
+{
+    private struct Page
+    {
+        /// <summary>vCPUs that hold code of the page, a bit each.</summary>
+        public uint Code;
+
+        /// <summary>vCPUs that may write it without asking.</summary>
+        public uint Writers;
+    }
+
+    private readonly Vcpu?[] _vcpus;
+    private readonly Page[] _pages;
+    private readonly object _exclusive = new(); // Outermost of the engine: whoever holds it makes all others wait.
+
+    public Coherence(GuestMemory memory, int vcpus)
+    {
+        _vcpus = new Vcpu?[vcpus];
+        ulong end = 0;
+        foreach (MemoryRegion region in memory.Regions)
+        {
+            end = Math.Max(end, region.End);
+        }
+
+        _pages = new Page[(end + 4095) >> 12];
+    }
+
+    /// <summary>Times that a vCPU was asked, and waited for.</summary>
+    public long Requests;
+
+    /// <summary>Sections in which one vCPU ran alone.</summary>
+    public long Exclusives;
+
+    public void Join(Vcpu vcpu) => _vcpus[vcpu.Id] = vcpu;
+
+    /// <summary>Whether any vCPU has code in a page.</summary>
+    public bool IsCode(ulong gpa) => Volatile.Read(ref _pages[gpa >> 12].Code) != 0;
+
+    /// <summary>Whether a vCPU may enter a page as one that it writes without asking: false if it holds code.</summary>
+    public bool MayWrite(Vcpu vcpu, ulong gpa)
+    {
+        ref Page page = ref _pages[gpa >> 12];
+        uint bit = 1u << vcpu.Id;
+        if ((Volatile.Read(ref page.Writers) & bit) == 0)
+        {
+            Interlocked.Or(ref page.Writers, bit);
+        }
+
+        // Who makes it code sets that before looking at the writers: one of the two sees the other.
+        return Volatile.Read(ref page.Code) == 0;
+    }
+
+    /// <summary>A vCPU is about to read a page's bytes as code: afterwards nobody writes them without asking.</summary>
+    public void BecomesCode(Vcpu vcpu, ulong gpa)
+    {
+        ref Page page = ref _pages[gpa >> 12];
+        Interlocked.Or(ref page.Code, 1u << vcpu.Id);
+        foreach (Vcpu other in Others(vcpu, Volatile.Read(ref page.Writers)))
+        {
+            Ask(vcpu, other, new Request(RequestKind.StopWriting, gpa, 0));
+        }
+    }
+
+    /// <summary>A vCPU holds no code of a page any more.</summary>
+    public void IsNoCode(Vcpu vcpu, ulong gpa) => Interlocked.And(ref _pages[gpa >> 12].Code, ~(1u << vcpu.Id));
+
+    /// <summary>A vCPU does not write a page without asking any more.</summary>
+    public void StoppedWriting(Vcpu vcpu, ulong gpa) => Interlocked.And(ref _pages[gpa >> 12].Writers, ~(1u << vcpu.Id));
+
+    /// <summary>A vCPU wrote bytes of a page that holds code: no other keeps what it made of the old ones.</summary>
+    public void Written(Vcpu vcpu, ulong gpa, int length)
+    {
+        Interlocked.MemoryBarrier();
+        foreach (Vcpu other in Others(vcpu, Volatile.Read(ref _pages[gpa >> 12].Code)))
+        {
+            if (other.DependsOn(gpa, length))
+            {
+                Ask(vcpu, other, new Request(RequestKind.DropCode, gpa, length));
+            }
+        }
+    }
+
+    /// <summary>Makes all other vCPUs wait outside guest code, until the end of the section is disposed of. Not to be nested.</summary>
+    public Section Alone(Vcpu vcpu)
+    {
+        while (!Monitor.TryEnter(_exclusive))
+        {
+            // Whoever has it waits for this one.
+            vcpu.Answer();
+            Thread.Yield();
+        }
+
+        Interlocked.Increment(ref Exclusives);
+        IsAlone = true;
+        foreach (Vcpu other in Others(vcpu, uint.MaxValue))
+        {
+            Ask(vcpu, other, new Request(RequestKind.Stand, 0, 0));
+        }
+
+        return new Section(this);
+    }
+
+    /// <summary>Whether a vCPU is alone now: the others wait until it is not.</summary>
+    public bool IsAlone { get => Volatile.Read(ref _alone); private set => Volatile.Write(ref _alone, value); }
+
+    private bool _alone;
+
+    /// <summary>The end of a section in which one vCPU ran alone.</summary>
+    public readonly ref struct Section(Coherence? coherence)
+    {
+        public void Dispose()
+        {
+            if (coherence != null)
+            {
+                coherence.IsAlone = false;
+                Monitor.Exit(coherence._exclusive);
+            }
+        }
+    }
+
+    private OtherVcpus Others(Vcpu vcpu, uint mask) => new(_vcpus, mask & ~(1u << vcpu.Id));
+
+    private void Ask(Vcpu vcpu, Vcpu other, in Request request)
+    {
+        Interlocked.Increment(ref Requests);
+        long number = other.Post(request);
+        SpinWait wait = default;
+        while (!other.HasAnswered(number))
+        {
+            vcpu.Answer();
+            wait.SpinOnce(sleep1Threshold: -1);
+        }
+    }
+
+    // The vCPUs of a mask, without an allocation.
+    private ref struct OtherVcpus(Vcpu?[] vcpus, uint mask)
+    {
+        private uint _mask = mask;
+
+        public Vcpu Current { get; private set; } = null!;
+
+        public readonly OtherVcpus GetEnumerator() => this;
+
+        public bool MoveNext()
+        {
+            while (_mask != 0)
+            {
+                int id = System.Numerics.BitOperations.TrailingZeroCount(_mask);
+                _mask &= _mask - 1;
+                if (id < vcpus.Length && vcpus[id] is { } vcpu)
+                {
+                    Current = vcpu;
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+}
+
+/// <summary>What one vCPU asks of another.</summary>
+internal enum RequestKind
+{
+    /// <summary>To forget the TLB entries by which a page can be written.</summary>
+    StopWriting,
+
+    /// <summary>To drop code that was made of bytes that changed.</summary>
+    DropCode,
+
+    /// <summary>To wait until whoever asked is not alone any more.</summary>
+    Stand,
+}
+
+/// <summary>One thing asked.</summary>
+internal readonly record struct Request(RequestKind Kind, ulong Gpa, int Length);
