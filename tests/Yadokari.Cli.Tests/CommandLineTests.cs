@@ -88,7 +88,7 @@ public sealed class CommandLineTests
     [InlineData("--engine", " ")]
     [InlineData("--kernel", "")]
     [InlineData("--initrd", "")]
-    [InlineData("--cpus", "2")]
+    [InlineData("--cpus", "33")]
     [InlineData("--gdb", "0")]
     [InlineData("--gdb", "65536")]
     [InlineData("--gdb", "tcp")]

@@ -52,7 +52,7 @@ public sealed class SampleTests
                 {
                     undefined++;
                 }
-                else if (finished == 0 && group != InstructionGroup.Privileged)
+                else if (finished == 0 && group != InstructionGroup.Privileged && !LeadsBelow64K(code, bitness))
                 {
                     neverFinished.Add(code.ToString());
                 }
@@ -65,6 +65,10 @@ public sealed class SampleTests
         Assert.True(neverFinished.Count == 0, "never finish: " + string.Join(' ', neverFinished));
         Assert.InRange(undefined, 0, total / 2);
     }
+
+    // Transfers with 16-bit operands, where 32-bit code has nothing to go to: they must fault at the right place.
+    private static bool LeadsBelow64K(Code code, int bitness)
+        => bitness == 32 && code.ToOpCode().OperandSize == 16 && code.FlowControl() is not (FlowControl.Next or FlowControl.ConditionalBranch);
 
     [Theory]
     [InlineData(64)]

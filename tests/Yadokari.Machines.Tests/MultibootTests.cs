@@ -118,7 +118,7 @@ public sealed class MultibootTests : IDisposable
     public void A_kernel_that_takes_no_modules_is_not_given_any()
     {
         var parameters = new BootParameters { Modules = [new BootModule(new Initrd("one", [1]), "one")] };
-        KernelImage kernel = KernelImage.Parse("vmlinux", SyntheticKernel.Elf(0x100_0000, null, (0x100_0000, 0, [0xF4], 16)));
+        KernelImage kernel = KernelImage.Parse("vmlinux", SyntheticKernel.Elf(0x100_0000, null, (0x1000, 0x100_0000, [0xF4], 16)));
         UserErrorException e = Assert.Throws<UserErrorException>(() => BootLoader.Load(kernel, _memory, parameters, _state));
         Assert.Contains("--module", e.Message);
     }

@@ -51,6 +51,10 @@ internal static class Circumstances
             case Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne or Mnemonic.Jcxz or Mnemonic.Jecxz or Mnemonic.Jrcxz:
                 operands.Set(Rcx, random.Pick(0UL, 1UL, 2UL, 0x1_0000_0000UL, 0x1_0000_0001UL, random.Next()));
                 break;
+            case Mnemonic.Bound when !random.OneIn(3):
+                // From the least to the greatest number.
+                Store(image, operands.Target, instruction.Op0Register.IsGPR16() ? 0x7FFF_8000UL : 0x7FFF_FFFF_8000_0000UL);
+                break;
             case Mnemonic.Xlatb:
                 ulong table = placement.Choose(random, 1, low: true) - (image.Gpr[Rax] & 0xFF);
                 image.Gpr[Rbx] = operands.AddressSize == 64 ? table : table | (random.Next() << 32);

@@ -1,0 +1,290 @@
+using System.Runtime.ExceptionServices;
+using Iced.Intel;
+using Yadokari.Core.Engines;
+using Yadokari.Core.Memory;
+using Yadokari.Core.State;
+using Yadokari.Linux;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Yadokari.Translation.Tests;
+
+/// <summary>
+/// Two vCPUs on threads of their own over one memory: atomic accesses, and code that one runs while the other writes it. In 64-bit code of
+/// level 0, each from its own start until HLT.
+/// </summary>
+public sealed class SeveralVcpusTests : IDisposable
+{
+    private const ulong PageTables = 0x1000;
+    private const ulong First = 0x1_0000;
+    private const ulong Second = 0x2_0000;
+    private const ulong Code = 0x3_0000;
+    private const ulong Data = 0x10_0000;
+    private const ulong Flag = Data + 0x100;
+    private const ulong Acknowledged = Data + 0x200;
+    private const ulong Wrong = Data + 0x300;
+
+    private readonly GuestMemory _memory = GuestRam.Create([(0, 2 << 20)]);
+    private readonly IEngineVm _vm;
+    private readonly IVcpu[] _vcpus;
+
+    public SeveralVcpusTests()
+    {
+        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.CreateVm(_memory, new WildHost(1), 2);
+        _vcpus = [_vm.CreateVcpu(0), _vm.CreateVcpu(1)];
+        Put(PageTables, (PageTables + 0x1000) | 3);
+        Put(PageTables + 0x1000, (PageTables + 0x2000) | 3);
+        Put(PageTables + 0x2000, (PageTables + 0x3000) | 3);
+        for (ulong i = 0; i < 512; i++)
+        {
+            Put(PageTables + 0x3000 + (i * 8), (i << 12) | 3);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _vm.Dispose();
+        _memory.Dispose();
+    }
+
+    [Theory]
+    [InlineData(Data, 100_000)]
+    [InlineData(Data + 60, 20_000)]
+    [InlineData(Data + 0xFFC, 2_000)]
+    public void Locked_additions_are_not_lost(ulong address, int rounds)
+    {
+        void Count(Assembler a)
+        {
+            Label top = a.CreateLabel();
+            a.mov(ecx, rounds);
+            a.mov(rbx, address);
+            a.Label(ref top);
+            a.@lock.add(__qword_ptr[rbx], 3);
+            a.dec(ecx);
+            a.jne(top);
+        }
+
+        Run(Count, Count);
+
+        Assert.Equal(6UL * (ulong)rounds, Get(address));
+    }
+
+    [Theory]
+    [InlineData(Data + 8)]
+    [InlineData(Data + 0xFFE)]
+    public void An_exchange_is_one_access(ulong address)
+    {
+        // Each takes what is there and puts it back with its own bits: were it two accesses, a half of the other's value would be seen.
+        const int rounds = 3_000;
+        void Swap(Assembler a, uint mine)
+        {
+            Label top = a.CreateLabel(), good = a.CreateLabel();
+            a.mov(ecx, rounds);
+            a.mov(rbx, address);
+            a.Label(ref top);
+            a.mov(eax, mine);
+            a.xchg(__dword_ptr[rbx], eax);
+            a.cmp(eax, 0x11111111);
+            a.je(good);
+            a.cmp(eax, 0x22222222);
+            a.je(good);
+            a.mov(rdx, Wrong);
+            a.@lock.inc(__dword_ptr[rdx]);
+            a.Label(ref good);
+            a.dec(ecx);
+            a.jne(top);
+        }
+
+        Put(address, 0x11111111);
+        Run(a => Swap(a, 0x11111111), a => Swap(a, 0x22222222));
+
+        Assert.Equal(0u, (uint)Get(Wrong));
+    }
+
+    [Fact]
+    public void Code_that_another_vcpu_patched_runs_as_patched()
+    {
+        const int rounds = 300;
+        Run(
+            a => CallWhenTold(a, rounds, _ => a.mov(rax, Code)),
+            a => Tell(a, rounds, () =>
+            {
+                a.mov(rdx, Code + 1);
+                a.mov(__dword_ptr[rdx], ecx);
+            }),
+            (Code, [0xB8, 0, 0, 0, 0, 0xC3]));
+
+        Assert.Equal(0u, (uint)Get(Wrong));
+        Assert.Equal((ulong)rounds, Get(Acknowledged));
+    }
+
+    [Fact]
+    public void Code_that_another_vcpu_writes_into_pages_that_were_data_runs()
+    {
+        // Page after page: by then the writer has written each many times without anybody looking.
+        const int rounds = 300;
+        void Page(Assembler a, AssemblerRegister64 to)
+        {
+            a.mov(to, rcx);
+            a.and(to, 31);
+            a.shl(to, 12);
+            a.add(to, 0x4_0000);
+        }
+
+        Run(
+            a => CallWhenTold(a, rounds, _ => Page(a, rax)),
+            a => Tell(a, rounds, () =>
+            {
+                Page(a, rdx);
+                a.mov(__byte_ptr[rdx], 0xB8);
+                a.mov(__dword_ptr[rdx + 1], ecx);
+                a.mov(__byte_ptr[rdx + 5], 0xC3);
+                a.mov(__dword_ptr[rdx + 0x800], ecx);
+            }));
+
+        Assert.Equal(0u, (uint)Get(Wrong));
+        Assert.Equal((ulong)rounds, Get(Acknowledged));
+    }
+
+    [Fact]
+    public void Data_beside_code_is_everybodys()
+    {
+        const int rounds = 3_000;
+        void Count(Assembler a)
+        {
+            Label top = a.CreateLabel();
+            a.mov(ecx, rounds);
+            a.mov(rbx, Code);
+            a.Label(ref top);
+            a.call(rbx);
+            a.@lock.inc(__qword_ptr[rbx + 0x400]);
+            a.dec(ecx);
+            a.jne(top);
+        }
+
+        Run(Count, Count, (Code, [0xC3]));
+
+        Assert.Equal(2UL * rounds, Get(Code + 0x400));
+    }
+
+    // Waits for each number, calls code that should return it, and says that it did.
+    private static void CallWhenTold(Assembler a, int rounds, Action<Assembler> target)
+    {
+        Label top = a.CreateLabel(), wait = a.CreateLabel(), good = a.CreateLabel();
+        a.mov(ecx, 1);
+        a.Label(ref top);
+        a.mov(rbx, Flag);
+        a.Label(ref wait);
+        a.pause();
+        a.cmp(__dword_ptr[rbx], ecx);
+        a.jne(wait);
+        target(a);
+        a.call(rax);
+        a.cmp(eax, ecx);
+        a.je(good);
+        a.mov(rdx, Wrong);
+        a.inc(__dword_ptr[rdx]);
+        a.Label(ref good);
+        a.mov(rbx, Acknowledged);
+        a.mov(__qword_ptr[rbx], rcx);
+        a.inc(ecx);
+        a.cmp(ecx, rounds + 1);
+        a.jne(top);
+    }
+
+    // Writes code for each number, tells, and waits until it was called.
+    private static void Tell(Assembler a, int rounds, Action write)
+    {
+        Label top = a.CreateLabel(), wait = a.CreateLabel();
+        a.mov(ecx, 1);
+        a.Label(ref top);
+        write();
+        a.mov(rbx, Flag);
+        a.mov(__qword_ptr[rbx], rcx);
+        a.mov(rbx, Acknowledged);
+        a.Label(ref wait);
+        a.pause();
+        a.cmp(__dword_ptr[rbx], ecx);
+        a.jne(wait);
+        a.inc(ecx);
+        a.cmp(ecx, rounds + 1);
+        a.jne(top);
+    }
+
+    private void Run(Action<Assembler> first, Action<Assembler> second, params ReadOnlySpan<(ulong Address, byte[] Bytes)> more)
+    {
+        foreach ((ulong address, byte[] bytes) in more)
+        {
+            _memory.Write(address, bytes);
+        }
+
+        Action<Assembler>[] programs = [first, second];
+        ExceptionDispatchInfo? failure = null;
+        var threads = new Thread[2];
+        for (int i = 0; i < 2; i++)
+        {
+            ulong start = i == 0 ? First : Second;
+            var assembler = new Assembler(64);
+            programs[i](assembler);
+            assembler.hlt();
+            using var stream = new MemoryStream();
+            assembler.Assemble(new StreamCodeWriter(stream), start);
+            _memory.Write(start, stream.ToArray());
+            IVcpu vcpu = _vcpus[i];
+            threads[i] = new Thread(() =>
+            {
+                try
+                {
+                    vcpu.Load(Start(vcpu, start));
+                    Assert.Equal(VmExit.HaltedForGood, vcpu.Run());
+                }
+                catch (Exception e)
+                {
+                    failure = ExceptionDispatchInfo.Capture(e);
+                }
+            });
+        }
+
+        Array.ForEach(threads, t => t.Start());
+        foreach (Thread thread in threads)
+        {
+            if (!thread.Join(TimeSpan.FromSeconds(60)))
+            {
+                Array.ForEach(_vcpus, v => v.Kick());
+                Array.ForEach(threads, t => t.Join());
+                Assert.Fail("The vCPUs wait for each other.");
+            }
+        }
+
+        failure?.Throw();
+    }
+
+    private static X86State Start(IVcpu vcpu, ulong rip)
+    {
+        var state = new X86State();
+        vcpu.Save(state);
+        state.Cr0 = 0x8005_0033;
+        state.Cr3 = PageTables;
+        state.Cr4 = 0x6A0;
+        state.Efer = 0xD00;
+        state.Rflags = 2;
+        state.Rip = rip;
+        state.Gpr[4] = rip + 0x8000;
+        for (int i = 0; i < 6; i++)
+        {
+            state.Segments[i] = new SegmentState(0x10, 0, uint.MaxValue, 0xC093);
+        }
+
+        state.Segments[1] = new SegmentState(0x08, 0, uint.MaxValue, 0xA09B);
+        return state;
+    }
+
+    private ulong Get(ulong gpa)
+    {
+        Span<byte> bytes = stackalloc byte[8];
+        _memory.Read(gpa, bytes);
+        return BitConverter.ToUInt64(bytes);
+    }
+
+    private void Put(ulong gpa, ulong value) => _memory.Write(gpa, BitConverter.GetBytes(value));
+}
