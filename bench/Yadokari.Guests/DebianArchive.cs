@@ -6,13 +6,15 @@ namespace Yadokari.Guests;
 /// Debian 12's package archive, read by <c>apt-get download</c> with an apt state of our own, so that neither root nor the host's
 /// own package sources are needed.
 /// </summary>
+/// <param name="cache">Keeps apt's state and the packages.</param>
+/// <param name="architecture">Whose packages, in Debian's words; need not be the host's.</param>
 /// <remarks>The mirror is the one that the host's own apt uses, or what the environment variable <c>YADOKARI_DEBIAN_MIRROR</c> names.</remarks>
-public sealed class DebianArchive(GuestCache cache)
+public sealed class DebianArchive(GuestCache cache, string architecture = "amd64")
 {
     private const string Release = "bookworm";
     private const string Keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-    private string StateFolder => Path.Combine(cache.Root, "apt");
+    private string StateFolder => Path.Combine(cache.Root, architecture == "amd64" ? "apt" : $"apt-{architecture}");
 
     /// <summary>
     /// The .deb files of the named packages at the newest version the archive had when the set was first asked for. Later calls return
@@ -102,8 +104,8 @@ public sealed class DebianArchive(GuestCache cache)
         "-o", $"Dir::State::status={StateFolder}/status",
         "-o", $"Dir::Cache={StateFolder}",
         .. s_mirror is null ? Array.Empty<string>() : ["-o", $"Dir::Etc::sourcelist={StateFolder}/sources.list", "-o", "Dir::Etc::sourceparts=-"],
-        "-o", "APT::Architecture=amd64",
-        "-o", "APT::Architectures=amd64",
+        "-o", $"APT::Architecture={architecture}",
+        "-o", $"APT::Architectures={architecture}",
         // Root's apt would otherwise fetch as a user that may not write into a private folder.
         "-o", "APT::Sandbox::User=",
         .. arguments,

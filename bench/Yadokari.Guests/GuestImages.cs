@@ -40,17 +40,25 @@ public sealed class GuestImages(GuestCache cache)
     private static readonly string[] s_scripts = ["guest-lib.sh", "workloads.sh", "exercise.sh"];
 
     private readonly DebianArchive _archive = new(cache);
+    private readonly DebianArchive _archive32 = new(cache, "i386");
 
-    /// <summary>The bzImage of Debian's <c>linux-image-cloud-amd64</c> or, for <see cref="KernelFlavour.Generic"/>, <c>linux-image-amd64</c>.</summary>
+    /// <summary>The bzImage of one of Debian's kernels.</summary>
     public string Kernel(KernelFlavour flavour)
     {
-        var package = _archive.Dependency(flavour == KernelFlavour.Cloud ? "linux-image-cloud-amd64" : "linux-image-amd64");
+        var archive = Is32Bit(flavour) ? _archive32 : _archive;
+        var package = archive.Dependency(flavour switch
+        {
+            KernelFlavour.Cloud => "linux-image-cloud-amd64",
+            KernelFlavour.Generic => "linux-image-amd64",
+            KernelFlavour.I686 => "linux-image-686",
+            _ => "linux-image-686-pae",
+        });
         return cache.GetOrBuild($"kernels/{package}", draft =>
         {
             var unpacked = draft + ".d";
             try
             {
-                DebianArchive.Unpack(_archive.Fetch($"kernel-{flavour}".ToLowerInvariant(), package), unpacked, "./boot/vmlinuz-*");
+                DebianArchive.Unpack(archive.Fetch($"kernel-{flavour}".ToLowerInvariant(), package), unpacked, "./boot/vmlinuz-*");
                 File.Move(Directory.EnumerateFiles(Path.Combine(unpacked, "boot")).Single(), draft);
             }
             finally
@@ -61,11 +69,11 @@ public sealed class GuestImages(GuestCache cache)
     }
 
     /// <summary>busybox and <c>/init</c> alone: the smallest thing that reaches a shell. An uncompressed cpio archive of about 2 MB.</summary>
-    public string MiniInitrd() => Image("mini", s_packages, static (tree, archive) =>
-    {
-        _ = tree;
-        _ = archive;
-    });
+    /// <param name="flavour">The kernel that is to run it.</param>
+    public string MiniInitrd(KernelFlavour flavour = KernelFlavour.Cloud) =>
+        Is32Bit(flavour) ? Image("mini32", ["busybox-static"], static (_, _) => { }, _archive32) : Image("mini", s_packages, static (_, _) => { });
+
+    private static bool Is32Bit(KernelFlavour flavour) => flavour is KernelFlavour.I686 or KernelFlavour.I686Pae;
 
     /// <summary>busybox, perl, awk, gzip, xz, sort, sha256sum, openssl, LuaJIT and bash with the workloads. An uncompressed cpio archive of about 30 MB.</summary>
     public string BenchInitrd() => Image("bench", s_packages, static (tree, archive) =>
@@ -91,10 +99,10 @@ public sealed class GuestImages(GuestCache cache)
     /// The folder that <see cref="BenchInitrd"/> was made from, with the scripts under <c>yado/</c>, for running the very same programs on
     /// the host: scripts called with <c>ROOT</c> set to it start each program through its own loader and libraries.
     /// </summary>
-    public string BenchTree() => Tree("bench", s_packages).Folder;
+    public string BenchTree() => Tree("bench", s_packages, _archive).Folder;
 
     /// <summary>The same for <see cref="NodeInitrd"/>.</summary>
-    public string NodeTree() => Tree("node", s_nodePackages).Folder;
+    public string NodeTree() => Tree("node", s_nodePackages, _archive).Folder;
 
     /// <summary>A gzip-compressed copy of an image, beside it.</summary>
     public string Compressed(string image) => cache.GetOrBuild(Path.GetRelativePath(cache.Root, image) + ".gz", draft =>
@@ -104,9 +112,9 @@ public sealed class GuestImages(GuestCache cache)
         input.CopyTo(output);
     });
 
-    private string Image(string name, string[] packages, Action<GuestTree, NewcArchive> fill)
+    private string Image(string name, string[] packages, Action<GuestTree, NewcArchive> fill, DebianArchive? archiveOfPackages = null)
     {
-        var tree = Tree(name == "mini" ? "bench" : name, packages);
+        var tree = Tree(name == "mini" ? "bench" : name, packages, archiveOfPackages ?? _archive);
         var key = GuestCache.Fingerprint([Path.GetFileName(tree.Folder), Script("init.sh"), string.Join(' ', s_programs)]);
         return cache.GetOrBuild($"images/{name}-{key}.cpio", draft =>
         {
@@ -124,9 +132,9 @@ public sealed class GuestImages(GuestCache cache)
         });
     }
 
-    private GuestTree Tree(string name, string[] packages)
+    private GuestTree Tree(string name, string[] packages, DebianArchive archive)
     {
-        var files = _archive.Fetch(name, packages);
+        var files = archive.Fetch(name, packages);
         var key = GuestCache.Fingerprint([Format, .. files.Select(Path.GetFileName)!, .. s_scripts.Select(Script)]);
         var folder = cache.GetOrBuild($"trees/{name}-{key}", draft =>
         {

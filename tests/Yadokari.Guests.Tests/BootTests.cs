@@ -11,25 +11,35 @@ public sealed class BootTests
     ];
 
     [Theory]
-    [InlineData(KernelFlavour.Cloud)]
-    [InlineData(KernelFlavour.Generic)]
-    public void ReachesAShellThatAnswers(KernelFlavour kernel)
+    [InlineData(KernelFlavour.Cloud, 1, "x86_64")]
+    [InlineData(KernelFlavour.Cloud, 4, "x86_64")]
+    [InlineData(KernelFlavour.Generic, 1, "x86_64")]
+    [InlineData(KernelFlavour.Generic, 4, "x86_64")]
+    [InlineData(KernelFlavour.I686, 1, "i686")]
+    [InlineData(KernelFlavour.I686, 4, "i686")]
+    [InlineData(KernelFlavour.I686Pae, 1, "i686")]
+    [InlineData(KernelFlavour.I686Pae, 4, "i686")]
+    public void ReachesAShellThatAnswers(KernelFlavour kernel, int cpus, string machine)
     {
-        using var vm = Guest.Boot(kernel).WithMemory("512M").With("quiet");
+        using var vm = Guest.Boot(kernel).WithMemory("512M").WithCpus(cpus).With("quiet");
         vm.Console.WaitFor("guest: ready");
         vm.Console.WaitFor("# ");
-        vm.Console.Send("echo $((6 * 7)) $(uname -m)");
-        vm.Console.WaitFor("42 x86_64");
+        vm.Console.Send("echo $((6 * 7)) $(uname -m) $(grep -c ^processor /proc/cpuinfo)");
+        vm.Console.WaitFor($"42 {machine} {cpus}");
         vm.Console.Send("poweroff -f");
         Assert.Equal(0, vm.Console.WaitForEnd());
     }
 
     [Theory]
-    [InlineData(KernelFlavour.Cloud)]
-    [InlineData(KernelFlavour.Generic)]
-    public void KernelHasNothingToComplainOf(KernelFlavour kernel)
+    [InlineData(KernelFlavour.Cloud, 1)]
+    [InlineData(KernelFlavour.Cloud, 4)]
+    [InlineData(KernelFlavour.Generic, 1)]
+    [InlineData(KernelFlavour.Generic, 4)]
+    [InlineData(KernelFlavour.I686, 4)]
+    [InlineData(KernelFlavour.I686Pae, 4)]
+    public void KernelHasNothingToComplainOf(KernelFlavour kernel, int cpus)
     {
-        using var vm = Guest.Boot(kernel).With("quiet yado.run=dmesg");
+        using var vm = Guest.Boot(kernel).WithCpus(cpus).With("quiet yado.run=dmesg");
         vm.Console.WaitFor("guest: dmesg begins");
         vm.Console.WaitFor("guest: dmesg ends");
         Assert.Equal(0, vm.Console.WaitForEnd());

@@ -27,10 +27,13 @@ public sealed class ExerciseTests(ExerciseTests.OneRun run) : IClassFixture<Exer
         Assert.Equal(0, run.ExitCode);
     }
 
-    [Fact]
-    public void GenericKernelRunsTheSame()
+    [Theory]
+    [InlineData(KernelFlavour.Generic, 1)]
+    [InlineData(KernelFlavour.Cloud, 2)]
+    [InlineData(KernelFlavour.Cloud, 4)]
+    public void OtherMachinesRunTheSame(KernelFlavour kernel, int cpus)
     {
-        using var vm = Guest.Boot(KernelFlavour.Generic).WithInitrd(Guest.Images.BenchInitrd).With("quiet yado.run=exercise");
+        using var vm = Guest.Boot(kernel).WithCpus(cpus).WithInitrd(Guest.Images.BenchInitrd).With("quiet yado.run=exercise");
         vm.Console.WaitFor("exercise: done");
         Assert.Equal(0, vm.Console.WaitForEnd());
         Assert.Equal(All(Guest.Had(() => run.OnHost.Value)), All(vm.Console.Text));

@@ -19,6 +19,7 @@ internal sealed class Guest : IDisposable
     private string _initrd = "";
     private string _memory = "512M";
     private string _words = "";
+    private int _cpus = 1;
     private Process? _process;
     private GuestConsole? _console;
 
@@ -34,7 +35,7 @@ internal sealed class Guest : IDisposable
     public GuestConsole Console => _console ??= Start();
 
     /// <summary>A machine with one of Debian's kernels and the smallest initial RAM file system. Skips the test if they can't be had.</summary>
-    public static Guest Boot(KernelFlavour kernel) => new(Had(() => Images.Kernel(kernel))) { _initrd = Had(Images.MiniInitrd) };
+    public static Guest Boot(KernelFlavour kernel) => new(Had(() => Images.Kernel(kernel))) { _initrd = Had(() => Images.MiniInitrd(kernel)) };
 
     /// <summary>Gets what has to be downloaded first, and skips the test, saying why, where that fails.</summary>
     public static T Had<T>(Func<T> get)
@@ -54,6 +55,13 @@ internal sealed class Guest : IDisposable
     public Guest WithMemory(string memory)
     {
         _memory = memory;
+        return this;
+    }
+
+    /// <summary>Gives it processors.</summary>
+    public Guest WithCpus(int cpus)
+    {
+        _cpus = cpus;
         return this;
     }
 
@@ -86,10 +94,10 @@ internal sealed class Guest : IDisposable
         var append = "console=ttyS0" + _words;
         var start = OnQemu
             ? new ProcessStartInfo("qemu-system-x86_64",
-                ["-accel", "tcg", "-cpu", "max,la57=off", "-m", _memory, "-display", "none", "-nodefaults", "-serial", "stdio",
+                ["-accel", "tcg", "-cpu", "max,la57=off", "-m", _memory, "-smp", $"{_cpus}", "-display", "none", "-nodefaults", "-serial", "stdio",
                  "-kernel", _kernel, "-initrd", _initrd, "-append", append])
             : new ProcessStartInfo(Path.Combine(Repository(), "yado"),
-                ["run", "--kernel", _kernel, "--initrd", _initrd, "--append", append, "--memory", _memory, "--engine", "translate", "--console", "stdio"]);
+                ["run", "--kernel", _kernel, "--initrd", _initrd, "--append", append, "--memory", _memory, "--cpus", $"{_cpus}", "--engine", "translate", "--console", "stdio"]);
         start.RedirectStandardInput = true;
         start.RedirectStandardOutput = true;
         start.RedirectStandardError = true;

@@ -45,6 +45,24 @@ public sealed class LinuxBootTests
     }
 
     [Fact]
+    public void A_32_bit_kernel_is_entered_in_protected_mode_without_paging()
+    {
+        byte[] file = SyntheticKernel.BzImage(new byte[64], 64);
+        file[0x236] = 0;
+        using GuestMemory memory = TestMemory.OfMiB(32);
+        var state = new X86State();
+
+        BootReport report = BootLoader.Load(KernelImage.Parse("k", file), memory, new BootParameters { CommandLine = "quiet" }, state);
+
+        Assert.Equal("linux32", report.Protocol);
+        Assert.Equal((0x11ul, 0ul, SyntheticKernel.Preferred), (state.Cr0, state.Efer, state.Rip));
+        Assert.Equal((0xC09B, 0xC093), (state.Segments[1].Attributes, state.Segments[3].Attributes));
+        Assert.Equal(Layout.ZeroPage, state.Gpr[6]);
+        Assert.Equal((0ul, 0ul, 0ul), (state.Gpr[3], state.Gpr[5], state.Gpr[7]));
+        Assert.Equal(file[0x1F1..0x1FA], memory.Bytes(Layout.ZeroPage + 0x1F1, 9));
+    }
+
+    [Fact]
     public void Segments_that_overlap_the_file_arrive_whole()
     {
         // The two segments lie in the file in each other's places.

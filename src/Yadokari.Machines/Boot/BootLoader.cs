@@ -32,7 +32,7 @@ public sealed record BootParameters
 public sealed record BootModule(Initrd File, string CommandLine);
 
 /// <summary>How a kernel was started: what <c>--stats</c> shows of it.</summary>
-/// <param name="Protocol">"linux64", "linux64 direct", "pvh", "multiboot" or "multiboot2".</param>
+/// <param name="Protocol">"linux64", "linux64 direct", "linux32", "pvh", "multiboot" or "multiboot2".</param>
 /// <param name="Compression">What the monitor unpacked, or null.</param>
 /// <param name="Unpacking">Time spent on unpacking.</param>
 public sealed record BootReport(string Protocol, string? Compression, TimeSpan Unpacking);

@@ -188,11 +188,10 @@ public sealed class KernelImage
     private static void CheckBzImage(string name, SetupHeader setup, int length)
     {
         // xloadflags came with protocol 2.12 (Linux 3.8), and with them the 64-bit entry point.
-        if (setup.Version < 0x020C || (setup.ExtendedFlags & SetupHeader.Kernel64) == 0)
+        if (setup.Version < 0x020C)
         {
-            throw new UserErrorException(setup.Version < 0x020C
-                ? $"The kernel '{name}' speaks boot protocol {setup.Version >> 8}.{setup.Version & 0xFF:d2}, older than 2.12; give a 64-bit kernel of Linux 3.8 or later."
-                : $"The kernel '{name}' is a 32-bit kernel; give a 64-bit (x86-64) one.");
+            throw new UserErrorException(
+                $"The kernel '{name}' speaks boot protocol {setup.Version >> 8}.{setup.Version & 0xFF:d2}, older than 2.12; give a kernel of Linux 3.8 or later.");
         }
 
         // The last bytes may be missing from the rounding up to 16, not more.

@@ -7,8 +7,8 @@ using Yadokari.Core.State;
 namespace Yadokari.Machines.Boot;
 
 /// <summary>
-/// Linux's 64-bit boot protocol (Linux, Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"; zero-page.rst). A bzImage is unpacked
-/// here and its kernel entered directly where the format is known; otherwise its own decompressor is entered.
+/// Linux's 64-bit and 32-bit boot protocols (Linux, Documentation/arch/x86/boot.rst; zero-page.rst). A 64-bit bzImage is unpacked here and its
+/// kernel entered directly where the format is known; otherwise its own decompressor is entered.
 /// </summary>
 public static class LinuxBoot
 {
@@ -48,6 +48,7 @@ public static class LinuxBoot
         ulong initrdMax = uint.MaxValue;
         bool above4G = true;
         uint commandLineMax = 2047;
+        bool wide = true;
         if (kernel.Format == KernelFormat.BzImage)
         {
             SetupHeader setup = kernel.Setup;
@@ -55,8 +56,9 @@ public static class LinuxBoot
             initrdMax = setup.InitrdAddressMax;
             above4G = (setup.ExtendedFlags & SetupHeader.CanBeLoadedAbove4G) != 0;
             commandLineMax = setup.CommandLineMax;
+            wide = (setup.ExtendedFlags & SetupHeader.Kernel64) != 0;
             CheckRoom(kernel, setup, memory);
-            (entry, kernelEnd, report) = parameters.Unpack && TryDirect(kernel, setup, memory) is { } direct
+            (entry, kernelEnd, report) = wide && parameters.Unpack && TryDirect(kernel, setup, memory) is { } direct
                 ? direct
                 : LoadPacked(kernel, setup, memory);
         }
@@ -75,7 +77,15 @@ public static class LinuxBoot
         (ulong initrd, ulong initrdLength) = BootLoader.PlaceInitrd(memory, parameters.Initrd, kernelEnd, initrdMax, above4G);
         FillZeroPage(zeroPage, memory, parameters.Rsdp, initrd, initrdLength, kernel.Format == KernelFormat.BzImage ? 0 : (uint)entry);
         memory.Write(Layout.ZeroPage, zeroPage);
-        EntryState.Long(memory, state, entry);
+        if (wide)
+        {
+            EntryState.Long(memory, state, entry);
+        }
+        else
+        {
+            EntryState.Protected(memory, state, (uint)entry);
+        }
+
         state.Gpr[6] = Layout.ZeroPage;
         return report;
     }
@@ -121,7 +131,8 @@ public static class LinuxBoot
 
         memory.Write(setup.PreferredAddress, code);
         ulong end = setup.PreferredAddress + Math.Max(setup.InitSize, (uint)code.Length);
-        return (setup.PreferredAddress + Entry64, end, new BootReport("linux64", null, TimeSpan.Zero));
+        bool wide = (setup.ExtendedFlags & SetupHeader.Kernel64) != 0;
+        return (setup.PreferredAddress + (wide ? Entry64 : 0), end, new BootReport(wide ? "linux64" : "linux32", null, TimeSpan.Zero));
     }
 
     /// <summary>
