@@ -8,10 +8,10 @@ using Yadokari.Machines;
 namespace Yadokari.Cli;
 
 /// <summary>What boots in a machine.</summary>
-/// <param name="Kernel">Path of the kernel.</param>
+/// <param name="Kernel">Path of the kernel; null where firmware starts.</param>
 /// <param name="Initrd">Path of the initial RAM disk, or null.</param>
 /// <param name="CommandLine">What the kernel is told.</param>
-internal sealed record BootFiles(string Kernel, string? Initrd, string CommandLine);
+internal sealed record BootFiles(string? Kernel, string? Initrd, string CommandLine);
 
 /// <summary>A PC under an engine: where the command line meets the board.</summary>
 internal sealed class PcGuest : IGuestMachine
@@ -35,6 +35,10 @@ internal sealed class PcGuest : IGuestMachine
                 Cpus = options.Cpus,
                 Kernel = boot.Kernel,
                 Initrd = boot.Initrd,
+                Firmware = options.Firmware,
+                Disks = options.Disks,
+                Cdrom = options.Cdrom,
+                Floppy = options.Floppy,
                 Modules = options.Modules,
                 CommandLine = boot.CommandLine,
                 Console = console,

@@ -10,6 +10,16 @@ internal static class RunCommand
 {
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
+    private static readonly Option<string?> s_firmware = new("--firmware") { HelpName = "FILE", Description = "Start in a firmware ROM such as SeaBIOS's bios.bin instead of a kernel" };
+    private static readonly Option<string[]> s_disks = new("--disk")
+    {
+        HelpName = "FILE[,ro]",
+        Description = "Raw image of a hard disk for the firmware to boot from; may be given again",
+        DefaultValueFactory = _ => [],
+    };
+
+    private static readonly Option<string?> s_cdrom = new("--cdrom") { HelpName = "FILE", Description = "Image of a CD for the firmware to boot from" };
+    private static readonly Option<string?> s_floppy = new("--floppy") { HelpName = "FILE", Description = "Image of a floppy for the firmware to boot from" };
     private static readonly Option<string[]> s_modules = new("--module")
     {
         HelpName = "'FILE TEXT'",
@@ -63,7 +73,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_modules, s_append, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
         command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
         return command;
@@ -77,6 +87,10 @@ internal static class RunCommand
     {
         Kernel = CheckPath("--kernel", result.GetValue(s_kernel)),
         Initrd = CheckPath("--initrd", result.GetValue(s_initrd)),
+        Firmware = CheckFirmware(result),
+        Disks = [.. result.GetValue(s_disks)!.Select(ParseDisk)],
+        Cdrom = CheckPath("--cdrom", result.GetValue(s_cdrom)),
+        Floppy = CheckPath("--floppy", result.GetValue(s_floppy)),
         Modules = CheckModules(result.GetValue(s_modules)!),
         Append = CheckAppend(result.GetValue(s_append)),
         Memory = MemorySize.Parse(result.GetValue(s_memory)!, hostMemory),
@@ -93,6 +107,27 @@ internal static class RunCommand
     private static string? CheckPath(string option, string? path) => path is not { Length: 0 }
         ? path
         : throw new UserErrorException($"{option} names no file: give the path of one.");
+
+    private static string? CheckFirmware(ParseResult result)
+    {
+        string? firmware = CheckPath("--firmware", result.GetValue(s_firmware));
+        bool kernel = result.GetValue(s_kernel) is not null || result.GetValue(s_initrd) is not null || result.GetValue(s_append) is not null;
+        bool disks = result.GetValue(s_disks)!.Length > 0 || result.GetValue(s_cdrom) is not null || result.GetValue(s_floppy) is not null;
+        return firmware is not null && kernel ? throw new UserErrorException("--firmware starts without a kernel: leave --kernel, --initrd and --append out.")
+            : firmware is null && disks ? throw new UserErrorException("--disk, --cdrom and --floppy are for firmware to boot from: give --firmware too, such as SeaBIOS's bios.bin.")
+            : firmware;
+    }
+
+    private static DiskConfig ParseDisk(string text)
+    {
+        const string path = "path=";
+        string[] parts = text.Split(',');
+        string file = parts[0].StartsWith(path, StringComparison.Ordinal) ? parts[0][path.Length..] : parts[0];
+        return file.Length == 0 ? throw new UserErrorException("--disk names no file: give the path of one.")
+            : parts.Skip(1).FirstOrDefault(p => p != "ro") is { } unknown
+                ? throw new UserErrorException($"--disk {text} has a setting '{unknown}' that is not known: give FILE or FILE,ro.")
+                : new DiskConfig(file, ReadOnly: parts.Length > 1);
+    }
 
     private static string[] CheckModules(string[] modules) => modules.All(m => m.Length > 0 && m[0] != ' ')
         ? modules

@@ -12,6 +12,18 @@ internal sealed record RunOptions
     /// <summary>An initial RAM disk; null for none, or the default guest's where the kernel is the default too.</summary>
     public string? Initrd { get; init; }
 
+    /// <summary>A firmware ROM; null to boot a kernel.</summary>
+    public string? Firmware { get; init; }
+
+    /// <summary>Hard disks.</summary>
+    public IReadOnlyList<DiskConfig> Disks { get; init; } = [];
+
+    /// <summary>A CD image; null for none.</summary>
+    public string? Cdrom { get; init; }
+
+    /// <summary>A floppy image; null for none.</summary>
+    public string? Floppy { get; init; }
+
     /// <summary>Files for a Multiboot kernel: path, space, arguments.</summary>
     public IReadOnlyList<string> Modules { get; init; } = [];
 

@@ -49,7 +49,7 @@ internal sealed class RunSession : IDisposable
 
         string? kernel = options.Kernel;
         string? initrd = options.Initrd;
-        if (kernel is null)
+        if (kernel is null && options.Firmware is null)
         {
             GuestFiles guest = GuestMaker.FindOrMake();
             kernel = guest.Kernel;

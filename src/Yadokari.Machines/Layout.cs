@@ -158,6 +158,24 @@ public static class Layout
     /// <summary>The least RAM a board is built with.</summary>
     public const ulong MinMemory = 4UL << 20;
 
+    /// <summary>First IDE channel: eight ports, and its control port.</summary>
+    public const ushort Ide0 = 0x1F0;
+
+    /// <summary>Control port of the first IDE channel.</summary>
+    public const ushort Ide0Control = 0x3F6;
+
+    /// <summary>Second IDE channel.</summary>
+    public const ushort Ide1 = 0x170;
+
+    /// <summary>Control port of the second IDE channel.</summary>
+    public const ushort Ide1Control = 0x376;
+
+    /// <summary>First IDE channel.</summary>
+    public const int Ide0Irq = 14;
+
+    /// <summary>Second IDE channel.</summary>
+    public const int Ide1Irq = 15;
+
     /// <summary>Where RAM of the given size lies: up to 3 GiB at 0, the rest from 4 GiB.</summary>
     /// <param name="bytes">A multiple of 4096.</param>
     public static IReadOnlyList<(ulong Gpa, ulong Length)> RamRegions(ulong bytes) => bytes <= LowRamLimit

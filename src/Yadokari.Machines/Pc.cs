@@ -9,6 +9,7 @@ using Yadokari.Devices.Interrupts;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Rtc;
 using Yadokari.Devices.Serial;
+using Yadokari.Devices.Storage;
 using Yadokari.Devices.Timers;
 using Yadokari.Linux;
 using Yadokari.Machines.Acpi;
@@ -27,6 +28,9 @@ public sealed class Pc : IDisposable
 
     private readonly PcConfig _config;
     private readonly GuestMemory _memory;
+    private readonly FirmwareImage? _firmware;
+    private readonly AtaChannel _ide0;
+    private readonly AtaChannel _ide1;
     private readonly Initrd? _initrd;
     private readonly BootModule[] _modules;
     private readonly Bus _pio = new("pio");
@@ -57,10 +61,12 @@ public sealed class Pc : IDisposable
     {
         config.Check();
         _config = config;
-        KernelImage kernel = KernelImage.Open(config.Kernel);
+        KernelImage? kernel = config.Kernel is null ? null : KernelImage.Open(config.Kernel);
+        _firmware = config.Firmware is null ? null : FirmwareImage.Open(config.Firmware);
         _initrd = config.Initrd is null ? null : Initrd.Open(config.Initrd);
         _modules = [.. config.Modules.Select(OpenModule)];
-        _memory = GuestRam.Create(Layout.RamRegions(config.Memory));
+        IReadOnlyList<(ulong Gpa, ulong Length)> ram = Layout.RamRegions(config.Memory);
+        _memory = GuestRam.Create(_firmware is null ? ram : [ram[0], (_firmware.Start, (ulong)_firmware.Length), .. ram.Skip(1)]);
         _host = new VcpuHost(_pio, _mmio, _apicBus);
         _vm = engine.CreateVm(_memory, _host, config.Cpus);
         _threads = new VcpuThread[config.Cpus];
@@ -118,9 +124,18 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.ResetControl, 1, "reset", _resetControl);
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
         _pio.Map(Layout.FwCfg, 2, "fw_cfg", _fwCfg);
-        _fwCfg.Set(FwCfg.Item.RamSize, BitConverter.GetBytes(config.Memory));
-        _fwCfg.Set(FwCfg.Item.Cpus, BitConverter.GetBytes((ushort)config.Cpus));
-        _fwCfg.Set(FwCfg.Item.MaxCpus, BitConverter.GetBytes((ushort)config.Cpus));
+        FirmwareTables.Describe(config, _fwCfg, _rtc);
+        IAtaDevice? Disk(int number) => number < config.Disks.Count ? new AtaDisk(DiskImage.Open(config.Disks[number].Path, config.Disks[number].ReadOnly, 512)) : null;
+        _ide0 = new AtaChannel(Isa(Layout.Ide0Irq), Disk(0), Disk(1));
+        _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), config.Cdrom is { } disc ? new AtapiCdrom(DiskImage.Open(disc, readOnly: true, AtapiCdrom.Block)) : null, null);
+        if (_firmware is not null)
+        {
+            _pio.Map(Layout.Ide0, 8, "ide0", _ide0.Command);
+            _pio.Map(Layout.Ide0Control, 1, "ide0", _ide0.Control);
+            _pio.Map(Layout.Ide1, 8, "ide1", _ide1.Command);
+            _pio.Map(Layout.Ide1Control, 1, "ide1", _ide1.Control);
+        }
+
         _pio.Map(Layout.PostCode, 1, "post", new PostCode());
         AddDebugPort(config.DebugPorts.Console, 1, "debug-console", new DebugConsole(config.Console));
         if (config.DebugPorts.InterruptLines is { } lines)
@@ -191,6 +206,8 @@ public sealed class Pc : IDisposable
         }
 
         _vm.Dispose();
+        _ide0.Dispose();
+        _ide1.Dispose();
         _memory.Dispose();
         _initrd?.Dispose();
         foreach (BootModule module in _modules)
@@ -248,6 +265,8 @@ public sealed class Pc : IDisposable
         _keyboard.Reset();
         _controlA.Reset();
         _resetControl.Reset();
+        _ide0.Reset();
+        _ide1.Reset();
         _fwCfg.Reset();
         _com1.Reset();
         _rtc.Reset();
@@ -260,12 +279,30 @@ public sealed class Pc : IDisposable
         }
 
         _panics.Reset();
-        PowerOn(KernelImage.Open(_config.Kernel));
+        PowerOn(_config.Kernel is null ? null : KernelImage.Open(_config.Kernel));
     }
 
-    private void PowerOn(KernelImage kernel)
+    private void PowerOn(KernelImage? kernel)
     {
         X86State state = _threads[0].CopyOfReset();
+        if (kernel is null)
+        {
+            _firmware!.CopyTo(_memory);
+            _boot = new BootReport("firmware", null, TimeSpan.Zero);
+        }
+        else
+        {
+            Load(kernel, state);
+        }
+
+        for (int i = 0; i < _threads.Length; i++)
+        {
+            _threads[i].PowerOn(i == 0 ? state : null);
+        }
+    }
+
+    private void Load(KernelImage kernel, X86State state)
+    {
         ulong rsdp = AcpiTables.Write(_memory, _config.Cpus);
         var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack };
         _boot = BootLoader.Load(kernel, _memory, parameters, state);
@@ -273,11 +310,6 @@ public sealed class Pc : IDisposable
         if (kernel.Format == KernelFormat.Multiboot)
         {
             FirmwareRemains.SetUp(_memory, _pio);
-        }
-
-        for (int i = 0; i < _threads.Length; i++)
-        {
-            _threads[i].PowerOn(i == 0 ? state : null);
         }
     }
 }

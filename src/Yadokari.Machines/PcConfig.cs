@@ -4,6 +4,11 @@ using Yadokari.Devices.Serial;
 
 namespace Yadokari.Machines;
 
+/// <summary>A raw disk image.</summary>
+/// <param name="Path">The file.</param>
+/// <param name="ReadOnly">Not to be written.</param>
+public sealed record DiskConfig(string Path, bool ReadOnly = false);
+
 /// <summary>What a PC is built of, as far as a user may say.</summary>
 public sealed record PcConfig
 {
@@ -13,8 +18,20 @@ public sealed record PcConfig
     /// <summary>How many vCPUs, from 1 to <see cref="Layout.MaxCpus"/>.</summary>
     public int Cpus { get; init; } = 1;
 
-    /// <summary>Path of the kernel: a bzImage or an uncompressed ELF file.</summary>
-    public required string Kernel { get; init; }
+    /// <summary>Path of the kernel: a bzImage, an uncompressed ELF file or a Multiboot kernel. Null for a machine with firmware.</summary>
+    public string? Kernel { get; init; }
+
+    /// <summary>Path of a firmware ROM, which the processor starts in. Null for a machine with a kernel.</summary>
+    public string? Firmware { get; init; }
+
+    /// <summary>Hard disks for firmware to boot from, two at most.</summary>
+    public IReadOnlyList<DiskConfig> Disks { get; init; } = [];
+
+    /// <summary>Path of a CD image, or null.</summary>
+    public string? Cdrom { get; init; }
+
+    /// <summary>Path of a floppy image for firmware to boot from, or null.</summary>
+    public string? Floppy { get; init; }
 
     /// <summary>Path of the initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }
@@ -44,6 +61,16 @@ public sealed record PcConfig
     /// <exception cref="UserErrorException">A value is out of its range.</exception>
     public void Check()
     {
+        if ((Kernel is null) == (Firmware is null))
+        {
+            throw new UserErrorException("A machine starts in a kernel or in firmware: give one of --kernel and --firmware.");
+        }
+
+        if (Disks.Count > 2)
+        {
+            throw new UserErrorException($"{Disks.Count} disks are more than fit beside a CD-ROM drive: give --disk twice at most.");
+        }
+
         if (Memory < Layout.MinMemory || Memory % (1 << 20) != 0)
         {
             throw new UserErrorException($"A memory of {Memory} bytes won't do: give --memory a whole number of mebibytes, {Layout.MinMemory >> 20}M or more.");

@@ -176,7 +176,7 @@ crypto() {
         bb rm -f tls
         openssl s_server -quiet -unix tls -naccept 1 -cert cert.pem -key key.pem -rev -ciphersuites $suite >/dev/null 2>&1 &
         while [ ! -S tls ]; do bb usleep 20000; done
-        echo "$suite $( (echo hermit; bb sleep 1) | openssl s_client -unix tls -quiet -no_ign_eof -tls1_3 -ciphersuites $suite 2>/dev/null)"
+        echo "$suite $( (echo hermit; bb sleep 2) | openssl s_client -unix tls -quiet -no_ign_eof -tls1_3 -ciphersuites $suite 2>/dev/null)"
         kill $! 2>/dev/null
         wait $! 2>/dev/null
     done

@@ -1,0 +1,101 @@
+using System.Buffers.Binary;
+using Yadokari.Core;
+using Yadokari.Devices.Firmware;
+using Yadokari.Devices.Rtc;
+
+namespace Yadokari.Machines.Boot;
+
+/// <summary>
+/// What firmware and test kernels are told of the machine: in the firmware configuration device (QEMU, docs/specs/fw_cfg.rst; SeaBIOS,
+/// docs/Runtime_config.md) and in the clock's memory, as PC BIOSes have it (SeaBIOS, src/hw/rtc.h).
+/// </summary>
+internal static class FirmwareTables
+{
+    private const int LargestFloppy = 2880 << 10;
+
+    // Offsets in the clock's memory.
+    private const int BootOrder21 = 0x3D;
+    private const int BootOrder3 = 0x38;
+    private const int ExtendedKibibytes = 0x30;
+    private const int Above16MiB = 0x34;
+    private const int Above4GiB = 0x5B;
+    private const int ProcessorsButOne = 0x5F;
+
+    // Kinds of drives in the boot order.
+    private const int Floppy = 1;
+    private const int HardDisk = 2;
+    private const int Cdrom = 3;
+
+    /// <summary>Fills both.</summary>
+    /// <exception cref="UserErrorException">The floppy image can't be used.</exception>
+    public static void Describe(PcConfig config, FwCfg fwCfg, CmosRtc clock)
+    {
+        fwCfg.Set(FwCfg.Item.RamSize, BitConverter.GetBytes(config.Memory));
+        fwCfg.Set(FwCfg.Item.Cpus, BitConverter.GetBytes((ushort)config.Cpus));
+        fwCfg.Set(FwCfg.Item.MaxCpus, BitConverter.GetBytes((ushort)config.Cpus));
+        IReadOnlyList<(ulong Gpa, ulong Length)> ram = Layout.RamRegions(config.Memory);
+        byte[] map = new byte[20 * ram.Count];
+        for (int i = 0; i < ram.Count; i++)
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(map.AsSpan(i * 20), ram[i].Gpa);
+            BinaryPrimitives.WriteUInt64LittleEndian(map.AsSpan((i * 20) + 8), ram[i].Length);
+            BinaryPrimitives.WriteUInt32LittleEndian(map.AsSpan((i * 20) + 16), 1);
+        }
+
+        fwCfg.AddFile("etc/e820", map);
+
+        // There is no screen: what it would show goes to the serial port, and what is typed there comes from the keyboard.
+        fwCfg.AddFile("etc/sercon-port", BitConverter.GetBytes((ulong)Layout.Com1));
+        if (config.Floppy is { } floppy)
+        {
+            fwCfg.AddFile("floppyimg/" + (Path.GetFileName(floppy) is { Length: < 40 } name && name.All(char.IsAscii) ? name : "floppy.img"), ReadFloppy(floppy));
+        }
+
+        ulong low = ram[0].Length;
+        Put(clock, ExtendedKibibytes, (uint)Math.Min((low - Layout.ExtendedMemory) >> 10, 0xFFFF), 2);
+        Put(clock, Above16MiB, low > 16 << 20 ? (uint)((low - (16 << 20)) >> 16) : 0, 2);
+        Put(clock, Above4GiB, ram.Count > 1 ? (uint)(ram[1].Length >> 16) : 0, 3);
+        clock[ProcessorsButOne] = (byte)(config.Cpus - 1);
+        List<int> order = [];
+        if (config.Floppy is not null)
+        {
+            order.Add(Floppy);
+        }
+
+        if (config.Cdrom is not null && config.Disks.Count == 0)
+        {
+            order.Add(Cdrom);
+        }
+
+        order.AddRange([HardDisk, Cdrom]);
+        clock[BootOrder21] = (byte)(order[0] | (order[1] << 4));
+        clock[BootOrder3] = (byte)(order.Count > 2 ? (order[2] << 4) | 1 : 1);
+    }
+
+    private static void Put(CmosRtc clock, int at, uint value, int bytes)
+    {
+        for (int i = 0; i < bytes; i++)
+        {
+            clock[at + i] = (byte)(value >> (8 * i));
+        }
+    }
+
+    private static byte[] ReadFloppy(string path)
+    {
+        try
+        {
+            byte[] bytes = File.ReadAllBytes(path);
+            return bytes.Length is > 0 and <= LargestFloppy && bytes.Length % 512 == 0
+                ? bytes
+                : throw new UserErrorException($"The floppy '{path}' has {bytes.Length} bytes; a floppy has a multiple of 512 up to {LargestFloppy >> 10} KiB: give a raw image.");
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new UserErrorException($"The floppy '{path}' does not exist; check the path given to --floppy.");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserErrorException($"The floppy '{path}' can't be read ({e.Message.TrimEnd('.')}); check the file and its permissions.");
+        }
+    }
+}
