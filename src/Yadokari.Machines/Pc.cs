@@ -124,7 +124,7 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.ResetControl, 1, "reset", _resetControl);
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
         _pio.Map(Layout.FwCfg, 2, "fw_cfg", _fwCfg);
-        FirmwareTables.Describe(config, _fwCfg, _rtc);
+        FirmwareTables.Describe(config, _memory, _fwCfg, _rtc);
         IAtaDevice? Disk(int number) => number < config.Disks.Count ? new AtaDisk(DiskImage.Open(config.Disks[number].Path, config.Disks[number].ReadOnly, 512)) : null;
         _ide0 = new AtaChannel(Isa(Layout.Ide0Irq), Disk(0), Disk(1));
         _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), config.Cdrom is { } disc ? new AtapiCdrom(DiskImage.Open(disc, readOnly: true, AtapiCdrom.Block)) : null, null);
@@ -288,6 +288,7 @@ public sealed class Pc : IDisposable
         if (kernel is null)
         {
             _firmware!.CopyTo(_memory);
+            FirmwareTables.WriteAcpi(_config, _memory);
             _boot = new BootReport("firmware", null, TimeSpan.Zero);
         }
         else

@@ -9,21 +9,25 @@ public static class AcpiTables
 {
     private const ushort LevelActiveHigh = 0xD;
 
-    /// <summary>Writes all tables to <see cref="Layout.AcpiTables"/>.</summary>
+    /// <summary>Bytes of the root pointer.</summary>
+    public const int RootPointerSize = 36;
+
+    /// <summary>Writes all tables.</summary>
     /// <param name="memory">The guest's RAM.</param>
     /// <param name="cpus">From 1 to <see cref="Layout.MaxCpus"/>; APIC IDs are 0 and up.</param>
+    /// <param name="start">Where to: the root pointer comes first, for guests that scan for it.</param>
     /// <returns>Address of the root pointer.</returns>
-    public static ulong Write(GuestMemory memory, int cpus)
+    public static ulong Write(GuestMemory memory, int cpus, ulong start = Layout.AcpiTables)
     {
-        // The root pointer comes first, for guests that scan for it; every table is placed after those it points to.
-        ulong next = Layout.AcpiTables + 64;
+        // Every table is placed after those it points to.
+        ulong next = start + 64;
         ulong facs = Place(memory, ref next, Facs());
         ulong dsdt = Place(memory, ref next, Dsdt.Build(cpus));
         ulong fadt = Place(memory, ref next, Fadt(facs, dsdt));
         ulong madt = Place(memory, ref next, Madt(cpus));
         ulong xsdt = Place(memory, ref next, Xsdt(fadt, madt));
-        memory.Write(Layout.AcpiTables, Rsdp(xsdt));
-        return Layout.AcpiTables;
+        memory.Write(start, Rsdp(xsdt));
+        return start;
     }
 
     private static ulong Place(GuestMemory memory, ref ulong next, byte[] table)
@@ -37,7 +41,7 @@ public static class AcpiTables
     // ACPI 6.5, 5.2.5.3
     private static byte[] Rsdp(ulong xsdt)
     {
-        byte[] rsdp = new byte[36];
+        byte[] rsdp = new byte[RootPointerSize];
         "RSD PTR "u8.CopyTo(rsdp);
         "YADOKA"u8.CopyTo(rsdp.AsSpan(9));
         rsdp[15] = 2;

@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using Yadokari.Core;
+using Yadokari.Core.Memory;
 using Yadokari.Devices.Firmware;
 using Yadokari.Devices.Rtc;
+using Yadokari.Machines.Acpi;
 
 namespace Yadokari.Machines.Boot;
 
@@ -12,6 +14,13 @@ namespace Yadokari.Machines.Boot;
 internal static class FirmwareTables
 {
     private const int LargestFloppy = 2880 << 10;
+
+    // Bytes at the end of low RAM that hold the ACPI tables.
+    private const ulong AcpiSize = 64 << 10;
+
+    // Kinds of ranges in the memory map (ACPI 6.5, table 15.4).
+    private const uint Ram = 1;
+    private const uint AcpiReclaim = 3;
 
     // Offsets in the clock's memory.
     private const int BootOrder21 = 0x3D;
@@ -26,23 +35,30 @@ internal static class FirmwareTables
     private const int HardDisk = 2;
     private const int Cdrom = 3;
 
+    /// <summary>Writes the ACPI tables where firmware leaves them alone: the board's, not the firmware's own.</summary>
+    /// <returns>Address of the root pointer.</returns>
+    public static ulong WriteAcpi(PcConfig config, GuestMemory memory) => AcpiTables.Write(memory, config.Cpus, Layout.RamRegions(config.Memory)[0].Length - AcpiSize);
+
     /// <summary>Fills both.</summary>
     /// <exception cref="UserErrorException">The floppy image can't be used.</exception>
-    public static void Describe(PcConfig config, FwCfg fwCfg, CmosRtc clock)
+    public static void Describe(PcConfig config, GuestMemory memory, FwCfg fwCfg, CmosRtc clock)
     {
         fwCfg.Set(FwCfg.Item.RamSize, BitConverter.GetBytes(config.Memory));
         fwCfg.Set(FwCfg.Item.Cpus, BitConverter.GetBytes((ushort)config.Cpus));
         fwCfg.Set(FwCfg.Item.MaxCpus, BitConverter.GetBytes((ushort)config.Cpus));
         IReadOnlyList<(ulong Gpa, ulong Length)> ram = Layout.RamRegions(config.Memory);
-        byte[] map = new byte[20 * ram.Count];
-        for (int i = 0; i < ram.Count; i++)
+        ulong low = ram[0].Length;
+        List<(ulong Start, ulong Length, uint Kind)> map = [(0, low - AcpiSize, Ram), (low - AcpiSize, AcpiSize, AcpiReclaim), .. ram.Skip(1).Select(r => (r.Gpa, r.Length, Ram))];
+        byte[] bytes = new byte[20 * map.Count];
+        for (int i = 0; i < map.Count; i++)
         {
-            BinaryPrimitives.WriteUInt64LittleEndian(map.AsSpan(i * 20), ram[i].Gpa);
-            BinaryPrimitives.WriteUInt64LittleEndian(map.AsSpan((i * 20) + 8), ram[i].Length);
-            BinaryPrimitives.WriteUInt32LittleEndian(map.AsSpan((i * 20) + 16), 1);
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(i * 20), map[i].Start);
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan((i * 20) + 8), map[i].Length);
+            BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan((i * 20) + 16), map[i].Kind);
         }
 
-        fwCfg.AddFile("etc/e820", map);
+        fwCfg.AddFile("etc/e820", bytes);
+        AddRootPointer(config, memory, fwCfg);
 
         // There is no screen: what it would show goes to the serial port, and what is typed there comes from the keyboard.
         fwCfg.AddFile("etc/sercon-port", BitConverter.GetBytes((ulong)Layout.Com1));
@@ -51,7 +67,6 @@ internal static class FirmwareTables
             fwCfg.AddFile("floppyimg/" + (Path.GetFileName(floppy) is { Length: < 40 } name && name.All(char.IsAscii) ? name : "floppy.img"), ReadFloppy(floppy));
         }
 
-        ulong low = ram[0].Length;
         Put(clock, ExtendedKibibytes, (uint)Math.Min((low - Layout.ExtendedMemory) >> 10, 0xFFFF), 2);
         Put(clock, Above16MiB, low > 16 << 20 ? (uint)((low - (16 << 20)) >> 16) : 0, 2);
         Put(clock, Above4GiB, ram.Count > 1 ? (uint)(ram[1].Length >> 16) : 0, 3);
@@ -70,6 +85,23 @@ internal static class FirmwareTables
         order.AddRange([HardDisk, Cdrom]);
         clock[BootOrder21] = (byte)(order[0] | (order[1] << 4));
         clock[BootOrder3] = (byte)(order.Count > 2 ? (order[2] << 4) | 1 : 1);
+    }
+
+    // The firmware is to copy the root pointer to its own segment, where systems look for it; all it points to stands already.
+    private static void AddRootPointer(PcConfig config, GuestMemory memory, FwCfg fwCfg)
+    {
+        const string name = "etc/acpi/rsdp";
+        byte[] pointer = new byte[AcpiTables.RootPointerSize];
+        memory.Read(WriteAcpi(config, memory), pointer);
+        fwCfg.AddFile(name, pointer);
+
+        // One command: allocate the file, at a multiple of 16, in the segment at F0000.
+        byte[] command = new byte[128];
+        command[0] = 1;
+        System.Text.Encoding.ASCII.GetBytes(name, command.AsSpan(4));
+        command[60] = 16;
+        command[64] = 2;
+        fwCfg.AddFile("etc/table-loader", command);
     }
 
     private static void Put(CmosRtc clock, int at, uint value, int bytes)
