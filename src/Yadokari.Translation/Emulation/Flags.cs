@@ -33,7 +33,7 @@ internal static unsafe partial class Emulator
     {
         if (cpu.Cpl > Iopl(cpu))
         {
-            return cpu.Raise(Vector.GeneralProtection);
+            return HasVirtualInterruptFlag(cpu) ? SetVirtualInterruptFlag(cpu, on: false) : cpu.Raise(Vector.GeneralProtection);
         }
 
         cpu.State->SystemFlags &= ~FlagInterrupt;
@@ -45,7 +45,7 @@ internal static unsafe partial class Emulator
     {
         if (cpu.Cpl > Iopl(cpu))
         {
-            return cpu.Raise(Vector.GeneralProtection);
+            return HasVirtualInterruptFlag(cpu) ? SetVirtualInterruptFlag(cpu, on: true) : cpu.Raise(Vector.GeneralProtection);
         }
 
         if ((cpu.State->SystemFlags & FlagInterrupt) == 0)
@@ -115,6 +115,11 @@ internal static unsafe partial class Emulator
     private static Outcome Pushf<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
+        if (FlagsAreVirtual(cpu, sizeof(T)))
+        {
+            return Push(cpu, ref cpu.Rsp, VirtualFlags(cpu), 2) ? Outcome.Next : Outcome.Fault;
+        }
+
         if (cpu.Virtual8086 && Iopl(cpu) < 3)
         {
             return cpu.Raise(Vector.GeneralProtection);
@@ -127,18 +132,24 @@ internal static unsafe partial class Emulator
     private static Outcome Popf<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
-        if (cpu.Virtual8086 && Iopl(cpu) < 3)
+        bool isVirtual = FlagsAreVirtual(cpu, sizeof(T));
+        if (cpu.Virtual8086 && Iopl(cpu) < 3 && !isVirtual)
         {
             return cpu.Raise(Vector.GeneralProtection);
         }
 
         ulong rsp = cpu.Rsp;
-        if (!Pop(cpu, ref rsp, sizeof(T), out ulong popped))
+        if (!Pop(cpu, ref rsp, sizeof(T), out ulong popped) || (isVirtual && !SetVirtualFlags(cpu, popped)))
         {
             return Outcome.Fault;
         }
 
         cpu.Rsp = rsp;
+        if (isVirtual)
+        {
+            return Outcome.Next;
+        }
+
         ulong writable = WritableFlags(cpu, sizeof(T));
         ulong flags = (cpu.Rflags & ~writable) | (popped & writable);
         cpu.Rflags = sizeof(T) == 2 ? flags : flags & ~FlagResume;

@@ -61,7 +61,8 @@ internal static unsafe partial class Emulator
 
     private static Outcome IretReal(Vcpu cpu, int bytes)
     {
-        if (cpu.Virtual8086 && Iopl(cpu) < 3)
+        bool isVirtual = FlagsAreVirtual(cpu, bytes);
+        if (cpu.Virtual8086 && Iopl(cpu) < 3 && !isVirtual)
         {
             return cpu.Raise(Vector.GeneralProtection);
         }
@@ -79,9 +80,19 @@ internal static unsafe partial class Emulator
         }
 
         ulong writable = WritableFlags(cpu, bytes);
+        if (isVirtual && !SetVirtualFlags(cpu, flags))
+        {
+            return Outcome.Fault;
+        }
+
         cpu.Rsp = rsp;
         cpu.SetSegment(Cs, code);
         cpu.Rip = rip;
+        if (isVirtual)
+        {
+            return Outcome.Jumped;
+        }
+
         cpu.Rflags = (cpu.Rflags & ~writable) | (flags & writable);
         return Outcome.Jumped;
     }

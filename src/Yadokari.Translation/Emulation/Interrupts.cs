@@ -354,8 +354,8 @@ internal static unsafe partial class Emulator
 
     // SDM 2A INT n.
     private static Outcome IntN(Vcpu cpu, in Instruction instruction)
-        => cpu.Virtual8086 && Iopl(cpu) < 3
-            ? cpu.Raise(Vector.GeneralProtection)
+        => cpu.Virtual8086
+            ? InterruptVirtual(cpu, instruction, instruction.Immediate8)
             : Interrupt(cpu, instruction, instruction.Immediate8, software: true);
 
     private static Outcome Int3(Vcpu cpu, in Instruction instruction)

@@ -1,17 +1,271 @@
 using Iced.Intel;
+using Yadokari.Core.State;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>Hardware task switches (SDM 3A chapter 8). Not there yet: they fault as if the task were not to be had.</summary>
+/// <summary>Hardware task switches (SDM 3A chapter 8).</summary>
 internal static unsafe partial class Emulator
 {
+    private enum TaskSwitchKind
+    {
+        Jump,
+        Call,
+
+        /// <summary>By a task gate in the IDT.</summary>
+        Interrupt,
+
+        /// <summary>IRET with NT set.</summary>
+        Return,
+    }
+
+    /// <summary>Where a task state segment has what (SDM 3A figures 8-2 and 8-10).</summary>
+    private readonly record struct TaskLayout(bool Wide, uint Limit, uint Cr3, uint Rip, uint Flags, uint Gpr, uint Segments, int SegmentCount, uint Ldt)
+    {
+        public static readonly TaskLayout Of32 = new(true, 0x67, 0x1C, 0x20, 0x24, 0x28, 0x48, 6, 0x60);
+
+        public static readonly TaskLayout Of16 = new(false, 0x2B, 0, 0x0E, 0x10, 0x12, 0x22, 4, 0x2A);
+
+        public uint Step => Wide ? 4u : 2u;
+    }
+
     private static Outcome DeliverToTask(Vcpu cpu, ushort selector, uint? errorCode, uint external)
-        => cpu.Raise(Vector.InvalidTss, ErrorOf(selector, external));
+        => SwitchTask(cpu, selector, TaskSwitchKind.Interrupt, cpu.Rip, errorCode, external);
 
     private static Outcome JumpToTask(Vcpu cpu, in Instruction instruction, ushort selector, in Descriptor target, bool isCall)
-        => cpu.Raise(Vector.InvalidTss, ErrorOf(selector));
+    {
+        if (target.Dpl < cpu.Cpl || target.Dpl < (selector & 3))
+        {
+            return cpu.Raise(Vector.GeneralProtection, ErrorOf(selector));
+        }
+
+        if (!target.Present)
+        {
+            return cpu.Raise(Vector.SegmentNotPresent, ErrorOf(selector));
+        }
+
+        ushort task = target.Type == Descriptor.TaskGate ? target.GateSelector : selector;
+        return SwitchTask(cpu, task, isCall ? TaskSwitchKind.Call : TaskSwitchKind.Jump, NextRip(cpu, instruction), null, 0);
+    }
 
     private static Outcome ReturnFromTask(Vcpu cpu, in Instruction instruction)
-        => cpu.Raise(Vector.InvalidTss, ErrorOf(cpu.Tr.Selector));
+        => cpu.ReadSystem(cpu.Tr.Base, out ushort link)
+            ? SwitchTask(cpu, link, TaskSwitchKind.Return, NextRip(cpu, instruction), null, 0)
+            : Outcome.Fault;
+
+    /// <summary>
+    /// SDM 3A 8.3. Faults before the new task is the current one are the old task's, and return <see cref="Outcome.Fault"/>; later ones are
+    /// the new task's and are delivered here.
+    /// </summary>
+    private static Outcome SwitchTask(Vcpu cpu, ushort selector, TaskSwitchKind kind, ulong next, uint? errorCode, uint external)
+    {
+        bool returns = kind == TaskSwitchKind.Return;
+        Vector refusal = kind is TaskSwitchKind.Jump or TaskSwitchKind.Call ? Vector.GeneralProtection : Vector.InvalidTss;
+        if ((selector & 4) != 0 || IsNull(selector))
+        {
+            return cpu.Raise(refusal, ErrorOf(selector, external));
+        }
+
+        if (!Fetch(cpu, selector, refusal, external, out Descriptor descriptor, out ulong descriptorAddress))
+        {
+            return Outcome.Fault;
+        }
+
+        bool fits = returns
+            ? descriptor.Type is Descriptor.TssBusy16 or Descriptor.TssBusy32
+            : descriptor.Type is Descriptor.TssAvailable16 or Descriptor.TssAvailable32;
+        if (!fits)
+        {
+            return cpu.Raise(refusal, ErrorOf(selector, external));
+        }
+
+        if (!descriptor.Present)
+        {
+            return cpu.Raise(Vector.SegmentNotPresent, ErrorOf(selector, external));
+        }
+
+        TaskLayout layout = (descriptor.Type & 8) != 0 ? TaskLayout.Of32 : TaskLayout.Of16;
+        if (descriptor.Limit < layout.Limit)
+        {
+            return cpu.Raise(Vector.InvalidTss, ErrorOf(selector, external));
+        }
+
+        // All of the new task is read, and the old one's descriptor found, before anything is written.
+        Span<uint> gpr = stackalloc uint[8];
+        Span<ushort> selectors = stackalloc ushort[6];
+        selectors.Clear();
+        uint cr3 = 0;
+        uint debug = 0;
+        ulong task = descriptor.Base;
+        bool read = Read(cpu, layout, task, layout.Rip, out uint rip) & Read(cpu, layout, task, layout.Flags, out uint flags)
+            & cpu.ReadSystem(task + layout.Ldt, out ushort ldt);
+        for (uint i = 0; i < 8 && read; i++)
+        {
+            read = Read(cpu, layout, task, layout.Gpr + (i * layout.Step), out gpr[(int)i]);
+        }
+
+        for (uint i = 0; i < layout.SegmentCount && read; i++)
+        {
+            read = cpu.ReadSystem(task + layout.Segments + (i * layout.Step), out selectors[(int)i]);
+        }
+
+        read = read && (!layout.Wide || (cpu.ReadSystem(task + layout.Cr3, out cr3) && cpu.ReadSystem(task + 0x64, out debug)));
+        ushort old = cpu.Tr.Selector;
+        if (!read || !Fetch(cpu, old, Vector.InvalidTss, external, out Descriptor oldDescriptor, out ulong oldAddress))
+        {
+            return Outcome.Fault;
+        }
+
+        ulong oldFlags = cpu.Rflags & (returns ? ~FlagNestedTask : ulong.MaxValue);
+        bool written = SaveTask(cpu, (cpu.Tr.Attributes & 8) != 0 ? TaskLayout.Of32 : TaskLayout.Of16, next, oldFlags)
+            && (kind is TaskSwitchKind.Call or TaskSwitchKind.Interrupt || cpu.WriteSystem(oldAddress + 5, (byte)(oldDescriptor.Attributes & ~2)))
+            && (kind is TaskSwitchKind.Jump or TaskSwitchKind.Return || cpu.WriteSystem(task, old))
+            && (returns || cpu.WriteSystem(descriptorAddress + 5, (byte)(descriptor.Attributes | 2)));
+        if (!written)
+        {
+            return Outcome.Fault;
+        }
+
+        // From here on the new task is the current one.
+        cpu.Tr = descriptor.ToSegment(selector, setType: 2);
+        cpu.Cr0 |= X86.Cr0.TS;
+        if (layout.Wide && (cpu.Cr0 & X86.Cr0.PG) != 0)
+        {
+            cpu.LoadPageTables(cr3, keep: false);
+        }
+
+        for (int i = 0; i < 8; i++)
+        {
+            cpu.Gpr(i) = layout.Wide ? gpr[i] : 0xFFFF0000 | gpr[i];
+        }
+
+        ulong newFlags = layout.Wide ? flags & 0x3F7FD7 : flags & 0x7FD7;
+        cpu.Rflags = newFlags | (kind is TaskSwitchKind.Call or TaskSwitchKind.Interrupt ? FlagNestedTask : 0) | 2;
+        cpu.Rip = rip;
+        cpu.Dr[7] &= ~0x155ul; // Breakpoints of one task.
+        bool entered = EnterTask(cpu, selectors, ldt, external)
+            && PushTaskError(cpu, layout, errorCode)
+            && (cpu.Rip <= cpu.Segments[Cs].Limit || Refuse(cpu, Vector.GeneralProtection, external));
+        if (entered && (debug & 1) != 0)
+        {
+            cpu.Dr[6] |= X86.DebugRegisters.BT;
+            entered = Refuse(cpu, Vector.Debug);
+        }
+
+        return entered ? Outcome.Jumped : DeliverRaised(cpu);
+    }
+
+    private static bool SaveTask(Vcpu cpu, in TaskLayout layout, ulong next, ulong flags)
+    {
+        ulong task = cpu.Tr.Base;
+        bool done = Write(cpu, layout, task, layout.Rip, next) && Write(cpu, layout, task, layout.Flags, flags);
+        for (uint i = 0; i < 8 && done; i++)
+        {
+            done = Write(cpu, layout, task, layout.Gpr + (i * layout.Step), cpu.Gpr((int)i));
+        }
+
+        for (uint i = 0; i < layout.SegmentCount && done; i++)
+        {
+            done = cpu.WriteSystem(task + layout.Segments + (i * layout.Step), cpu.Segments[(int)i].Selector);
+        }
+
+        return done;
+    }
+
+    // SDM 3A table 8-1: LDT, then the segments, whose refusals name them in #TS.
+    private static bool EnterTask(Vcpu cpu, ReadOnlySpan<ushort> selectors, ushort ldt, uint external)
+    {
+        // All are gone but for their selectors; what is refused stays so.
+        for (int i = Es; i <= Gs; i++)
+        {
+            cpu.SetSegment(i, NullSegment(selectors[i], i == Ss ? selectors[Cs] & 3 : 0));
+        }
+
+        cpu.Ldtr = NullSegment(ldt);
+        cpu.Cpl = cpu.Virtual8086 ? 3 : selectors[Cs] & 3;
+        if (!IsNull(ldt))
+        {
+            if ((ldt & 4) != 0)
+            {
+                return Refuse(cpu, Vector.InvalidTss, ErrorOf(ldt, external));
+            }
+
+            if (!Fetch(cpu, ldt, Vector.InvalidTss, external, out Descriptor table, out _))
+            {
+                return false;
+            }
+
+            if (table.Type != Descriptor.Ldt || !table.Present)
+            {
+                return Refuse(cpu, Vector.InvalidTss, ErrorOf(ldt, external));
+            }
+
+            cpu.Ldtr = table.ToSegment(ldt, setType: 0);
+        }
+
+        if (cpu.Virtual8086)
+        {
+            for (int i = Es; i <= Gs; i++)
+            {
+                cpu.SetSegment(i, RealSegment(cpu, i, selectors[i]));
+            }
+
+            return true;
+        }
+
+        return EnterTaskSegment(cpu, Cs, selectors[Cs], external) && EnterTaskSegment(cpu, Ss, selectors[Ss], external)
+            && EnterTaskSegment(cpu, Es, selectors[Es], external) && EnterTaskSegment(cpu, Ds, selectors[Ds], external)
+            && EnterTaskSegment(cpu, Fs, selectors[Fs], external) && EnterTaskSegment(cpu, Gs, selectors[Gs], external);
+    }
+
+    private static bool EnterTaskSegment(Vcpu cpu, int index, ushort selector, uint external)
+    {
+        if (IsNull(selector))
+        {
+            return index is not (Cs or Ss) || Refuse(cpu, Vector.InvalidTss, ErrorOf(selector, external));
+        }
+
+        if (!Fetch(cpu, selector, Vector.InvalidTss, external, out Descriptor descriptor, out ulong address))
+        {
+            return false;
+        }
+
+        int rpl = selector & 3;
+        bool allowed = index switch
+        {
+            Cs => descriptor.IsCode && (descriptor.IsConforming ? descriptor.Dpl <= rpl : descriptor.Dpl == rpl),
+            Ss => descriptor.IsWritable && descriptor.Dpl == rpl && rpl == cpu.Cpl,
+            _ => descriptor.IsReadable && (descriptor.IsConforming || (rpl <= descriptor.Dpl && cpu.Cpl <= descriptor.Dpl)),
+        };
+        if (!allowed)
+        {
+            return Refuse(cpu, Vector.InvalidTss, ErrorOf(selector, external));
+        }
+
+        if (!descriptor.Present)
+        {
+            return Refuse(cpu, index == Ss ? Vector.StackFault : Vector.SegmentNotPresent, ErrorOf(selector, external));
+        }
+
+        cpu.SetSegment(index, descriptor.ToSegment(selector));
+        return MarkAccessed(cpu, descriptor, address);
+    }
+
+    private static bool PushTaskError(Vcpu cpu, in TaskLayout layout, uint? errorCode)
+        => errorCode is not { } error || Push(cpu, ref cpu.Rsp, error, layout.Wide ? 4 : 2);
+
+    private static bool Read(Vcpu cpu, in TaskLayout layout, ulong task, uint offset, out uint value)
+    {
+        if (layout.Wide)
+        {
+            return cpu.ReadSystem(task + offset, out value);
+        }
+
+        bool done = cpu.ReadSystem(task + offset, out ushort narrow);
+        value = narrow;
+        return done;
+    }
+
+    private static bool Write(Vcpu cpu, in TaskLayout layout, ulong task, uint offset, ulong value)
+        => layout.Wide ? cpu.WriteSystem(task + offset, (uint)value) : cpu.WriteSystem(task + offset, (ushort)value);
 }

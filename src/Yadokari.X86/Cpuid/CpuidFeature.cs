@@ -49,7 +49,7 @@ public sealed record CpuidFeature(
 /// <remarks>
 /// <para>Hidden on purpose: virtualization (VMX, SVM), transactions, protection keys, shadow stacks and IBT, 57-bit addresses, MONITOR and
 /// WAITPKG, AMX, user interrupts, SGX, ENQCMD and MOVDIR64B, PCONFIG, key locker, processor trace, LWP, TBM, MPX, performance monitoring,
-/// RDPRU, SEV, XSAVES, machine-check extras, VME.</para>
+/// RDPRU, SEV, XSAVES, machine-check extras.</para>
 /// <para>About speculation: the translator replaces every indirect jump, call and return by its own lookup, and VERW and WRMSR by calls
 /// into the monitor. The sequences that a guest kernel would use against branch mistraining (retpolines, return thunks, buffer clearing
 /// by VERW) therefore have no effect on the real processor's speculation, only cost. So the bits that say "not needed" are shown where the
@@ -73,7 +73,7 @@ public static class CpuidFeatures
         .. In(1, 0, CpuidRegister.Ecx, CpuidPolicy.Always, ("PCID", 17), ("X2APIC", 21), ("TSC_DEADLINE", 24), ("HYPERVISOR", 31)),
         .. In(1, 0, CpuidRegister.Edx, CpuidPolicy.Host, ("CX8", 8), ("CMOV", 15), ("CLFSH", 19), ("MMX", 23), ("FXSR", 24), ("SSE", 25), ("SSE2", 26)),
         .. In(1, 0, CpuidRegister.Edx, CpuidPolicy.Always,
-            ("FPU", 0), ("DE", 2), ("PSE", 3), ("TSC", 4), ("MSR", 5), ("PAE", 6), ("MCE", 7), ("APIC", 9), ("SEP", 11), ("MTRR", 12),
+            ("FPU", 0), ("VME", 1), ("DE", 2), ("PSE", 3), ("TSC", 4), ("MSR", 5), ("PAE", 6), ("MCE", 7), ("APIC", 9), ("SEP", 11), ("MTRR", 12),
             ("PGE", 13), ("MCA", 14), ("PAT", 16), ("PSE36", 17)),
         .. In(6, 0, CpuidRegister.Eax, CpuidPolicy.Always, ("ARAT", 2)),
 

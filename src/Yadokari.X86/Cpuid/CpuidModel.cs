@@ -77,7 +77,7 @@ public sealed class CpuidModel
 
     /// <summary>Bits that may be set in CR4; others are #GP.</summary>
     public ulong Cr4Writable =>
-        Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.UMIP | Cr4.FSGSBASE
+        Cr4.VME | Cr4.PVI | Cr4.TSD | Cr4.DE | Cr4.PSE | Cr4.PAE | Cr4.MCE | Cr4.PGE | Cr4.PCE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.UMIP | Cr4.FSGSBASE
         | Cr4.PCIDE | Cr4.SMEP | Cr4.SMAP | (Xcr0Supported != 0 ? Cr4.OSXSAVE : 0);
 
     /// <summary>Bits that may be set in IA32_EFER; others are #GP. LMA is ignored on writes.</summary>
