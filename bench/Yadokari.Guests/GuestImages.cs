@@ -104,6 +104,39 @@ public sealed class GuestImages(GuestCache cache)
     /// <summary>The same for <see cref="NodeInitrd"/>.</summary>
     public string NodeTree() => Tree("node", s_nodePackages, _archive).Folder;
 
+    /// <summary>
+    /// An image made by <c>grub-mkrescue</c> whose GRUB starts the cloud kernel with <see cref="MiniInitrd"/>: for a CD or, with the boot sector
+    /// that it has too, a disk.
+    /// </summary>
+    public string GrubImage()
+    {
+        var kernel = Kernel(KernelFlavour.Cloud);
+        var initrd = MiniInitrd();
+        return cache.GetOrBuild($"images/grub-{GuestCache.Fingerprint([kernel, initrd])}.iso", draft =>
+        {
+            var folder = Directory.CreateTempSubdirectory("yadokari-grub-").FullName;
+            try
+            {
+                var grub = Directory.CreateDirectory(Path.Combine(folder, "boot", "grub")).FullName;
+                File.Copy(kernel, Path.Combine(folder, "boot", "vmlinuz"));
+                File.Copy(initrd, Path.Combine(folder, "boot", "initrd"));
+                File.WriteAllText(Path.Combine(grub, "grub.cfg"), """
+                    set timeout=0
+                    menuentry "Linux" {
+                        linux /boot/vmlinuz console=ttyS0 quiet
+                        initrd /boot/initrd
+                    }
+
+                    """);
+                HostCommand.Run("grub-mkrescue", "grub-common", folder, "-o", draft, folder);
+            }
+            finally
+            {
+                Directory.Delete(folder, recursive: true);
+            }
+        });
+    }
+
     /// <summary>A gzip-compressed copy of an image, beside it.</summary>
     public string Compressed(string image) => cache.GetOrBuild(Path.GetRelativePath(cache.Root, image) + ".gz", draft =>
     {

@@ -16,6 +16,7 @@ internal sealed class Guest : IDisposable
     private static readonly Lazy<GuestImages> s_images = new(static () => new GuestImages(new GuestCache(progress: System.Console.Error.WriteLine)));
 
     private readonly string _kernel;
+    private readonly string[]? _arguments;
     private string _initrd = "";
     private string _memory = "512M";
     private string _words = "";
@@ -23,7 +24,11 @@ internal sealed class Guest : IDisposable
     private Process? _process;
     private GuestConsole? _console;
 
-    private Guest(string kernel) => _kernel = kernel;
+    private Guest(string kernel, string[]? arguments = null)
+    {
+        _kernel = kernel;
+        _arguments = arguments;
+    }
 
     /// <summary>Whether the tests run on QEMU to be checked themselves.</summary>
     public static bool OnQemu => Environment.GetEnvironmentVariable("YADOKARI_TEST_MACHINE") == "qemu";
@@ -36,6 +41,9 @@ internal sealed class Guest : IDisposable
 
     /// <summary>A machine with one of Debian's kernels and the smallest initial RAM file system. Skips the test if they can't be had.</summary>
     public static Guest Boot(KernelFlavour kernel) => new(Had(() => Images.Kernel(kernel))) { _initrd = Had(() => Images.MiniInitrd(kernel)) };
+
+    /// <summary>A machine with the given arguments of <c>yado run</c> and no others.</summary>
+    public static Guest Start(params string[] arguments) => new("", arguments);
 
     /// <summary>Gets what has to be downloaded first, and skips the test, saying why, where that fails.</summary>
     public static T Had<T>(Func<T> get)
@@ -96,7 +104,7 @@ internal sealed class Guest : IDisposable
             ? new ProcessStartInfo("qemu-system-x86_64",
                 ["-accel", "tcg", "-cpu", "max,la57=off", "-m", _memory, "-smp", $"{_cpus}", "-display", "none", "-nodefaults", "-serial", "stdio",
                  "-kernel", _kernel, "-initrd", _initrd, "-append", append])
-            : new ProcessStartInfo(Path.Combine(Repository(), "yado"),
+            : new ProcessStartInfo(Path.Combine(Repository(), "yado"), _arguments is not null ? ["run", .. _arguments] :
                 ["run", "--kernel", _kernel, "--initrd", _initrd, "--append", append, "--memory", _memory, "--cpus", $"{_cpus}", "--engine", "translate", "--console", "stdio"]);
         start.RedirectStandardInput = true;
         start.RedirectStandardOutput = true;

@@ -6,7 +6,7 @@ namespace Yadokari.Machines.Boot;
 
 /// <summary>
 /// What a PC's firmware leaves behind, for kernels that count on it but are loaded without any: the 8259s set up, the timer ticking
-/// 18.2 times a second, and for those that go back to real mode an interrupt vector table whose handlers do nothing.
+/// 18.2 times a second, the BIOS data area, and for those that go back to real mode an interrupt vector table whose handlers do nothing.
 /// </summary>
 internal static class FirmwareRemains
 {
@@ -16,6 +16,10 @@ internal static class FirmwareRemains
     // Timer, keyboard and cascade are let through; of the secondary one nothing.
     private const byte MaskPrimary = 0xF8;
     private const byte MaskSecondary = 0xFF;
+
+    // In the BIOS data area at 0x400.
+    private const ulong ExtendedAreaSegment = 0x40E;
+    private const ulong ConventionalKibibytes = 0x413;
 
     // IRET; then for the primary controller and for both: PUSH AX, end of interrupt, POP AX, IRET.
     private static readonly byte[] s_return = [0xCF];
@@ -55,5 +59,12 @@ internal static class FirmwareRemains
         }
 
         memory.Write(0, table);
+
+        // The BIOS data area: where the extended one begins, and how much conventional memory there is.
+        Span<byte> word = stackalloc byte[2];
+        BinaryPrimitives.WriteUInt16LittleEndian(word, (ushort)(Layout.ConventionalEnd >> 4));
+        memory.Write(ExtendedAreaSegment, word);
+        BinaryPrimitives.WriteUInt16LittleEndian(word, (ushort)(Layout.ConventionalEnd >> 10));
+        memory.Write(ConventionalKibibytes, word);
     }
 }
