@@ -104,6 +104,25 @@ public sealed class GuestImages(GuestCache cache)
     /// <summary>The same for <see cref="NodeInitrd"/>.</summary>
     public string NodeTree() => Tree("node", s_nodePackages, _archive).Folder;
 
+    /// <summary>A file of one of Debian's packages: a hypervisor, a memory tester, an installer.</summary>
+    /// <param name="package">The package.</param>
+    /// <param name="member">A pattern of tar's that names one file, such as <c>./boot/xen-*.gz</c>.</param>
+    /// <param name="architecture">In Debian's words.</param>
+    public string FileOf(string package, string member, string architecture = "amd64") =>
+        cache.GetOrBuild($"files/{package}-{GuestCache.Fingerprint([member])}", draft =>
+        {
+            var unpacked = draft + ".d";
+            try
+            {
+                DebianArchive.Unpack((architecture == "amd64" ? _archive : _archive32).Fetch(package, package), unpacked, member);
+                File.Move(Directory.EnumerateFiles(unpacked, "*", SearchOption.AllDirectories).Single(), draft);
+            }
+            finally
+            {
+                Directory.Delete(unpacked, recursive: true);
+            }
+        });
+
     /// <summary>
     /// An image made by <c>grub-mkrescue</c> whose GRUB starts the cloud kernel with <see cref="MiniInitrd"/>: for a CD or, with the boot sector
     /// that it has too, a disk.

@@ -141,6 +141,11 @@ internal static unsafe partial class Emulator
             return cpu.Raise(Vector.SegmentNotPresent, ErrorOf(selector));
         }
 
+        if (cpu.LongMode && !IsCanonical(descriptor.Base))
+        {
+            return cpu.Raise(Vector.GeneralProtection, ErrorOf(selector));
+        }
+
         cpu.Ldtr = descriptor.ToSegment(selector, setType: 0);
         return Outcome.Next;
     }
@@ -172,6 +177,11 @@ internal static unsafe partial class Emulator
         if (!descriptor.Present)
         {
             return cpu.Raise(Vector.SegmentNotPresent, ErrorOf(selector));
+        }
+
+        if (cpu.LongMode && !IsCanonical(descriptor.Base))
+        {
+            return cpu.Raise(Vector.GeneralProtection, ErrorOf(selector));
         }
 
         if (!cpu.WriteSystem(linear + 5, (byte)(descriptor.Attributes | 2)))
