@@ -4,8 +4,8 @@ using Yadokari.X86;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The guest's own debugging (SDM 3B 18.3): single steps by EFLAGS.TF, and breakpoints on execution in DR0 to DR3, both in blocks of one
-/// instruction. Breakpoints on data and on ports are not watched.
+/// The guest's own debugging (SDM 3B 18.3): single steps by EFLAGS.TF, and breakpoints on execution and on data in DR0 to DR3, all in blocks
+/// of one instruction. Breakpoints on ports are not watched.
 /// </summary>
 internal sealed unsafe partial class Vcpu
 {
@@ -18,14 +18,16 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Exceptions, interrupts and INT n delivered so far.</summary>
     internal long Deliveries { get; set; }
 
-    /// <summary>Some of DR0 to DR3 is enabled for execution.</summary>
-    private bool HasInstructionBreakpoints
+    private readonly InstructionInfoFactory _accesses = new();
+
+    /// <summary>Some of DR0 to DR3 is enabled for execution or data.</summary>
+    private bool HasBreakpoints
     {
         get
         {
             for (int i = 0; i < 4; i++)
             {
-                if (IsInstructionBreakpoint(i))
+                if (IsInstructionBreakpoint(i) || IsDataBreakpoint(i))
                 {
                     return true;
                 }
@@ -35,7 +37,75 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    private bool IsInstructionBreakpoint(int i) => (Dr[7] >> (2 * i) & 3) != 0 && (Dr[7] >> (16 + (4 * i)) & 3) == 0;
+    private bool IsInstructionBreakpoint(int i) => (Dr[7] >> (2 * i) & 3) != 0 && KindOf(i) == 0;
+
+    private bool IsDataBreakpoint(int i) => (Dr[7] >> (2 * i) & 3) != 0 && KindOf(i) is 1 or 3;
+
+    // R/W of DR7: 0 execution, 1 writes, 2 ports, 3 reads and writes.
+    private int KindOf(int i) => (int)(Dr[7] >> (16 + (4 * i))) & 3;
+
+    /// <summary>
+    /// Before an instruction: which breakpoints on data its accesses will hit, as bits of DR6. It is a trap: the instruction completes first
+    /// (SDM 3B 18.3.1.2).
+    /// </summary>
+    private ulong FindDataHits()
+    {
+        bool any = false;
+        for (int i = 0; i < 4; i++)
+        {
+            any |= IsDataBreakpoint(i);
+        }
+
+        if (!any)
+        {
+            return 0;
+        }
+
+        if (!Fetch(out Instruction instruction))
+        {
+            ClearRaised();
+            return 0;
+        }
+
+        ulong hits = 0;
+        foreach (UsedMemory memory in _accesses.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
+        {
+            ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale);
+            address = memory.AddressSize switch { CodeSize.Code16 => (ushort)address, CodeSize.Code32 => (uint)address, _ => address };
+            int segment = memory.Segment - Register.ES;
+            address += (uint)segment > 5 || (Code64 && segment < 4) ? 0 : Segments[segment].Base;
+            ulong size = (ulong)Math.Max(1, memory.MemorySize.GetSize());
+            if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
+            {
+                ulong more = (Math.Max(Rcx, 1) - 1) * size;
+                address -= (State->SystemFlags & (1ul << 10)) != 0 ? more : 0;
+                size += more;
+            }
+
+            bool writes = memory.Access is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
+            bool accesses = memory.Access is not (OpAccess.None or OpAccess.NoMemAccess);
+            for (int i = 0; i < 4; i++)
+            {
+                ulong length = (Dr[7] >> (18 + (4 * i)) & 3) switch { 0 => 1, 1 => 2, 2 => 8, _ => 4ul };
+                ulong start = Dr[i] & ~(length - 1);
+                bool kind = KindOf(i) == 1 ? writes : accesses;
+                hits |= IsDataBreakpoint(i) && kind && address < start + length && start < address + size ? 1ul << i : 0;
+            }
+        }
+
+        return hits;
+    }
+
+    private ulong ValueOf(Register register, in Instruction instruction) => register switch
+    {
+        Register.None => 0,
+        Register.RIP or Register.EIP => 0, // The displacement is the address already.
+        _ when register.IsGPR64() => Gpr(register.GetNumber()),
+        _ when register.IsGPR32() => (uint)Gpr(register.GetNumber()),
+        _ when register.IsGPR16() => (ushort)Gpr(register.GetNumber()),
+        Register.AL => (byte)Rax,
+        _ => 0,
+    };
 
     /// <summary>
     /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1). RF has done its
@@ -69,9 +139,10 @@ internal sealed unsafe partial class Vcpu
 
     /// <summary>
     /// After an instruction: raises #DB if TF was set when it began (SDM 3B 18.3.1.4), unless something else was delivered, which cleared
-    /// TF, or a load of SS holds traps off for one instruction. SYSCALL and SYSRET count with the flags that they leave.
+    /// TF, or a load of SS holds traps off for one instruction. SYSCALL and SYSRET count with the flags that they leave. The same for
+    /// breakpoints on data that were hit.
     /// </summary>
-    private bool TrapsAfter(Outcome outcome, bool trap, long deliveries)
+    private bool TrapsAfter(Outcome outcome, bool trap, ulong dataHits, long deliveries)
     {
         if (outcome is Outcome.Retry or Outcome.Shutdown || deliveries != Deliveries)
         {
@@ -83,12 +154,17 @@ internal sealed unsafe partial class Vcpu
             trap = (State->SystemFlags & FlagTrap) != 0;
         }
 
-        if (!trap || (InterruptShadow && _emulated != Mnemonic.Sti))
+        if ((!trap && dataHits == 0) || (InterruptShadow && _emulated != Mnemonic.Sti))
         {
             return false;
         }
 
-        Dr[6] |= DebugRegisters.BS;
+        if (dataHits != 0)
+        {
+            Dr[6] = (Dr[6] & ~DebugRegisters.Breakpoints) | dataHits;
+        }
+
+        Dr[6] |= trap ? DebugRegisters.BS : 0;
         Raise(Vector.Debug);
         return true;
     }

@@ -30,7 +30,7 @@ internal sealed unsafe partial class Vcpu
         (state.Cr0, state.Cr2, state.Cr3, state.Cr4) = (Cr0, Cr2, Cr3, Cr4);
         (state.Xcr0, state.Efer) = (Xcr0, Efer);
         Dr.CopyTo(state.Dr, 0);
-        (state.NmiPending, state.NmiBlocked) = (_nmiPending, _nmiBlocked);
+        (state.NmiPending, state.NmiBlocked) = (Volatile.Read(ref _nmis) != 0, _nmiBlocked);
         state.Msrs[X86.Msrs.MsrIndex.Star] = Star;
         state.Msrs[X86.Msrs.MsrIndex.Lstar] = Lstar;
         state.Msrs[X86.Msrs.MsrIndex.Cstar] = Cstar;
@@ -90,7 +90,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         InterruptShadow = false;
-        _nmiPending = state.NmiPending;
+        Volatile.Write(ref _nmis, state.NmiPending ? 1 : 0);
         _nmiBlocked = state.NmiBlocked;
         FlushTlbAll();
         ModeChanged();

@@ -127,12 +127,17 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public void RaiseNmi()
     {
-        _nmiPending = true;
+        // Of two that arrive at once both are taken, one by the other's handler's end (as KVM has it); while one is handled one waits.
+        lock (_nmiLock)
+        {
+            _nmis = Math.Min(_nmis + 1, NmiBlocked ? 1 : 2);
+        }
+
         Notify();
     }
 
     /// <inheritdoc/>
-    public bool HasNmi => _nmiPending && !NmiBlocked;
+    public bool HasNmi => Volatile.Read(ref _nmis) != 0 && !NmiBlocked;
 
     /// <summary>An NMI's handler runs: IRET ends that.</summary>
     internal bool NmiBlocked
@@ -141,7 +146,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
         set => _nmiBlocked = value;
     }
 
-    private volatile bool _nmiPending;
+    private readonly Lock _nmiLock = new(); // Innermost.
+    private int _nmis;
     private volatile bool _nmiBlocked;
 
     /// <inheritdoc/>
@@ -191,8 +197,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
             else if (HasNmi)
             {
-                _nmiPending = false;
-                NmiBlocked = true;
+                lock (_nmiLock)
+                {
+                    _nmis--;
+                    NmiBlocked = true;
+                }
+
                 Interrupts++;
                 block = null;
                 Trace?.Interrupt(this, (int)Vector.Nmi);
@@ -288,10 +298,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             Trace?.Enter(this, block);
             bool trap = (State->SystemFlags & FlagTrap) != 0;
             long deliveries = Deliveries;
+            ulong dataHits = single && (Dr[7] & X86.DebugRegisters.Enables) != 0 ? FindDataHits() : 0;
             _emulated = Mnemonic.INVALID;
             Enter(block.Entry, simd: false);
             Outcome outcome = AfterExit(ref block);
-            if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, deliveries))
+            if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, dataHits, deliveries))
             {
                 block = null;
                 outcome = DeliverRaised();
@@ -873,7 +884,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             mode |= CpuMode.Down;
         }
 
-        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasInstructionBreakpoints;
+        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasBreakpoints;
         if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
         {
             mode |= CpuMode.Single;

@@ -82,7 +82,7 @@ public interface IVcpu : IDisposable
     /// <summary>Makes the engine look at <see cref="IVcpuHost.HasInterrupt"/> soon, without leaving <see cref="Run"/>. Any thread.</summary>
     void Notify();
 
-    /// <summary>Has the guest take a non-maskable interrupt as soon as it may (Intel SDM volume 3, 6.7): one waits at most. Any thread.</summary>
+    /// <summary>Has the guest take a non-maskable interrupt as soon as it may (Intel SDM volume 3, 6.7). Any thread.</summary>
     void RaiseNmi()
     {
     }
