@@ -132,6 +132,8 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
+        // The handler finds RF set, so that returning goes on. SDM 3B 18.3.1.1 leaves that to the handler; kvm-unit-tests' debug relies on it.
+        State->SystemFlags |= FlagResume;
         Dr[6] = (Dr[6] & ~DebugRegisters.Breakpoints) | hit;
         Raise(Vector.Debug);
         return true;

@@ -23,7 +23,7 @@ public sealed class EmulationTransferTests
         m.Cpu.Rsp += 8;
         Assert.Equal(Vcpu.Outcome.Jumped, m.Run(0x48, 0xCF));
         Assert.Equal((0x5000ul, 0x8008ul, 3), (m.Cpu.Rip, m.Cpu.Rsp, m.Cpu.Cpl));
-        Assert.Equal(0x202ul, m.Cpu.Rflags);
+        Assert.Equal(0x10202ul, m.Cpu.Rflags); // RF, for the instruction to come.
         Assert.Equal((ushort)0x23, m.Cpu.Segments[2].Selector);
     }
 

@@ -15,7 +15,7 @@ internal static unsafe partial class Emulator
         table.On(&Iret<ulong>, Op.Iretq);
     }
 
-    // SDM 2A IRET. RF as popped would last for the one instruction to come, and only keep its breakpoint silent: it is left clear.
+    // SDM 2A IRET. RF as popped lasts for the one instruction to come, whose breakpoint it keeps silent.
     private static Outcome Iret<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
@@ -47,7 +47,7 @@ internal static unsafe partial class Emulator
         ulong writable = WritableFlags(cpu, sizeof(T));
         if (sizeof(T) > 2)
         {
-            writable |= cpu.Cpl == 0 ? FlagVirtualInterrupt | FlagVirtualPending : 0;
+            writable |= FlagResume | (cpu.Cpl == 0 ? FlagVirtualInterrupt | FlagVirtualPending : 0);
         }
 
         if (!FarReturn(cpu, rsp, rip, (ushort)cs, sizeof(T), release: 0, always: cpu.Code64))
