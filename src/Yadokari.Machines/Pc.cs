@@ -125,9 +125,12 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
         _pio.Map(Layout.FwCfg, 2, "fw_cfg", _fwCfg);
         FirmwareTables.Describe(config, _memory, _fwCfg, _rtc);
-        IAtaDevice? Disk(int number) => number < config.Disks.Count ? new AtaDisk(DiskImage.Open(config.Disks[number].Path, config.Disks[number].ReadOnly, 512)) : null;
+        DiskImage[] disks = [.. config.Disks.Select(d => DiskImage.Open(d.Path, d.ReadOnly, 512))];
+        DiskImage? disc = config.Cdrom is null ? null : DiskImage.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block);
+        BootMedia.Check(disks, disc, config.Floppy is not null);
+        AtaDisk? Disk(int number) => number < disks.Length ? new AtaDisk(disks[number]) : null;
         _ide0 = new AtaChannel(Isa(Layout.Ide0Irq), Disk(0), Disk(1));
-        _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), config.Cdrom is { } disc ? new AtapiCdrom(DiskImage.Open(disc, readOnly: true, AtapiCdrom.Block)) : null, null);
+        _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null);
         if (_firmware is not null)
         {
             _pio.Map(Layout.Ide0, 8, "ide0", _ide0.Command);

@@ -24,18 +24,30 @@ public sealed class FirmwareTests
         Assert.Equal(0, vm.Console.WaitForEnd());
     }
 
-    [Fact]
-    public void ADiskThatDoesNotBootIsSaidSoByTheFirmware()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void ADiskWhoseSectorIsNoProgramIsRefusedByTheMonitorOrTheFirmware(bool signed)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         Assert.SkipUnless(File.Exists(Bios), $"SeaBIOS is not installed ({Bios}; Debian's package seabios).");
         var image = Path.GetTempFileName();
         try
         {
-            File.WriteAllBytes(image, new byte[1 << 20]);
+            // INT 18h: this disk does not boot, try another.
+            byte[] disk = new byte[1 << 20];
+            (disk[0], disk[1], disk[510], disk[511]) = (0xCD, 0x18, 0x55, (byte)(signed ? 0xAA : 0));
+            File.WriteAllBytes(image, disk);
             using var vm = Guest.Start("--firmware", Bios, "--disk", image, "--memory", "64M");
-            vm.Console.WaitFor("Boot failed: not a bootable disk");
-            vm.Console.Send("\u0001x");
+            if (signed)
+            {
+                vm.Console.WaitFor("No bootable device.");
+                vm.Console.Send("\u0001x");
+            }
+            else
+            {
+                Assert.Equal(2, vm.Console.WaitForEnd());
+            }
         }
         finally
         {

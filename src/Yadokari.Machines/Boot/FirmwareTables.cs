@@ -117,9 +117,10 @@ internal static class FirmwareTables
         try
         {
             byte[] bytes = File.ReadAllBytes(path);
-            return bytes.Length is > 0 and <= LargestFloppy && bytes.Length % 512 == 0
-                ? bytes
-                : throw new UserErrorException($"The floppy '{path}' has {bytes.Length} bytes; a floppy has a multiple of 512 up to {LargestFloppy >> 10} KiB: give a raw image.");
+            return bytes.Length is 0 or > LargestFloppy || bytes.Length % 512 != 0
+                ? throw new UserErrorException($"The floppy '{path}' has {bytes.Length} bytes; a floppy has a multiple of 512 up to {LargestFloppy >> 10} KiB: give a raw image.")
+                : !BootMedia.IsBootSector(bytes) ? throw new UserErrorException($"The floppy '{path}' has no boot sector: give one that boots.")
+                : bytes;
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {

@@ -1,0 +1,50 @@
+using System.Buffers.Binary;
+using Yadokari.Core;
+using Yadokari.Devices.Storage;
+
+namespace Yadokari.Machines.Boot;
+
+/// <summary>Looks whether firmware will find something to start, so that who forgot it hears of it before the machine runs.</summary>
+internal static class BootMedia
+{
+    private const ushort BootSignature = 0xAA55;
+
+    // The boot record volume descriptor of a CD (El Torito 1.0, figure 7).
+    private const long BootRecord = 17 * 2048;
+
+    /// <summary>Whether a sector ends as boot sectors do.</summary>
+    public static bool IsBootSector(ReadOnlySpan<byte> sector) => sector.Length >= 512 && BinaryPrimitives.ReadUInt16LittleEndian(sector[510..]) == BootSignature;
+
+    /// <summary>Refuses disks and a CD of which none can be booted from. A floppy speaks for itself.</summary>
+    /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
+    public static void Check(IReadOnlyList<DiskImage> disks, DiskImage? disc, bool floppy)
+    {
+        if (floppy || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
+        {
+            return;
+        }
+
+        if (disks.Count > 0)
+        {
+            throw new UserErrorException($"The disk '{disks[0].Path}' has no boot sector, and nothing else is there to boot from: give a disk with a boot loader, or a CD by --cdrom.");
+        }
+
+        if (disc is not null)
+        {
+            throw new UserErrorException($"The CD '{disc.Path}' has no boot record, and nothing else is there to boot from: give a CD that boots, or a disk by --disk.");
+        }
+    }
+
+    private static bool HasBootSector(DiskImage disk)
+    {
+        byte[] sector = new byte[512];
+        return disk.TryRead(0, sector) && IsBootSector(sector);
+    }
+
+    private static bool HasBootRecord(DiskImage disc)
+    {
+        byte[] record = new byte[64];
+        return disc.Length >= BootRecord + record.Length && disc.TryRead(BootRecord, record)
+            && record.AsSpan(1).StartsWith("CD001"u8) && record.AsSpan(7).StartsWith("EL TORITO SPECIFICATION"u8);
+    }
+}

@@ -1,0 +1,192 @@
+using Iced.Intel;
+using Yadokari.Translation.Code;
+
+namespace Yadokari.Translation;
+
+/// <summary>Which block to run: the one at RIP, in the mode that the processor is in.</summary>
+internal sealed unsafe partial class Vcpu
+{
+    /// <summary>Decodes the instruction at RIP, or raises the fault its fetch meets.</summary>
+    private bool Fetch(out Instruction instruction)
+    {
+        instruction = default;
+        ulong linear = LinearRip;
+        if (!TranslateFetch(linear, out ulong gpa))
+        {
+            return false;
+        }
+
+        Span<byte> bytes = stackalloc byte[16];
+        int first = (int)Math.Min(16, 4096 - (linear & 4095));
+        _memory.Read(gpa, bytes[..first]);
+        instruction = _code.Translator.Decode(bytes[..first], CurrentMode(), linear);
+        if (instruction.IsInvalid && first < 16)
+        {
+            if (!TranslateFetch(linear + (ulong)first, out ulong second))
+            {
+                return false;
+            }
+
+            _memory.Read(second, bytes[first..]);
+            instruction = _code.Translator.Decode(bytes, CurrentMode(), linear);
+        }
+
+        return true;
+    }
+
+    /// <summary>The block at RIP, translated if need be. Null: an exception was raised.</summary>
+    private Block? FindBlock(CpuMode mode)
+    {
+        ulong linear = LinearRip;
+        State->CodePage = linear & ~0xFFFul;
+        if ((mode & CpuMode.Code64) == 0 && State->Rip > LimitOf(Segments[1]))
+        {
+            Raise(Vector.GeneralProtection, 0);
+            return null;
+        }
+
+        if (!TranslateFetch(linear, out ulong gpa))
+        {
+            return null;
+        }
+
+        Block? block = _code.Find(gpa, linear, mode);
+        if (block != null && block.SecondGpa == 0)
+        {
+            return block;
+        }
+
+        if (_memory.HostAddress(gpa & ~0xFFFul, 4096) == 0)
+        {
+            // Code is fetched from RAM only.
+            Raise(Vector.GeneralProtection, 0);
+            return null;
+        }
+
+        if (block == null && _code.Translate(gpa, 0, linear, mode) is { } fresh)
+        {
+            return fresh;
+        }
+
+        Crossings++;
+
+        // The instruction crosses into the next page: what stands there decides each time which block it is.
+        bool global = _fetchGlobal;
+        if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
+        {
+            return null;
+        }
+
+        _secondFetchGlobal = _fetchGlobal;
+        _fetchGlobal = global;
+        if (block != null && block.SecondGpa == second)
+        {
+            if (_secondFetchGlobal || !block.SecondGlobal)
+            {
+                return block;
+            }
+
+            // It relies on a global page, which this is not any more.
+            _code.Drop(block);
+        }
+
+        if (_memory.HostAddress(second, 4096) == 0)
+        {
+            Raise(Vector.GeneralProtection, 0);
+            return null;
+        }
+
+        return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
+    }
+
+    private void SetLinearRip(ulong linear) => State->Rip = Code64 ? linear : (uint)(linear - Segments[1].Base);
+
+    private CpuMode CurrentMode()
+    {
+        if (!_modeStale)
+        {
+            return _mode;
+        }
+
+        _modeStale = false;
+        _modeFlags = State->SystemFlags;
+        CpuMode mode = CpuMode.None;
+        ushort code = Segments[1].Attributes;
+        ulong flags = State->SystemFlags;
+        if (Code64)
+        {
+            mode |= CpuMode.Code64 | CpuMode.Protected;
+        }
+        else
+        {
+            mode |= (code & 0x4000) != 0 ? CpuMode.Code32 : 0;
+            mode |= (Segments[2].Attributes & 0x4000) != 0 ? CpuMode.Stack32 : 0;
+            mode |= ProtectedMode ? CpuMode.Protected : 0;
+            if (Segments[0].Base != 0 || Segments[1].Base != 0 || Segments[2].Base != 0 || Segments[3].Base != 0)
+            {
+                mode |= CpuMode.Based;
+            }
+
+            mode |= FindSegmentEnds() || LimitOf(Segments[1]) != uint.MaxValue ? CpuMode.Limited : 0;
+        }
+
+        if (Cpl is 1 or 2)
+        {
+            // Nobody's levels: neither the kernel's nor the user's short cuts fit them.
+            mode |= CpuMode.Single;
+        }
+
+        if (Cpl == 3)
+        {
+            mode |= CpuMode.User;
+        }
+        else if ((flags & (1ul << 18)) != 0 && (Cr4 & X86.Cr4.SMAP) != 0)
+        {
+            mode |= CpuMode.SupervisorAc;
+        }
+
+        if ((flags & (1ul << 10)) != 0)
+        {
+            mode |= CpuMode.Down;
+        }
+
+        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasBreakpoints;
+        if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
+        {
+            mode |= CpuMode.Single;
+        }
+        else
+        {
+            // The next instruction would clear it; only breakpoints tell whether it was there.
+            State->SystemFlags &= ~FlagResume;
+        }
+
+        if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0)
+        {
+            mode |= CpuMode.SimdTrap;
+        }
+
+        if ((Cr4 & X86.Cr4.OSFXSR) == 0)
+        {
+            mode |= CpuMode.SseTrap;
+        }
+
+        if ((Cr4 & X86.Cr4.OSXSAVE) == 0 || (Xcr0 & 6) != 6)
+        {
+            mode |= CpuMode.AvxTrap | CpuMode.Avx512Trap;
+        }
+        else if ((Xcr0 & 0xE0) != 0xE0)
+        {
+            mode |= CpuMode.Avx512Trap;
+        }
+
+        const CpuMode Traps = CpuMode.SimdTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
+        if (((mode ^ _mode) & Traps) != 0)
+        {
+            // The jump caches do not tell such modes apart.
+            FlushJumps();
+        }
+
+        return _mode = mode;
+    }
+}
