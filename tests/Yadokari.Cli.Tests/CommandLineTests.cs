@@ -20,7 +20,7 @@ public sealed class CommandLineTests
     public void Nothing_given_means_the_default_guest_with_defaults()
     {
         var expected = new RunOptions { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio" };
-        Assert.Equal(expected, Read());
+        Check(expected, Read());
         Assert.True(Read().IsDefaultGuest);
         Assert.False(Read("--initrd", "i").IsDefaultGuest);
     }
@@ -30,7 +30,7 @@ public sealed class CommandLineTests
     {
         RunOptions options = Read(
             "--kernel", "k", "--initrd", "i", "--append", "quiet  x=\"a b\"", "--memory", "1G", "--cpus", "1", "--engine", "translate",
-            "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console");
+            "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console", "--device", "test-irq", "--module", "m1 a b", "--module", "m2");
         var expected = new RunOptions
         {
             Kernel = "k",
@@ -43,9 +43,49 @@ public sealed class CommandLineTests
             Stats = true,
             Trace = "t",
             GdbPort = 1234,
-            DebugPorts = new DebugPorts(0x501, 0xE9),
+            DebugPorts = new DebugPorts(0x501, 0xE9, 0x2000),
+            Modules = ["m1 a b", "m2"],
         };
-        Assert.Equal(expected, options);
+        Check(expected, options);
+    }
+
+    [Fact]
+    public void Options_of_firmware_arrive()
+    {
+        RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
+        var expected = new RunOptions
+        {
+            Firmware = "f",
+            Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true)],
+            Cdrom = "c",
+            Floppy = "p",
+            Memory = 512UL << 20,
+            Cpus = 32,
+            Engine = "translate",
+            Console = "stdio",
+        };
+        Check(expected, options);
+    }
+
+    [Theory]
+    [InlineData("--firmware", "f", "--kernel", "k")]
+    [InlineData("--firmware", "f", "--append", "quiet")]
+    [InlineData("--kernel", "k", "--disk", "d")]
+    [InlineData("--floppy", "p", "--memory", "1G")]
+    [InlineData("--firmware", "f", "--disk", "d,rw")]
+    [InlineData("--firmware", "f", "--disk", "")]
+    public void Options_that_do_not_go_together(params string[] arguments)
+    {
+        ParseResult result = RunCommand.Create().Parse(arguments);
+        Sentence.Check(Assert.Throws<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
+    }
+
+    // Lists count by what is in them.
+    private static void Check(RunOptions expected, RunOptions actual)
+    {
+        Assert.Equal(expected.Disks, actual.Disks);
+        Assert.Equal(expected.Modules, actual.Modules);
+        Assert.Equal(expected, actual with { Disks = expected.Disks, Modules = expected.Modules });
     }
 
     [Theory]
@@ -87,6 +127,10 @@ public sealed class CommandLineTests
     [InlineData("--memory", "")]
     [InlineData("--engine", " ")]
     [InlineData("--kernel", "")]
+    [InlineData("--firmware", "")]
+    [InlineData("--cdrom", "")]
+    [InlineData("--module", "")]
+    [InlineData("--module", " x")]
     [InlineData("--initrd", "")]
     [InlineData("--cpus", "33")]
     [InlineData("--gdb", "0")]
