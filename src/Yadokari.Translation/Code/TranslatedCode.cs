@@ -35,12 +35,22 @@ internal sealed unsafe class TranslatedCode : IDisposable
     // Other vCPUs look here too.
     private readonly ConcurrentDictionary<ulong, Page> _pages = [];
 
+    // The keys of the pages, a bit each: asked at every TLB fill.
+    private readonly ulong[] _codePages;
+
     // By number, and so by address: blocks are laid down one after another.
     private readonly List<Block> _all = [];
 
     public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set, bool crowded = false)
     {
         _memory = memory;
+        ulong end = 0;
+        foreach (MemoryRegion region in memory.Regions)
+        {
+            end = Math.Max(end, region.End);
+        }
+
+        _codePages = new ulong[(end >> 18) + 1];
         Cache = new CodeCache(cacheBytes);
         Stubs = new Stubs(Cache);
         Translator = new Translator(Cache, Stubs, set, crowded);
@@ -74,7 +84,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     public long CacheFlushes { get; private set; }
 
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
-    public bool IsCode(ulong gpa) => _pages.ContainsKey(gpa >> 12);
+    public bool IsCode(ulong gpa) => (_codePages[gpa >> 18] & (1ul << (int)(gpa >> 12 & 63))) != 0;
 
     /// <summary>Whether anything depends on these bytes of one page, or will. Any thread, after a write and a barrier.</summary>
     public bool Covers(ulong gpa, int length) => _pages.TryGetValue(gpa >> 12, out Page? page) && (page.BeingRead || IsCovered(page, gpa, length));
@@ -351,7 +361,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// </summary>
     public bool Written(ulong gpa, int length)
     {
-        if (!_pages.TryGetValue(gpa >> 12, out Page? page))
+        if (!IsCode(gpa) || !_pages.TryGetValue(gpa >> 12, out Page? page))
         {
             return true;
         }
@@ -382,6 +392,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         _pages.Clear();
+        Array.Clear(_codePages);
         _all.Clear();
         CrossPage.Clear();
         _unshared.Clear();
@@ -423,6 +434,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         {
             page = new Page();
             _pages[gpa >> 12] = page;
+            _codePages[gpa >> 18] |= 1ul << (int)(gpa >> 12 & 63);
             PageBecomesCode?.Invoke(gpa & ~0xFFFul);
         }
 
@@ -433,6 +445,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     {
         Invalidations++;
         _pages.TryRemove(number, out _);
+        _codePages[number >> 6] &= ~(1ul << (int)(number & 63));
         PageIsNoCode?.Invoke(number << 12);
         foreach (Block block in page.Blocks)
         {
