@@ -8,7 +8,7 @@ namespace Yadokari.Cli;
 internal static class DeviceOption
 {
     /// <summary>What the option takes, for help.</summary>
-    public const string Shape = "debug-exit[,port=0xf4] | debug-console[,port=0xe9] | test-irq[,port=0x2000]";
+    public const string Shape = "debug-exit[,port=0xf4] | debug-console[,port=0xe9] | test-irq[,port=0x2000] | test-memory";
 
     /// <summary>Reads what was given, each naming one device.</summary>
     /// <exception cref="UserErrorException">A device, a key or a value that is not known.</exception>
@@ -31,7 +31,9 @@ internal static class DeviceOption
                 "debug-exit" when ports.Exit is null => ports with { Exit = port ?? Layout.DebugExit },
                 "debug-console" when ports.Console is null => ports with { Console = port ?? Layout.DebugConsole },
                 "test-irq" when ports.InterruptLines is null => ports with { InterruptLines = port ?? Layout.TestInterruptLines },
-                "debug-exit" or "debug-console" or "test-irq" => throw new UserErrorException($"--device {parts[0]} is given twice: a machine has one at most."),
+                "test-memory" when !ports.Memory => port is null ? ports with { Memory = true }
+                    : throw new UserErrorException($"--device {text} has a port, which memory has not: give test-memory alone."),
+                "debug-exit" or "debug-console" or "test-irq" or "test-memory" => throw new UserErrorException($"--device {parts[0]} is given twice: a machine has one at most."),
                 _ => throw new UserErrorException($"--device {RunCommand.Shown(text)} is not a device that can be added: give {Shape}."),
             };
         }

@@ -70,6 +70,12 @@ public static class Layout
     /// <summary>Bytes of the local APIC's page.</summary>
     public const ulong LocalApicSize = 0x1000;
 
+    /// <summary>Where memory for test guests is that is a device.</summary>
+    public const ulong TestMemory = 0xFF00_0000;
+
+    /// <summary>Bytes of it.</summary>
+    public const int TestMemorySize = 64 << 10;
+
     /// <summary>RAM that does not fit below the hole goes on here.</summary>
     public const ulong HighRam = 0x1_0000_0000;
 
@@ -116,6 +122,9 @@ public static class Layout
 
     /// <summary>Where <see cref="DebugPorts.Console"/> is by custom.</summary>
     public const ushort DebugConsole = 0xE9;
+
+    /// <summary>Four ports beside the test memory that keep what is written.</summary>
+    public const ushort TestLatch = 0xE0;
 
     /// <summary>Where <see cref="DebugPorts.InterruptLines"/> are by custom.</summary>
     public const ushort TestInterruptLines = 0x2000;

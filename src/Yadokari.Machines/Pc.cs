@@ -148,6 +148,12 @@ public sealed class Pc : IDisposable
             AddDebugPort(lines, Layout.IoApicInputs, "test-irq", device);
         }
 
+        if (config.DebugPorts.Memory)
+        {
+            _mmio.Map(Layout.TestMemory, Layout.TestMemorySize, "test-memory", new TestMemory(Layout.TestMemorySize));
+            _pio.Map(Layout.TestLatch, 4, "test-latch", new TestMemory(4));
+        }
+
         AddDebugPort(config.DebugPorts.Exit, 4, "debug-exit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
 
         PowerOn(kernel);

@@ -30,7 +30,7 @@ public sealed class CommandLineTests
     {
         RunOptions options = Read(
             "--kernel", "k", "--initrd", "i", "--append", "quiet  x=\"a b\"", "--memory", "1G", "--cpus", "1", "--engine", "translate",
-            "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console", "--device", "test-irq", "--module", "m1 a b", "--module", "m2");
+            "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console", "--device", "test-irq", "--device", "test-memory", "--module", "m1 a b", "--module", "m2");
         var expected = new RunOptions
         {
             Kernel = "k",
@@ -43,7 +43,7 @@ public sealed class CommandLineTests
             Stats = true,
             Trace = "t",
             GdbPort = 1234,
-            DebugPorts = new DebugPorts(0x501, 0xE9, 0x2000),
+            DebugPorts = new DebugPorts(0x501, 0xE9, 0x2000, Memory: true),
             Modules = ["m1 a b", "m2"],
         };
         Check(expected, options);
@@ -118,6 +118,7 @@ public sealed class CommandLineTests
 
     [Theory]
     [InlineData("--device", "sound")]
+    [InlineData("--device", "test-memory,port=1")]
     [InlineData("--device", "debug-exit,port=70000")]
     [InlineData("--device", "debug-exit,irq=5")]
     [InlineData("--cpus", "0")]
