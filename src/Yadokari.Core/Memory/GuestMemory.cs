@@ -31,6 +31,9 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>The regions in ascending order of guest physical address.</summary>
     public ReadOnlySpan<MemoryRegion> Regions => _regions;
 
+    /// <summary>First guest physical address past all RAM.</summary>
+    public ulong End => _regions.Max(r => r.End);
+
     /// <summary>What this object was made with, for those who know its kind.</summary>
     public IDisposable? Backing => _backing;
 

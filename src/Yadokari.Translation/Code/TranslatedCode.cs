@@ -44,13 +44,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set, bool crowded = false)
     {
         _memory = memory;
-        ulong end = 0;
-        foreach (MemoryRegion region in memory.Regions)
-        {
-            end = Math.Max(end, region.End);
-        }
-
-        _codePages = new ulong[(end >> 18) + 1];
+        _codePages = new ulong[(memory.End >> 18) + 1];
         Cache = new CodeCache(cacheBytes);
         Stubs = new Stubs(Cache);
         Translator = new Translator(Cache, Stubs, set, crowded);
@@ -189,8 +183,15 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         // Said before a byte is read: others write only what they then ask to be dropped.
-        Page page = PageAt(gpa);
-        Page? secondPage = secondGpa == 0 ? null : PageAt(secondGpa);
+        Page page;
+        Page? secondPage;
+        do
+        {
+            page = PageAt(gpa);
+            secondPage = secondGpa == 0 ? null : PageAt(secondGpa);
+        }
+        while (PageAt(gpa) != page); // What others asked while the second was announced may have dropped the first.
+
         page.BeingRead = true;
         if (secondPage != null)
         {

@@ -30,13 +30,7 @@ internal sealed class Coherence
     public Coherence(GuestMemory memory, int vcpus)
     {
         _vcpus = new Vcpu?[vcpus];
-        ulong end = 0;
-        foreach (MemoryRegion region in memory.Regions)
-        {
-            end = Math.Max(end, region.End);
-        }
-
-        _pages = new Page[(end + 4095) >> 12];
+        _pages = new Page[(memory.End + 4095) >> 12];
     }
 
     /// <summary>Times that a vCPU was asked, and waited for.</summary>
