@@ -210,6 +210,17 @@ public sealed unsafe partial class TracedProcess : IDisposable
         }
     }
 
+    /// <summary>Processor time that the calling thread has used so far, in nanoseconds.</summary>
+    public static long ThreadTime
+    {
+        get
+        {
+            const int ThreadClock = 3; // CLOCK_THREAD_CPUTIME_ID of linux/time.h.
+            long* time = stackalloc long[2];
+            return GetTime(ThreadClock, time) == 0 ? (time[0] * 1_000_000_000) + time[1] : 0;
+        }
+    }
+
     /// <summary>Makes a running process stop soon by <see cref="KickSignal"/>. Any thread.</summary>
     public void Kick() => _ = Syscall(TgkillNumber, _pid, _pid, KickSignal);
 

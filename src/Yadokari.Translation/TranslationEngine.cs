@@ -15,8 +15,14 @@ namespace Yadokari.Translation;
 /// </summary>
 public sealed class TranslationEngine : IEngine
 {
-    /// <summary>Bytes of host code kept for each vCPU.</summary>
-    public int CodeCacheBytes { get; init; } = 24 << 20;
+    /// <summary>
+    /// The most bytes of host code kept for a vCPU, a multiple of 8192; more than two vCPUs share twice as many among them, but have
+    /// <see cref="LeastCodeCacheBytes"/> each. Programs with compilers of their own want tens of MiB: what does not fit is translated again and again.
+    /// </summary>
+    public int CodeCacheBytes { get; init; } = 128 << 20;
+
+    /// <summary>What each vCPU keeps however many there are, unless <see cref="CodeCacheBytes"/> is less.</summary>
+    public const int LeastCodeCacheBytes = 32 << 20;
 
     /// <summary>When user code runs on the processor itself rather than translated.</summary>
     public DirectMode Direct { get; init; } = DirectMode.Auto;
@@ -69,7 +75,8 @@ internal sealed class TranslationVm : IEngineVm
         const long ApicTimerHz = 1_000_000_000;
         Cpuid = CpuidModel.FromHost(new CpuidConfiguration(vcpus, (long)HostTsc.Hz, ApicTimerHz));
         InstructionSet = new InstructionSet(Cpuid);
-        CodeCacheBytes = engine.CodeCacheBytes;
+        int share = Math.Max((int)(2L * engine.CodeCacheBytes / vcpus) & -8192, TranslationEngine.LeastCodeCacheBytes);
+        CodeCacheBytes = Math.Min(share, engine.CodeCacheBytes);
         Vcpus = vcpus;
         Coherence = vcpus == 1 ? null : new Coherence(memory, vcpus);
         TraceWriter = engine.Trace == null ? null : TextWriter.Synchronized(engine.Trace);

@@ -24,11 +24,21 @@ internal sealed unsafe partial class Vcpu
             }
 
             var site = (Site*)_code.Cache.Writable((byte*)State->ExitSite);
-            if (site->Kind == SiteKind.Bottom)
+            if (site->Kind == SiteKind.Gone)
             {
-                ExitsByKind[(int)SiteKind.Bottom]++;
+                ExitsByKind[(int)SiteKind.Gone]++;
                 SetLinearRip(State->ExitValue);
-                block = null;
+                block = FindBlock(CurrentMode());
+                if (block == null)
+                {
+                    return DeliverRaised();
+                }
+
+                if (Trace == null && (block.Mode & CpuMode.Single) == 0)
+                {
+                    _space.FillJump(State->ExitValue, block, _fetchGlobal);
+                }
+
                 return Outcome.Jumped;
             }
 

@@ -43,13 +43,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _coherence = vm.Coherence;
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
         _file = new MemoryFile("yadokari-vcpu", StateLayout.Tlb + (StateLayout.AddressSpaces * (long)StateLayout.TableBytes));
+        _writeEntries = new WriteEntries(_memory, _spaces);
         _space = AddSpace();
         _window = _space.Window;
         MsrFile = new MsrFile(vm.Cpuid);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence?.IsNoCode(this, gpa);
-        _code.BlocksDied += FlushJumps;
+        _code.Cleared += FlushJumps;
         Direct = vm.Direct == DirectMode.Off ? null : new DirectExecution(this, _memory, _code, vm.Direct);
         Reset();
         _coherence?.Join(this);
@@ -376,6 +377,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     {
         Direct?.Dispose();
         _code.Dispose();
+        _writeEntries.Dispose();
         _file.Dispose();
     }
 

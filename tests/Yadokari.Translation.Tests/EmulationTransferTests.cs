@@ -27,6 +27,26 @@ public sealed class EmulationTransferTests
         Assert.Equal((ushort)0x23, m.Cpu.Segments[2].Selector);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void ANullSelectorLosesItsLevelOnTheWayOut(int selector)
+    {
+        using var m = new EmulationMachine(64);
+        m.ToUser();
+        m.SetGate(13, 0xFFFF800000001000);
+        Assert.Equal(Vcpu.Outcome.Jumped, Emulator.Deliver(m.Cpu, 13, 0, software: false));
+        foreach (int index in (ReadOnlySpan<int>)[0, 3, 4, 5])
+            m.Cpu.SetSegment(index, m.Cpu.Segments[index] with { Selector = (ushort)selector, Base = 0x1234, Attributes = 0 });
+        m.Cpu.Rsp += 8;
+        Assert.Equal(Vcpu.Outcome.Jumped, m.Run(0x48, 0xCF));
+        Assert.Equal(3, m.Cpu.Cpl);
+        foreach (int index in (ReadOnlySpan<int>)[0, 3, 4, 5])
+            Assert.Equal(0, m.Cpu.Segments[index].Selector);
+        Assert.Equal((0x1234ul, 0x1234ul), (m.Cpu.Segments[4].Base, m.Cpu.Segments[5].Base));
+    }
+
     [Fact]
     public void StackTableAndAlignmentApplyAtTheSameLevel()
     {

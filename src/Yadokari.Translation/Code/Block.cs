@@ -32,8 +32,11 @@ internal enum SiteKind : byte
     /// <summary>Start of an instruction that crosses pages, after a flush: does the second page still follow the first?</summary>
     Recheck,
 
-    /// <summary>A return to linear address 0 met the bottom of the return stack, which bears that address. Belongs to no block.</summary>
-    Bottom,
+    /// <summary>
+    /// A jump by linear address came to where no block is (any more): one that died while a jump cache still knew it, or the bottom of the
+    /// return stack, which bears address 0. <see cref="VcpuState.ExitValue"/> is the address. Belongs to no block.
+    /// </summary>
+    Gone,
 }
 
 /// <summary>What stands behind each call out of translated code: what C# needs to go on.</summary>
@@ -92,8 +95,11 @@ internal sealed unsafe class Block
     /// <summary>Entry for jumps that looked the target up: flags in AX, RAX saved, r15 the linear address.</summary>
     public byte* AxEntry { get; set; }
 
-    /// <summary>End of the block's host code and table.</summary>
+    /// <summary>End of the block's host code but for its ways out.</summary>
     public byte* End { get; set; }
+
+    /// <summary>Its ways out, in the other half of the cache: up to <see cref="Table"/>.</summary>
+    public byte* Cold { get; set; }
 
     /// <summary>In <see cref="Table"/>, beside an offset in the page: the instruction runs while the flags are in AX and RAX is saved.</summary>
     public const int AxSaved = 0x8000;

@@ -83,11 +83,10 @@ internal sealed unsafe class Stubs
 
         a.Return();
 
-        // Where the bottom of the return stack returns to: flags in AX, RAX saved, r15 the guest's address, which is 0.
-        byte* bottom = a.Cursor;
+        Gone = a.Cursor;
         a.Move(Host.Rbp, Host.R15);
         a.Call(ExitAx);
-        *(Site*)a.Cursor = new Site { Kind = SiteKind.Bottom };
+        *(Site*)a.Cursor = new Site { Kind = SiteKind.Gone };
         a.Cursor += sizeof(Site);
 
         // void enter(code): the C calling convention, code in rdi.
@@ -106,7 +105,7 @@ internal sealed unsafe class Stubs
         a.Arithmetic(Alu.And, Host.Rsp, -ReturnStackBytes);
         a.Push(Host.Rbp);
         a.Push(0);
-        a.MoveImmediate(Host.Rax, (ulong)cache.Executable(bottom));
+        a.MoveImmediate(Host.Rax, (ulong)cache.Executable(Gone));
         a.Push(Host.Rax);
         a.Store(Mem.State(hostRsp), Host.Rsp);
         a.Move(Host.R15, Host.Rdi);
@@ -141,6 +140,12 @@ internal sealed unsafe class Stubs
 
     /// <summary>Enters in the middle of a block that uses SIMD: its state is loaded first.</summary>
     public delegate* unmanaged<byte*, void> EnterSimd { get; }
+
+    /// <summary>
+    /// Where jumps by linear address go whose block is gone, and returns from the bottom of the return stack: flags in AX, RAX saved, r15 the
+    /// address (writable view).
+    /// </summary>
+    public byte* Gone { get; }
 
     /// <summary>Executable address at which a signal's handler goes on.</summary>
     public byte* Fault { get; }

@@ -66,8 +66,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>What was known of a page's code no longer holds: its bytes were written. All ones: of no page.</summary>
     public Action<ulong>? CodeForgotten { get; set; }
 
-    /// <summary>Blocks died: whatever points at host code other than through links must go.</summary>
-    public Action? BlocksDied { get; set; }
+    /// <summary>All host code is gone: whatever points at it must go too.</summary>
+    public Action? Cleared { get; set; }
 
     public long BlocksTranslated { get; private set; }
 
@@ -344,11 +344,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>Drops one block, to be translated in another way.</summary>
-    public void Drop(Block block)
-    {
-        Retire(block);
-        BlocksDied?.Invoke();
-    }
+    public void Drop(Block block) => Retire(block);
 
     private readonly Dictionary<ulong, int> _unshared = [];
 
@@ -400,7 +396,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _farLinks.Clear();
         Translator.Clear();
         Cache.Clear();
-        BlocksDied?.Invoke();
+        Cleared?.Invoke();
         CodeForgotten?.Invoke(ulong.MaxValue);
 
         // What described the blocks is old by now, and would stay for long.
@@ -456,13 +452,17 @@ internal sealed unsafe class TranslatedCode : IDisposable
             }
         }
 
-        BlocksDied?.Invoke();
         CodeForgotten?.Invoke(number << 12);
     }
 
     private void Retire(Block block)
     {
         block.Valid = false;
+
+        // Jump caches may go on knowing it: who comes that way is sent on.
+        HostAssembler a = default;
+        a.Cursor = Cache.Writable(block.AxEntry);
+        a.Jump(Stubs.Gone);
         _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: false));
         _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: true));
         if (block.Incoming != null)

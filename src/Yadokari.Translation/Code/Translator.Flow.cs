@@ -79,12 +79,10 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Of a block with SIMD code, the entry for jumps that may find the state in memory, and the way to load it.</summary>
+    /// <summary>Of a block with SIMD code, the entry for jumps that may find the state in memory.</summary>
     private void EmitSimdEntry()
     {
-        HostAssembler.Patch(_noSimd, _a.Cursor);
-        _a.Call(_stubs.RestoreSimd);
-        _a.Jump(_noSimd + 4);
+        _axSaved = false;
         _block.Entry = _cache.Executable(_a.Cursor);
         SaveFlags();
         _axSaved = false;
@@ -120,8 +118,9 @@ internal sealed unsafe partial class Translator
     {
         if (_block.UsesSimd)
         {
-            _axSaved = false;
-            EmitSimdEntry();
+            HostAssembler.Patch(_noSimd, _a.Cursor);
+            _a.Call(_stubs.RestoreSimd);
+            _a.Jump(_noSimd + 4);
         }
 
         for (int i = 0; i < _coldCount; i++)

@@ -153,6 +153,7 @@ internal sealed unsafe partial class Translator
         _count = 1;
         _current = 0;
         _coldCount = 0;
+        _coldStringCount = 0;
         _axSaved = false;
         _liveBefore[0] = _liveBefore[1] = AllFlags;
         _hostOffsets[0] = 0;
@@ -161,7 +162,7 @@ internal sealed unsafe partial class Translator
         _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = _instructions[0].Length, Refused = true };
         EmitEntry();
         EmitEmulate(_instructions[0]);
-        FinishTable();
+        Finish();
         return _block;
     }
 
@@ -242,9 +243,12 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        EmitCold();
-        EmitColdStrings();
-        FinishTable();
+        if (_block.UsesSimd)
+        {
+            EmitSimdEntry();
+        }
+
+        Finish();
         return _block;
     }
 
@@ -399,8 +403,14 @@ internal sealed unsafe partial class Translator
         return (int)(instruction.RflagsModified & ~left) & AllFlags;
     }
 
-    private void FinishTable()
+    private void Finish()
     {
+        byte* end = _a.Cursor;
+        _a.Cursor = _cache.NextCold;
+        _block.End = _cache.Executable(end);
+        _block.Cold = _cache.Executable(_a.Cursor);
+        EmitCold();
+        EmitColdStrings();
         byte* cursor = (byte*)(((nint)_a.Cursor + 3) & ~3);
         _block.Table = (ushort*)cursor;
         _block.Instructions = _count;
@@ -411,8 +421,8 @@ internal sealed unsafe partial class Translator
         }
 
         cursor += 4 * _count;
-        _block.End = _cache.Executable(cursor);
-        _cache.Commit(cursor);
+        _cache.Commit(end);
+        _cache.CommitCold(cursor);
     }
 
     private sealed class GuestBytes : CodeReader

@@ -60,10 +60,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    // What a stop costs in nanoseconds more than the same thing under translation, by measurement: at a system call, and where memory is to
-    // be mapped too. Translated code takes some three times as long as code that runs directly, which gains two.
-    private const long CallCost = 20_000;
-    private const long FaultCost = 50_000;
+    // Translated code takes some three times as long as code that runs directly, which gains two.
     private const long Gain = 2;
 
     private readonly Vcpu _cpu;
@@ -81,6 +78,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     // The thread whose children the processes are.
     private int _thread = Environment.CurrentManagedThreadId;
+
+    // Nanoseconds of the process's time that go into a stop, not into code: the least that was seen, and no more than this.
+    private long _floor = 10_000;
 
     // The last page that could not be shown holds code that must be translated.
     private bool _sensitive;
@@ -112,7 +112,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         public int Needed { get; set; } = 2;
 
-        /// <summary>Of the window in progress: stops, what they cost in nanoseconds, and the processor time at its beginning.</summary>
+        /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
         public int Stops { get; set; }
 
         public long Cost { get; set; }
@@ -214,7 +214,15 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>Runs user code until something needs the monitor. RIP is then what to go on with.</summary>
     public Outcome Run()
     {
-        Program program = Current(create: false)!;
+        long began = TracedProcess.ThreadTime;
+        Outcome outcome = RunUntilStopped(out Program program);
+        program.Cost += TracedProcess.ThreadTime - began;
+        return outcome;
+    }
+
+    private Outcome RunUntilStopped(out Program program)
+    {
+        program = Current(create: false)!;
         if (_thread != Environment.CurrentManagedThreadId)
         {
             // The thread that traced them is gone, and so are they.
@@ -279,7 +287,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                     if (sandbox.Settle() && sandbox.Load(registers))
                     {
                         Faults++;
-                        Judge(program, FaultCost);
+                        Judge(program);
                         continue;
                     }
 
@@ -288,7 +296,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 }
             }
 
-            Judge(program, stop == TraceStop.Signal && signal == SignalAction.Sigsegv && !_sensitive ? FaultCost : CallCost);
+            Judge(program);
             return Finish(program, sandbox, registers, stop, signal);
         }
     }
@@ -381,9 +389,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     }
 
     // Whether what runs between stops is worth what they cost.
-    private void Judge(Program program, long cost)
+    private void Judge(Program program)
     {
-        program.Cost += cost;
         if (++program.Stops < Window)
         {
             return;
@@ -392,7 +399,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         long time = program.Sandbox!.ProcessorTime;
         long used = time - program.Time;
         UserTime += used;
-        bool worthwhile = used * Gain > program.Cost;
+        _floor = Math.Min(_floor, used / program.Stops);
+        bool worthwhile = (used - (_floor * program.Stops)) * Gain > program.Cost;
         program.Time = time;
         program.Stops = 0;
         program.Cost = 0;
@@ -400,7 +408,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         {
             program.Wanted = false;
             program.Quiet = 0;
-            program.Needed = Math.Min(program.Needed * 2, 64);
+            program.Needed = Math.Min(program.Needed * 2, 512);
             _affinity?.Part();
             _joined = null;
             Demotions++;

@@ -241,14 +241,15 @@ internal static unsafe partial class Emulator
     private static bool CheckTarget(Vcpu cpu, ulong offset, in Descriptor code)
         => (cpu.LongMode && code.Long ? IsCanonical(offset) : offset <= code.Limit) || Refuse(cpu, Vector.GeneralProtection);
 
-    // Segments of an inner level must not stay usable: SDM 2B RET, RETURN-TO-OUTER-PRIVILEGE-LEVEL.
+    // Segments of an inner level must not stay usable, and null selectors lose their RPL: SDM 2B RET, RETURN-TO-OUTER-PRIVILEGE-LEVEL.
     private static void DropInnerSegments(Vcpu cpu)
     {
         foreach (int index in (ReadOnlySpan<int>)[Es, Ds, Fs, Gs])
         {
             int attributes = cpu.Segments[index].Attributes;
             bool conforming = (attributes & 0x1C) == 0x1C;
-            if ((attributes & 0x80) != 0 && !conforming && ((attributes >> 5) & 3) < cpu.Cpl)
+            bool present = (attributes & 0x80) != 0;
+            if (present ? !conforming && ((attributes >> 5) & 3) < cpu.Cpl : cpu.Segments[index].Selector is 1 or 2 or 3)
             {
                 // FS and GS keep their bases in long mode: they are registers of their own there.
                 ulong start = cpu.LongMode && index >= Fs ? cpu.Segments[index].Base : 0;

@@ -28,6 +28,7 @@ internal sealed unsafe class AddressSpace
         file.Map(0, StateLayout.Tlb, executable: false, (nint)window);
         file.Map(StateLayout.Tlb + ((long)number * StateLayout.TableBytes), StateLayout.TableBytes, executable: false, (nint)window + StateLayout.Tlb);
         Window = window;
+        Number = number;
         for (int kind = 0; kind < StateLayout.TlbCount; kind++)
         {
             ClearTranslation(kind * StateLayout.TlbEntries);
@@ -58,6 +59,21 @@ internal sealed unsafe class AddressSpace
 
     /// <summary>The entry at an offset: the negated address of a page, then the host address of that page, 0 if there is none.</summary>
     public ulong* Entry(int offset) => (ulong*)(Window + offset);
+
+    /// <summary>The space's place among the vCPU's.</summary>
+    public int Number { get; }
+
+    /// <summary>Whether the entry at an offset leads to the page of a host address.</summary>
+    public bool Reaches(int offset, byte* host) => Entry(offset)[1] == ((ulong)host & ~0xFFFul);
+
+    /// <summary>Forgets the entry at an offset if it leads to the page of a host address.</summary>
+    public void DropEntry(int offset, byte* host)
+    {
+        if (Reaches(offset, host))
+        {
+            ClearTranslation((offset - StateLayout.Tlb) >> 4);
+        }
+    }
 
     /// <summary>Enters a translation.</summary>
     public void Fill(int offset, ulong linear, byte* host, bool global)
@@ -163,8 +179,9 @@ internal sealed unsafe class AddressSpace
     }
 
     /// <summary>Forgets the translations by which a page of RAM can be written.</summary>
-    public void DropWriteEntries(ulong hostPage)
+    public void DropWriteEntries(byte* host)
     {
+        ulong hostPage = (ulong)host & ~0xFFFul;
         DropFrom(_filled);
         DropFrom(_filledGlobal);
 

@@ -34,6 +34,7 @@ internal enum Reach : byte
 internal sealed unsafe partial class Vcpu
 {
     private readonly List<AddressSpace> _spaces = [];
+    private readonly WriteEntries _writeEntries;
     private readonly PageFilter _globalPages = new();
     private AddressSpace _space;
     private AddressSpace? _entered;
@@ -93,7 +94,7 @@ internal sealed unsafe partial class Vcpu
             return Reach.CodePage;
         }
 
-        Fill(offset, linear, host, walk.IsGlobal);
+        Fill(offset, linear, gpa, host, write, walk.IsGlobal);
 
         // What may be read and written without more ado saves the other kind its miss. Never at the cost of another page's entry: an
         // instruction with two operands whose pages meet in one entry would drive each out by the other for ever.
@@ -101,7 +102,7 @@ internal sealed unsafe partial class Vcpu
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
         if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked && (write || MayWrite(gpa)))
         {
-            Fill(twin, linear, host, walk.IsGlobal);
+            Fill(twin, linear, gpa, host, !write, walk.IsGlobal);
         }
 
         return Reach.Ram;
@@ -213,7 +214,7 @@ internal sealed unsafe partial class Vcpu
         _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
-    /// <summary>Blocks died: host code by linear address, which jump caches keep, may be theirs.</summary>
+    /// <summary>All blocks died, or they are of another mode: jump caches keep host code by linear address.</summary>
     internal void FlushJumps()
     {
         foreach (AddressSpace space in _spaces)
@@ -315,7 +316,7 @@ internal sealed unsafe partial class Vcpu
         return ref user ? ref _userPaging : ref _paging;
     }
 
-    private void Fill(int offset, ulong linear, byte* host, bool global)
+    private void Fill(int offset, ulong linear, ulong gpa, byte* host, bool write, bool global)
     {
         TlbFills++;
         if (global)
@@ -324,6 +325,10 @@ internal sealed unsafe partial class Vcpu
         }
 
         _space.Fill(offset, linear, host, global);
+        if (write)
+        {
+            _writeEntries.Add(gpa, host, _space, offset);
+        }
     }
 
     // A page holds code from now on: no vCPU's write entry may reach it.
@@ -336,11 +341,7 @@ internal sealed unsafe partial class Vcpu
     private void StopWriting(ulong gpa)
     {
         Direct?.StopWriting(gpa);
-        var host = (ulong)_memory.HostAddress(gpa);
-        foreach (AddressSpace space in _spaces)
-        {
-            space.DropWriteEntries(host);
-        }
+        _writeEntries.Drop(gpa, (byte*)_memory.HostAddress(gpa));
 
         _coherence?.StoppedWriting(this, gpa);
     }

@@ -114,15 +114,20 @@ internal sealed unsafe class GoldenListing : ISymbolResolver, IDisposable
         CpuMode mode = CpuMode.Code64 | CpuMode.Protected | (golden.Kernel ? 0 : CpuMode.User);
         Block block = _code.Translate(UserCode, 0, linear, mode, 0) ?? throw new InvalidOperationException("no block");
 
-        byte* end = golden.Ends ? (byte*)_code.Cache.Executable((byte*)block.Table) : block.AxEntry + block.Table[(2 * pieces) + 1];
+        byte* end = golden.Ends ? block.End : block.AxEntry + block.Table[(2 * pieces) + 1];
         List<Instruction> host = Disassemble(block.LiveEntry, end);
+        if (golden.Ends)
+        {
+            host.AddRange(Disassemble(block.Cold, _code.Cache.Executable((byte*)block.Table)));
+        }
+
         _labels.Clear();
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.ExitPlain)] = "exit";
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.ExitAx)] = "exit_ax";
         _labels[(ulong)_code.Cache.Executable(_code.Stubs.RestoreSimd)] = "restore_simd";
         foreach (ulong target in host.Where(IsBranch).Select(i => i.NearBranchTarget).Distinct().Order())
         {
-            if (target >= (ulong)block.LiveEntry && target < (ulong)end)
+            if (host.Any(i => i.IP == target))
             {
                 _labels[target] = $"L{_labels.Count - 2}";
             }
