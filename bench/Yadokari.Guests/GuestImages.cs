@@ -9,7 +9,7 @@ namespace Yadokari.Guests;
 /// and then taken from the cache; a change of a script or of the package list makes a new one.
 /// </summary>
 /// <remarks>
-/// The images' <c>/init</c> obeys words on the kernel's command line: <c>yado.run=NAME[,NAME...]</c> runs workloads (or <c>exercise</c>),
+/// The images' <c>/init</c> obeys words on the kernel's command line: <c>yado.run=NAME[,NAME...]</c> runs workloads (or what the image is for),
 /// <c>yado.scale=PERCENT</c> scales these, <c>yado.end=poweroff|reboot|panic|shell</c> says what comes after. Without <c>yado.run</c> and
 /// <c>yado.end</c> a shell runs on the console.
 /// </remarks>
@@ -37,7 +37,23 @@ public sealed class GuestImages(GuestCache cache)
         "libgcc-s1", "node-acorn", "node-cjs-module-lexer", "node-undici", "node-busboy", "busybox-static",
     ];
 
-    private static readonly string[] s_scripts = ["guest-lib.sh", "workloads.sh", "exercise.sh"];
+    private static readonly string[] s_compilerPackages =
+    [
+        "openjdk-17-jre-headless", "pypy3", "pypy3-lib", "libbz2-1.0", "libexpat1", "libffi8", "libgdbm6", "libncursesw6", "libtinfo6", "libsqlite3-0", "libssl3",
+        "libstdc++6", "libjpeg62-turbo", "liblzma5", "zlib1g", "libc6", "libgcc-s1", "busybox-static",
+    ];
+
+    private static readonly string[] s_javaLibraries = ["java", "jli", "zip", "net", "nio", "jimage", "verify"];
+
+    private static readonly string[] s_stressPackages =
+    [
+        "stress-ng", "libapparmor1", "libbsd0", "libmd0", "libcrypt1", "libdrm2", "libegl1", "libexpat1", "libffi8", "libgbm1", "libgles2", "libglvnd0",
+        "libipsec-mb1", "libjpeg62-turbo", "libjudydebian1", "libkmod2", "liblzma5", "libsctp1", "libssl3", "libwayland-server0", "libxxhash0", "libzstd1", "zlib1g",
+        "libc6", "busybox-static",
+    ];
+
+    private static readonly string[] s_scripts =
+        ["guest-lib.sh", "workloads.sh", "exercise.sh", "selftests.sh", "stress.sh", "Compiled.java", "compiled.py"];
 
     private readonly DebianArchive _archive = new(cache);
     private readonly DebianArchive _archive32 = new(cache, "i386");
@@ -94,6 +110,48 @@ public sealed class GuestImages(GuestCache cache)
             tree.CopyFolder(archive, Path.GetRelativePath(tree.Folder, folder));
         AddScripts(archive);
     });
+
+    /// <summary>busybox, OpenJDK and PyPy. An uncompressed cpio archive of about 220 MB: give the guest 2 GiB.</summary>
+    public string CompilerInitrd() => Image("compilers", s_compilerPackages, static (tree, archive) =>
+    {
+        const string Java = "usr/lib/jvm/java-17-openjdk-amd64";
+        tree.Copy(archive, $"{Java}/bin/java");
+        foreach (var library in s_javaLibraries)
+            tree.Copy(archive, $"{Java}/lib/lib{library}.so");
+        tree.CopyFolder(archive, $"{Java}/lib/server");
+        tree.Copy(archive, $"{Java}/lib/modules");
+        tree.Copy(archive, $"{Java}/lib/jvm.cfg");
+        tree.Copy(archive, $"{Java}/lib/tzdb.dat");
+        tree.CopyFolder(archive, $"{Java}/conf/security");
+        tree.CopyFolder(archive, "etc/java-17-openjdk/security");
+        tree.Copy(archive, "usr/bin/pypy3");
+        tree.CopyFolder(archive, "usr/lib/pypy3.9");
+        tree.Copy(archive, "lib64/ld-linux-x86-64.so.2");
+        AddScripts(archive);
+    });
+
+    /// <summary>busybox and stress-ng.</summary>
+    public string StressInitrd() => Image("stress", s_stressPackages, static (tree, archive) =>
+    {
+        tree.Copy(archive, "usr/bin/stress-ng");
+        tree.Copy(archive, "lib64/ld-linux-x86-64.so.2");
+        AddScripts(archive);
+    });
+
+    /// <summary>busybox and the x86 selftests of Linux's own source, of 32 and 64 bits, built by the host's compiler.</summary>
+    public string SelftestsInitrd()
+    {
+        var folder = Selftests();
+        return Image($"selftests-{Path.GetFileName(folder)}", s_packages, (_, archive) =>
+        {
+            foreach (var program in Directory.EnumerateFiles(folder).Order(StringComparer.Ordinal))
+                archive.AddFile($"selftests/{Path.GetFileName(program)}", File.ReadAllBytes(program), executable: true);
+            AddScripts(archive);
+        });
+    }
+
+    /// <summary>The folder that <see cref="CompilerInitrd"/> was made from, for <see cref="HostRun.ExerciseInside"/>.</summary>
+    public string CompilerTree() => Tree("compilers", s_compilerPackages, _archive).Folder;
 
     /// <summary>
     /// The folder that <see cref="BenchInitrd"/> was made from, with the scripts under <c>yado/</c>, for running the very same programs on
@@ -164,9 +222,35 @@ public sealed class GuestImages(GuestCache cache)
         input.CopyTo(output);
     });
 
+    private string Selftests()
+    {
+        const string Source = "linux-source-6.1";
+        var package = _archive.Fetch("linux-source", Source)[0];
+        return cache.GetOrBuild($"selftests/{GuestCache.Fingerprint([Path.GetFileName(package)])}", draft =>
+        {
+            cache.Announce("building the kernel's selftests");
+            var unpacked = draft + ".d";
+            try
+            {
+                DebianArchive.Unpack([package], unpacked, $"./usr/src/{Source}.tar.xz");
+                HostCommand.Run("tar", "tar", unpacked, "-xJf", $"usr/src/{Source}.tar.xz", $"{Source}/tools/testing/selftests", $"{Source}/arch/x86/include/asm");
+                Directory.CreateDirectory(draft);
+                // Static, so that the guest need have no libraries of either kind.
+                HostCommand.Run(
+                    "make", "make", Path.Combine(unpacked, Source, "tools/testing/selftests/x86"), "-s", $"OUTPUT={draft}", "CAN_BUILD_I386=1", "CAN_BUILD_X86_64=1",
+                    "EXTRA_CFLAGS=-static -w -DCAN_BUILD_32 -DCAN_BUILD_64");
+            }
+            finally
+            {
+                Directory.Delete(unpacked, recursive: true);
+            }
+        });
+    }
+
     private string Image(string name, string[] packages, Action<GuestTree, NewcArchive> fill, DebianArchive? archiveOfPackages = null)
     {
-        var tree = Tree(name == "mini" ? "bench" : name, packages, archiveOfPackages ?? _archive);
+        // Images of the same packages are made from one tree.
+        var tree = Tree(packages == s_packages ? "bench" : name, packages, archiveOfPackages ?? _archive);
         var key = GuestCache.Fingerprint([Path.GetFileName(tree.Folder), Script("init.sh"), string.Join(' ', s_programs)]);
         return cache.GetOrBuild($"images/{name}-{key}.cpio", draft =>
         {

@@ -51,7 +51,10 @@ public sealed class GuestTree(string folder)
 
     private string FindLibrary(string library, string wantedBy)
     {
-        foreach (var place in s_libraryFolders)
+        // Some bring libraries of their own, beside them or near.
+        var own = Path.GetDirectoryName(wantedBy)!;
+        string[] near = [own, Follow(wantedBy, "../lib"), Follow(wantedBy, ".."), Path.Combine(own, "server")];
+        foreach (var place in s_libraryFolders.Concat(near))
         {
             if (Path.Exists(Path.Combine(Folder, place, library)))
                 return $"{place}/{library}";

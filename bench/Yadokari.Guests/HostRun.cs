@@ -22,19 +22,28 @@ public static class HostRun
     }
 
     /// <summary>
-    /// Runs the script's node section with the tree as the root folder, which node's fixed paths need; in a user namespace unless the caller
-    /// is root. Null where the host allows no user namespaces.
+    /// Runs one of the script's sections with the tree as the root folder, which node's and others' fixed paths need; in namespaces of
+    /// their own. Null where the host allows none.
     /// </summary>
-    /// <param name="tree">The folder; see <see cref="GuestImages.NodeTree"/>.</param>
-    public static string? ExerciseNode(string tree)
+    /// <param name="tree">The folder, such as <see cref="GuestImages.NodeTree"/>.</param>
+    /// <param name="section">Which one.</param>
+    public static string? ExerciseInside(string tree, string section)
     {
         var busybox = Path.Combine(tree, "bin/busybox");
-        string[] script = ["chroot", tree, "/bin/busybox", "sh", "/yado/exercise.sh", "node"];
-        var output = Environment.IsPrivilegedProcess
-            ? Run(busybox, "/yado", root: "", script)
-            : Run(busybox, "/yado", root: "", ["unshare", "-U", "-r", busybox, .. script]);
+        foreach (var mountPoint in s_mountPoints)
+            Directory.CreateDirectory(Path.Combine(tree, mountPoint));
+        string[] user = Environment.IsPrivilegedProcess ? [] : ["-U", "-r"];
+        var output = Run(busybox, "/yado", root: "", ["unshare", .. user, "-m", busybox, "sh", "-c", Inside, busybox, tree, section]);
         return output.Contains("exercise: done", StringComparison.Ordinal) ? output : null;
     }
+
+    private static readonly string[] s_mountPoints = ["proc", "dev"];
+
+    // Programs look for themselves in /proc and for chance in /dev; called with busybox, the tree and the section.
+    private const string Inside =
+        """
+        "$0" mount -o rbind /proc "$1/proc" && "$0" mount -o rbind /dev "$1/dev" && exec "$0" chroot "$1" /bin/busybox sh /yado/exercise.sh "$2"
+        """;
 
     private static string Run(string program, string work, string root, IEnumerable<string> arguments)
     {

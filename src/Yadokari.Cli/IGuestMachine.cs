@@ -1,3 +1,4 @@
+using Yadokari.Devices.Display;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli;
@@ -13,6 +14,12 @@ internal interface IGuestMachine : IDisposable
 
     /// <summary>Types into the serial port. Any thread; takes all.</summary>
     void Type(ReadOnlySpan<byte> keys);
+
+    /// <summary>Presses and releases keys of the keyboard: codes of set 2. Any thread; takes all.</summary>
+    void Press(byte[] stroke);
+
+    /// <summary>Looks at the screen; false where there is none. Any thread.</summary>
+    bool Look(TextFrame frame);
 
     /// <summary>What engine and devices did; for after the run.</summary>
     IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics { get; }

@@ -8,6 +8,9 @@ internal static class KernelCommandLine
     /// <summary>For a kernel of the user's. With panic=-1 a panic resets at once, which ends the run.</summary>
     public const string Default = "console=ttyS0 panic=-1";
 
+    private const string Screen = "console=tty0";
+    private const string Serial = "console=ttyS0";
+
     /// <summary>Puts it together.</summary>
     /// <param name="options">May hold a text of the user's.</param>
     /// <param name="size">Rows and columns of the terminal, if there is one.</param>
@@ -16,6 +19,11 @@ internal static class KernelCommandLine
         if (options.Append is not null)
         {
             return options.Append;
+        }
+
+        if (options.HasScreen)
+        {
+            return (options.IsDefaultGuest ? GuestMaker.CommandLine : Default).Replace(Serial, Screen, StringComparison.Ordinal);
         }
 
         if (!options.IsDefaultGuest)

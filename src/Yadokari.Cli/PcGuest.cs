@@ -1,6 +1,7 @@
 using Yadokari.Core;
 using Yadokari.Core.Engines;
 using Yadokari.Debugging.Dump;
+using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
 using Yadokari.Machines;
@@ -42,6 +43,7 @@ internal sealed class PcGuest : IGuestMachine
                 Modules = options.Modules,
                 CommandLine = boot.CommandLine,
                 Console = console,
+                Screen = options.HasScreen,
                 Clock = _clock,
                 RestartOnReset = false,
                 DebugPorts = options.DebugPorts,
@@ -80,6 +82,12 @@ internal sealed class PcGuest : IGuestMachine
 
     /// <inheritdoc/>
     public void Type(ReadOnlySpan<byte> keys) => _pc.Console.Receive(keys);
+
+    /// <inheritdoc/>
+    public void Press(byte[] stroke) => _pc.Keyboard.Press(stroke);
+
+    /// <inheritdoc/>
+    public bool Look(TextFrame frame) => _pc.Look(frame);
 
     /// <inheritdoc/>
     public void Dispose()

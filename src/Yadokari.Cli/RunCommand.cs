@@ -45,8 +45,8 @@ internal static class RunCommand
 
     private static readonly Option<string> s_console = new("--console")
     {
-        HelpName = "stdio|FILE|none",
-        Description = "Where the serial port goes; on a terminal, Ctrl-A x ends the machine and Ctrl-A h helps",
+        HelpName = "stdio|vga|FILE|none",
+        Description = "Where the serial port goes, or vga: a text screen and a keyboard instead; on a terminal, Ctrl-A x ends the machine and Ctrl-A h helps",
         DefaultValueFactory = _ => "stdio",
     };
 

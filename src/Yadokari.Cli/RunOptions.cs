@@ -42,8 +42,11 @@ internal sealed record RunOptions
     /// <summary>When user code runs on the processor itself.</summary>
     public DirectMode Direct { get; init; } = DirectMode.Auto;
 
-    /// <summary><c>stdio</c>, <c>none</c>, or a file.</summary>
+    /// <summary><c>stdio</c>, <c>vga</c>, <c>none</c>, or a file.</summary>
     public required string Console { get; init; }
+
+    /// <summary>Whether the machine has a screen and a keyboard rather than a serial console.</summary>
+    public bool HasScreen => Console == "vga";
 
     /// <summary>The ports for test guests.</summary>
     public DebugPorts DebugPorts { get; init; } = new();

@@ -1,5 +1,6 @@
 using Yadokari.Cli.Consoles;
 using Yadokari.Cli.DefaultGuest;
+using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
 using Yadokari.Machines;
@@ -32,6 +33,7 @@ internal sealed class RunSession : IDisposable
         {
             "none" => new SilentConsole(),
             "stdio" => new StdioConsole(Type, End),
+            "vga" => new VgaConsole(Look, Press, End),
             _ => new FileConsole(consoleFile!),
         };
     }
@@ -64,7 +66,7 @@ internal sealed class RunSession : IDisposable
     /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
     public static int Run(RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build)
     {
-        using OutputFile? consoleFile = options.Console is "stdio" or "none" ? null : OutputFile.Open("--console", options.Console);
+        using OutputFile? consoleFile = options.Console is "stdio" or "vga" or "none" ? null : OutputFile.Open("--console", options.Console);
         using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
         using var session = new RunSession(options, consoleFile, traceFile, build);
         return session.Run(build(session._console, session._trace));
@@ -97,7 +99,6 @@ internal sealed class RunSession : IDisposable
                     end = RunOnce(machine);
                     if (_stats)
                     {
-                        _console.Flush();
                         StatisticsTable.Write(StandardStreams.Error, machine.Statistics, _console.LineEnd);
                     }
                 }
@@ -133,6 +134,7 @@ internal sealed class RunSession : IDisposable
         }
 
         MachineEnd end = machine.Run();
+        _console.Flush();
         lock (_lock)
         {
             _machine = null;
@@ -200,6 +202,22 @@ internal sealed class RunSession : IDisposable
         }
 
         new Thread(GiveUp) { IsBackground = true, Name = "patience" }.Start();
+    }
+
+    private bool Look(TextFrame frame)
+    {
+        lock (_lock)
+        {
+            return _machine?.Look(frame) ?? false;
+        }
+    }
+
+    private void Press(byte[] stroke)
+    {
+        lock (_lock)
+        {
+            _machine?.Press(stroke);
+        }
     }
 
     private void Type(ReadOnlySpan<byte> keys)

@@ -4,8 +4,10 @@ using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Core.State;
 using Yadokari.Core.Time;
+using Yadokari.Devices.Display;
 using Yadokari.Devices.Firmware;
 using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.Keyboard;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Rtc;
 using Yadokari.Devices.Serial;
@@ -44,6 +46,7 @@ public sealed class Pc : IDisposable
     private readonly Pit8254 _pit;
     private readonly CmosRtc _rtc;
     private readonly Serial16550 _com1;
+    private readonly VgaText? _screen;
     private readonly I8042 _keyboard;
     private readonly SystemControlA _controlA;
     private readonly ResetControl _resetControl;
@@ -112,9 +115,17 @@ public sealed class Pc : IDisposable
         Console = new ConsoleInput(_com1);
         _pio.Map(Layout.Com1, 8, "com1", _com1);
 
+        // Screen and keyboard.
+        _screen = config.Screen ? new VgaText(_memory) : null;
+        if (_screen is not null)
+        {
+            _pio.Map(VgaText.FirstPort, VgaText.PortCount, "vga", _screen.Ports);
+        }
+
         // Power and reset.
         _power = new AcpiPowerManagement(clock, Isa(Layout.SciIrq), () => _run.End(new MachineEnd(EndReason.PowerOff)));
-        _keyboard = new I8042(Isa(Layout.KeyboardIrq), OnReset);
+        _keyboard = new I8042(Isa(Layout.KeyboardIrq), OnReset, config.Screen ? new Ps2Keyboard() : null);
+        Keyboard = new KeyboardInput(_keyboard);
         _controlA = new SystemControlA(OnReset);
         _resetControl = new ResetControl(OnReset);
         _pio.Map(Layout.PowerManagement, AcpiPowerManagement.BlockLength, "acpi", _power);
@@ -164,6 +175,18 @@ public sealed class Pc : IDisposable
 
     /// <summary>The serial port's input.</summary>
     public ConsoleInput Console { get; }
+
+    /// <summary>The keyboard, if there is a screen too.</summary>
+    public KeyboardInput Keyboard { get; }
+
+    /// <summary>Looks at the screen. Any thread, until the machine is disposed of; as <see cref="VgaText.Look"/>.</summary>
+    /// <param name="frame">Gets what is shown.</param>
+    /// <returns>False where there is none.</returns>
+    public bool Look(TextFrame frame)
+    {
+        _screen?.Look(frame);
+        return _screen is not null;
+    }
 
     /// <summary>The vCPUs, for debuggers: to be touched only while a gate holds them all, or after <see cref="Run"/>.</summary>
     public IReadOnlyList<IVcpu> Vcpus => [.. _threads.Select(t => t.Vcpu)];
@@ -270,6 +293,8 @@ public sealed class Pc : IDisposable
     private void Restart()
     {
         Console.Reset();
+        Keyboard.Reset();
+        _screen?.Reset();
         _power.Reset();
         _keyboard.Reset();
         _controlA.Reset();
@@ -313,8 +338,8 @@ public sealed class Pc : IDisposable
 
     private void Load(KernelImage kernel, X86State state)
     {
-        ulong rsdp = AcpiTables.Write(_memory, _config.Cpus);
-        var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack };
+        ulong rsdp = AcpiTables.Write(_memory, _config.Cpus, _config.Screen);
+        var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack, Screen = _config.Screen };
         _boot = BootLoader.Load(kernel, _memory, parameters, state);
         _threads[0].Apic.EnterVirtualWireMode();
         if (kernel.Format == KernelFormat.Multiboot)

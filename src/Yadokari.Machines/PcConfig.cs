@@ -45,6 +45,9 @@ public sealed record PcConfig
     /// <summary>Where the serial port's output goes: byte by byte, on a vCPU's thread, so it should buffer.</summary>
     public required IConsole Console { get; init; }
 
+    /// <summary>Whether there is a VGA text screen and a PS/2 keyboard.</summary>
+    public bool Screen { get; init; }
+
     /// <summary>The time the devices live by. Stays the caller's.</summary>
     public required IClock Clock { get; init; }
 

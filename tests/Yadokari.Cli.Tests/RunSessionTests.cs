@@ -1,6 +1,7 @@
 using System.Text;
 using Xunit;
 using Yadokari.Core;
+using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Machines;
 
@@ -94,6 +95,12 @@ public sealed class RunSessionTests : IDisposable
         public void Type(ReadOnlySpan<byte> keys)
         {
         }
+
+        public void Press(byte[] stroke)
+        {
+        }
+
+        public bool Look(TextFrame frame) => false;
 
         public void Dispose()
         {

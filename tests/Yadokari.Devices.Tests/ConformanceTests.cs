@@ -1,5 +1,6 @@
 using Yadokari.Core.Buses;
 using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.Keyboard;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Rtc;
 using Yadokari.Devices.Serial;

@@ -1,3 +1,4 @@
+using Yadokari.Devices.Keyboard;
 using Yadokari.Devices.Power;
 
 namespace Yadokari.Devices.Tests;

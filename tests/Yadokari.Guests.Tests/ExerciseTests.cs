@@ -42,13 +42,28 @@ public sealed class ExerciseTests(ExerciseTests.OneRun run) : IClassFixture<Exer
     [Fact]
     public void NodeRunsTheSame()
     {
-        var expected = Guest.Had(() => HostRun.ExerciseNode(Guest.Images.NodeTree()));
-        Assert.SkipWhen(expected is null, "The host allows no user namespace in which node could be run for comparison.");
+        var expected = Guest.Had(() => HostRun.ExerciseInside(Guest.Images.NodeTree(), "node"));
+        Assert.SkipWhen(expected is null, "The host allows no namespaces in which node could be run for comparison.");
         using var vm = Guest.Boot(KernelFlavour.Cloud).WithMemory("1G").WithInitrd(Guest.Images.NodeInitrd).With("quiet yado.run=node");
         vm.Console.WaitFor("exercise: done");
         Assert.Equal(0, vm.Console.WaitForEnd());
         Assert.Contains("workers 300000", expected, StringComparison.Ordinal);
         Assert.Equal(Section(expected, "node"), Section(vm.Console.Text, "node"));
+    }
+
+    [Theory]
+    [InlineData("java", "overflow true", 1)]
+    [InlineData("java", "overflow true", 2)]
+    [InlineData("pypy", "recursion", 2)]
+    public void CompiledProgramsRunTheSame(string section, string last, int cpus)
+    {
+        var expected = Guest.Had(() => HostRun.ExerciseInside(Guest.Images.CompilerTree(), section));
+        Assert.SkipWhen(expected is null, "The host allows no namespaces in which the programs could be run for comparison.");
+        using var vm = Guest.Boot(KernelFlavour.Cloud).WithMemory("2G").WithCpus(cpus).WithInitrd(Guest.Images.CompilerInitrd).With($"quiet yado.run={section}");
+        vm.Console.WaitFor("exercise: done");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+        Assert.Contains(last, expected, StringComparison.Ordinal);
+        Assert.Equal(Section(expected, section), Section(vm.Console.Text, section));
     }
 
     private static string All(string output) => Between(output, "exercise: processes begins\n", "exercise: done");

@@ -76,6 +76,7 @@ public sealed class AcpiTests
                 if (name == "DSDT")
                 {
                     Assert.Contains("Device (COM1)", text);
+                    Assert.Contains("Device (KBD", text);
                     Assert.Contains("EisaId (\"PNP0501\")", text);
                     Assert.Contains("Name (\\_S5", text);
                     string compiled = Run(iasl, Path.ChangeExtension(file, ".dsl"));
@@ -91,7 +92,7 @@ public sealed class AcpiTests
 
     private static Dictionary<string, byte[]> Tables(GuestMemory memory, int cpus)
     {
-        ulong rsdp = AcpiTables.Write(memory, cpus);
+        ulong rsdp = AcpiTables.Write(memory, cpus, screen: true);
         var tables = new Dictionary<string, byte[]>();
         byte[] Add(ulong gpa)
         {

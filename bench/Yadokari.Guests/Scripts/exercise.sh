@@ -1,4 +1,4 @@
-# usage: sh exercise.sh [node]
+# usage: sh exercise.sh [node|java|pypy]
 # Does a little of everything that programs ask of a processor and a kernel, and prints only what must be the same on every machine.
 . "${ROOT:-}/yado/guest-lib.sh"
 cd "$WORK" || exit 1
@@ -235,6 +235,16 @@ const source = `const { workerData } = require("worker_threads"); const c = new 
 let left = 3;
 for (let i = 0; i < 3; i++) new Worker(source, { eval: true, workerData: shared }).on("exit", () => { if (--left === 0) console.log("workers", cell[0]) });
 JS
+}
+
+java() {
+    # Once with all compilers and the collector's threads, once with the quick compiler alone.
+    run usr/lib/jvm/java-17-openjdk-amd64/bin/java "${ROOT:-}/yado/Compiled.java"
+    run usr/lib/jvm/java-17-openjdk-amd64/bin/java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "${ROOT:-}/yado/Compiled.java"
+}
+
+pypy() {
+    run usr/bin/pypy3 "${ROOT:-}/yado/compiled.py"
 }
 
 section() {

@@ -22,7 +22,8 @@ if [ -n "$names" ]; then
     for name in $(echo "$names" | tr , ' '); do
         case "$name" in
             exercise) sh /yado/exercise.sh ;;
-            node) sh /yado/exercise.sh node ;;
+            node | java | pypy) sh /yado/exercise.sh "$name" ;;
+            selftests | stress) sh "/yado/$name.sh" ;;
             dmesg) echo "guest: dmesg begins"; dmesg; echo "guest: dmesg ends" ;;
             *) sh /yado/workloads.sh "$name" "$scale" ;;
         esac

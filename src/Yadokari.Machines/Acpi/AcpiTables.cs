@@ -15,15 +15,16 @@ public static class AcpiTables
     /// <summary>Writes all tables.</summary>
     /// <param name="memory">The guest's RAM.</param>
     /// <param name="cpus">From 1 to <see cref="Layout.MaxCpus"/>; APIC IDs are 0 and up.</param>
+    /// <param name="screen">Whether there is a screen and a keyboard.</param>
     /// <param name="start">Where to: the root pointer comes first, for guests that scan for it.</param>
     /// <returns>Address of the root pointer.</returns>
-    public static ulong Write(GuestMemory memory, int cpus, ulong start = Layout.AcpiTables)
+    public static ulong Write(GuestMemory memory, int cpus, bool screen = false, ulong start = Layout.AcpiTables)
     {
         // Every table is placed after those it points to.
         ulong next = start + 64;
         ulong facs = Place(memory, ref next, Facs());
-        ulong dsdt = Place(memory, ref next, Dsdt.Build(cpus));
-        ulong fadt = Place(memory, ref next, Fadt(facs, dsdt));
+        ulong dsdt = Place(memory, ref next, Dsdt.Build(cpus, screen));
+        ulong fadt = Place(memory, ref next, Fadt(facs, dsdt, screen));
         ulong madt = Place(memory, ref next, Madt(cpus));
         ulong xsdt = Place(memory, ref next, Xsdt(fadt, madt));
         memory.Write(start, Rsdp(xsdt));
@@ -75,9 +76,10 @@ public static class AcpiTables
     }
 
     // ACPI 6.5, 5.2.9
-    private static byte[] Fadt(ulong facs, ulong dsdt)
+    private static byte[] Fadt(ulong facs, ulong dsdt, bool screen)
     {
         const ushort legacyDevices = 1 << 0;
+        const ushort keyboardController = 1 << 1;
         const ushort noVga = 1 << 2;
         const uint wbinvd = 1 << 0;
         const uint c1OnAll = 1 << 2;
@@ -106,8 +108,8 @@ public static class AcpiTables
         fadt.U16(98, 0xFFF);
         fadt.U8(108, 0x32); // The century's place in CMOS.
 
-        // The keyboard controller has nothing plugged in and serves for reset only: kernels need not look for it.
-        fadt.U16(109, legacyDevices | noVga);
+        // Without a screen the keyboard controller has nothing plugged in and serves for reset only: kernels need not look for it.
+        fadt.U16(109, (ushort)(legacyDevices | (screen ? keyboardController : noVga)));
         fadt.U32(112, wbinvd | c1OnAll | noSleepButton | noRtcWake | timer32 | resetRegister);
         fadt.Port(116, Layout.ResetControl, bits: 8, accessSize: 1);
         fadt.U8(128, ResetControl.FullReset);

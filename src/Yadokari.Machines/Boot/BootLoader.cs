@@ -20,6 +20,9 @@ public sealed record BootParameters
     /// <summary>Where the ACPI root pointer lies, or 0 where there are no tables.</summary>
     public ulong Rsdp { get; init; }
 
+    /// <summary>Whether there is a VGA text screen.</summary>
+    public bool Screen { get; init; }
+
     /// <summary>
     /// Whether the monitor unpacks a bzImage itself where it knows how, and enters the kernel proper; false leaves that to the guest.
     /// </summary>

@@ -15,6 +15,9 @@ internal static class FirmwareTables
 {
     private const int LargestFloppy = 2880 << 10;
 
+    // SeaBIOS's for a VGA adapter without PCI.
+    private const string VideoBios = "vgabios-isavga.bin";
+
     // Bytes at the end of low RAM that hold the ACPI tables.
     private const ulong AcpiSize = 64 << 10;
 
@@ -37,7 +40,7 @@ internal static class FirmwareTables
 
     /// <summary>Writes the ACPI tables where firmware leaves them alone: the board's, not the firmware's own.</summary>
     /// <returns>Address of the root pointer.</returns>
-    public static ulong WriteAcpi(PcConfig config, GuestMemory memory) => AcpiTables.Write(memory, config.Cpus, Layout.RamRegions(config.Memory)[0].Length - AcpiSize);
+    public static ulong WriteAcpi(PcConfig config, GuestMemory memory) => AcpiTables.Write(memory, config.Cpus, config.Screen, Layout.RamRegions(config.Memory)[0].Length - AcpiSize);
 
     /// <summary>Fills both.</summary>
     /// <exception cref="UserErrorException">The floppy image can't be used.</exception>
@@ -60,8 +63,16 @@ internal static class FirmwareTables
         fwCfg.AddFile("etc/e820", bytes);
         AddRootPointer(config, memory, fwCfg);
 
-        // There is no screen: what it would show goes to the serial port, and what is typed there comes from the keyboard.
-        fwCfg.AddFile("etc/sercon-port", BitConverter.GetBytes((ulong)Layout.Com1));
+        if (config.Screen)
+        {
+            fwCfg.AddFile($"vgaroms/{VideoBios}", ReadVideoBios(config.Firmware));
+        }
+        else
+        {
+            // What a screen would show goes to the serial port, and what is typed there comes from the keyboard.
+            fwCfg.AddFile("etc/sercon-port", BitConverter.GetBytes((ulong)Layout.Com1));
+        }
+
         if (config.Floppy is { } floppy)
         {
             fwCfg.AddFile("floppyimg/" + (Path.GetFileName(floppy) is { Length: < 40 } name && name.All(char.IsAscii) ? name : "floppy.img"), ReadFloppy(floppy));
@@ -85,6 +96,25 @@ internal static class FirmwareTables
         order.AddRange([HardDisk, Cdrom]);
         clock[BootOrder21] = (byte)(order[0] | (order[1] << 4));
         clock[BootOrder3] = (byte)(order.Count > 2 ? (order[2] << 4) | 1 : 1);
+    }
+
+    // It lies beside the firmware that runs it, as in Debian's package. A machine with a kernel has no use for it.
+    private static byte[] ReadVideoBios(string? firmware)
+    {
+        if (firmware is null)
+        {
+            return [];
+        }
+
+        string path = Path.Combine(Path.GetDirectoryName(firmware) ?? "", VideoBios);
+        try
+        {
+            return File.ReadAllBytes(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new UserErrorException($"The firmware shows nothing on a screen without a video BIOS, and '{path}' can't be read: put SeaBIOS's {VideoBios} there, or leave --console vga out.");
+        }
     }
 
     // The firmware is to copy the root pointer to its own segment, where systems look for it; all it points to stands already.

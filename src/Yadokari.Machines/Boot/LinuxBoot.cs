@@ -13,6 +13,11 @@ namespace Yadokari.Machines.Boot;
 public static class LinuxBoot
 {
     // Fields of boot_params (Linux, arch/x86/include/uapi/asm/bootparam.h).
+    private const int ScreenMode = 0x006;
+    private const int ScreenColumns = 0x007;
+    private const int ScreenLines = 0x00E;
+    private const int ScreenIsVga = 0x00F;
+    private const int ScreenPoints = 0x010;
     private const int AcpiRsdpAddress = 0x070;
     private const int ExtRamdiskImage = 0x0C0;
     private const int ExtRamdiskSize = 0x0C4;
@@ -75,6 +80,11 @@ public static class LinuxBoot
 
         BootLoader.WriteCommandLine(memory, parameters.CommandLine, commandLineMax);
         (ulong initrd, ulong initrdLength) = BootLoader.PlaceInitrd(memory, parameters.Initrd, kernelEnd, initrdMax, above4G);
+        if (parameters.Screen)
+        {
+            DescribeScreen(zeroPage);
+        }
+
         FillZeroPage(zeroPage, memory, parameters.Rsdp, initrd, initrdLength, kernel.Format == KernelFormat.BzImage ? 0 : (uint)entry);
         memory.Write(Layout.ZeroPage, zeroPage);
         if (wide)
@@ -88,6 +98,16 @@ public static class LinuxBoot
 
         state.Gpr[6] = Layout.ZeroPage;
         return report;
+    }
+
+    // As a video BIOS would have left it: mode 3.
+    private static void DescribeScreen(Span<byte> page)
+    {
+        page[ScreenMode] = 3;
+        page[ScreenColumns] = 80;
+        page[ScreenLines] = 25;
+        page[ScreenIsVga] = 1;
+        page[ScreenPoints] = 16;
     }
 
     private static void FillZeroPage(Span<byte> page, GuestMemory memory, ulong rsdp, ulong initrd, ulong initrdLength, uint code32Start)

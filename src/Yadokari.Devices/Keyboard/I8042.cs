@@ -1,12 +1,12 @@
 using Yadokari.Core.Buses;
 
-namespace Yadokari.Devices.Power;
+namespace Yadokari.Devices.Keyboard;
 
 /// <summary>
-/// The keyboard controller of a PC/AT (Intel 8042; IBM PS/2 hardware interface technical reference, keyboard and auxiliary device controller)
-/// with nothing plugged in: what is left of it is the reset line. Every question is answered at once, so that a guest looking for a keyboard
-/// or a mouse need not wait for time-outs: bytes for the keyboard come back as 0xFE with the time-out bit, as from an open socket, and the
-/// auxiliary port fails its test.
+/// The keyboard controller of a PC/AT (Intel 8042; IBM PS/2 hardware interface technical reference, keyboard and auxiliary device controller),
+/// with a keyboard or none, and the reset line. Every question is answered at once, so that a guest looking for a keyboard or a mouse need
+/// not wait for time-outs: bytes for one that is not there come back as 0xFE with the time-out bit, as from an open socket, and the auxiliary
+/// port fails its test.
 /// </summary>
 public sealed class I8042
 {
@@ -17,6 +17,8 @@ public sealed class I8042
     private const byte TimedOut = 0x40;
 
     private const byte InterruptOnKeyboard = 0x01;
+    private const byte KeyboardOff = 0x10;
+    private const byte Translation = 0x40;
     private const byte InitialConfiguration = 0x65; // Keyboard interrupt, system flag, auxiliary port off, translation.
 
     private const byte NoAnswer = 0xFE;
@@ -24,6 +26,8 @@ public sealed class I8042
     private readonly Lock _lock = new(); // Innermost: the line and reset are called after leaving it.
     private readonly OutputPin _irq;
     private readonly Action _reset;
+    private readonly Ps2Keyboard? _keyboard;
+    private bool _released; // The keyboard's next byte is the code of a key that is released.
     private byte _configuration;
     private byte _outputPort;
     private byte _output;
@@ -33,8 +37,10 @@ public sealed class I8042
     /// <summary>Wires the controller.</summary>
     /// <param name="keyboardIrq">IRQ 1.</param>
     /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
-    public I8042(IInterruptLine keyboardIrq, Action reset)
+    /// <param name="keyboard">What is plugged in; null for nothing.</param>
+    public I8042(IInterruptLine keyboardIrq, Action reset, Ps2Keyboard? keyboard = null)
     {
+        _keyboard = keyboard;
         _irq = new OutputPin(keyboardIrq);
         _reset = reset;
         Data = new BytePorts(1, _ => ReadData(), (_, value) => WriteData(value));
@@ -48,6 +54,29 @@ public sealed class I8042
     /// <summary>Port 0x64: status when read, command when written.</summary>
     public IBusDevice Command { get; }
 
+    /// <summary>The guest took all keys that were pressed. On its thread, no lock held.</summary>
+    public event Action? Drained;
+
+    /// <summary>Presses and releases keys. Any thread.</summary>
+    /// <param name="codes">Codes of set 2.</param>
+    /// <returns>Whether the keyboard took them: not while too many wait, or while the guest has it off.</returns>
+    public bool Press(ReadOnlySpan<byte> codes)
+    {
+        lock (_lock)
+        {
+            if (_keyboard?.HasRoom(codes.Length) != true)
+            {
+                return false;
+            }
+
+            _keyboard.Press(codes);
+            TakeFromKeyboard();
+        }
+
+        _irq.Publish();
+        return true;
+    }
+
     /// <summary>The state after power-on and a passed self-test.</summary>
     public void Reset()
     {
@@ -58,6 +87,8 @@ public sealed class I8042
             _output = 0;
             _status = SystemFlag | NotLocked;
             _command = 0;
+            _released = false;
+            _keyboard?.Reset();
             _irq.Put(false);
         }
 
@@ -75,14 +106,23 @@ public sealed class I8042
     private byte ReadData()
     {
         byte value;
+        bool drained;
         lock (_lock)
         {
             value = _output;
+            bool full = (_status & OutputFull) != 0;
             _status &= unchecked((byte)~(OutputFull | TimedOut));
             _irq.Put(false);
+            TakeFromKeyboard();
+            drained = full && (_status & OutputFull) == 0;
         }
 
         _irq.Publish();
+        if (drained)
+        {
+            Drained?.Invoke();
+        }
+
         return value;
     }
 
@@ -121,6 +161,7 @@ public sealed class I8042
                     break;
                 case 0xAE:
                     _configuration &= 0xEF;
+                    TakeFromKeyboard();
                     break;
                 case 0xC0:
                     Answer(0x80); // Input port: keyboard not locked.
@@ -152,6 +193,7 @@ public sealed class I8042
                 case 0x60:
                     _configuration = value;
                     _status = (byte)((_status & ~SystemFlag) | (value & SystemFlag));
+                    TakeFromKeyboard();
                     break;
                 case 0xD1:
                     reset = (value & 1) == 0;
@@ -159,6 +201,12 @@ public sealed class I8042
                     break;
                 case 0xD2:
                     Answer(value, interrupt: true);
+                    break;
+                case 0 when _keyboard is not null:
+                    // A byte for the keyboard turns its interface on.
+                    _configuration &= unchecked((byte)~KeyboardOff);
+                    _keyboard.Receive(value);
+                    TakeFromKeyboard();
                     break;
                 default:
                     _status |= TimedOut; // To the keyboard, or to the auxiliary device: nobody there.
@@ -168,6 +216,28 @@ public sealed class I8042
         }
 
         Finish(reset);
+    }
+
+    // The output buffer holds one byte: the keyboard's next one comes when it was read.
+    private void TakeFromKeyboard()
+    {
+        while (_keyboard is { HasByte: true } && (_status & OutputFull) == 0 && (_configuration & KeyboardOff) == 0)
+        {
+            byte value = _keyboard.Send();
+            if ((_configuration & Translation) != 0)
+            {
+                if (value == ScanCodes.Release)
+                {
+                    _released = true;
+                    continue;
+                }
+
+                value = (byte)(ScanCodes.Translate(value) | (_released ? 0x80 : 0));
+                _released = false;
+            }
+
+            Answer(value, interrupt: true);
+        }
     }
 
     private void Answer(byte value, bool interrupt = false)

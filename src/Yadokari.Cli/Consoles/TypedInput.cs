@@ -1,0 +1,77 @@
+using System.Runtime.InteropServices;
+using Yadokari.Linux;
+
+namespace Yadokari.Cli.Consoles;
+
+/// <summary>
+/// What is typed at standard input. A terminal is raw, with <see cref="EscapeKeys"/>; otherwise bytes go through as they are, and the end of
+/// input does not end the guest.
+/// </summary>
+/// <param name="type">Gets the keys for the guest, on the input's thread.</param>
+/// <param name="escaped">Told of what the user asked of the monitor, on the input's thread.</param>
+internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> escaped) : IDisposable
+{
+    /// <summary>Takes keys.</summary>
+    public delegate void TypeKeys(ReadOnlySpan<byte> keys);
+
+    private const int StandardInput = 0;
+
+    private Terminal? _terminal;
+    private PosixSignalRegistration? _continued;
+
+    /// <summary>Whether it is a terminal, once it has begun.</summary>
+    public bool IsTerminal => _terminal is not null;
+
+    /// <summary>The run begins.</summary>
+    public void Begin()
+    {
+        // Whatever ends the process from here on, the terminal comes back first.
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => Restore();
+        AppDomain.CurrentDomain.UnhandledException += (_, _) => Restore();
+        _terminal = Terminal.TryOpenRaw(StandardInput);
+        if (_terminal is { } terminal)
+        {
+            _continued = PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal.Reapply());
+        }
+
+        new Thread(ReadKeys) { IsBackground = true, Name = "console input" }.Start();
+    }
+
+    /// <summary>Gives the terminal back. Any thread.</summary>
+    public void Restore() => _terminal?.Restore();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _continued?.Dispose();
+        Restore();
+    }
+
+    private void ReadKeys()
+    {
+        var input = new TerminalStream(StandardInput);
+        var escapes = new EscapeKeys();
+        Span<byte> keys = stackalloc byte[256];
+        Span<byte> forGuest = stackalloc byte[512];
+        while (input.Read(keys) is int count and > 0)
+        {
+            if (_terminal is null)
+            {
+                type(keys[..count]);
+                continue;
+            }
+
+            EscapeAction action = escapes.Feed(keys[..count], forGuest, out int guestCount);
+            type(forGuest[..guestCount]);
+            if (action != EscapeAction.None)
+            {
+                escaped(action);
+            }
+
+            if (action == EscapeAction.End)
+            {
+                return;
+            }
+        }
+    }
+}

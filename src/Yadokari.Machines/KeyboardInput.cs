@@ -1,0 +1,49 @@
+using Yadokari.Devices.Keyboard;
+
+namespace Yadokari.Machines;
+
+/// <summary>Hands at the keyboard: takes strokes as they come and presses keys as the guest reads them.</summary>
+public sealed class KeyboardInput
+{
+    private readonly I8042 _controller;
+    private readonly Lock _lock = new(); // Held while keys are pressed, which calls nothing back from there.
+    private readonly Queue<byte[]> _waiting = [];
+
+    internal KeyboardInput(I8042 controller)
+    {
+        _controller = controller;
+        controller.Drained += Pump;
+    }
+
+    /// <summary>Presses and releases keys, all of a stroke together. Any thread; takes all, and waits for nothing.</summary>
+    /// <param name="stroke">Codes of <see cref="ScanCodes">set 2</see>, 64 at most.</param>
+    public void Press(ReadOnlySpan<byte> stroke)
+    {
+        lock (_lock)
+        {
+            _waiting.Enqueue(stroke.ToArray());
+        }
+
+        Pump();
+    }
+
+    /// <summary>Forgets what the guest did not take yet.</summary>
+    internal void Reset()
+    {
+        lock (_lock)
+        {
+            _waiting.Clear();
+        }
+    }
+
+    private void Pump()
+    {
+        lock (_lock)
+        {
+            while (_waiting.TryPeek(out byte[]? stroke) && _controller.Press(stroke))
+            {
+                _waiting.Dequeue();
+            }
+        }
+    }
+}
