@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Iced.Intel;
+using Yadokari.Core;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Translation.Code;
@@ -108,6 +109,9 @@ internal sealed class TranslationVm : IEngineVm
 
     internal bool Timed { get; }
 
+    /// <summary>What guests asked for in vain: model-specific registers (#GP), instructions that the processor does not have (#UD).</summary>
+    internal Tally Refused { get; } = new();
+
     internal DirectMode Direct { get; }
 
     internal TextWriter? TraceWriter { get; }
@@ -170,6 +174,7 @@ internal sealed class TranslationVm : IEngineVm
                 }
             }
 
+            rows.AddRange(Refused.Counts.Select(r => ("refused", r.Name, (double)r.Count, "")));
             return rows;
         }
     }

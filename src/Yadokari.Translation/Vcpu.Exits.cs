@@ -174,7 +174,13 @@ internal sealed unsafe partial class Vcpu
         Outcome outcome;
         using (IsAtomic(instruction) ? _coherence!.Alone(this) : default)
         {
-            outcome = _vm.InstructionSet.Has(instruction) ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
+            bool has = _vm.InstructionSet.Has(instruction);
+            if (!has || Emulator.IsUnknown(instruction))
+            {
+                _vm.Refused.Count(instruction.Mnemonic.ToString().ToLowerInvariant());
+            }
+
+            outcome = has ? Emulator.Execute(this, instruction) : Raise(Vector.InvalidOpcode);
         }
 
         _vm.CountEmulated(instruction, start);

@@ -1,10 +1,10 @@
 using System.Text;
+using Xunit;
 using Yadokari.Cli.Consoles;
 using Yadokari.Core.Memory;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Keyboard;
 using Yadokari.Linux;
-using Xunit;
 
 namespace Yadokari.Cli.Tests;
 

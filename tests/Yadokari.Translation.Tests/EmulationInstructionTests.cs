@@ -1,3 +1,5 @@
+using Yadokari.Core.Engines;
+
 namespace Yadokari.Translation.Tests;
 
 public sealed class EmulationInstructionTests
@@ -109,6 +111,32 @@ public sealed class EmulationInstructionTests
         m[EmulationMachine.Tss + 0x68 + 0x7F] = 4;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0xEC));
         m.Faults(Vector.GeneralProtection, 0, 0xED);
+    }
+
+    [Fact]
+    public void WhatTheProcessorDoesNotHaveIsRefusedAndCounted()
+    {
+        using var m = new EmulationMachine(64);
+        m.Cpu.Rcx = 0x12345;
+        m.Faults(Vector.GeneralProtection, 0, 0x0F, 0x32);
+        m.Faults(Vector.GeneralProtection, 0, 0x0F, 0x30);
+        m.Faults(Vector.GeneralProtection, 0, 0x0F, 0x32);
+        Assert.Equal((2, 1), (m.Refused("rdmsr 12345"), m.Refused("wrmsr 12345")));
+
+        // VMRESUME, and UD2, which is there to be refused.
+        m.SetGate(6, 0x6000);
+        m.Bytes(0x6000, 1)[0] = 0xF4;
+        foreach ((ulong at, byte[] code) in (ReadOnlySpan<(ulong, byte[])>)[(0x5100, [0x0F, 0x01, 0xC3]), (0x5200, [0x0F, 0x0B])])
+        {
+            code.CopyTo(m.Bytes(at, code.Length));
+            m.Cpu.Rip = at;
+            m.Cpu.Rsp = 0x8000;
+            m.Cpu.Rflags = 2;
+            Assert.Equal(VmExit.HaltedForGood, m.Cpu.Run());
+            Assert.Equal(0x6001ul, m.Cpu.Rip);
+        }
+
+        Assert.Equal((1, 0), (m.Refused("vmresume"), m.Refused("ud2")));
     }
 
     [Fact]

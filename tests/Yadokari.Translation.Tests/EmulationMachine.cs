@@ -193,6 +193,8 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
     public int AcknowledgeInterrupt(int vcpu) => Waiting.TryDequeue(out int vector) ? vector : -1;
 
     /// <summary>How often the emulator was asked for an instruction.</summary>
+    public long Refused(string what) => (long)_vm.Statistics.Where(s => s.Group == "refused" && s.Name == what).Sum(s => s.Value);
+
     public long Emulated(string mnemonic) => (long)_vm.Statistics.Where(s => s.Group == "emulated" && s.Name == mnemonic).Sum(s => s.Value);
 
     public bool Hypercall(int vcpu, ulong number, ReadOnlySpan<ulong> arguments, out ulong result)

@@ -26,14 +26,27 @@ public sealed class Bus(string name)
 {
     private readonly record struct Mapping(ulong Start, ulong Length, IBusDevice Device, BusStatistics Statistics);
 
-    private readonly BusStatistics _unclaimed = new("unclaimed");
+    // Addresses that nobody claims, the first of them by their own: what a guest looked for in vain.
+    private const int MostUnclaimed = 32;
+
+    private readonly Dictionary<ulong, BusStatistics> _unclaimed = [];
+    private readonly BusStatistics _elsewhere = new("unclaimed elsewhere");
     private Mapping[] _mappings = [];
 
     /// <summary>"pio" or "mmio".</summary>
     public string Name { get; } = name;
 
     /// <summary>Counters of every device, and of accesses that nobody claimed.</summary>
-    public IEnumerable<BusStatistics> Statistics => _mappings.Select(m => m.Statistics).Distinct().Append(_unclaimed);
+    public IEnumerable<BusStatistics> Statistics
+    {
+        get
+        {
+            lock (_unclaimed)
+            {
+                return [.. _mappings.Select(m => m.Statistics).Distinct(), .. _unclaimed.OrderBy(u => u.Key).Select(u => u.Value), _elsewhere];
+            }
+        }
+    }
 
     /// <summary>Gives a range of addresses to a device.</summary>
     /// <exception cref="ArgumentException">The range is empty or overlaps another.</exception>
@@ -61,7 +74,7 @@ public sealed class Bus(string name)
         }
         else
         {
-            _unclaimed.Reads++;
+            Unclaimed(address).Reads++;
         }
     }
 
@@ -77,7 +90,25 @@ public sealed class Bus(string name)
         }
         else
         {
-            _unclaimed.Writes++;
+            Unclaimed(address).Writes++;
+        }
+    }
+
+    private BusStatistics Unclaimed(ulong address)
+    {
+        lock (_unclaimed)
+        {
+            if (!_unclaimed.TryGetValue(address, out BusStatistics? statistics))
+            {
+                if (_unclaimed.Count == MostUnclaimed)
+                {
+                    return _elsewhere;
+                }
+
+                _unclaimed[address] = statistics = new BusStatistics($"unclaimed {address:x}");
+            }
+
+            return statistics;
         }
     }
 

@@ -29,6 +29,11 @@ internal static unsafe partial class Emulator
     /// <summary>Whether there is a handler, so that the instruction may be sent here rather than run natively.</summary>
     internal static bool Handles(Op code) => s_handlers[(int)code] != null;
 
+    /// <summary>Whether an instruction exists and is neither handled here nor left to the processor; those that are there to be invalid do not count.</summary>
+    internal static bool IsUnknown(in Instruction instruction)
+        => !Handles(instruction.Code) && !InstructionClasses.UsesSimd(instruction.Code)
+            && instruction.Mnemonic is not (Mnemonic.INVALID or Mnemonic.Ud0 or Mnemonic.Ud1 or Mnemonic.Ud2);
+
     // Innocuous instructions come here where x87 or SIMD is switched off, to take their exception: SDM 3A 2.5 and 14.1, SDM 2A 2.4 to 2.7.
     private static Outcome RefuseSimd(Vcpu cpu, in Instruction instruction)
     {

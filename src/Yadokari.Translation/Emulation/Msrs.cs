@@ -17,8 +17,14 @@ internal static unsafe partial class Emulator
     // SDM 2B RDMSR.
     private static Outcome Rdmsr(Vcpu cpu, in Instruction instruction)
     {
-        if (cpu.Cpl > 0 || !ReadMsr(cpu, (uint)cpu.Rcx, out ulong value))
+        if (cpu.Cpl > 0)
         {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        if (!ReadMsr(cpu, (uint)cpu.Rcx, out ulong value))
+        {
+            cpu.Vm.Refused.Count($"rdmsr {(uint)cpu.Rcx:x}");
             return cpu.Raise(Vector.GeneralProtection);
         }
 
@@ -28,7 +34,20 @@ internal static unsafe partial class Emulator
 
     // SDM 2C WRMSR.
     private static Outcome Wrmsr(Vcpu cpu, in Instruction instruction)
-        => cpu.Cpl > 0 || !WriteMsr(cpu, (uint)cpu.Rcx, Pair(cpu)) ? cpu.Raise(Vector.GeneralProtection) : Outcome.Next;
+    {
+        if (cpu.Cpl > 0)
+        {
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        if (!WriteMsr(cpu, (uint)cpu.Rcx, Pair(cpu)))
+        {
+            cpu.Vm.Refused.Count($"wrmsr {(uint)cpu.Rcx:x}");
+            return cpu.Raise(Vector.GeneralProtection);
+        }
+
+        return Outcome.Next;
+    }
 
     private static bool IsMachineMsr(uint index)
         => index is MsrIndex.ApicBase or MsrIndex.TscDeadline or (>= MsrIndex.X2ApicFirst and <= MsrIndex.X2ApicLast);
