@@ -124,9 +124,10 @@ public sealed class Pc : IDisposable
 
         // Power and reset.
         _power = new AcpiPowerManagement(clock, Isa(Layout.SciIrq), () => _run.End(new MachineEnd(EndReason.PowerOff)));
-        _keyboard = new I8042(Isa(Layout.KeyboardIrq), OnReset, config.Screen ? new Ps2Keyboard() : null);
+        var a20 = new A20Gate(open => Array.ForEach(_threads, t => t.Vcpu.SetA20(open)));
+        _keyboard = new I8042(Isa(Layout.KeyboardIrq), OnReset, a20, config.Screen ? new Ps2Keyboard() : null);
         Keyboard = new KeyboardInput(_keyboard);
-        _controlA = new SystemControlA(OnReset);
+        _controlA = new SystemControlA(OnReset, a20);
         _resetControl = new ResetControl(OnReset);
         _pio.Map(Layout.PowerManagement, AcpiPowerManagement.BlockLength, "acpi", _power);
         _pio.Map(Layout.KeyboardData, 1, "i8042", _keyboard.Data);

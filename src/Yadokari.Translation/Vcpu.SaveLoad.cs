@@ -108,7 +108,7 @@ internal sealed unsafe partial class Vcpu
 
     private bool DebugCopy(ulong address, Span<byte> data, bool write)
     {
-        var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits);
+        var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
         while (!data.IsEmpty)
         {
             PageWalkResult walk = PageWalk.Probe(_memory, context, address, AccessKind.Read);

@@ -126,6 +126,15 @@ internal sealed unsafe partial class Vcpu : IVcpu
     }
 
     /// <inheritdoc/>
+    public void SetA20(bool open)
+    {
+        _a20Wanted = open;
+        Notify();
+    }
+
+    private volatile bool _a20Wanted = true;
+
+    /// <inheritdoc/>
     public void RaiseNmi()
     {
         // Of two that arrive at once both are taken, one by the other's handler's end (as KVM has it); while one is handled one waits.
@@ -183,6 +192,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
             {
                 Interlocked.Exchange(ref State->Pending, 0);
                 Answer();
+                if (_a20 != _a20Wanted)
+                {
+                    _a20 = _a20Wanted;
+                    FlushTlbAll();
+                    block = null;
+                }
+
                 if (_kicked)
                 {
                     _kicked = false;

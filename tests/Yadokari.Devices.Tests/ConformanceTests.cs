@@ -36,10 +36,10 @@ public sealed class ConformanceTests
         },
         ["i8042"] = (_, irq) =>
         {
-            var controller = new I8042(irq, () => { });
+            var controller = new I8042(irq, () => { }, new A20Gate(_ => { }));
             return new([controller.Data, controller.Command], controller.Reset, () => { });
         },
-        ["port 92"] = (_, _) => Of(new SystemControlA(() => { }), d => d.Reset()),
+        ["port 92"] = (_, _) => Of(new SystemControlA(() => { }, new A20Gate(_ => { })), d => d.Reset()),
         ["port cf9"] = (_, _) => Of(new ResetControl(() => { }), d => d.Reset()),
         ["acpi"] = (clock, irq) => Of(new AcpiPowerManagement(clock, irq, () => { }), d => d.Reset(), d => d.Dispose()),
         ["debug exit"] = (_, _) => Of(new DebugExit(_ => { }), _ => { }),

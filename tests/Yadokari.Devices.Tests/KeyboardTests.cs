@@ -1,4 +1,5 @@
 using Yadokari.Devices.Keyboard;
+using Yadokari.Devices.Power;
 
 namespace Yadokari.Devices.Tests;
 
@@ -8,7 +9,7 @@ public sealed class KeyboardTests
     private readonly Probe _irq = new();
     private readonly I8042 _controller;
 
-    public KeyboardTests() => _controller = new I8042(_irq, () => Assert.Fail("reset"), new Ps2Keyboard());
+    public KeyboardTests() => _controller = new I8042(_irq, () => Assert.Fail("reset"), new A20Gate(_ => { }), new Ps2Keyboard());
 
     [Fact]
     public void A_kernel_finds_a_keyboard_of_102_keys()

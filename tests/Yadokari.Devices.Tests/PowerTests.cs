@@ -7,12 +7,40 @@ public sealed class PowerTests
 {
     private readonly ManualClock _clock = new();
     private readonly Probe _irq = new();
+    private readonly List<bool> _line20 = [];
+    private readonly A20Gate _a20;
     private int _calls;
+
+    public PowerTests() => _a20 = new A20Gate(_line20.Add);
+
+    [Fact]
+    public void Address_line_20_is_open_while_either_port_wants_it()
+    {
+        var controller = new I8042(_irq, () => _calls++, _a20);
+        var port92 = new SystemControlA(() => _calls++, _a20);
+        void Keyboard(byte output)
+        {
+            controller.Command.Out(0, 0xD1);
+            controller.Data.Out(0, output);
+        }
+
+        Keyboard(0xDD);
+        Assert.Equal([false], _line20);
+        port92.Out(0, 0x02);
+        Keyboard(0xDF);
+        port92.Out(0, 0x00);
+        Assert.Equal([false, true], _line20);
+        Keyboard(0xDD);
+        controller.Reset();
+        port92.Reset();
+        Assert.Equal([false, true, false, true], _line20);
+        Assert.Equal(0, _calls);
+    }
 
     [Fact]
     public void I8042_resets_the_machine()
     {
-        var controller = new I8042(_irq, () => _calls++);
+        var controller = new I8042(_irq, () => _calls++, _a20);
         controller.Command.Out(0, 0xFE);
         Assert.Equal(1, _calls);
         controller.Command.Out(0, 0xD1);
@@ -25,7 +53,7 @@ public sealed class PowerTests
     [Fact]
     public void I8042_answers_linux_at_once_that_nothing_is_there()
     {
-        var controller = new I8042(_irq, () => _calls++);
+        var controller = new I8042(_irq, () => _calls++, _a20);
         byte Ask(byte command, byte? parameter = null)
         {
             Assert.Equal(0, controller.Command.In() & 0x02);
@@ -61,8 +89,8 @@ public sealed class PowerTests
     [Fact]
     public void Ports_92_and_cf9_reset_on_a_rising_edge()
     {
-        var port92 = new SystemControlA(() => _calls++);
-        Assert.Equal(0x02, port92.In());
+        var port92 = new SystemControlA(() => _calls++, _a20);
+        Assert.Equal(0x00, port92.In());
         port92.Out(0, 0x02);
         Assert.Equal(0, _calls);
         port92.Out(0, 0x03);

@@ -462,6 +462,31 @@ public sealed unsafe class InlineTests
         Assert.Equal((2ul, 1ul, 2ul), (m.Cpu.Rdi, m.Cpu.Rsi, m.Cpu.Rdx));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void AddressesWrapAtAMebibyteWhileLine20IsClosed(bool open)
+    {
+        using var m = new EmulationMachine(64);
+        var a = new Assembler(64);
+        a.mov(__dword_ptr[0x100100], 1); // Cached as it is.
+        a.@out(0x92, al);
+        a.mov(__dword_ptr[0x100100], 2);
+        a.mov(eax, __dword_ptr[0x300100]);
+        a.hlt();
+        using var stream = new MemoryStream();
+        a.Assemble(new StreamCodeWriter(stream), 0x5000);
+        stream.ToArray().CopyTo(m.Bytes(0x5000, (int)stream.Length));
+        m[0x200100] = 7;
+        m[0x100] = 0;
+        m.OnPortWrite = port => m.Cpu.SetA20(open);
+        m.Cpu.Rip = 0x5000;
+        m.Cpu.Rflags = 2;
+        Assert.Equal(VmExit.HaltedForGood, m.Cpu.Run());
+        Assert.Equal(open ? (2u, 0u) : (1u, 2u), ((uint)m[0x100100], (uint)m[0x100]));
+        Assert.Equal(open ? 0ul : 7ul, m.Cpu.Rax);
+    }
+
     [Fact]
     public void StiAtTheEndOfAPageStillShadowsHlt()
     {

@@ -90,6 +90,14 @@ public interface IVcpu : IDisposable
     /// <summary>Whether an NMI waits that the guest may take. Any thread.</summary>
     bool HasNmi => false;
 
+    /// <summary>
+    /// Opens or closes address line 20: while it is closed, bit 20 of every physical address is 0. It is open after reset. Any thread; takes hold
+    /// before the next instruction of the vCPU whose instruction asked for it, and soon on others.
+    /// </summary>
+    void SetA20(bool open)
+    {
+    }
+
     /// <summary>The guest's time-stamp counter as RDTSC gives it now. Any thread.</summary>
     ulong ReadTsc() => 0;
 

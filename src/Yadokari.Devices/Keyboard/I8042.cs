@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Devices.Power;
 
 namespace Yadokari.Devices.Keyboard;
 
@@ -23,9 +24,12 @@ public sealed class I8042
 
     private const byte NoAnswer = 0xFE;
 
-    private readonly Lock _lock = new(); // Innermost: the line and reset are called after leaving it.
+    private const byte OutputPortA20 = 0x02;
+
+    private readonly Lock _lock = new(); // Before the gate's; the line and reset are called after leaving it.
     private readonly OutputPin _irq;
     private readonly Action _reset;
+    private readonly A20Gate _a20;
     private readonly Ps2Keyboard? _keyboard;
     private bool _released; // The keyboard's next byte is the code of a key that is released.
     private byte _configuration;
@@ -38,8 +42,10 @@ public sealed class I8042
     /// <param name="keyboardIrq">IRQ 1.</param>
     /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
     /// <param name="keyboard">What is plugged in; null for nothing.</param>
-    public I8042(IInterruptLine keyboardIrq, Action reset, Ps2Keyboard? keyboard = null)
+    /// <param name="a20">Address line 20.</param>
+    public I8042(IInterruptLine keyboardIrq, Action reset, A20Gate a20, Ps2Keyboard? keyboard = null)
     {
+        _a20 = a20;
         _keyboard = keyboard;
         _irq = new OutputPin(keyboardIrq);
         _reset = reset;
@@ -83,7 +89,8 @@ public sealed class I8042
         lock (_lock)
         {
             _configuration = InitialConfiguration;
-            _outputPort = 0x03;
+            _outputPort = 0x01 | OutputPortA20;
+            _a20.ByKeyboardController = true;
             _output = 0;
             _status = SystemFlag | NotLocked;
             _command = 0;
@@ -198,6 +205,7 @@ public sealed class I8042
                 case 0xD1:
                     reset = (value & 1) == 0;
                     _outputPort = value;
+                    _a20.ByKeyboardController = (value & OutputPortA20) != 0;
                     break;
                 case 0xD2:
                     Answer(value, interrupt: true);

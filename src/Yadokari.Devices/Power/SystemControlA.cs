@@ -1,19 +1,23 @@
 namespace Yadokari.Devices.Power;
 
 /// <summary>
-/// System control port A, 0x92 (IBM PS/2 hardware interface technical reference): bit 0 resets on its rising edge, bit 1 is address line 20,
-/// which is always enabled here and only remembers what was written.
+/// System control port A, 0x92 (IBM PS/2 hardware interface technical reference): bit 0 resets on its rising edge, bit 1 opens address line 20.
 /// </summary>
 /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
-public sealed class SystemControlA(Action reset) : ByteWideDevice(1)
+/// <param name="a20">The line.</param>
+public sealed class SystemControlA(Action reset, A20Gate a20) : ByteWideDevice(1)
 {
     private const byte FastReset = 1;
     private const byte AddressLine20 = 2;
 
-    private volatile byte _value = AddressLine20;
+    private volatile byte _value;
 
     /// <summary>The state after power-on.</summary>
-    public void Reset() => _value = AddressLine20;
+    public void Reset()
+    {
+        _value = 0;
+        a20.ByPortA = false;
+    }
 
     /// <inheritdoc/>
     protected override byte ReadRegister(int offset) => _value;
@@ -23,6 +27,7 @@ public sealed class SystemControlA(Action reset) : ByteWideDevice(1)
     {
         byte before = _value;
         _value = value;
+        a20.ByPortA = (value & AddressLine20) != 0;
         if ((value & ~before & FastReset) != 0)
         {
             reset();

@@ -48,17 +48,12 @@ internal static unsafe partial class Emulator
         }
 
         var operand = new MaskedOperand(1, SignMask(mask, 1, length));
-        if (operand.Mask == 0 && !mmx)
-        {
-            return Outcome.Next;
-        }
-
         if (!cpu.Linear(cpu.SegmentOf(instruction), cpu.Rdi & addressMask, length, write: true, out ulong linear))
         {
             return Outcome.Fault;
         }
 
-        // The whole operand must be writable, whatever is selected of it: so processors have it, and SDM 2B leaves it to them.
+        // The whole operand must be writable, whatever is selected of it, and be it nothing: so processors have it, and SDM 2B leaves it to them.
         if (!cpu.ProbeLinear(linear, length, write: true) || !WriteMasked(cpu, linear, data[..length], operand))
         {
             return Outcome.Fault;

@@ -298,6 +298,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     private bool _pagingStale = true;
+    private bool _a20 = true;
     private bool _contextAc;
 
     /// <summary>How user code's addresses are translated now.</summary>
@@ -307,8 +308,8 @@ internal sealed unsafe partial class Vcpu
     {
         if (_pagingStale || _contextAc != ac)
         {
-            _paging = new PagingContext(Cr0, Cr3, Cr4, Efer, false, ac, PhysicalAddressBits);
-            _userPaging = new PagingContext(Cr0, Cr3, Cr4, Efer, true, ac, PhysicalAddressBits);
+            _paging = new PagingContext(Cr0, Cr3, Cr4, Efer, false, ac, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
+            _userPaging = new PagingContext(Cr0, Cr3, Cr4, Efer, true, ac, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
             _pagingStale = false;
             _contextAc = ac;
         }

@@ -32,9 +32,9 @@ public static class PageWalk
             if (!mark || Mark(memory, context, linear, (access & AccessKind.Write) != 0, result.PhysicalAddress))
             {
                 // A write that went through has set the dirty bit, whatever the entry said before.
-                return mark && (access & AccessKind.Write) != 0
+                return WithLine20(context, mark && (access & AccessKind.Write) != 0
                     ? PageWalkResult.Found(result.PhysicalAddress, result.PageSize, result.Rights | PageRights.Dirty)
-                    : result;
+                    : result);
             }
 
             // Another processor changed an entry under us: what was decided from it may no longer hold.
@@ -43,7 +43,12 @@ public static class PageWalk
 
     /// <summary>Translates without touching guest memory, for debuggers and for looking ahead.</summary>
     public static PageWalkResult Probe(GuestMemory memory, in PagingContext context, ulong linear, AccessKind access) =>
-        Translate(memory, context, linear, access, out _);
+        WithLine20(context, Translate(memory, context, linear, access, out _));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static PageWalkResult WithLine20(in PagingContext context, PageWalkResult result) => context.WrapsAtMebibyte && result.Succeeded
+        ? PageWalkResult.Found(result.PhysicalAddress & ~(1ul << 20), Math.Min(result.PageSize, 4096), result.Rights)
+        : result;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static PageWalkResult Translate(

@@ -80,6 +80,9 @@ public readonly struct PagingContext
     /// <summary>The kind of page tables.</summary>
     public PagingMode Mode { get; }
 
+    /// <summary>Address line 20 is closed: bit 20 of what is found is 0. Page tables are read where they are.</summary>
+    public bool WrapsAtMebibyte { get; init; }
+
     /// <summary>CPL is 3.</summary>
     public bool User { get; }
 
