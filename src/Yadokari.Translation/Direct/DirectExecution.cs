@@ -60,8 +60,15 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    // Translated code takes some three times as long as code that runs directly, which gains two.
-    private const long Gain = 2;
+    // Translated code takes three to five times as long as code that runs directly, which gains three.
+    private const long Gain = 3;
+
+    // The most nanoseconds that one stop counts for: pages that are looked through and mapped stay so, by and large.
+    private const long MostCost = 50_000;
+
+    // Timer interrupts in a row between which a program hardly trapped, for it to be taken on; after each time that it was not worth it twice as many.
+    private const int LeastQuiet = 2;
+    private const int MostQuiet = 512;
 
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
@@ -78,9 +85,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     // The thread whose children the processes are.
     private int _thread = Environment.CurrentManagedThreadId;
-
-    // Nanoseconds of the process's time that go into a stop, not into code: the least that was seen, and no more than this.
-    private long _floor = 10_000;
 
     // The last page that could not be shown holds code that must be translated.
     private bool _sensitive;
@@ -110,7 +114,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         /// <summary>Timer interrupts in a row between which it hardly trapped, and how many make it wanted.</summary>
         public int Quiet { get; set; }
 
-        public int Needed { get; set; } = 2;
+        public int Needed { get; set; } = LeastQuiet;
 
         /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
         public int Stops { get; set; }
@@ -216,7 +220,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     {
         long began = TracedProcess.ThreadTime;
         Outcome outcome = RunUntilStopped(out Program program);
-        program.Cost += TracedProcess.ThreadTime - began;
+        program.Cost += Math.Min(TracedProcess.ThreadTime - began, MostCost);
         return outcome;
     }
 
@@ -399,8 +403,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         long time = program.Sandbox!.ProcessorTime;
         long used = time - program.Time;
         UserTime += used;
-        _floor = Math.Min(_floor, used / program.Stops);
-        bool worthwhile = (used - (_floor * program.Stops)) * Gain > program.Cost;
+
+        // Of the process's own time as much goes into stopping as the monitor takes: the host's kernel is busy with them on both sides.
+        bool worthwhile = (used - program.Cost) * Gain > program.Cost;
         program.Time = time;
         program.Stops = 0;
         program.Cost = 0;
@@ -408,15 +413,15 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         {
             program.Wanted = false;
             program.Quiet = 0;
-            program.Needed = Math.Min(program.Needed * 2, 512);
+            program.Needed = Math.Min(program.Needed * 2, MostQuiet);
             _affinity?.Part();
             _joined = null;
             Demotions++;
             Turned();
         }
-        else if (program.Needed > 2)
+        else
         {
-            program.Needed--;
+            program.Needed = Math.Max(program.Needed / 2, LeastQuiet);
         }
     }
 
@@ -438,6 +443,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         program.Sandbox = sandbox;
         program.Time = sandbox.ProcessorTime;
+        program.Stops = -Window; // It is all new at first: judged by twice as many.
         program.Stale = false;
         program.Suspects.Clear();
         return sandbox;
