@@ -18,7 +18,8 @@ public sealed class TranslationEngine : IEngine
 {
     /// <summary>
     /// The most bytes of host code kept for a vCPU, a multiple of 8192; more than two vCPUs share twice as many among them, but have
-    /// <see cref="LeastCodeCacheBytes"/> each. Programs with compilers of their own want tens of MiB: what does not fit is translated again and again.
+    /// <see cref="LeastCodeCacheBytes"/> each. 24 MiB are enough for most guests, and more is taken only where these are translated again
+    /// and again: programs with compilers of their own want tens of MiB.
     /// </summary>
     public int CodeCacheBytes { get; init; } = 128 << 20;
 

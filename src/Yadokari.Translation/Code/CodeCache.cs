@@ -6,7 +6,7 @@ namespace Yadokari.Translation.Code;
 /// Host code of one vCPU: a memory file mapped twice, so that no address is ever both writable and executable.
 /// Blocks are laid down one after another, each in two parts: what runs again and again in the first half, and its ways out in the second,
 /// so that neither the processor's instruction cache nor its TLB is filled by code that hardly runs. When either half is full everything
-/// goes and translation starts afresh.
+/// goes and translation starts afresh. Only so much of it is used as <see cref="Limit"/> says: memory is taken from the host when first touched.
 /// </summary>
 internal sealed unsafe class CodeCache : IDisposable
 {
@@ -27,12 +27,16 @@ internal sealed unsafe class CodeCache : IDisposable
         var executable = (byte*)_file.Map(0, length, executable: true);
         _delta = executable - _writable;
         int half = length / 2;
-        _hot = new Half(_writable, _writable + half);
-        _cold = new Half(_writable + half, _writable + length);
+        _hot = new Half(_writable);
+        _cold = new Half(_writable + half);
+        Limit = length;
     }
 
     /// <summary>Bytes of the cache.</summary>
     public int Length { get; }
+
+    /// <summary>Bytes that may be used, half of them in each half; <see cref="Length"/> at most. To be changed when it is clear.</summary>
+    public int Limit { get; set; }
 
     /// <summary>Bytes in use.</summary>
     public long Used => _hot.Used + _cold.Used;
@@ -47,7 +51,7 @@ internal sealed unsafe class CodeCache : IDisposable
     public byte* NextCold => _cold.Next;
 
     /// <summary>Whether so many bytes fit, of either kind.</summary>
-    public bool HasRoom(int bytes) => _hot.HasRoom(bytes) && _cold.HasRoom(bytes);
+    public bool HasRoom(int bytes) => Math.Max(_hot.Used, _cold.Used) + bytes <= Limit / 2;
 
     /// <summary>Ends a piece of code: the next one starts at <paramref name="end"/>, aligned.</summary>
     public void Commit(byte* end) => _hot.Commit(end);
@@ -76,24 +80,17 @@ internal sealed unsafe class CodeCache : IDisposable
     private struct Half
     {
         private readonly byte* _start;
-        private readonly byte* _end;
 
         // Start of what has been written lately.
         private byte* _recent;
 
-        public Half(byte* start, byte* end)
-        {
-            _start = _recent = Next = First = start;
-            _end = end;
-        }
+        public Half(byte* start) => _start = _recent = Next = First = start;
 
         public byte* Next { get; private set; }
 
         public byte* First { get; set; }
 
         public readonly long Used => Next - _start;
-
-        public readonly bool HasRoom(int bytes) => Next + bytes <= _end;
 
         public void Commit(byte* to)
         {

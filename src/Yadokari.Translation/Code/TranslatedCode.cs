@@ -28,6 +28,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
     // Blocks found lately, each in the one place that its address gives it.
     private const int RecentBlocks = 1 << 14;
 
+    // What a cache begins with: enough for what most guests do at one time.
+    private const int FirstLimit = 24 << 20;
+
+    // Bits of the filter that knows what was translated before the last flush.
+    private const int FilterBits = 1 << 20;
+
     private readonly GuestMemory _memory;
     private readonly Dictionary<Key, Block> _blocks = [];
     private readonly Block?[] _recent = new Block?[RecentBlocks];
@@ -45,7 +51,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     {
         _memory = memory;
         _codePages = new ulong[(memory.End >> 18) + 1];
-        Cache = new CodeCache(cacheBytes);
+        Cache = new CodeCache(cacheBytes) { Limit = Math.Min(cacheBytes, FirstLimit) };
         Stubs = new Stubs(Cache);
         Translator = new Translator(Cache, Stubs, set, crowded);
         HostFaults.Watch(Cache, Stubs);
@@ -76,6 +82,11 @@ internal sealed unsafe class TranslatedCode : IDisposable
     public long Invalidations { get; private set; }
 
     public long CacheFlushes { get; private set; }
+
+    // Blocks translated since the last flush, and those of them that were there before it.
+    private int _translated;
+    private int _again;
+    private ulong[] _before = [];
 
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
     public bool IsCode(ulong gpa) => (_codePages[gpa >> 18] & (1ul << (int)(gpa >> 12 & 63))) != 0;
@@ -231,6 +242,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         BlocksTranslated++;
+        _translated++;
+        _again += WasBefore(gpa) ? 1 : 0;
         block.SecondGpa = secondGpa;
         block.SecondGlobal = global;
         _all.Add(block);
@@ -372,10 +385,25 @@ internal sealed unsafe class TranslatedCode : IDisposable
         return true;
     }
 
-    /// <summary>Drops everything.</summary>
+    /// <summary>
+    /// Drops everything. Where most of it had been dropped before, what the guest runs does not fit: from now on the cache may be twice as large.
+    /// </summary>
     public void Clear()
     {
         CacheFlushes++;
+        if (_again > _translated / 2)
+        {
+            Cache.Limit = (int)Math.Min(2L * Cache.Limit, Cache.Length);
+        }
+
+        _translated = _again = 0;
+        _before = new ulong[FilterBits / 64];
+        foreach (Block block in _all)
+        {
+            uint bit = FilterBit(block.Gpa);
+            _before[bit / 64] |= 1ul << (int)(bit % 64);
+        }
+
         foreach (Block block in _all)
         {
             block.Valid = false;
@@ -408,6 +436,14 @@ internal sealed unsafe class TranslatedCode : IDisposable
         HostFaults.Forget(Cache);
         Cache.Dispose();
     }
+
+    private bool WasBefore(ulong gpa)
+    {
+        uint bit = FilterBit(gpa);
+        return _before.Length != 0 && (_before[bit / 64] >> (int)(bit % 64) & 1) != 0;
+    }
+
+    private static uint FilterBit(ulong gpa) => (uint)((gpa * 0x9E37_79B9_7F4A_7C15) >> 44);
 
     private ref Block? Recent(ulong gpa) => ref _recent[(int)(gpa ^ (gpa >> 13)) & (RecentBlocks - 1)];
 
