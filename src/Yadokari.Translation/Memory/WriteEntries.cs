@@ -16,7 +16,7 @@ internal sealed unsafe class WriteEntries : IDisposable
     private readonly List<AddressSpace> _spaces;
 
     // For each page of RAM 0, or one more than an entry: the number of its address space, and a sixteenth of its offset there.
-    private readonly uint* _known;
+    private uint* _known;
 
     /// <param name="memory">Whose pages.</param>
     /// <param name="spaces">The vCPU's address spaces, by number; more may come.</param>
@@ -62,7 +62,12 @@ internal sealed unsafe class WriteEntries : IDisposable
         known = 0;
     }
 
-    public void Dispose() => NativeMemory.Free(_known);
+    /// <summary>Gives the memory back. May be called again.</summary>
+    public void Dispose()
+    {
+        NativeMemory.Free(_known);
+        _known = null;
+    }
 
     private AddressSpace SpaceOf(uint known) => _spaces[(int)((known - 1) >> SpaceShift)];
 
