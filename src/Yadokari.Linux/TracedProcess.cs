@@ -200,26 +200,11 @@ public sealed unsafe partial class TracedProcess : IDisposable
     }
 
     /// <summary>Processor time that it has used so far, in nanoseconds, whatever else the processor was busy with.</summary>
-    public long ProcessorTime
-    {
-        get
-        {
-            // MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of linux/posix-timers.h.
-            long* time = stackalloc long[2];
-            return GetTime((~_pid << 3) | 2, time) == 0 ? (time[0] * 1_000_000_000) + time[1] : 0;
-        }
-    }
+    // The clock is MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of linux/posix-timers.h.
+    public long ProcessorTime => TimeOf((~_pid << 3) | 2);
 
     /// <summary>Processor time that the calling thread has used so far, in nanoseconds.</summary>
-    public static long ThreadTime
-    {
-        get
-        {
-            const int ThreadClock = 3; // CLOCK_THREAD_CPUTIME_ID of linux/time.h.
-            long* time = stackalloc long[2];
-            return GetTime(ThreadClock, time) == 0 ? (time[0] * 1_000_000_000) + time[1] : 0;
-        }
-    }
+    public static long ThreadTime => TimeOf(ThreadClock);
 
     /// <summary>Makes a running process stop soon by <see cref="KickSignal"/>. Any thread.</summary>
     public void Kick() => _ = Syscall(TgkillNumber, _pid, _pid, KickSignal);
@@ -245,6 +230,15 @@ public sealed unsafe partial class TracedProcess : IDisposable
     private static partial nint Ptrace(nint request, nint pid, nint address, nint data);
 
     // SAFETY: a timespec is two 64-bit words.
+    // CLOCK_THREAD_CPUTIME_ID of linux/time.h.
+    private const int ThreadClock = 3;
+
+    private static long TimeOf(int clock)
+    {
+        long* time = stackalloc long[2];
+        return GetTime(clock, time) == 0 ? (time[0] * 1_000_000_000) + time[1] : 0;
+    }
+
     [LibraryImport("libc", EntryPoint = "clock_gettime")]
     private static partial int GetTime(int clock, long* time);
 

@@ -1,5 +1,3 @@
-using Yadokari.Guests;
-
 namespace Yadokari.Guests.Tests;
 
 /// <summary>Guests that show text on a VGA screen and are typed to at a PS/2 keyboard.</summary>

@@ -63,11 +63,11 @@ internal static class FirmwareTables
         fwCfg.AddFile("etc/e820", bytes);
         AddRootPointer(config, memory, fwCfg);
 
-        if (config.Screen)
+        if (config is { Screen: true, Firmware: { } firmware })
         {
-            fwCfg.AddFile($"vgaroms/{VideoBios}", ReadVideoBios(config.Firmware));
+            fwCfg.AddFile($"vgaroms/{VideoBios}", ReadVideoBios(firmware));
         }
-        else
+        else if (!config.Screen)
         {
             // What a screen would show goes to the serial port, and what is typed there comes from the keyboard.
             fwCfg.AddFile("etc/sercon-port", BitConverter.GetBytes((ulong)Layout.Com1));
@@ -98,14 +98,9 @@ internal static class FirmwareTables
         clock[BootOrder3] = (byte)(order.Count > 2 ? (order[2] << 4) | 1 : 1);
     }
 
-    // It lies beside the firmware that runs it, as in Debian's package. A machine with a kernel has no use for it.
-    private static byte[] ReadVideoBios(string? firmware)
+    // It lies beside the firmware that runs it, as in Debian's package.
+    private static byte[] ReadVideoBios(string firmware)
     {
-        if (firmware is null)
-        {
-            return [];
-        }
-
         string path = Path.Combine(Path.GetDirectoryName(firmware) ?? "", VideoBios);
         try
         {

@@ -356,8 +356,27 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
     }
 
-    /// <summary>Drops one block, to be translated in another way.</summary>
-    public void Drop(Block block) => Retire(block);
+    /// <summary>Drops one block: its page was written, or it is to be translated in another way.</summary>
+    public void Drop(Block block)
+    {
+        block.Valid = false;
+
+        // Jump caches may go on knowing it: who comes that way is sent on.
+        HostAssembler a = default;
+        a.Cursor = Cache.Writable(block.AxEntry);
+        a.Jump(Stubs.Gone);
+        _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: false));
+        _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: true));
+        if (block.Incoming != null)
+        {
+            foreach ((nint displacement, nint unlinked) in block.Incoming)
+            {
+                HostAssembler.Patch((byte*)displacement, (byte*)unlinked);
+            }
+
+            block.Incoming = null;
+        }
+    }
 
     private readonly Dictionary<ulong, int> _unshared = [];
 
@@ -484,31 +503,10 @@ internal sealed unsafe class TranslatedCode : IDisposable
         {
             if (block.Valid)
             {
-                Retire(block);
+                Drop(block);
             }
         }
 
         CodeForgotten?.Invoke(number << 12);
-    }
-
-    private void Retire(Block block)
-    {
-        block.Valid = false;
-
-        // Jump caches may go on knowing it: who comes that way is sent on.
-        HostAssembler a = default;
-        a.Cursor = Cache.Writable(block.AxEntry);
-        a.Jump(Stubs.Gone);
-        _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: false));
-        _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: true));
-        if (block.Incoming != null)
-        {
-            foreach ((nint displacement, nint unlinked) in block.Incoming)
-            {
-                HostAssembler.Patch((byte*)displacement, (byte*)unlinked);
-            }
-
-            block.Incoming = null;
-        }
     }
 }

@@ -181,7 +181,6 @@ internal sealed unsafe class AddressSpace
     /// <summary>Forgets the translations by which a page of RAM can be written.</summary>
     public void DropWriteEntries(byte* host)
     {
-        ulong hostPage = (ulong)host & ~0xFFFul;
         DropFrom(_filled);
         DropFrom(_filledGlobal);
 
@@ -189,9 +188,9 @@ internal sealed unsafe class AddressSpace
         {
             foreach (int entry in set)
             {
-                if (((entry / StateLayout.TlbEntries) & 1) != 0 && Entry(StateLayout.Tlb + (entry << 4))[1] == hostPage)
+                if (((entry / StateLayout.TlbEntries) & 1) != 0)
                 {
-                    ClearTranslation(entry);
+                    DropEntry(StateLayout.Tlb + (entry << 4), host);
                 }
             }
         }
