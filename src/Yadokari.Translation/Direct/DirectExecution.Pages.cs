@@ -93,9 +93,10 @@ internal sealed unsafe partial class DirectExecution
             return false;
         }
 
-        // The sixteen pages around: what was used before will be used again.
-        ulong first = page & ~0xFFFFul;
-        for (ulong near = first; near < first + 0x10000; near += 4096)
+        // The pages around: what was used before will be used again. A stop takes longer than many of them; code has to be looked through.
+        ulong around = access == AccessKind.Execute ? 16ul * 4096 : 64ul * 4096;
+        ulong first = page & ~(around - 1);
+        for (ulong near = first; near < first + around; near += 4096)
         {
             if (near == page || sandbox.UseOf(near) != PageUse.None)
             {

@@ -42,7 +42,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private const int QuietTraps = 40;
 
     /// <summary>Stops over which the time between them is looked at.</summary>
-    private const int Window = 128;
+    private const int Window = 32;
 
     /// <summary>Polls at which code in a page that is translated comes back, before it is left alone.</summary>
     private const int Patience = 24;
@@ -60,15 +60,26 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    // Translated code takes three to five times as long as code that runs directly, which gains three.
+    // What running directly gains, in times of what it takes: translated code takes three to five times as long.
     private const long Gain = 3;
 
-    // The most nanoseconds that one stop counts for: pages that are looked through and mapped stay so, by and large.
-    private const long MostCost = 50_000;
+    // The most nanoseconds that one stop counts for: code that was looked through is known from then on, by and large.
+    private const long MostCost = 100_000;
+
+    // Nanoseconds that a program may lose before it is given back, for its pages are shown one by one at first, and the most that it can
+    // have to lose besides from better days.
+    private const long Credit = 20_000_000;
+    private const long MostCredit = 20_000_000;
+
+    // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
+    private const long LeastRun = 500_000;
 
     // Timer interrupts in a row between which a program hardly trapped, for it to be taken on; after each time that it was not worth it twice as many.
     private const int LeastQuiet = 2;
     private const int MostQuiet = 512;
+
+    // As many at most for a program that is new: it is taken to be like those before it.
+    private const int MostQuietAtFirst = 8;
 
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
@@ -81,6 +92,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private Program? _current;
     private ulong _currentRoot = ulong.MaxValue;
     private long _traps;
+    private long _interrupted;
+    private long _began;
+    private int _needed = LeastQuiet;
     private bool _refused;
 
     // The thread whose children the processes are.
@@ -102,7 +116,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     }
 
     /// <summary>What is known of a program, by the root of its page tables.</summary>
-    private sealed class Program(ulong root)
+    private sealed class Program(ulong root, int needed)
     {
         public ulong Root { get; } = root;
 
@@ -114,7 +128,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         /// <summary>Timer interrupts in a row between which it hardly trapped, and how many make it wanted.</summary>
         public int Quiet { get; set; }
 
-        public int Needed { get; set; } = LeastQuiet;
+        public int Needed { get; set; } = needed;
 
         /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
         public int Stops { get; set; }
@@ -122,6 +136,14 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         public long Cost { get; set; }
 
         public long Time { get; set; }
+
+        public long OwnTime { get; set; }
+
+        /// <summary>Nanoseconds that running directly has gained since it was taken on, by estimate, as far as they count.</summary>
+        public long Balance { get; set; }
+
+        /// <summary>Its balance has been positive since then.</summary>
+        public bool Paid { get; set; }
 
         /// <summary>Translations were flushed while it did not run: of all pages, or of these.</summary>
         public bool Stale { get; set; }
@@ -165,12 +187,20 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>A timer or other interrupt arrives while user code runs: how quiet has it been?</summary>
     public void Interrupted(long traps)
     {
-        long since = traps - _traps;
-        _traps = traps;
         if (_mode != DirectMode.Auto || _refused)
         {
             return;
         }
+
+        long now = TracedProcess.ThreadTime;
+        if (now - _interrupted < LeastRun)
+        {
+            return;
+        }
+
+        _interrupted = now;
+        long since = traps - _traps;
+        _traps = traps;
 
         Program program = Current(create: true)!;
         if (program.Wanted)
@@ -218,9 +248,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>Runs user code until something needs the monitor. RIP is then what to go on with.</summary>
     public Outcome Run()
     {
-        long began = TracedProcess.ThreadTime;
+        _began = TracedProcess.ThreadTime;
         Outcome outcome = RunUntilStopped(out Program program);
-        program.Cost += Math.Min(TracedProcess.ThreadTime - began, MostCost);
+        Charge(program);
         return outcome;
     }
 
@@ -291,6 +321,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                     if (sandbox.Settle() && sandbox.Load(registers))
                     {
                         Faults++;
+                        Charge(program);
                         Judge(program);
                         continue;
                     }
@@ -374,7 +405,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 _programs.RemoveAt(_programs.FindIndex(static p => p.Sandbox == null));
             }
 
-            _current = new Program(root);
+            _current = new Program(root, _needed);
             _programs.Add(_current);
         }
 
@@ -384,12 +415,28 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private void Promote(Program program)
     {
         program.Wanted = true;
-        program.Stops = 0;
-        program.Cost = 0;
-        program.Time = program.Sandbox?.ProcessorTime ?? 0;
+        program.Balance = 0;
+        program.Paid = false;
+        Begin(program, 0);
         program.Avoided = ulong.MaxValue;
         Promotions++;
         Turned();
+    }
+
+    // What the monitor did since it began, or was last charged, was for this program.
+    private void Charge(Program program)
+    {
+        long now = TracedProcess.ThreadTime;
+        program.Cost += Math.Min(now - _began, MostCost);
+        _began = now;
+    }
+
+    private static void Begin(Program program, int stops)
+    {
+        program.Stops = stops;
+        program.Cost = 0;
+        program.Time = program.Sandbox?.ProcessorTime ?? 0;
+        program.OwnTime = program.Sandbox?.OwnTime ?? 0;
     }
 
     // Whether what runs between stops is worth what they cost.
@@ -400,28 +447,32 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        long time = program.Sandbox!.ProcessorTime;
-        long used = time - program.Time;
+        Sandbox sandbox = program.Sandbox!;
+        long used = sandbox.ProcessorTime - program.Time;
+        long own = sandbox.OwnTime - program.OwnTime;
         UserTime += used;
 
-        // Of the process's own time as much goes into stopping as the monitor takes: the host's kernel is busy with them on both sides.
-        bool worthwhile = (used - program.Cost) * Gain > program.Cost;
-        program.Time = time;
-        program.Stops = 0;
-        program.Cost = 0;
-        if (!worthwhile && _mode == DirectMode.Auto)
+        // Of the process's own time part goes into stopping: the host's kernel is busy with that on both sides.
+        var stopping = (long)(program.Cost * sandbox.StopShare);
+        long gained = ((used - stopping) * Gain) - program.Cost - stopping - own;
+        program.Balance = Math.Min(program.Balance + gained, MostCredit);
+        Begin(program, 0);
+        if (program.Balance < -Credit && _mode == DirectMode.Auto)
         {
             program.Wanted = false;
             program.Quiet = 0;
             program.Needed = Math.Min(program.Needed * 2, MostQuiet);
+            _needed = program.Paid ? _needed : Math.Min(_needed * 2, MostQuietAtFirst);
             _affinity?.Part();
             _joined = null;
             Demotions++;
             Turned();
         }
-        else
+        else if (program.Balance > 0)
         {
             program.Needed = Math.Max(program.Needed / 2, LeastQuiet);
+            _needed = program.Paid ? _needed : Math.Max(_needed / 2, LeastQuiet);
+            program.Paid = true;
         }
     }
 
@@ -442,8 +493,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         program.Sandbox = sandbox;
-        program.Time = sandbox.ProcessorTime;
-        program.Stops = -Window; // It is all new at first: judged by twice as many.
+        Begin(program, -Window); // It is all new at first: judged by twice as many.
         program.Stale = false;
         program.Suspects.Clear();
         return sandbox;

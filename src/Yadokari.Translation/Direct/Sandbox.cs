@@ -48,7 +48,6 @@ internal sealed unsafe class Sandbox : IDisposable
     private readonly int _extendedLength;
     private TracedRegisters _template;
     private ulong _held;
-    private long _ownTime;
     private int _count;
 
     private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, ulong batch, ulong flags)
@@ -98,7 +97,7 @@ internal sealed unsafe class Sandbox : IDisposable
                 {
                     // The kernel's own gifts go first: stack, vDSO and its data.
                     sandbox.UnmapAll();
-                    if (sandbox.Settle())
+                    if (sandbox.Settle() && sandbox.MeasureStops())
                     {
                         return sandbox;
                     }
@@ -119,7 +118,13 @@ internal sealed unsafe class Sandbox : IDisposable
     public int ProcessId => _process.Id;
 
     /// <summary>Processor time that guest code used, in nanoseconds.</summary>
-    public long ProcessorTime => _process.ProcessorTime - _ownTime;
+    public long ProcessorTime => _process.ProcessorTime - OwnTime;
+
+    /// <summary>Processor time that the process used at the monitor's word, in nanoseconds.</summary>
+    public long OwnTime { get; private set; }
+
+    /// <summary>What a stop takes of the process's own time, in parts of what it takes of the monitor's thread.</summary>
+    public double StopShare { get; private set; }
 
     /// <summary>Pages mapped.</summary>
     public int Pages => _pages.Count;
@@ -249,7 +254,7 @@ internal sealed unsafe class Sandbox : IDisposable
         _count = 0;
         long before = _process.ProcessorTime;
         bool done = RunOwn(_batch, out TracedRegisters registers) && registers.Rax == 0;
-        _ownTime += _process.ProcessorTime - before;
+        OwnTime += _process.ProcessorTime - before;
 
         // The guest's program can read the table: nothing of where its pages lie stays there.
         new Span<ulong>(_operations, words).Clear();
@@ -322,6 +327,30 @@ internal sealed unsafe class Sandbox : IDisposable
         _process.Dispose();
         _program.Dispose();
         _table.Dispose();
+    }
+
+    // By stops with nothing between them; the least of some, for the first find caches cold.
+    private bool MeasureStops()
+    {
+        long own = long.MaxValue;
+        long monitor = long.MaxValue;
+        _operations[0] = 0;
+        for (int i = 0; i < 8; i++)
+        {
+            long process = _process.ProcessorTime;
+            long thread = TracedProcess.ThreadTime;
+            if (!RunOwn(_batch, out _))
+            {
+                return false;
+            }
+
+            monitor = Math.Min(monitor, TracedProcess.ThreadTime - thread);
+            own = Math.Min(own, _process.ProcessorTime - process);
+        }
+
+        StopShare = (double)own / Math.Max(monitor, 1);
+        OwnTime = _process.ProcessorTime;
+        return true;
     }
 
     // Runs a piece of the program that ends in a breakpoint.
