@@ -39,9 +39,8 @@ internal sealed unsafe partial class Vcpu
     {
         ulong linear = LinearRip;
         State->CodePage = linear & ~0xFFFul;
-        if ((mode & CpuMode.Code64) == 0 && State->Rip > LimitOf(Segments[1]))
+        if ((mode & CpuMode.Limited) != 0 && !IsWithinSegment(linear, ref mode))
         {
-            Raise(Vector.GeneralProtection, 0);
             return null;
         }
 
@@ -99,7 +98,70 @@ internal sealed unsafe partial class Vcpu
         return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
     }
 
-    private void SetLinearRip(ulong linear) => State->Rip = Code64 ? linear : (uint)(linear - Segments[1].Base);
+    /// <summary>
+    /// Whether the instruction at RIP ends within the code segment; if not, #GP is raised (SDM 3A 5.3). Near the segment's end, instructions
+    /// run one by one, each looked at before: <paramref name="mode"/> says so.
+    /// </summary>
+    private bool IsWithinSegment(ulong linear, ref CpuMode mode)
+    {
+        ulong limit = LimitOf(Segments[1]);
+        if (State->Rip > limit)
+        {
+            return Raise(Vector.GeneralProtection, 0) == Outcome.Next;
+        }
+
+        const ulong Longest = 15;
+        ulong left = limit - State->Rip + 1;
+        if (left >= 4096 - (linear & 4095) + Longest)
+        {
+            return true;
+        }
+
+        mode |= CpuMode.Single;
+        if (left >= Longest)
+        {
+            return true;
+        }
+
+        // It is fetched no further than the segment goes, whatever the page after says.
+        Span<byte> bytes = stackalloc byte[(int)left];
+        int first = (int)Math.Min(left, 4096 - (linear & 4095));
+        if (!ReadCode(linear, bytes[..first]) || !ReadCode(linear + (ulong)first, bytes[first..]))
+        {
+            return false;
+        }
+
+        return !_code.Translator.GoesOn(bytes, mode) || Raise(Vector.GeneralProtection, 0) == Outcome.Next;
+    }
+
+    private bool ReadCode(ulong linear, Span<byte> bytes)
+    {
+        if (bytes.IsEmpty)
+        {
+            return true;
+        }
+
+        if (!TranslateFetch(linear, out ulong gpa))
+        {
+            return false;
+        }
+
+        _memory.Read(gpa, bytes);
+        return true;
+    }
+
+    private void SetLinearRip(ulong linear)
+    {
+        if (Code64)
+        {
+            State->Rip = linear;
+            return;
+        }
+
+        // Jumps of 16-bit code wrap around within their 64 KiB.
+        uint rip = (uint)(linear - Segments[1].Base);
+        State->Rip = (Segments[1].Attributes & 0x4000) == 0 && LimitOf(Segments[1]) <= 0xFFFF ? (ushort)rip : rip;
+    }
 
     private CpuMode CurrentMode()
     {

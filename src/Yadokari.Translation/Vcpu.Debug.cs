@@ -4,8 +4,8 @@ using Yadokari.X86;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The guest's own debugging (SDM 3B 18.3): single steps by EFLAGS.TF, and breakpoints on execution and on data in DR0 to DR3, all in blocks
-/// of one instruction. Breakpoints on ports are not watched.
+/// The guest's own debugging (SDM 3B 18.3): single steps by EFLAGS.TF, and breakpoints on execution, data and ports in DR0 to DR3, all in
+/// blocks of one instruction.
 /// </summary>
 internal sealed unsafe partial class Vcpu
 {
@@ -20,14 +20,17 @@ internal sealed unsafe partial class Vcpu
 
     private readonly InstructionInfoFactory _accesses = new();
 
-    /// <summary>Some of DR0 to DR3 is enabled for execution or data.</summary>
+    // Breakpoints that an instruction hit which loaded SS: they wait for the end of the next one (SDM 3A 6.8.3).
+    private ulong _heldHits;
+
+    /// <summary>Some of DR0 to DR3 is enabled.</summary>
     private bool HasBreakpoints
     {
         get
         {
             for (int i = 0; i < 4; i++)
             {
-                if (IsInstructionBreakpoint(i) || IsDataBreakpoint(i))
+                if (IsInstructionBreakpoint(i) || IsTrapBreakpoint(i))
                 {
                     return true;
                 }
@@ -37,23 +40,33 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    private bool IsInstructionBreakpoint(int i) => (Dr[7] >> (2 * i) & 3) != 0 && KindOf(i) == 0;
+    /// <summary>The last instruction loaded SS, which holds off traps and interrupts until the next one is done.</summary>
+    private bool LoadedStack => InterruptShadow && _emulated != Mnemonic.Sti;
 
-    private bool IsDataBreakpoint(int i) => (Dr[7] >> (2 * i) & 3) != 0 && KindOf(i) is 1 or 3;
+    private bool IsEnabled(int i) => (Dr[7] >> (2 * i) & 3) != 0;
+
+    private bool IsInstructionBreakpoint(int i) => IsEnabled(i) && KindOf(i) == 0;
+
+    private bool IsDataBreakpoint(int i) => IsEnabled(i) && KindOf(i) is 1 or 3;
+
+    private bool IsPortBreakpoint(int i) => IsEnabled(i) && KindOf(i) == 2 && (Cr4 & X86.Cr4.DE) != 0;
+
+    // Of those that are looked at after an instruction.
+    private bool IsTrapBreakpoint(int i) => IsDataBreakpoint(i) || IsPortBreakpoint(i);
 
     // R/W of DR7: 0 execution, 1 writes, 2 ports, 3 reads and writes.
     private int KindOf(int i) => (int)(Dr[7] >> (16 + (4 * i))) & 3;
 
     /// <summary>
-    /// Before an instruction: which breakpoints on data its accesses will hit, as bits of DR6. It is a trap: the instruction completes first
-    /// (SDM 3B 18.3.1.2).
+    /// Before an instruction: which breakpoints on data and ports its accesses will hit, as bits of DR6. It is a trap: the instruction
+    /// completes first (SDM 3B 18.3.1.2).
     /// </summary>
-    private ulong FindDataHits()
+    private ulong FindHits()
     {
         bool any = false;
         for (int i = 0; i < 4; i++)
         {
-            any |= IsDataBreakpoint(i);
+            any |= IsTrapBreakpoint(i);
         }
 
         if (!any)
@@ -67,7 +80,7 @@ internal sealed unsafe partial class Vcpu
             return 0;
         }
 
-        ulong hits = 0;
+        ulong hits = PortHits(instruction);
         foreach (UsedMemory memory in _accesses.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
         {
             ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale);
@@ -86,14 +99,47 @@ internal sealed unsafe partial class Vcpu
             bool accesses = memory.Access is not (OpAccess.None or OpAccess.NoMemAccess);
             for (int i = 0; i < 4; i++)
             {
-                ulong length = (Dr[7] >> (18 + (4 * i)) & 3) switch { 0 => 1, 1 => 2, 2 => 8, _ => 4ul };
-                ulong start = Dr[i] & ~(length - 1);
                 bool kind = KindOf(i) == 1 ? writes : accesses;
-                hits |= IsDataBreakpoint(i) && kind && address < start + length && start < address + size ? 1ul << i : 0;
+                hits |= IsDataBreakpoint(i) && kind && Meets(i, address, size) ? 1ul << i : 0;
             }
         }
 
         return hits;
+    }
+
+    private ulong PortHits(in Instruction instruction)
+    {
+        int size = instruction.Mnemonic switch
+        {
+            Mnemonic.In => instruction.Op0Register.GetSize(),
+            Mnemonic.Out => instruction.Op1Register.GetSize(),
+            Mnemonic.Insb or Mnemonic.Outsb => 1,
+            Mnemonic.Insw or Mnemonic.Outsw => 2,
+            Mnemonic.Insd or Mnemonic.Outsd => 4,
+            _ => 0,
+        };
+        if (size == 0)
+        {
+            return 0;
+        }
+
+        bool immediate = instruction.Op0Kind == OpKind.Immediate8 || instruction.Op1Kind == OpKind.Immediate8;
+        ulong port = immediate ? instruction.Immediate8 : (ushort)Rdx;
+        ulong hits = 0;
+        for (int i = 0; i < 4; i++)
+        {
+            hits |= IsPortBreakpoint(i) && Meets(i, port, (ulong)size) ? 1ul << i : 0;
+        }
+
+        return hits;
+    }
+
+    // Whether an access has a byte in common with what a debug register watches: so many bytes, at a multiple of them.
+    private bool Meets(int i, ulong address, ulong size)
+    {
+        ulong length = (Dr[7] >> (18 + (4 * i)) & 3) switch { 0 => 1, 1 => 2, 2 => 8, _ => 4ul };
+        ulong start = Dr[i] & ~(length - 1);
+        return address < start + length && start < address + size;
     }
 
     private ulong ValueOf(Register register, in Instruction instruction) => register switch
@@ -108,14 +154,14 @@ internal sealed unsafe partial class Vcpu
     };
 
     /// <summary>
-    /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1). RF has done its
-    /// work then; a fault of the instruction sets it anew in what it pushes.
+    /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1) or a load of SS
+    /// came before. RF has done its work then; a fault of the instruction sets it anew in what it pushes.
     /// </summary>
-    private bool HitsBreakpoint()
+    private bool HitsBreakpoint(bool held)
     {
-        bool resume = (State->SystemFlags & FlagResume) != 0;
+        held |= (State->SystemFlags & FlagResume) != 0;
         State->SystemFlags &= ~FlagResume;
-        if (resume || (Dr[7] & DebugRegisters.Enables) == 0)
+        if (held || (Dr[7] & DebugRegisters.Enables) == 0)
         {
             return false;
         }
@@ -142,13 +188,36 @@ internal sealed unsafe partial class Vcpu
     /// <summary>
     /// After an instruction: raises #DB if TF was set when it began (SDM 3B 18.3.1.4), unless something else was delivered, which cleared
     /// TF, or a load of SS holds traps off for one instruction. SYSCALL and SYSRET count with the flags that they leave. The same for
-    /// breakpoints on data that were hit.
+    /// breakpoints on data and ports that were hit; those that a load of SS hit outlive an INT n that comes next: its handler has not begun
+    /// when they are taken. INT1 takes them with its own.
     /// </summary>
-    private bool TrapsAfter(Outcome outcome, bool trap, ulong dataHits, long deliveries)
+    private bool TrapsAfter(Outcome outcome, bool trap, ulong hits, long deliveries)
     {
-        if (outcome is Outcome.Retry or Outcome.Shutdown || deliveries != Deliveries)
+        if (outcome == Outcome.Retry)
         {
             return false;
+        }
+
+        ulong held = _heldHits;
+        _heldHits = 0;
+        if (outcome == Outcome.Shutdown)
+        {
+            return false;
+        }
+
+        if (deliveries != Deliveries)
+        {
+            trap = false;
+            hits = _emulated is Mnemonic.Int or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Int1 ? held : 0;
+        }
+        else if (LoadedStack)
+        {
+            _heldHits = hits;
+            return false;
+        }
+        else
+        {
+            hits |= held;
         }
 
         if (_emulated is Mnemonic.Syscall or Mnemonic.Sysret or Mnemonic.Sysretq)
@@ -156,14 +225,14 @@ internal sealed unsafe partial class Vcpu
             trap = (State->SystemFlags & FlagTrap) != 0;
         }
 
-        if ((!trap && dataHits == 0) || (InterruptShadow && _emulated != Mnemonic.Sti))
+        if (hits != 0)
         {
-            return false;
+            Dr[6] = (Dr[6] & ~DebugRegisters.Breakpoints) | hits;
         }
 
-        if (dataHits != 0)
+        if ((!trap && hits == 0) || _emulated == Mnemonic.Int1)
         {
-            Dr[6] = (Dr[6] & ~DebugRegisters.Breakpoints) | dataHits;
+            return false;
         }
 
         Dr[6] |= trap ? DebugRegisters.BS : 0;

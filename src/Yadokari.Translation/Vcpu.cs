@@ -206,6 +206,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 }
             }
 
+            bool held = LoadedStack;
             if (InterruptShadow)
             {
                 // One instruction runs before the next look at interrupts.
@@ -268,7 +269,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
             first = false;
             bool single = (mode & CpuMode.Single) != 0;
-            if (single && HitsBreakpoint())
+            if (single && HitsBreakpoint(held))
             {
                 block = null;
                 if (DeliverRaised() == Outcome.Shutdown)
@@ -315,11 +316,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             Trace?.Enter(this, block);
             bool trap = (State->SystemFlags & FlagTrap) != 0;
             long deliveries = Deliveries;
-            ulong dataHits = single && (Dr[7] & X86.DebugRegisters.Enables) != 0 ? FindDataHits() : 0;
+            ulong hits = single && (Dr[7] & X86.DebugRegisters.Enables) != 0 ? FindHits() : 0;
             _emulated = Mnemonic.INVALID;
             Enter(block.Entry, simd: false);
             Outcome outcome = AfterExit(ref block);
-            if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, dataHits, deliveries))
+            if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, hits, deliveries))
             {
                 block = null;
                 outcome = DeliverRaised();

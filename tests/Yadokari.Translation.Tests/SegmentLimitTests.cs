@@ -55,4 +55,59 @@ public sealed class SegmentLimitTests
         Assert.Equal($"{what}: {vector}", $"{what}: {(long)m.Cpu.Rip - (long)Handlers - 1}");
         Assert.Equal(Code + (vector == 6 ? 10ul : 0), m[esp - 12] & uint.MaxValue);
     }
+
+    [Theory]
+    [InlineData("B878563412F4", 0x5003u, 0, "an instruction that crosses the limit")]
+    [InlineData("B878563412F4", 0x5004u, 5, "one after it")]
+    [InlineData("B878563412F4", 0x5005u, -1, "none")]
+    [InlineData("90EB10", 0x5008u, 1, "a jump beyond it")]
+    [InlineData("31C07410", 0x5008u, 2, "a jump on a condition that holds")]
+    [InlineData("31C07510F4", 0x5008u, -1, "on one that does not")]
+    public void CodeEndsWithItsSegment(string code, uint limit, int at, string what)
+    {
+        using var m = new EmulationMachine(32);
+        Convert.FromHexString(code).CopyTo(m.Bytes(Code, code.Length / 2));
+        m.Bytes(Handlers, 32).Fill(0xF4);
+        for (int i = 0; i < 32; i++)
+        {
+            m.SetGate(i, Handlers + (ulong)i, 0x18);
+        }
+
+        m.Cpu.SetSegment(1, new SegmentState(0x18, 0, limit, 0x409B));
+        ulong esp = m.Cpu.Rsp = 0x900;
+        InlineTests.RunToHalt(m);
+        Assert.Equal($"{what}: {(at < 0 ? "" : "#GP")}", $"{what}: {(m.Cpu.Rip == Handlers + 14 ? "#GP" : "")}");
+        if (at >= 0)
+        {
+            Assert.Equal(Code + (ulong)at, m[esp - 12] & uint.MaxValue);
+        }
+    }
+
+    [Fact]
+    public void JumpsWithinAPageOfA16BitSegmentAreTranslated()
+    {
+        using var m = new EmulationMachine(16);
+        m.Cpu.SetSegment(1, new SegmentState(0x1234, 0x12340, 0xFFFF, 0x9B));
+        m.Cpu.Rip = 0x10;
+
+        // mov cx, 1000; again: dec cx; jnz again; hlt
+        Convert.FromHexString("B9E8034975FDF4").CopyTo(m.Bytes(0x12350, 7));
+        InlineTests.RunToHalt(m);
+        Assert.Equal((0x17ul, 0ul), (m.Cpu.Rip, m.Cpu.Rcx & 0xFFFF));
+        Assert.Equal(0, m.Emulated("jne"));
+    }
+
+    [Fact]
+    public void JumpsOfA16BitSegmentWrapAround()
+    {
+        using var m = new EmulationMachine(16);
+        m.Cpu.SetSegment(1, new SegmentState(0x1234, 0x12340, 0xFFFF, 0x9B));
+        m.Cpu.Rip = 0;
+
+        // jmp from the segment's first bytes to its last but one, in other pages; there hlt.
+        Convert.FromHexString("EBFC").CopyTo(m.Bytes(0x12340, 2));
+        m.Bytes(0x12340 + 0xFFFE, 1)[0] = 0xF4;
+        InlineTests.RunToHalt(m);
+        Assert.Equal(0xFFFFul, m.Cpu.Rip);
+    }
 }

@@ -290,7 +290,7 @@ internal sealed unsafe partial class Translator
         switch (instruction.FlowControl)
         {
             case FlowControl.UnconditionalBranch:
-                EmitJump(instruction.NearBranchTarget, instruction.NearBranchTarget <= instruction.IP);
+                EmitJump(TargetOf(instruction), TargetOf(instruction) <= instruction.IP);
                 break;
             case FlowControl.ConditionalBranch:
                 EmitConditional(instruction);
@@ -313,7 +313,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitConditional(in Instruction instruction)
     {
-        ulong target = Code64 ? instruction.NearBranchTarget : (uint)instruction.NearBranchTarget;
+        ulong target = TargetOf(instruction);
         var condition = (Condition)(instruction.ConditionCode - ConditionCode.o);
         if (Single)
         {

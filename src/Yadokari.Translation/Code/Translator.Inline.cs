@@ -338,8 +338,8 @@ internal sealed unsafe partial class Translator
     private void EmitCountedBranch(in Instruction instruction)
     {
         bool loop = instruction.Mnemonic == Mnemonic.Loop;
-        ulong zero = loop ? instruction.NextIP : instruction.NearBranchTarget;
-        ulong other = loop ? instruction.NearBranchTarget : instruction.NextIP;
+        ulong zero = loop ? instruction.NextIP : TargetOf(instruction);
+        ulong other = loop ? TargetOf(instruction) : instruction.NextIP;
         if (loop)
         {
             _a.Lea(Host.Rcx, Mem.At(Host.Rcx, -1));

@@ -105,6 +105,13 @@ internal sealed unsafe partial class Translator
         }
     }
 
+    /// <summary>Whether an instruction's bytes are only its beginning.</summary>
+    public bool GoesOn(ReadOnlySpan<byte> bytes, CpuMode mode)
+    {
+        Instruction instruction = Decode(bytes, mode, 0);
+        return instruction.IsInvalid && DecoderOf(mode).LastError == DecoderError.NoMoreBytes;
+    }
+
     /// <summary>
     /// Translates from a linear address whose bytes stand at <paramref name="code"/>. Returns null if the first instruction does not end
     /// within <paramref name="length"/> bytes.
@@ -272,8 +279,7 @@ internal sealed unsafe partial class Translator
         if (!Code64 && treatment is Treatment.Flow or Treatment.Stack)
         {
             bool jump = treatment == Treatment.Flow && instruction.FlowControl is FlowControl.UnconditionalBranch or FlowControl.ConditionalBranch;
-            bool fits = jump ? (_mode & CpuMode.Based) == 0 : Flat32;
-            return fits ? treatment : Treatment.Emulate;
+            return (jump ? IsNearTarget(instruction) : Flat32) ? treatment : Treatment.Emulate;
         }
 
         if (treatment == Treatment.Emulate)
@@ -288,6 +294,33 @@ internal sealed unsafe partial class Translator
         }
 
         return treatment;
+    }
+
+    // Whether a direct jump's target is as good as one in a flat segment: it is in the same page, of which all belongs to the segment or else
+    // instructions run one by one; or the segment has no end.
+    private bool IsNearTarget(in Instruction instruction)
+    {
+        if ((_mode & (CpuMode.Limited | CpuMode.Based)) == 0)
+        {
+            return true;
+        }
+
+        bool code32 = (_mode & CpuMode.Code32) != 0;
+        bool inPage = !Single && ((TargetOf(instruction) ^ instruction.IP) & ~0xFFFul) == 0;
+        return instruction.Op0Kind == (code32 ? OpKind.NearBranch32 : OpKind.NearBranch16)
+            && (inPage || (code32 && (_mode & CpuMode.Limited) == 0));
+    }
+
+    /// <summary>The linear address that a direct jump goes to.</summary>
+    private ulong TargetOf(in Instruction instruction)
+    {
+        if (instruction.Op0Kind == OpKind.NearBranch16 && (_mode & (CpuMode.Limited | CpuMode.Based)) != 0)
+        {
+            // The decoder takes addresses for offsets: only the distance counts.
+            return (uint)(instruction.NextIP + (ulong)(short)(instruction.NearBranch16 - instruction.NextIP));
+        }
+
+        return Code64 ? instruction.NearBranchTarget : (uint)instruction.NearBranchTarget;
     }
 
     private bool Ends(Treatment treatment) => treatment is Treatment.Emulate or Treatment.Flow or Treatment.FastCall;

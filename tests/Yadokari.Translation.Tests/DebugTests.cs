@@ -1,0 +1,82 @@
+using Yadokari.Core.State;
+
+namespace Yadokari.Translation.Tests;
+
+/// <summary>Breakpoints on data, ports and code, and what a load of SS does to them (SDM 3A 6.8.3, SDM 3B 18.3).</summary>
+public sealed class DebugTests
+{
+    private const ulong Code = 0x5000;
+    private const ulong Handlers = 0x6000;
+    private const ulong Watched = EmulationMachine.Data;
+
+    // DR7: of DR0, two bytes to read and write; a byte of port; code.
+    private const ulong Data = 0x70001;
+    private const ulong Port = 0x20001;
+    private const ulong Execution = 1;
+
+    private const string MovSs = "8E1500002000";
+
+    [Theory]
+    [InlineData(MovSs + "90F4", Data, Watched, 7, "a load of SS, and NOP after it")]
+    [InlineData(MovSs + "F1F4", Data, Watched, 7, "a load of SS, and INT1 after it")]
+    [InlineData("A100002000F4", Data, Watched, 5, "a load of EAX")]
+    [InlineData("E680F4", Port, 0x80, 2, "OUT to an immediate port")]
+    [InlineData("E480F4", Port, 0x80, 2, "IN from one")]
+    [InlineData("66BA7F0066EFF4", Port, 0x80, 6, "OUT of a word that reaches the port")]
+    [InlineData("E681F4", Port, 0x80, -1, "OUT to another port")]
+    [InlineData("90F4", Execution, Code + 1, 1, "code")]
+    [InlineData(MovSs + "90F4", Execution, Code + 6, -1, "code after a load of SS")]
+    [InlineData("FB90F4", Execution, Code + 1, 1, "code after STI")]
+    public void BreakpointsAreTaken(string code, ulong dr7, ulong dr0, int end, string what)
+    {
+        using EmulationMachine m = Machine(code, dr7, dr0);
+        ulong esp = m.Cpu.Rsp;
+        InlineTests.RunToHalt(m);
+        if (end < 0)
+        {
+            Assert.True(m.Cpu.Rip < Handlers, $"{what}: {m.Cpu.Rip:X}");
+            return;
+        }
+
+        Assert.Equal($"{what}: {Handlers + 2:X}", $"{what}: {m.Cpu.Rip:X}");
+        Assert.Equal(Code + (ulong)end, m[esp - 12] & uint.MaxValue);
+        Assert.Equal(1ul, m.Cpu.Dr[6] & 0xF);
+    }
+
+    [Fact]
+    public void PortsAreWatchedWithDebugExtensionsOnly()
+    {
+        using EmulationMachine m = Machine("E680F4", Port, 0x80);
+        m.Cpu.Cr4 &= ~8ul;
+        InlineTests.RunToHalt(m);
+        Assert.True(m.Cpu.Rip < Handlers);
+    }
+
+    [Fact]
+    public void WhatALoadOfTheStackHitIsTakenBeforeTheHandlerOfTheInterruptAfterIt()
+    {
+        using EmulationMachine m = Machine(MovSs + "CD40F4", Data, Watched);
+        ulong esp = m.Cpu.Rsp;
+        InlineTests.RunToHalt(m);
+        Assert.Equal(Handlers + 2, m.Cpu.Rip);
+        Assert.Equal((Code + 8, Handlers + 0x40), (m[esp - 12] & uint.MaxValue, m[esp - 24] & uint.MaxValue));
+    }
+
+    private static EmulationMachine Machine(string code, ulong dr7, ulong dr0)
+    {
+        var m = new EmulationMachine(32);
+        Convert.FromHexString(code).CopyTo(m.Bytes(Code, code.Length / 2));
+        m.Bytes(Handlers, 0x80).Fill(0xF4);
+        for (int i = 0; i < 0x80; i++)
+        {
+            m.SetGate(i, Handlers + (ulong)i, 0x18);
+        }
+
+        m.Bytes(Watched, 1)[0] = 0x10;
+        m.Cpu.Cr4 |= 8;
+        (m.Cpu.Dr[0], m.Cpu.Dr[7]) = (dr0, dr7);
+        m.Cpu.ModeChanged();
+        m.Cpu.Rsp = 0x900;
+        return m;
+    }
+}
