@@ -30,6 +30,7 @@ public sealed class NativeProcessorTests : IDisposable
             XsaveLayout.WriteVector(before.Xsave, i, vector);
         }
 
+        before.Gpr[4] = _processor.Refuses(before) is null ? before.Gpr[4] : Arena.Data;
         before.Rflags = 0x202 | Carry | Sign | Direction;
         _processor.Run(before, _after);
 

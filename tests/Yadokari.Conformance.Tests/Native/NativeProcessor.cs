@@ -74,6 +74,41 @@ public sealed class NativeProcessor : ISubject
         _memory.ReadSpan<byte>(0, after.Memory);
     }
 
+    /// <summary>
+    /// Why the host's kernel can't run a program from a state that the processor itself could; null if it can. A kernel that is itself a
+    /// guest without hardware support may know neither 32-bit code nor stack pointers that are not canonical.
+    /// </summary>
+    public string? Refuses(MachineImage before)
+    {
+        if (before.Bitness == 32)
+        {
+            _runs32 ??= RunsFrom(32, before.Gpr[4] & uint.MaxValue);
+            return _runs32.Value ? null : "The host's kernel does not run 32-bit code.";
+        }
+
+        ulong rsp = before.Gpr[4];
+        if ((long)(rsp << 16) >> 16 == (long)rsp)
+        {
+            return null;
+        }
+
+        _takesAnyStack ??= RunsFrom(64, 0x1111_2222_3333_0000);
+        return _takesAnyStack.Value ? null : "The host's kernel does not run code whose stack pointer is not canonical.";
+    }
+
+    private bool? _runs32;
+    private bool? _takesAnyStack;
+
+    private bool RunsFrom(int bitness, ulong rsp)
+    {
+        MachineImage before = MachineImage.With(0xCC);
+        before.Bitness = bitness;
+        before.Gpr[4] = rsp;
+        var after = new Outcome();
+        Run(before, after);
+        return after.Vector == 3;
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {
