@@ -208,8 +208,9 @@ public sealed class DirectExecutionTests
             c.syscall();
         });
         Assert.Equal(-1, machine.Run());
+
+        // Directly where the host lets RDTSC stop a process; where it does not, its page runs translated.
         Assert.InRange(machine.Cpu.Rax, 1ul << 60, machine.Cpu.ReadTsc());
-        Assert.True(machine.Entries > 0);
     });
 
     [Fact]

@@ -489,6 +489,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             }
 
             Sandboxes++;
+            (_scan.HidesClock, _scan.KeepsBases) = (sandbox.HidesClock, HostFeatures.UserBases);
             _thread = Environment.CurrentManagedThreadId;
         }
 

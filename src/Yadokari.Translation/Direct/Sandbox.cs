@@ -85,7 +85,7 @@ internal sealed unsafe class Sandbox : IDisposable
         try
         {
             nint operations = table.Map(0, SandboxProgram.TableBytes, executable: false);
-            byte[] elf = SandboxProgram.Build(start, ram.Descriptor, table.Descriptor, out ulong batch, out ulong flags);
+            byte[] elf = SandboxProgram.Build(start, ram.Descriptor, table.Descriptor, out ulong batch, out ulong flags, out ulong clock);
 
             // SAFETY: the file is a page, the program shorter.
             elf.CopyTo(new Span<byte>((void*)program.Map(0, 4096, executable: false), 4096));
@@ -99,6 +99,8 @@ internal sealed unsafe class Sandbox : IDisposable
                     sandbox.UnmapAll();
                     if (sandbox.Settle() && sandbox.MeasureStops())
                     {
+                        // Ended by the breakpoint after it: the host's kernel promised a signal and the processor gave none.
+                        sandbox.HidesClock = !sandbox.RunOwn(clock, out _);
                         return sandbox;
                     }
                 }
@@ -122,6 +124,9 @@ internal sealed unsafe class Sandbox : IDisposable
 
     /// <summary>Processor time that the process used at the monitor's word, in nanoseconds.</summary>
     public long OwnTime { get; private set; }
+
+    /// <summary>RDTSC stops it. A host that is a guest without hardware support may not be able to.</summary>
+    public bool HidesClock { get; private set; }
 
     /// <summary>What a stop takes of the process's own time, in parts of what it takes of the monitor's thread.</summary>
     public double StopShare { get; private set; }

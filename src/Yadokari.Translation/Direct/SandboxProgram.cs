@@ -49,7 +49,8 @@ internal static class SandboxProgram
     /// <param name="table">Descriptor of the table's file, inherited.</param>
     /// <param name="batch">Where to enter it to carry out the table.</param>
     /// <param name="flags">Where to enter it to load RFLAGS from <see cref="Flags"/>.</param>
-    public static byte[] Build(ulong start, int ram, int table, out ulong batch, out ulong flags)
+    /// <param name="clock">Where to enter it for an RDTSC, to see whether that stops.</param>
+    public static byte[] Build(ulong start, int ram, int table, out ulong batch, out ulong flags, out ulong clock)
     {
         var c = new Assembler(64);
         Label filter = c.CreateLabel();
@@ -59,6 +60,7 @@ internal static class SandboxProgram
         Label load = c.CreateLabel();
         Label next = c.CreateLabel();
         Label done = c.CreateLabel();
+        Label time = c.CreateLabel();
         (int low, int high) = (Math.Min(ram, table), Math.Max(ram, table));
 
         // ptrace(PTRACE_TRACEME), setsid()
@@ -122,6 +124,10 @@ internal static class SandboxProgram
         c.popfq();
         c.int3();
 
+        c.Label(ref time);
+        c.rdtsc();
+        c.int3();
+
         c.Label(ref filter);
         foreach (ulong instruction in s_filter)
         {
@@ -138,6 +144,7 @@ internal static class SandboxProgram
         byte[] text = code.ToArray();
         batch = result.GetLabelRIP(work);
         flags = result.GetLabelRIP(load);
+        clock = result.GetLabelRIP(time);
         BinaryPrimitives.WriteUInt64LittleEndian(text.AsSpan((int)(result.GetLabelRIP(filterAddress) - start) - Headers), result.GetLabelRIP(filter));
         return Elf(start, text);
     }

@@ -13,9 +13,9 @@ internal sealed unsafe class UserCode : CodeReader
     // The second bytes of two-byte opcodes to look at.
     private static readonly SearchValues<byte> s_suspects = SearchValues.Create(
         0x00, 0x01, 0x02, 0x03, // SLDT STR VERR VERW; SGDT SIDT SMSW XGETBV RDPKRU VMCALL and others; LAR; LSL
-        0x33, 0x34, // RDPMC, SYSENTER
+        0x31, 0x33, 0x34, // RDTSC, RDPMC, SYSENTER
         0xA2, // CPUID
-        0xAE, // UMONITOR, UMWAIT, TPAUSE
+        0xAE, // UMONITOR, UMWAIT, TPAUSE, RDFSBASE and others
         0xC7); // RDPID
 
     private const int Starts = 4;
@@ -25,6 +25,12 @@ internal sealed unsafe class UserCode : CodeReader
     private byte* _end;
 
     public UserCode() => _decoder = Decoder.Create(64, this);
+
+    /// <summary>RDTSC stops the process; else pages with it are not for it.</summary>
+    public bool HidesClock { get; set; } = true;
+
+    /// <summary>The host's kernel knows that user code sets its segment bases by itself; where it does not, it loses them.</summary>
+    public bool KeepsBases { get; set; } = true;
 
     /// <summary>In place of a tail: an instruction of the page needs the monitor.</summary>
     public const int Sensitive = -1;
@@ -69,9 +75,14 @@ internal sealed unsafe class UserCode : CodeReader
     /// <param name="tail">Where, from <see cref="IsInnocuous"/>.</param>
     /// <param name="second">The page after it.</param>
     public bool Continues(byte* first, int tail, byte* second)
-        => tail == 4096 || SensitiveInstructions.Find(Across(first, tail, second).Code)?.Direct != DirectUse.ShowsHost;
+        => tail == 4096 || !NeedsMonitor(Across(first, tail, second));
 
     public override int ReadByte() => _position < _end ? *_position++ : -1;
+
+    private bool NeedsMonitor(in Instruction instruction)
+        => SensitiveInstructions.Find(instruction.Code)?.Direct == DirectUse.ShowsHost
+            || (!HidesClock && instruction.Mnemonic is (Mnemonic.Rdtsc or Mnemonic.Rdtscp))
+            || (!KeepsBases && instruction.Mnemonic is (Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase));
 
     private Instruction Across(byte* first, int tail, byte* second)
     {
@@ -96,7 +107,7 @@ internal sealed unsafe class UserCode : CodeReader
         {
             int at = (int)_decoder.IP;
             _decoder.Decode(out Instruction instruction);
-            if (SensitiveInstructions.Find(instruction.Code)?.Direct == DirectUse.ShowsHost)
+            if (NeedsMonitor(instruction))
             {
                 return -1;
             }
