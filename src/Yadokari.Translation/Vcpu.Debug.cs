@@ -154,14 +154,14 @@ internal sealed unsafe partial class Vcpu
     };
 
     /// <summary>
-    /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1) or a load of SS
-    /// came before. RF has done its work then; a fault of the instruction sets it anew in what it pushes.
+    /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1). RF has done its
+    /// work then; a fault of the instruction sets it anew in what it pushes. After a load of SS too, as AMD's processors do.
     /// </summary>
-    private bool HitsBreakpoint(bool held)
+    private bool HitsBreakpoint()
     {
-        held |= (State->SystemFlags & FlagResume) != 0;
+        bool resume = (State->SystemFlags & FlagResume) != 0;
         State->SystemFlags &= ~FlagResume;
-        if (held || (Dr[7] & DebugRegisters.Enables) == 0)
+        if (resume || (Dr[7] & DebugRegisters.Enables) == 0)
         {
             return false;
         }

@@ -206,7 +206,6 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 }
             }
 
-            bool held = LoadedStack;
             if (InterruptShadow)
             {
                 // One instruction runs before the next look at interrupts.
@@ -269,7 +268,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
             first = false;
             bool single = (mode & CpuMode.Single) != 0;
-            if (single && HitsBreakpoint(held))
+            if (single && HitsBreakpoint())
             {
                 block = null;
                 if (DeliverRaised() == Outcome.Shutdown)

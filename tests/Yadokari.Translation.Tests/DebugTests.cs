@@ -25,7 +25,7 @@ public sealed class DebugTests
     [InlineData("66BA7F0066EFF4", Port, 0x80, 6, "OUT of a word that reaches the port")]
     [InlineData("E681F4", Port, 0x80, -1, "OUT to another port")]
     [InlineData("90F4", Execution, Code + 1, 1, "code")]
-    [InlineData(MovSs + "90F4", Execution, Code + 6, -1, "code after a load of SS")]
+    [InlineData(MovSs + "90F4", Execution, Code + 6, 6, "code after a load of SS")]
     [InlineData("FB90F4", Execution, Code + 1, 1, "code after STI")]
     public void BreakpointsAreTaken(string code, ulong dr7, ulong dr0, int end, string what)
     {
