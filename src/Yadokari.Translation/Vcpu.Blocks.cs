@@ -11,23 +11,21 @@ internal sealed unsafe partial class Vcpu
     {
         instruction = default;
         ulong linear = LinearRip;
-        if (!TranslateFetch(linear, out ulong gpa))
+        Span<byte> bytes = stackalloc byte[16];
+        int first = (int)Math.Min(16, 4096 - (linear & 4095));
+        if (!ReadCode(linear, bytes[..first]))
         {
             return false;
         }
 
-        Span<byte> bytes = stackalloc byte[16];
-        int first = (int)Math.Min(16, 4096 - (linear & 4095));
-        _memory.Read(gpa, bytes[..first]);
         instruction = _code.Translator.Decode(bytes[..first], CurrentMode(), linear);
         if (instruction.IsInvalid && first < 16)
         {
-            if (!TranslateFetch(linear + (ulong)first, out ulong second))
+            if (!ReadCode(linear + (ulong)first, bytes[first..]))
             {
                 return false;
             }
 
-            _memory.Read(second, bytes[first..]);
             instruction = _code.Translator.Decode(bytes, CurrentMode(), linear);
         }
 

@@ -65,18 +65,11 @@ public sealed class DebugTests
     private static EmulationMachine Machine(string code, ulong dr7, ulong dr0)
     {
         var m = new EmulationMachine(32);
-        Convert.FromHexString(code).CopyTo(m.Bytes(Code, code.Length / 2));
-        m.Bytes(Handlers, 0x80).Fill(0xF4);
-        for (int i = 0; i < 0x80; i++)
-        {
-            m.SetGate(i, Handlers + (ulong)i, 0x18);
-        }
-
+        m.Prepare(code, Handlers, 0x80);
         m.Bytes(Watched, 1)[0] = 0x10;
         m.Cpu.Cr4 |= 8;
         (m.Cpu.Dr[0], m.Cpu.Dr[7]) = (dr0, dr7);
         m.Cpu.ModeChanged();
-        m.Cpu.Rsp = 0x900;
         return m;
     }
 }

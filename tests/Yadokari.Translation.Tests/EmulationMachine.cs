@@ -142,6 +142,19 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
         }
     }
 
+    /// <summary>Puts code at RIP, a HLT for each of so many exceptions where it begins its handlers, and the stack at 900.</summary>
+    public void Prepare(string code, ulong handlers, int count)
+    {
+        Convert.FromHexString(code).CopyTo(Bytes(Cpu.Rip, code.Length / 2));
+        Bytes(handlers, count).Fill(0xF4);
+        for (int i = 0; i < count; i++)
+        {
+            SetGate(i, handlers + (ulong)i, 0x18);
+        }
+
+        Cpu.Rsp = 0x900;
+    }
+
     public void Dispose()
     {
         _vm.Dispose();

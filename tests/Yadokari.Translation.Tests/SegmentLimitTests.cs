@@ -34,16 +34,10 @@ public sealed class SegmentLimitTests
     public void AccessesKeepToTheirSegments(string code, int segment, uint limit, ushort attributes, int vector, string what)
     {
         using var m = new EmulationMachine(32);
-        Convert.FromHexString(code).CopyTo(m.Bytes(Code, code.Length / 2));
-        m.Bytes(Handlers, 32).Fill(0xF4);
-        for (int i = 0; i < 32; i++)
-        {
-            m.SetGate(i, Handlers + (ulong)i, 0x18);
-        }
-
+        m.Prepare(code, Handlers, 32);
         m.Cpu.Cr4 |= 0x200;
         m.Cpu.SetSegment(segment, new SegmentState((ushort)(attributes == 0 ? 0 : segment == 1 ? 0x18 : 0x10), 0, limit, attributes));
-        ulong esp = m.Cpu.Rsp = 0x900;
+        ulong esp = m.Cpu.Rsp;
         InlineTests.RunToHalt(m);
         if (vector < 0)
         {
@@ -66,15 +60,9 @@ public sealed class SegmentLimitTests
     public void CodeEndsWithItsSegment(string code, uint limit, int at, string what)
     {
         using var m = new EmulationMachine(32);
-        Convert.FromHexString(code).CopyTo(m.Bytes(Code, code.Length / 2));
-        m.Bytes(Handlers, 32).Fill(0xF4);
-        for (int i = 0; i < 32; i++)
-        {
-            m.SetGate(i, Handlers + (ulong)i, 0x18);
-        }
-
+        m.Prepare(code, Handlers, 32);
         m.Cpu.SetSegment(1, new SegmentState(0x18, 0, limit, 0x409B));
-        ulong esp = m.Cpu.Rsp = 0x900;
+        ulong esp = m.Cpu.Rsp;
         InlineTests.RunToHalt(m);
         Assert.Equal($"{what}: {(at < 0 ? "" : "#GP")}", $"{what}: {(m.Cpu.Rip == Handlers + 14 ? "#GP" : "")}");
         if (at >= 0)

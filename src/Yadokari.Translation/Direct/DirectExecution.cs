@@ -66,10 +66,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // The most nanoseconds that one stop counts for: code that was looked through is known from then on, by and large.
     private const long MostCost = 100_000;
 
-    // Nanoseconds that a program may lose before it is given back, for its pages are shown one by one at first, and the most that it can
-    // have to lose besides from better days.
+    // Nanoseconds that a program may lose before it is given back, for its pages are shown one by one at first; and as many more at most
+    // from better days.
     private const long Credit = 20_000_000;
-    private const long MostCredit = 20_000_000;
 
     // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
     private const long LeastRun = 500_000;
@@ -156,6 +155,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         /// <summary>Where it could not go on: the guest's kernel will have put a page there by the time it runs again.</summary>
         public ulong Missed { get; set; } = ulong.MaxValue;
     }
+
+    /// <summary>RDTSC stops the process, as far as is known; where it does not, pages with it run translated.</summary>
+    public bool HidesClock => _scan.HidesClock;
 
     /// <summary>Times that user code was entered.</summary>
     public long Entries { get; private set; }
@@ -455,7 +457,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         // Of the process's own time part goes into stopping: the host's kernel is busy with that on both sides.
         var stopping = (long)(program.Cost * sandbox.StopShare);
         long gained = ((used - stopping) * Gain) - program.Cost - stopping - own;
-        program.Balance = Math.Min(program.Balance + gained, MostCredit);
+        program.Balance = Math.Min(program.Balance + gained, Credit);
         Begin(program, 0);
         if (program.Balance < -Credit && _mode == DirectMode.Auto)
         {
