@@ -20,8 +20,12 @@ internal sealed unsafe partial class Vcpu
 
     private readonly InstructionInfoFactory _accesses = new();
 
-    // Breakpoints that an instruction hit which loaded SS: they wait for the end of the next one (SDM 3A 6.8.3).
+    // Breakpoints that an instruction hit which loaded SS: they wait for the end of the next one (SDM 3A 6.8.3), and are lost if something
+    // is delivered before it begins.
     private ulong _heldHits;
+    private long _heldAt;
+
+    private ulong HeldHits(long deliveries) => deliveries == _heldAt ? _heldHits : 0;
 
     /// <summary>Some of DR0 to DR3 is enabled.</summary>
     private bool HasBreakpoints
@@ -155,7 +159,8 @@ internal sealed unsafe partial class Vcpu
 
     /// <summary>
     /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1). RF has done its
-    /// work then; a fault of the instruction sets it anew in what it pushes. After a load of SS too, as AMD's processors do.
+    /// work then; a fault of the instruction sets it anew in what it pushes. After a load of SS too, as AMD's processors do, together with
+    /// what that load hit.
     /// </summary>
     private bool HitsBreakpoint()
     {
@@ -180,7 +185,8 @@ internal sealed unsafe partial class Vcpu
 
         // The handler finds RF set, so that returning goes on. SDM 3B 18.3.1.1 leaves that to the handler; kvm-unit-tests' debug relies on it.
         State->SystemFlags |= FlagResume;
-        Dr[6] = (Dr[6] & ~DebugRegisters.Breakpoints) | hit;
+        Dr[6] = (Dr[6] & ~DebugRegisters.Breakpoints) | hit | HeldHits(Deliveries);
+        _heldHits = 0;
         Raise(Vector.Debug);
         return true;
     }
@@ -198,7 +204,7 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
-        ulong held = _heldHits;
+        ulong held = HeldHits(deliveries);
         _heldHits = 0;
         if (outcome == Outcome.Shutdown)
         {
@@ -213,16 +219,16 @@ internal sealed unsafe partial class Vcpu
         else if (LoadedStack)
         {
             _heldHits = hits;
+            _heldAt = deliveries;
             return false;
         }
         else
         {
             hits |= held;
-        }
-
-        if (_emulated is Mnemonic.Syscall or Mnemonic.Sysret or Mnemonic.Sysretq)
-        {
-            trap = (State->SystemFlags & FlagTrap) != 0;
+            if (_emulated is Mnemonic.Syscall or Mnemonic.Sysret or Mnemonic.Sysretq)
+            {
+                trap = (State->SystemFlags & FlagTrap) != 0;
+            }
         }
 
         if (hits != 0)

@@ -52,6 +52,19 @@ public sealed class DebugTests
         Assert.True(m.Cpu.Rip < Handlers);
     }
 
+    // The handler begins with an instruction that hits nothing: a second #DB there would nest.
+    [Fact]
+    public void WhatALoadOfTheStackHitIsTakenTogetherWithABreakpointOnTheCodeAfterIt()
+    {
+        using EmulationMachine m = Machine(MovSs + "90F4", Data | 8, Watched);
+        m.Cpu.Dr[1] = Code + 6;
+        ulong esp = m.Cpu.Rsp;
+        InlineTests.RunToHalt(m);
+        Assert.Equal(Handlers + 2, m.Cpu.Rip);
+        Assert.Equal(esp - 12, m.Cpu.Rsp);
+        Assert.Equal(3ul, m.Cpu.Dr[6] & 0xF);
+    }
+
     [Fact]
     public void WhatALoadOfTheStackHitIsTakenBeforeTheHandlerOfTheInterruptAfterIt()
     {
