@@ -1,3 +1,5 @@
+using Yadokari.Devices.Pci;
+
 namespace Yadokari.Machines;
 
 /// <summary>Every address, port and interrupt number of the PC board, a line each.</summary>
@@ -57,6 +59,15 @@ public static class Layout
 
     /// <summary>RAM below 4 GiB ends here at the latest.</summary>
     public const ulong LowRamLimit = 0xC000_0000;
+
+    /// <summary>PCI configuration space of bus 0.</summary>
+    public const ulong PciEcam = 0xC000_0000;
+
+    /// <summary>Where PCI functions' memory below 4 GiB begins; it ends at the I/O APIC.</summary>
+    public const ulong PciMemory = 0xD000_0000;
+
+    /// <summary>PCI functions' memory above 4 GiB: so many bytes, at the first multiple of them above RAM.</summary>
+    public const ulong PciHighMemorySize = 64UL << 30;
 
     /// <summary>I/O APIC.</summary>
     public const ulong IoApic = 0xFEC0_0000;
@@ -138,6 +149,15 @@ public static class Layout
     /// <summary>Reset control register, which is also the FADT's reset register.</summary>
     public const ushort ResetControl = 0xCF9;
 
+    /// <summary>PCI configuration: address, and four ports of data behind it.</summary>
+    public const ushort PciAddress = 0xCF8;
+
+    /// <summary>PCI configuration data.</summary>
+    public const ushort PciData = 0xCFC;
+
+    /// <summary>Where PCI functions' ports begin; they end with the ports.</summary>
+    public const ushort PciPorts = 0xC000;
+
     // Interrupts: ISA numbers, which are also I/O APIC inputs except where a line says so.
 
     /// <summary>8254 channel 0.</summary>
@@ -157,6 +177,12 @@ public static class Layout
 
     /// <summary>ACPI's interrupt: level, active high.</summary>
     public const int SciIrq = 9;
+
+    /// <summary>The I/O APIC input of PCI's first interrupt wire; the others follow.</summary>
+    public const int PciGsi = 16;
+
+    /// <summary>The 8259s' inputs of PCI's interrupt wires.</summary>
+    public static readonly byte[] PciIrqs = [10, 11, 5, 7];
 
     /// <summary>Inputs of the I/O APIC.</summary>
     public const int IoApicInputs = 24;
@@ -190,4 +216,12 @@ public static class Layout
     public static IReadOnlyList<(ulong Gpa, ulong Length)> RamRegions(ulong bytes) => bytes <= LowRamLimit
         ? [(0, bytes)]
         : [(0, LowRamLimit), (HighRam, bytes - LowRamLimit)];
+
+    /// <summary>Where PCI functions may be in a machine of so much RAM.</summary>
+    public static PciWindows PciWindows(ulong memory)
+    {
+        ulong end = RamRegions(memory)[^1].Gpa + RamRegions(memory)[^1].Length;
+        ulong high = ((end + PciHighMemorySize - 1) / PciHighMemorySize) * PciHighMemorySize;
+        return new((PciPorts, 0x1_0000 - PciPorts), (PciMemory, IoApic - PciMemory), (high, PciHighMemorySize));
+    }
 }

@@ -8,6 +8,7 @@ using Yadokari.Devices.Display;
 using Yadokari.Devices.Firmware;
 using Yadokari.Devices.Interrupts;
 using Yadokari.Devices.Keyboard;
+using Yadokari.Devices.Pci;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Rtc;
 using Yadokari.Devices.Serial;
@@ -43,6 +44,7 @@ public sealed class Pc : IDisposable
     private readonly VcpuThread[] _threads;
     private readonly DualPic8259 _pic;
     private readonly IoApic _ioApic;
+    private readonly PciHost _pci;
     private readonly Pit8254 _pit;
     private readonly CmosRtc _rtc;
     private readonly Serial16550 _com1;
@@ -101,6 +103,12 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.PicElcr, 2, "pic", _pic.EdgeLevelControl);
         _mmio.Map(Layout.IoApic, Layout.IoApicSize, "ioapic", _ioApic);
 
+        // PCI: each interrupt wire leads to both controllers, of which the guest masks one.
+        _pci = new PciHost(_pio, _mmio, Layout.PciWindows(config.Memory), [.. Enumerable.Range(0, PciHost.Wires).Select(PciWire)]);
+        _pio.Map(Layout.PciAddress, 1, "pci", _pci.Address);
+        _pio.Map(Layout.PciData, 4, "pci", _pci.Data);
+        _mmio.Map(Layout.PciEcam, PciHost.EcamSize, "pci", _pci.Ecam);
+
         // Timers and clock.
         _pit = new Pit8254(clock, Isa(Layout.PitIrq));
         _host.Acknowledged = _pit.CatchUp;
@@ -149,6 +157,7 @@ public sealed class Pc : IDisposable
             _pio.Map(Layout.Ide0Control, 1, "ide0", _ide0.Control);
             _pio.Map(Layout.Ide1, 8, "ide1", _ide1.Command);
             _pio.Map(Layout.Ide1Control, 1, "ide1", _ide1.Control);
+            _pci.Add(1, new PciIde());
         }
 
         _pio.Map(Layout.PostCode, 1, "post", new PostCode());
@@ -257,6 +266,9 @@ public sealed class Pc : IDisposable
         return new BootModule(Initrd.Open(path, "module"), Path.GetFileName(path) + (space < 0 ? "" : text[space..]));
     }
 
+    private (IInterruptLine Line, byte Irq) PciWire(int wire) =>
+        (new TwoLines(_pic.Line(Layout.PciIrqs[wire]), _ioApic.Line(Layout.PciGsi + wire)), Layout.PciIrqs[wire]);
+
     private IsaLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
 
     private void AddDebugPort(ushort? port, ushort length, string name, IBusDevice device)
@@ -306,6 +318,7 @@ public sealed class Pc : IDisposable
         _com1.Reset();
         _rtc.Reset();
         _pit.Reset();
+        _pci.Reset();
         _ioApic.Reset();
         _pic.Reset();
         foreach (VcpuThread thread in _threads)
@@ -339,7 +352,8 @@ public sealed class Pc : IDisposable
 
     private void Load(KernelImage kernel, X86State state)
     {
-        ulong rsdp = AcpiTables.Write(_memory, _config.Cpus, _config.Screen);
+        _pci.Assign();
+        ulong rsdp = AcpiTables.Write(_memory, AcpiBoard.Of(_config));
         var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack, Screen = _config.Screen };
         _boot = BootLoader.Load(kernel, _memory, parameters, state);
         _threads[0].Apic.EnterVirtualWireMode();

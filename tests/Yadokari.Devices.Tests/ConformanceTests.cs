@@ -1,9 +1,11 @@
 using Yadokari.Core.Buses;
 using Yadokari.Devices.Interrupts;
 using Yadokari.Devices.Keyboard;
+using Yadokari.Devices.Pci;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Rtc;
 using Yadokari.Devices.Serial;
+using Yadokari.Devices.Storage;
 using Yadokari.Devices.Timers;
 
 namespace Yadokari.Devices.Tests;
@@ -44,6 +46,13 @@ public sealed class ConformanceTests
         ["acpi"] = (clock, irq) => Of(new AcpiPowerManagement(clock, irq, () => { }), d => d.Reset(), d => d.Dispose()),
         ["debug exit"] = (_, _) => Of(new DebugExit(_ => { }), _ => { }),
         ["debug console"] = (_, _) => Of(new DebugConsole(new Paper()), _ => { }),
+        ["pci"] = (_, irq) =>
+        {
+            var host = new PciHost(new Bus("pio"), new Bus("mmio"), new PciWindows((0xC000, 0x4000), (0xD000_0000, 0x1000_0000), (1ul << 36, 1ul << 36)), [(irq, 10), (irq, 11), (irq, 5), (irq, 7)]);
+            host.Add(1, new PciIde());
+            return new([host.Address, host.Data, host.Ecam], host.Reset, () => { });
+        },
+        ["msix"] = (_, _) => Of(new MsixTable(3, (_, _) => { }), d => d.Reset()),
         ["post code"] = (_, _) => Of(new PostCode(), _ => { }),
     };
 

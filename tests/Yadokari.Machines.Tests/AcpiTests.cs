@@ -16,7 +16,7 @@ public sealed class AcpiTests
         using GuestMemory memory = TestMemory.OfMiB(16);
         Dictionary<string, byte[]> tables = Tables(memory, cpus);
 
-        Assert.Equal(["APIC", "DSDT", "FACP", "FACS", "XSDT"], tables.Keys.Order());
+        Assert.Equal(["APIC", "DSDT", "FACP", "FACS", "MCFG", "XSDT"], tables.Keys.Order());
         foreach ((string name, byte[] table) in tables)
         {
             Assert.True(name == "FACS" || Sum(table) == 0, name);
@@ -37,7 +37,7 @@ public sealed class AcpiTests
     public void The_root_pointer_is_where_a_scan_finds_it()
     {
         using GuestMemory memory = TestMemory.OfMiB(16);
-        ulong rsdp = AcpiTables.Write(memory, 1);
+        ulong rsdp = AcpiTables.Write(memory, Board(1, screen: false));
         Assert.InRange(rsdp, 0xE_0000UL, 0xF_FFFFUL);
         Assert.Equal(0UL, rsdp & 15);
         byte[] bytes = memory.Bytes(rsdp, 36);
@@ -76,6 +76,7 @@ public sealed class AcpiTests
                 if (name == "DSDT")
                 {
                     Assert.Contains("Device (COM1)", text);
+                    Assert.Contains("Device (PCI0)", text);
                     Assert.Contains("Device (KBD", text);
                     Assert.Contains("EisaId (\"PNP0501\")", text);
                     Assert.Contains("Name (\\_S5", text);
@@ -90,9 +91,11 @@ public sealed class AcpiTests
         }
     }
 
+    private static AcpiBoard Board(int cpus, bool screen) => new(cpus, screen, Layout.PciWindows(16 << 20));
+
     private static Dictionary<string, byte[]> Tables(GuestMemory memory, int cpus)
     {
-        ulong rsdp = AcpiTables.Write(memory, cpus, screen: true);
+        ulong rsdp = AcpiTables.Write(memory, Board(cpus, screen: true));
         var tables = new Dictionary<string, byte[]>();
         byte[] Add(ulong gpa)
         {

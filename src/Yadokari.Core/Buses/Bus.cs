@@ -19,8 +19,8 @@ public sealed class BusStatistics(string name)
 }
 
 /// <summary>
-/// An address space of devices: port I/O or memory-mapped I/O. Mapped when the machine is built, read by vCPU threads after that;
-/// counters are approximate where several vCPUs race.
+/// An address space of devices: port I/O or memory-mapped I/O. Any thread may map and access; an access finds what was mapped when it
+/// began. Counters are approximate where several vCPUs race.
 /// </summary>
 public sealed class Bus(string name)
 {
@@ -31,7 +31,9 @@ public sealed class Bus(string name)
 
     private readonly Dictionary<ulong, BusStatistics> _unclaimed = [];
     private readonly BusStatistics _elsewhere = new("unclaimed elsewhere");
-    private Mapping[] _mappings = [];
+    private readonly Lock _mapping = new(); // Innermost: guards the list of names, and who replaces the mappings.
+    private readonly List<BusStatistics> _devices = [];
+    private Mapping[] _mappings = []; // Replaced as a whole, by whoever holds _mapping.
 
     /// <summary>"pio" or "mmio".</summary>
     public string Name { get; } = name;
@@ -41,9 +43,10 @@ public sealed class Bus(string name)
     {
         get
         {
+            lock (_mapping)
             lock (_unclaimed)
             {
-                return [.. _mappings.Select(m => m.Statistics).Distinct(), .. _unclaimed.OrderBy(u => u.Key).Select(u => u.Value), _elsewhere];
+                return [.. _mappings.Select(m => m.Statistics).Union(_devices), .. _unclaimed.OrderBy(u => u.Key).Select(u => u.Value), _elsewhere];
             }
         }
     }
@@ -52,13 +55,40 @@ public sealed class Bus(string name)
     /// <exception cref="ArgumentException">The range is empty or overlaps another.</exception>
     public void Map(ulong start, ulong length, string deviceName, IBusDevice device)
     {
-        if (length == 0 || _mappings.Any(m => start < m.Start + m.Length && m.Start < start + length))
+        if (!TryMap(start, length, deviceName, device))
         {
             throw new ArgumentException($"{Name}: the range {start:x}+{length:x} of {deviceName} is empty or taken");
         }
+    }
 
-        BusStatistics statistics = _mappings.FirstOrDefault(m => m.Statistics?.Name == deviceName).Statistics ?? new BusStatistics(deviceName);
-        _mappings = [.. _mappings.Append(new Mapping(start, length, device, statistics)).OrderBy(m => m.Start)];
+    /// <summary>Gives a range of addresses to a device. False, and nothing done, if it is empty, wraps around or overlaps another.</summary>
+    public bool TryMap(ulong start, ulong length, string deviceName, IBusDevice device)
+    {
+        lock (_mapping)
+        {
+            if (length == 0 || start + length < start || _mappings.Any(m => start < m.Start + m.Length && m.Start < start + length))
+            {
+                return false;
+            }
+
+            BusStatistics? statistics = _devices.Find(d => d.Name == deviceName);
+            if (statistics is null)
+            {
+                _devices.Add(statistics = new BusStatistics(deviceName));
+            }
+
+            Volatile.Write(ref _mappings, [.. _mappings.Append(new Mapping(start, length, device, statistics)).OrderBy(m => m.Start)]);
+            return true;
+        }
+    }
+
+    /// <summary>Takes back what was mapped at <paramref name="start"/>. Accesses that have begun still reach the device.</summary>
+    public void Unmap(ulong start)
+    {
+        lock (_mapping)
+        {
+            Volatile.Write(ref _mappings, [.. _mappings.Where(m => m.Start != start)]);
+        }
     }
 
     /// <summary>Reads; unclaimed addresses give all ones.</summary>
@@ -114,7 +144,7 @@ public sealed class Bus(string name)
 
     private Mapping? Find(ulong address)
     {
-        Mapping[] mappings = _mappings;
+        Mapping[] mappings = Volatile.Read(ref _mappings);
         int low = 0;
         int high = mappings.Length - 1;
         while (low <= high)

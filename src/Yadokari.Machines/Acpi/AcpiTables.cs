@@ -14,19 +14,19 @@ public static class AcpiTables
 
     /// <summary>Writes all tables.</summary>
     /// <param name="memory">The guest's RAM.</param>
-    /// <param name="cpus">From 1 to <see cref="Layout.MaxCpus"/>; APIC IDs are 0 and up.</param>
-    /// <param name="screen">Whether there is a screen and a keyboard.</param>
+    /// <param name="board">What they tell of.</param>
     /// <param name="start">Where to: the root pointer comes first, for guests that scan for it.</param>
     /// <returns>Address of the root pointer.</returns>
-    public static ulong Write(GuestMemory memory, int cpus, bool screen = false, ulong start = Layout.AcpiTables)
+    public static ulong Write(GuestMemory memory, AcpiBoard board, ulong start = Layout.AcpiTables)
     {
         // Every table is placed after those it points to.
         ulong next = start + 64;
         ulong facs = Place(memory, ref next, Facs());
-        ulong dsdt = Place(memory, ref next, Dsdt.Build(cpus, screen));
-        ulong fadt = Place(memory, ref next, Fadt(facs, dsdt, screen));
-        ulong madt = Place(memory, ref next, Madt(cpus));
-        ulong xsdt = Place(memory, ref next, Xsdt(fadt, madt));
+        ulong dsdt = Place(memory, ref next, Dsdt.Build(board));
+        ulong fadt = Place(memory, ref next, Fadt(facs, dsdt, board.Screen));
+        ulong madt = Place(memory, ref next, Madt(board.Cpus));
+        ulong mcfg = Place(memory, ref next, Mcfg());
+        ulong xsdt = Place(memory, ref next, Xsdt(fadt, madt, mcfg));
         memory.Write(start, Rsdp(xsdt));
         return start;
     }
@@ -156,6 +156,14 @@ public static class AcpiTables
         // NMI is at LINT1 of every processor.
         body.AddRange([4, 6, 0xFF, 0, 0, 1]);
         return new AcpiTable("APIC", 5, [.. body]).Finish();
+    }
+
+    // PCI Firmware Specification 3.2, 4.1.2: where the configuration space of bus 0 of segment 0 is.
+    private static byte[] Mcfg()
+    {
+        var mcfg = new AcpiTable("MCFG", 1, AcpiTable.HeaderSize + 24);
+        mcfg.U64(AcpiTable.HeaderSize + 8, Layout.PciEcam);
+        return mcfg.Finish();
     }
 
     /// <summary>The I/O APIC's ID: the first that no processor has.</summary>

@@ -19,6 +19,20 @@ internal static class Aml
     private const byte RootChar = 0x5C;
     private const byte ExtendedPrefix = 0x5B;
     private const byte DeviceOp = 0x82;
+    private const byte MethodOp = 0x14;
+    private const byte StoreOp = 0x70;
+    private const byte IfOp = 0xA0;
+    private const byte ReturnOp = 0xA4;
+    private const byte Arg0Op = 0x68;
+    private const byte Arg3Op = 0x6B;
+
+    // Address space descriptors (ACPI 6.5, 6.4.3.5): the range is fixed at both ends, and the bridge hands it on.
+    private const byte FixedBothEnds = 0x0C;
+    private const byte MemorySpace = 0;
+    private const byte PortSpace = 1;
+    private const byte BusSpace = 2;
+    private const byte ReadWrite = 1;
+    private const byte EntireRange = 3;
 
     /// <summary>Scope (path) { terms }</summary>
     public static byte[] Scope(string path, params byte[][] terms) => [ScopeOp, .. WithLength([.. Path(path), .. Join(terms)])];
@@ -28,6 +42,24 @@ internal static class Aml
 
     /// <summary>Name (name, value)</summary>
     public static byte[] Name(string name, byte[] value) => [NameOp, .. Path(name), .. value];
+
+    /// <summary>Method (name, arguments) { terms }</summary>
+    public static byte[] Method(string name, int arguments, params byte[][] terms) => [MethodOp, .. WithLength([.. Path(name), (byte)arguments, .. Join(terms)])];
+
+    /// <summary>Store (Arg0, name)</summary>
+    public static byte[] StoreArgument(string name) => [StoreOp, Arg0Op, .. Path(name)];
+
+    /// <summary>If (condition) { terms }</summary>
+    public static byte[] If(byte[] condition, params byte[][] terms) => [IfOp, .. WithLength([.. condition, .. Join(terms)])];
+
+    /// <summary>Return (value)</summary>
+    public static byte[] Return(byte[] value) => [ReturnOp, .. value];
+
+    /// <summary>Return (Arg3)</summary>
+    public static byte[] ReturnLastArgument() => [ReturnOp, Arg3Op];
+
+    /// <summary>The object of a name.</summary>
+    public static byte[] Reference(string name) => Path(name);
 
     /// <summary>Package (n) { values }</summary>
     public static byte[] Package(params byte[][] values) => [PackageOp, .. WithLength([(byte)values.Length, .. Join(values)])];
@@ -65,6 +97,46 @@ internal static class Aml
 
     /// <summary>IRQNoFlags () { irq }: edge triggered, active high, not shared (ACPI 6.5, 6.4.2.1)</summary>
     public static byte[] Irq(int irq) => [0x22, (byte)(1 << irq), (byte)((1 << irq) >> 8)];
+
+    /// <summary>Memory32Fixed (ReadWrite, start, length) (ACPI 6.5, 6.4.3.4)</summary>
+    public static byte[] FixedMemory(uint start, uint length)
+    {
+        byte[] bytes = [0x86, 9, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(4), start);
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(8), length);
+        return bytes;
+    }
+
+    /// <summary>WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode, 0, first, last, 0, count)</summary>
+    public static byte[] BusNumbers(byte first, byte last) => AddressSpace(0x88, 2, BusSpace, 0, first, (ulong)(last - first) + 1);
+
+    /// <summary>WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange, 0, start, end, 0, length)</summary>
+    public static byte[] Ports(ushort start, ushort length) => AddressSpace(0x88, 2, PortSpace, EntireRange, start, length);
+
+    /// <summary>DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite, 0, start, end, 0, length)</summary>
+    public static byte[] Memory32(uint start, uint length) => AddressSpace(0x87, 4, MemorySpace, ReadWrite, start, length);
+
+    /// <summary>The same above 4 GiB: QWordMemory</summary>
+    public static byte[] Memory64(ulong start, ulong length) => AddressSpace(0x8A, 8, MemorySpace, ReadWrite, start, length);
+
+    // Granularity, first, last, translation, length: five numbers of 2, 4 or 8 bytes.
+    private static byte[] AddressSpace(byte tag, int width, byte space, byte flags, ulong start, ulong length)
+    {
+        byte[] bytes = new byte[6 + (5 * width)];
+        bytes[0] = tag;
+        BinaryPrimitives.WriteUInt16LittleEndian(bytes.AsSpan(1), (ushort)(bytes.Length - 3));
+        (bytes[3], bytes[4], bytes[5]) = (space, FixedBothEnds, flags);
+        Span<byte> number = stackalloc byte[8];
+        int at = 6;
+        foreach (ulong value in (ReadOnlySpan<ulong>)[0, start, start + length - 1, 0, length])
+        {
+            BinaryPrimitives.WriteUInt64LittleEndian(number, value);
+            number[..width].CopyTo(bytes.AsSpan(at));
+            at += width;
+        }
+
+        return bytes;
+    }
 
     // PkgLength (ACPI 6.5, 20.2.4): counts itself; one byte up to 63, else four bits and up to three bytes.
     private static byte[] WithLength(byte[] body)

@@ -1,3 +1,4 @@
+using Yadokari.Devices.Pci;
 using Yadokari.Devices.Power;
 using static Yadokari.Machines.Acpi.Aml;
 
@@ -7,13 +8,23 @@ namespace Yadokari.Machines.Acpi;
 internal static class Dsdt
 {
     /// <summary>The whole table.</summary>
-    public static byte[] Build(int cpus, bool screen) => new AcpiTable("DSDT", 2, [.. SoftOff(), .. Devices(cpus, screen)]).Finish();
+    public static byte[] Build(AcpiBoard board) =>
+        new AcpiTable("DSDT", 2, [.. SoftOff(), .. InterruptModel(), .. Devices(board)]).Finish();
 
     private static byte[] SoftOff() =>
         Name("\\_S5", Package(Integer(AcpiPowerManagement.SoftOff), Integer(AcpiPowerManagement.SoftOff), Integer(0), Integer(0)));
 
-    private static byte[] Devices(int cpus, bool screen) => Scope("\\_SB",
+    // ACPI 6.5, 5.8.1: the guest says whether it uses the 8259s (0) or the I/O APIC.
+    private static byte[] InterruptModel() =>
+        [.. Name("\\PICF", Integer(0)), .. Method("\\_PIC", 1, StoreArgument("PICF"))];
+
+    private static byte[] Devices(AcpiBoard board) => Scope("\\_SB",
     [
+        HostBridge(board.Pci),
+        Device("MRES",
+            Name("_HID", EisaId("PNP0C02")),
+            Name("_UID", Integer(0)),
+            Name("_CRS", Resources(FixedMemory((uint)Layout.PciEcam, (uint)PciHost.EcamSize)))),
         Device("PIC",
             Name("_HID", EisaId("PNP0000")),
             Name("_CRS", Resources(Io(Layout.PicPrimary, 2), Io(Layout.PicSecondary, 2), Io(Layout.PicElcr, 2), Irq(2)))),
@@ -27,13 +38,36 @@ internal static class Dsdt
             Name("_HID", EisaId("PNP0501")),
             Name("_UID", Integer(1)),
             Name("_CRS", Resources(Io(Layout.Com1, 8), Irq(Layout.Com1Irq)))),
-        .. screen ? [Keyboard()] : Array.Empty<byte[]>(),
+        .. board.Screen ? [Keyboard()] : Array.Empty<byte[]>(),
         Device("PEVT",
             Name("_HID", Text("QEMU0001")),
             Name("_STA", Integer(0x0B)),
             Name("_CRS", Resources(Io(Layout.Panic, 1)))),
-        .. Enumerable.Range(0, cpus).Select(Processor),
+        .. Enumerable.Range(0, board.Cpus).Select(Processor),
     ]);
+
+    private static byte[] HostBridge(PciWindows windows) => Device("PCI0",
+        Name("_HID", EisaId("PNP0A08")),
+        Name("_CID", EisaId("PNP0A03")),
+        Name("_UID", Integer(0)),
+        Name("_SEG", Integer(0)),
+        Name("_BBN", Integer(0)),
+        Name("_CRS", Resources(
+            BusNumbers(0, 0),
+            Io(Layout.PciAddress, 8),
+            Ports((ushort)windows.Ports.Start, (ushort)windows.Ports.Length),
+            Memory32((uint)windows.Memory.Start, (uint)windows.Memory.Length),
+            Memory64(windows.HighMemory.Start, windows.HighMemory.Length))),
+        Method("_OSC", 4, ReturnLastArgument()), // What the guest wants to do itself, it may (ACPI 6.5, 6.2.11).
+        Name("PRTP", Routes(wire => Layout.PciIrqs[wire])),
+        Name("PRTA", Routes(wire => Layout.PciGsi + wire)),
+        Method("_PRT", 0, If(Reference("PICF"), Return(Reference("PRTA"))), Return(Reference("PRTP"))));
+
+    // ACPI 6.2.13: all functions of a slot, pin, no link device, interrupt.
+    private static byte[] Routes(Func<int, int> interrupt) => Package(
+        [.. from slot in Enumerable.Range(1, PciHost.Slots - 1)
+            from pin in Enumerable.Range(0, PciHost.Wires)
+            select Package(Integer((uint)(slot << 16) | 0xFFFF), Integer((uint)pin), Integer(0), Integer((uint)interrupt(PciHost.WireOf(slot + pin))))]);
 
     private static byte[] Keyboard() => Device("KBD",
         Name("_HID", EisaId("PNP0303")),

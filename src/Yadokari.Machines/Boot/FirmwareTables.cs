@@ -40,7 +40,8 @@ internal static class FirmwareTables
 
     /// <summary>Writes the ACPI tables where firmware leaves them alone: the board's, not the firmware's own.</summary>
     /// <returns>Address of the root pointer.</returns>
-    public static ulong WriteAcpi(PcConfig config, GuestMemory memory) => AcpiTables.Write(memory, config.Cpus, config.Screen, Layout.RamRegions(config.Memory)[0].Length - AcpiSize);
+    public static ulong WriteAcpi(PcConfig config, GuestMemory memory) =>
+        AcpiTables.Write(memory, AcpiBoard.Of(config), Layout.RamRegions(config.Memory)[0].Length - AcpiSize);
 
     /// <summary>Fills both.</summary>
     /// <exception cref="UserErrorException">The floppy image can't be used.</exception>

@@ -1,0 +1,14 @@
+using Yadokari.Core.Buses;
+
+namespace Yadokari.Devices.Interrupts;
+
+/// <summary>One wire to two inputs.</summary>
+public sealed class TwoLines(IInterruptLine first, IInterruptLine second) : IInterruptLine
+{
+    /// <inheritdoc/>
+    public void Set(bool asserted)
+    {
+        first.Set(asserted);
+        second.Set(asserted);
+    }
+}

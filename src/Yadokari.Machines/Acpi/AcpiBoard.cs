@@ -1,0 +1,13 @@
+using Yadokari.Devices.Pci;
+
+namespace Yadokari.Machines.Acpi;
+
+/// <summary>What the tables have to say of a board beyond what all boards have.</summary>
+/// <param name="Cpus">From 1 to <see cref="Layout.MaxCpus"/>; APIC IDs are 0 and up.</param>
+/// <param name="Screen">Whether there is a screen and a keyboard.</param>
+/// <param name="Pci">Where PCI functions may be.</param>
+public readonly record struct AcpiBoard(int Cpus, bool Screen, PciWindows Pci)
+{
+    /// <summary>The board that a configuration asks for.</summary>
+    public static AcpiBoard Of(PcConfig config) => new(config.Cpus, config.Screen, Layout.PciWindows(config.Memory));
+}
