@@ -8,13 +8,15 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
+    private const string DiskShape = "FILE[,ro][,bus=virtio|ide]";
+
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
     private static readonly Option<string?> s_firmware = new("--firmware") { HelpName = "FILE", Description = "Start in a firmware ROM such as SeaBIOS's bios.bin instead of a kernel" };
     private static readonly Option<string[]> s_disks = new("--disk")
     {
-        HelpName = "FILE[,ro]",
-        Description = "Raw image of a hard disk for the firmware to boot from; may be given again",
+        HelpName = DiskShape,
+        Description = "Raw image of a disk, by virtio or, with firmware, IDE; may be given again",
         DefaultValueFactory = _ => [],
     };
 
@@ -112,9 +114,9 @@ internal static class RunCommand
     {
         string? firmware = CheckPath("--firmware", result.GetValue(s_firmware));
         bool kernel = result.GetValue(s_kernel) is not null || result.GetValue(s_initrd) is not null || result.GetValue(s_append) is not null;
-        bool disks = result.GetValue(s_disks)!.Length > 0 || result.GetValue(s_cdrom) is not null || result.GetValue(s_floppy) is not null;
+        bool media = result.GetValue(s_cdrom) is not null || result.GetValue(s_floppy) is not null;
         return firmware is not null && kernel ? throw new UserErrorException("--firmware starts without a kernel: leave --kernel, --initrd and --append out.")
-            : firmware is null && disks ? throw new UserErrorException("--disk, --cdrom and --floppy are for firmware to boot from: give --firmware too, such as SeaBIOS's bios.bin.")
+            : firmware is null && media ? throw new UserErrorException("--cdrom and --floppy are for firmware to boot from: give --firmware too, such as SeaBIOS's bios.bin.")
             : firmware;
     }
 
@@ -123,10 +125,24 @@ internal static class RunCommand
         const string path = "path=";
         string[] parts = text.Split(',');
         string file = parts[0].StartsWith(path, StringComparison.Ordinal) ? parts[0][path.Length..] : parts[0];
-        return file.Length == 0 ? throw new UserErrorException("--disk names no file: give the path of one.")
-            : parts.Skip(1).FirstOrDefault(p => p != "ro") is { } unknown
-                ? throw new UserErrorException($"--disk {text} has a setting '{unknown}' that is not known: give FILE or FILE,ro.")
-                : new DiskConfig(file, ReadOnly: parts.Length > 1);
+        if (file.Length == 0)
+        {
+            throw new UserErrorException("--disk names no file: give the path of one.");
+        }
+
+        var disk = new DiskConfig(file);
+        foreach (string setting in parts[1..])
+        {
+            disk = setting switch
+            {
+                "ro" => disk with { ReadOnly = true },
+                "bus=virtio" => disk with { Bus = DiskBus.Virtio },
+                "bus=ide" => disk with { Bus = DiskBus.Ide },
+                _ => throw new UserErrorException($"--disk {text} has a setting '{setting}' that is not known: give {DiskShape}."),
+            };
+        }
+
+        return disk;
     }
 
     private static string[] CheckModules(string[] modules) => modules.All(m => m.Length > 0 && m[0] != ' ')

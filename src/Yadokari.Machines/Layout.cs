@@ -190,6 +190,9 @@ public static class Layout
     /// <summary>The most vCPUs of a board.</summary>
     public const int MaxCpus = 32;
 
+    /// <summary>The most disks of a board.</summary>
+    public const int MaxDisks = 16;
+
     /// <summary>The least RAM a board is built with.</summary>
     public const ulong MinMemory = 4UL << 20;
 

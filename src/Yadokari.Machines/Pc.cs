@@ -1,5 +1,6 @@
 using Yadokari.Core;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Disks;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Core.State;
@@ -14,6 +15,8 @@ using Yadokari.Devices.Rtc;
 using Yadokari.Devices.Serial;
 using Yadokari.Devices.Storage;
 using Yadokari.Devices.Timers;
+using Yadokari.Devices.Virtio;
+using Yadokari.Disks;
 using Yadokari.Linux;
 using Yadokari.Machines.Acpi;
 using Yadokari.Machines.Boot;
@@ -28,6 +31,8 @@ namespace Yadokari.Machines;
 public sealed class Pc : IDisposable
 {
     private const long NanosecondsHz = 1_000_000_000;
+    private const int PciIdeSlot = 1;
+    private const int FirstVirtioSlot = 2;
 
     private readonly PcConfig _config;
     private readonly GuestMemory _memory;
@@ -45,6 +50,8 @@ public sealed class Pc : IDisposable
     private readonly DualPic8259 _pic;
     private readonly IoApic _ioApic;
     private readonly PciHost _pci;
+    private readonly Dma _dma;
+    private readonly List<VirtioPci> _virtio = [];
     private readonly Pit8254 _pit;
     private readonly CmosRtc _rtc;
     private readonly Serial16550 _com1;
@@ -74,6 +81,7 @@ public sealed class Pc : IDisposable
         _memory = GuestRam.Create(_firmware is null ? ram : [ram[0], (_firmware.Start, (ulong)_firmware.Length), .. ram.Skip(1)]);
         _host = new VcpuHost(_pio, _mmio, _apicBus);
         _vm = engine.CreateVm(_memory, _host, config.Cpus);
+        _dma = new Dma(_memory, _vm.Written);
         _threads = new VcpuThread[config.Cpus];
         _run = new VcpuRun(_host, _threads, Restart);
         _host.Threads = _threads;
@@ -145,20 +153,32 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
         _pio.Map(Layout.FwCfg, 2, "fw_cfg", _fwCfg);
         FirmwareTables.Describe(config, _memory, _fwCfg, _rtc);
-        DiskImage[] disks = [.. config.Disks.Select(d => DiskImage.Open(d.Path, d.ReadOnly, 512))];
-        DiskImage? disc = config.Cdrom is null ? null : DiskImage.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block);
-        BootMedia.Check(disks, disc, config.Floppy is not null);
-        AtaDisk? Disk(int number) => number < disks.Length ? new AtaDisk(disks[number]) : null;
-        _ide0 = new AtaChannel(Isa(Layout.Ide0Irq), Disk(0), Disk(1));
+
+        // Disks. IDE is there for firmware to boot from.
+        IDisk[] disks = [.. config.Disks.Select(d => RawDisk.Open(d.Path, d.ReadOnly, VirtioBlock.Sector))];
+        IDisk? disc = config.Cdrom is null ? null : RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block);
+        AtaDisk[] ide = [.. disks.Where((_, i) => config.Disks[i].Bus == DiskBus.Ide).Select(d => new AtaDisk(d))];
+        _ide0 = new AtaChannel(Isa(Layout.Ide0Irq), ide.ElementAtOrDefault(0), ide.ElementAtOrDefault(1));
         _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null);
         if (_firmware is not null)
         {
+            BootMedia.Check(disks, disc, config.Floppy is not null);
             _pio.Map(Layout.Ide0, 8, "ide0", _ide0.Command);
             _pio.Map(Layout.Ide0Control, 1, "ide0", _ide0.Control);
             _pio.Map(Layout.Ide1, 8, "ide1", _ide1.Command);
             _pio.Map(Layout.Ide1Control, 1, "ide1", _ide1.Control);
-            _pci.Add(1, new PciIde());
+            _pci.Add(PciIdeSlot, new PciIde());
         }
+
+        for (int i = 0; i < disks.Length; i++)
+        {
+            if (config.Disks[i].Bus == DiskBus.Virtio)
+            {
+                AddVirtio(new VirtioBlock(disks[i], i, config.Cpus, $"disk{i}"));
+            }
+        }
+
+        AddVirtio(new VirtioEntropy());
 
         _pio.Map(Layout.PostCode, 1, "post", new PostCode());
         AddDebugPort(config.DebugPorts.Console, 1, "debug-console", new DebugConsole(config.Console));
@@ -247,6 +267,8 @@ public sealed class Pc : IDisposable
             thread.Apic.Dispose();
         }
 
+        // What they write they tell the engine.
+        _virtio.ForEach(v => v.Dispose());
         _vm.Dispose();
         _ide0.Dispose();
         _ide1.Dispose();
@@ -270,6 +292,13 @@ public sealed class Pc : IDisposable
         (new TwoLines(_pic.Line(Layout.PciIrqs[wire]), _ioApic.Line(Layout.PciGsi + wire)), Layout.PciIrqs[wire]);
 
     private IsaLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
+
+    private void AddVirtio(VirtioDevice device)
+    {
+        var function = new VirtioPci(device, _dma, _apicBus.SendMsi);
+        _pci.Add(FirstVirtioSlot + _virtio.Count, function);
+        _virtio.Add(function);
+    }
 
     private void AddDebugPort(ushort? port, ushort length, string name, IBusDevice device)
     {

@@ -4,10 +4,21 @@ using Yadokari.Devices.Serial;
 
 namespace Yadokari.Machines;
 
+/// <summary>What a disk is reached by.</summary>
+public enum DiskBus
+{
+    /// <summary>virtio over PCI: fast, for systems that have the driver.</summary>
+    Virtio,
+
+    /// <summary>IDE: what every system that firmware starts knows; two at most.</summary>
+    Ide,
+}
+
 /// <summary>A raw disk image.</summary>
 /// <param name="Path">The file.</param>
 /// <param name="ReadOnly">Not to be written.</param>
-public sealed record DiskConfig(string Path, bool ReadOnly = false);
+/// <param name="Bus">What it is reached by.</param>
+public sealed record DiskConfig(string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio);
 
 /// <summary>What a PC is built of, as far as a user may say.</summary>
 public sealed record PcConfig
@@ -24,7 +35,7 @@ public sealed record PcConfig
     /// <summary>Path of a firmware ROM, which the processor starts in. Null for a machine with a kernel.</summary>
     public string? Firmware { get; init; }
 
-    /// <summary>Hard disks for firmware to boot from, two at most.</summary>
+    /// <summary>Disks: <see cref="Layout.MaxDisks"/> at most, two of them IDE, and these with firmware only.</summary>
     public IReadOnlyList<DiskConfig> Disks { get; init; } = [];
 
     /// <summary>Path of a CD image, or null.</summary>
@@ -69,9 +80,20 @@ public sealed record PcConfig
             throw new UserErrorException("A machine starts in a kernel or in firmware: give one of --kernel and --firmware.");
         }
 
-        if (Disks.Count > 2)
+        if (Disks.Count > Layout.MaxDisks)
         {
-            throw new UserErrorException($"{Disks.Count} disks are more than fit beside a CD-ROM drive: give --disk twice at most.");
+            throw new UserErrorException($"{Disks.Count} disks are more than a machine has room for: give --disk {Layout.MaxDisks} times at most.");
+        }
+
+        int ide = Disks.Count(d => d.Bus == DiskBus.Ide);
+        if (ide > 2)
+        {
+            throw new UserErrorException($"{ide} IDE disks are more than fit beside a CD-ROM drive: give --disk FILE,bus=ide twice at most, others without bus=ide.");
+        }
+
+        if (ide > 0 && Firmware is null)
+        {
+            throw new UserErrorException("IDE disks are for machines with firmware: leave bus=ide out, or give --firmware too.");
         }
 
         if (Memory < Layout.MinMemory || Memory % (1 << 20) != 0)

@@ -80,7 +80,7 @@ internal sealed class TranslationVm : IEngineVm
         int share = Math.Max((int)(2L * engine.CodeCacheBytes / vcpus) & -8192, TranslationEngine.LeastCodeCacheBytes);
         CodeCacheBytes = Math.Min(share, engine.CodeCacheBytes);
         Vcpus = vcpus;
-        Coherence = vcpus == 1 ? null : new Coherence(memory, vcpus);
+        Coherence = new Coherence(memory, vcpus);
         TraceWriter = engine.Trace == null ? null : TextWriter.Synchronized(engine.Trace);
         Direct = engine.Trace == null ? engine.Direct : DirectMode.Off;
     }
@@ -100,8 +100,7 @@ internal sealed class TranslationVm : IEngineVm
     /// <summary>There are more vCPUs than processors: who only waits should give way.</summary>
     internal bool Crowded => Vcpus > Environment.ProcessorCount;
 
-    /// <summary>Null for a machine of one vCPU.</summary>
-    internal Coherence? Coherence { get; }
+    internal Coherence Coherence { get; }
 
     internal CpuidModel Cpuid { get; }
 
@@ -132,11 +131,8 @@ internal sealed class TranslationVm : IEngineVm
                 ("translation", "code cache flushes", _vcpus.Sum(v => v.Translated.CacheFlushes), ""),
                 ("translation", "pages of code written", _vcpus.Sum(v => v.Translated.Invalidations), ""),
             };
-            if (Coherence is { } coherence)
-            {
-                rows.Add(("translation", "requests between vCPUs", coherence.Requests, ""));
-                rows.Add(("translation", "times one vCPU ran alone", coherence.Exclusives, ""));
-            }
+            rows.Add(("translation", "requests to vCPUs", Coherence.Requests, ""));
+            rows.Add(("translation", "times one vCPU ran alone", Coherence.Exclusives, ""));
 
             foreach (Vcpu vcpu in _vcpus)
             {
@@ -179,6 +175,9 @@ internal sealed class TranslationVm : IEngineVm
             return rows;
         }
     }
+
+    /// <inheritdoc/>
+    public void Written(ulong gpa, ulong length) => Coherence.Written(gpa, length);
 
     /// <inheritdoc/>
     public IVcpu CreateVcpu(int id)

@@ -19,9 +19,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private readonly GuestMemory _memory;
     private readonly IVcpuHost _host;
     private readonly TranslatedCode _code;
-
-    // Null in a machine of one vCPU.
-    private readonly Coherence? _coherence;
+    private readonly Coherence _coherence;
     private readonly MemoryFile _file;
     private readonly byte* _window;
     private CpuMode _mode;
@@ -49,11 +47,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
         MsrFile = new MsrFile(vm.Cpuid);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
-        _code.PageIsNoCode = gpa => _coherence?.IsNoCode(this, gpa);
+        _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
         _code.Cleared += FlushJumps;
         Direct = vm.Direct == DirectMode.Off ? null : new DirectExecution(this, _memory, _code, vm.Direct);
         Reset();
-        _coherence?.Join(this);
+        _coherence.Join(this);
     }
 
     /// <summary>What it translated.</summary>
@@ -64,7 +62,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     /// <summary>Whether an instruction that the monitor carries out in steps must look like one to other vCPUs.</summary>
     private bool IsAtomic(in Instruction instruction)
-        => _coherence != null && (instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.OpCount == 2
+        => _vm.Vcpus > 1 && (instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.OpCount == 2
             && (instruction.Op0Kind == OpKind.Memory || instruction.Op1Kind == OpKind.Memory)));
 
     /// <summary>Runs user code on the processor itself; null if that is not wanted.</summary>

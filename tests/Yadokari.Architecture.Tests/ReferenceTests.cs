@@ -21,9 +21,10 @@ public sealed class ReferenceTests
         // An engine never sees a device, nor another engine.
         ["Translation"] = ["Core", "Linux", "X86"],
         ["Kvm"] = ["Core", "Linux", "X86"],
-        ["Machines"] = ["Core", .. s_middle],
-        ["Api"] = ["Core", .. s_middle, "Translation", "Kvm", "Machines"],
-        ["Cli"] = ["Core", .. s_middle, "Debugging", "Translation", "Kvm", "Machines"],
+        ["Disks"] = ["Core", "Linux"],
+        ["Machines"] = ["Core", .. s_middle, "Disks"],
+        ["Api"] = ["Core", .. s_middle, "Disks", "Translation", "Kvm", "Machines"],
+        ["Cli"] = ["Core", .. s_middle, "Disks", "Debugging", "Translation", "Kvm", "Machines"],
     };
 
     public static TheoryData<string> Rooms => [.. Repository.References("src").Keys.Select(Short).Order()];

@@ -3,6 +3,7 @@ using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Buses;
 using Yadokari.Devices.Storage;
+using Yadokari.Disks;
 
 namespace Yadokari.Devices.Tests;
 
@@ -203,7 +204,7 @@ public sealed class AtaTests : IDisposable
     public void An_image_of_no_fitting_length_is_refused(int length)
     {
         File.WriteAllBytes(_file, new byte[length]);
-        Assert.Contains($"{length} bytes", Assert.Throws<UserErrorException>(() => DiskImage.Open(_file, true, 512)).Message);
+        Assert.Contains($"{length} bytes", Assert.Throws<UserErrorException>(() => RawDisk.Open(_file, true, 512)).Message);
     }
 
     private static byte[] Sectors(int first, int count)
@@ -225,13 +226,13 @@ public sealed class AtaTests : IDisposable
     private void Disk(int sectors, bool readOnly = false)
     {
         File.WriteAllBytes(_file, Sectors(0, sectors));
-        _channel = new AtaChannel(_irq, new AtaDisk(DiskImage.Open(_file, readOnly, 512)), null);
+        _channel = new AtaChannel(_irq, new AtaDisk(RawDisk.Open(_file, readOnly, 512)), null);
     }
 
     private void Cdrom(int blocks)
     {
         File.WriteAllBytes(_file, Sectors(0, blocks * 4));
-        _channel = new AtaChannel(_irq, new AtapiCdrom(DiskImage.Open(_file, readOnly: true, AtapiCdrom.Block)), null);
+        _channel = new AtaChannel(_irq, new AtapiCdrom(RawDisk.Open(_file, readOnly: true, AtapiCdrom.Block)), null);
     }
 
     private void Address(int lba, int count)

@@ -35,6 +35,14 @@ public interface IEngineVm : IDisposable
     /// <summary>The frequency of the guest's time-stamp counters, or 0 where the engine can't tell: no TSC deadline works then.</summary>
     ulong TscHz => 0;
 
+    /// <summary>
+    /// A device wrote guest RAM: whatever the engine derived from the old bytes is gone when this returns. May wait for vCPUs to leave guest
+    /// code: called on a thread that is none of theirs, with no lock held that a vCPU's access to a device may wait for.
+    /// </summary>
+    void Written(ulong gpa, ulong length)
+    {
+    }
+
     /// <summary>Counters worth showing, in the order to show them.</summary>
     IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics { get; }
 }

@@ -258,7 +258,8 @@ public class PciFunction
     // Under the lock: a function that sends messages leaves its pin alone (PCI Local Bus 3.0, 6.8.3.3).
     private void PutPin() => _pin?.Put(_asserted && (Command & InterruptDisable) == 0 && !IsMsixEnabled);
 
-    private bool IsMsixEnabled => Msix is not null && (_config[_msixControl + 1] & 0x80) != 0;
+    /// <summary>Whether interrupts go by messages. Any thread.</summary>
+    protected bool IsMsixEnabled => Msix is not null && (_config[_msixControl + 1] & 0x80) != 0;
 
     private void UpdateMsix()
     {

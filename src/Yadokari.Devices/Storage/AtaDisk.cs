@@ -1,10 +1,11 @@
 using System.Buffers.Binary;
+using Yadokari.Core.Disks;
 
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A hard disk of 512-byte sectors with 28- and 48-bit addresses (ATA/ATAPI-6, 8).</summary>
 /// <param name="image">Its contents; the disk's to dispose of.</param>
-public sealed class AtaDisk(DiskImage image) : IAtaDevice
+public sealed class AtaDisk(IDisk image) : IAtaDevice
 {
     private const int Sector = 512;
     private const int Heads = 16;

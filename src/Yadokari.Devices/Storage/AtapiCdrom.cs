@@ -1,11 +1,12 @@
 using System.Buffers.Binary;
 using System.Text;
+using Yadokari.Core.Disks;
 
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A CD-ROM drive with a disc of 2048-byte blocks in it (ATA/ATAPI-6, 9.8; MMC-5 for the packets).</summary>
 /// <param name="image">The disc; the drive's to dispose of.</param>
-public sealed class AtapiCdrom(DiskImage image) : IAtaDevice
+public sealed class AtapiCdrom(IDisk image) : IAtaDevice
 {
     /// <summary>Bytes of a block.</summary>
     public const int Block = 2048;

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Yadokari.Core.Disks;
 using Yadokari.Core;
 using Yadokari.Devices.Storage;
 
@@ -17,7 +18,7 @@ internal static class BootMedia
 
     /// <summary>Refuses disks and a CD of which none can be booted from. A floppy speaks for itself.</summary>
     /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
-    public static void Check(IReadOnlyList<DiskImage> disks, DiskImage? disc, bool floppy)
+    public static void Check(IReadOnlyList<IDisk> disks, IDisk? disc, bool floppy)
     {
         if (floppy || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
         {
@@ -35,13 +36,13 @@ internal static class BootMedia
         }
     }
 
-    private static bool HasBootSector(DiskImage disk)
+    private static bool HasBootSector(IDisk disk)
     {
         byte[] sector = new byte[512];
         return disk.TryRead(0, sector) && IsBootSector(sector);
     }
 
-    private static bool HasBootRecord(DiskImage disc)
+    private static bool HasBootRecord(IDisk disc)
     {
         byte[] record = new byte[64];
         return disc.Length >= BootRecord + record.Length && disc.TryRead(BootRecord, record)

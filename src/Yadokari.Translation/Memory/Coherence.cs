@@ -5,7 +5,7 @@ namespace Yadokari.Translation.Memory;
 /// <summary>
 /// Keeps what each vCPU of a machine derives from guest memory true to it: the code that it translated, and the TLB entries by which it
 /// writes without asking. Each vCPU has a code cache of its own, and only its own thread changes that; so what others are to change is asked
-/// of them. One for machines of several vCPUs; a machine of one has nobody to ask.
+/// of them. Devices that write guest memory ask too.
 /// <para>
 /// Two rules make it hold. Who translates a page says so before reading its bytes, and waits until nobody can write them unseen. Who writes
 /// a page with code first writes, then has whoever translated these bytes drop what came of them, and waits for that: a later write, by which
@@ -126,28 +126,53 @@ internal sealed class Coherence
         }
     }
 
-    private OtherVcpus Others(Vcpu vcpu, uint mask) => new(_vcpus, mask & ~(1u << vcpu.Id));
+    /// <summary>
+    /// A device wrote RAM: no vCPU keeps what it made of the old bytes. Waits for vCPUs: on a thread that is none of theirs, with no lock held
+    /// that one may wait for.
+    /// </summary>
+    public void Written(ulong gpa, ulong length)
+    {
+        Interlocked.MemoryBarrier();
+        while (length > 0)
+        {
+            int piece = (int)Math.Min(length, 4096 - (gpa & 4095));
+            uint code = Volatile.Read(ref _pages[gpa >> 12].Code);
+            foreach (Vcpu vcpu in new VcpusOf(_vcpus, code))
+            {
+                if (vcpu.DependsOn(gpa, piece))
+                {
+                    Ask(null, vcpu, new Request(RequestKind.DropCode, gpa, piece));
+                }
+            }
 
-    private void Ask(Vcpu vcpu, Vcpu other, in Request request)
+            gpa += (ulong)piece;
+            length -= (ulong)piece;
+        }
+    }
+
+    private VcpusOf Others(Vcpu vcpu, uint mask) => new(_vcpus, mask & ~(1u << vcpu.Id));
+
+    // By a vCPU, or by a device.
+    private void Ask(Vcpu? vcpu, Vcpu other, in Request request)
     {
         Interlocked.Increment(ref Requests);
         long number = other.Post(request);
         SpinWait wait = default;
         while (!other.HasAnswered(number))
         {
-            vcpu.Answer();
+            vcpu?.Answer();
             wait.SpinOnce(sleep1Threshold: -1);
         }
     }
 
     // The vCPUs of a mask, without an allocation.
-    private ref struct OtherVcpus(Vcpu?[] vcpus, uint mask)
+    private ref struct VcpusOf(Vcpu?[] vcpus, uint mask)
     {
         private uint _mask = mask;
 
         public Vcpu Current { get; private set; } = null!;
 
-        public readonly OtherVcpus GetEnumerator() => this;
+        public readonly VcpusOf GetEnumerator() => this;
 
         public bool MoveNext()
         {

@@ -70,7 +70,7 @@ internal sealed unsafe partial class Vcpu
     private void StandAside()
     {
         SpinWait wait = default;
-        while (_coherence!.IsAlone)
+        while (_coherence.IsAlone)
         {
             Answer();
             wait.SpinOnce(sleep1Threshold: -1);
@@ -79,11 +79,6 @@ internal sealed unsafe partial class Vcpu
 
     private void ComeInside()
     {
-        if (_coherence == null)
-        {
-            return;
-        }
-
         lock (_requestLock)
         {
             _inside = true;
@@ -94,11 +89,6 @@ internal sealed unsafe partial class Vcpu
 
     private void GoOutside()
     {
-        if (_coherence == null)
-        {
-            return;
-        }
-
         lock (_requestLock)
         {
             _inside = false;

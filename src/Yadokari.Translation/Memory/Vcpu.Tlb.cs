@@ -113,14 +113,14 @@ internal sealed unsafe partial class Vcpu
     {
         _code.Written(gpa, data.Length);
         _memory.Write(gpa, data);
-        _coherence?.Written(this, gpa, data.Length);
+        _coherence.Written(this, gpa, data.Length);
     }
 
     /// <summary>Whether writes to a page must ask: some vCPU has code there.</summary>
-    internal bool IsCode(ulong gpa) => _coherence?.IsCode(gpa) ?? _code.IsCode(gpa);
+    internal bool IsCode(ulong gpa) => _coherence.IsCode(gpa);
 
     /// <summary>To be asked before a page is entered as one to write without asking: the answer may have changed since <see cref="IsCode"/>.</summary>
-    internal bool MayWrite(ulong gpa) => _coherence?.MayWrite(this, gpa) ?? true;
+    internal bool MayWrite(ulong gpa) => _coherence.MayWrite(this, gpa);
 
     /// <summary>
     /// CR3 was written: turns to the address space of its PCID, which keeps its translations or loses those that are not global
@@ -336,14 +336,13 @@ internal sealed unsafe partial class Vcpu
     private void BecomesCode(ulong gpa)
     {
         StopWriting(gpa);
-        _coherence?.BecomesCode(this, gpa);
+        _coherence.BecomesCode(this, gpa);
     }
 
     private void StopWriting(ulong gpa)
     {
         Direct?.StopWriting(gpa);
         _writeEntries.Drop(gpa, (byte*)_memory.HostAddress(gpa));
-
-        _coherence?.StoppedWriting(this, gpa);
+        _coherence.StoppedWriting(this, gpa);
     }
 }

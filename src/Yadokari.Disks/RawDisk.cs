@@ -1,14 +1,21 @@
 using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
+using Yadokari.Core.Disks;
+using Yadokari.Linux;
 
-namespace Yadokari.Devices.Storage;
+namespace Yadokari.Disks;
 
-/// <summary>A raw disk image: a file or block device whose bytes are the disk's. One user at a time; stays open until disposed of.</summary>
-public sealed class DiskImage : IDisposable
+/// <summary>
+/// A raw disk image: a file or block device whose bytes are the disk's. Who may write it has it alone, also among processes; stays open until
+/// disposed of.
+/// </summary>
+public sealed class RawDisk : IDisk
 {
+    private static readonly byte[] s_zeroes = new byte[64 << 10];
+
     private readonly SafeFileHandle _file;
 
-    private DiskImage(string path, SafeFileHandle file, long length, bool readOnly)
+    private RawDisk(string path, SafeFileHandle file, long length, bool readOnly)
     {
         Path = path;
         _file = file;
@@ -16,13 +23,13 @@ public sealed class DiskImage : IDisposable
         ReadOnly = readOnly;
     }
 
-    /// <summary>What messages call it.</summary>
+    /// <inheritdoc/>
     public string Path { get; }
 
-    /// <summary>Bytes.</summary>
+    /// <inheritdoc/>
     public long Length { get; }
 
-    /// <summary>Whether writes are refused.</summary>
+    /// <inheritdoc/>
     public bool ReadOnly { get; }
 
     /// <summary>Opens an image.</summary>
@@ -30,7 +37,7 @@ public sealed class DiskImage : IDisposable
     /// <param name="readOnly">Not to be written.</param>
     /// <param name="unit">What its length must be a multiple of, in bytes.</param>
     /// <exception cref="UserErrorException">It is missing, locked, unreadable or of no fitting length.</exception>
-    public static DiskImage Open(string path, bool readOnly, int unit)
+    public static RawDisk Open(string path, bool readOnly, int unit)
     {
         SafeFileHandle? file = null;
         try
@@ -48,7 +55,7 @@ public sealed class DiskImage : IDisposable
                 throw new UserErrorException($"The disk '{path}' has {length} bytes, which is no multiple of {unit}: give a raw image.");
             }
 
-            var image = new DiskImage(path, file, length, readOnly);
+            var image = new RawDisk(path, file, length, readOnly);
             file = null;
             return image;
         }
@@ -66,7 +73,7 @@ public sealed class DiskImage : IDisposable
         }
     }
 
-    /// <summary>Reads within the disk. False if the host could not.</summary>
+    /// <inheritdoc/>
     public bool TryRead(long offset, Span<byte> data)
     {
         try
@@ -91,7 +98,7 @@ public sealed class DiskImage : IDisposable
         }
     }
 
-    /// <summary>Writes within the disk. False if the host could not, as where its disk is full.</summary>
+    /// <inheritdoc/>
     public bool TryWrite(long offset, ReadOnlySpan<byte> data)
     {
         try
@@ -105,7 +112,7 @@ public sealed class DiskImage : IDisposable
         }
     }
 
-    /// <summary>Has the host put what was written on its disk. False if it could not.</summary>
+    /// <inheritdoc/>
     public bool TryFlush()
     {
         try
@@ -117,6 +124,38 @@ public sealed class DiskImage : IDisposable
         {
             return false;
         }
+    }
+
+    /// <inheritdoc/>
+    public bool TryDiscard(long offset, long length)
+    {
+        // A file system that can't keeps the room: the guest loses nothing.
+        _ = FileRange.TryPunch(_file, offset, length);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public bool TryWriteZeroes(long offset, long length, bool mayDiscard)
+    {
+        if ((mayDiscard && FileRange.TryPunch(_file, offset, length)) || FileRange.TryZero(_file, offset, length))
+        {
+            return true;
+        }
+
+        ReadOnlySpan<byte> zeroes = s_zeroes;
+        while (length > 0)
+        {
+            int piece = (int)Math.Min(length, zeroes.Length);
+            if (!TryWrite(offset, zeroes[..piece]))
+            {
+                return false;
+            }
+
+            offset += piece;
+            length -= piece;
+        }
+
+        return true;
     }
 
     /// <inheritdoc/>

@@ -1,0 +1,78 @@
+namespace Yadokari.Devices.Virtio;
+
+/// <summary>The thread that serves a queue: sleeps until it is kicked. It begins with the first kick and ends for good when stopped.</summary>
+/// <param name="name">The thread's.</param>
+/// <param name="process">What to do after each kick. Kicks that come meanwhile make one more round.</param>
+internal sealed class QueueWorker(string name, Action process)
+{
+    private readonly object _lock = new(); // Innermost.
+    private Thread? _thread;
+    private Action? _stopped;
+    private bool _kicked;
+    private bool _busy;
+    private bool _stopping;
+
+    /// <summary>There is something to do. Any thread; returns at once.</summary>
+    public void Kick()
+    {
+        lock (_lock)
+        {
+            if (_stopping)
+            {
+                return;
+            }
+
+            _kicked = true;
+            if (_thread is null)
+            {
+                _thread = new Thread(Main) { IsBackground = true, Name = name };
+                _thread.Start();
+            }
+            else if (!_busy)
+            {
+                Monitor.Pulse(_lock);
+            }
+        }
+    }
+
+    /// <summary>Ends the thread. True if it does nothing any more; else <paramref name="stopped"/> is called once it is done.</summary>
+    public bool Stop(Action stopped)
+    {
+        lock (_lock)
+        {
+            _stopping = true;
+            _stopped = _busy ? stopped : null;
+            Monitor.Pulse(_lock);
+            return !_busy;
+        }
+    }
+
+    /// <summary>Waits for the thread's end, after <see cref="Stop"/>.</summary>
+    public void Join() => _thread?.Join();
+
+    private void Main()
+    {
+        while (WaitForKick())
+        {
+            process();
+        }
+
+        _stopped?.Invoke();
+    }
+
+    private bool WaitForKick()
+    {
+        lock (_lock)
+        {
+            _busy = false;
+            while (!_kicked && !_stopping)
+            {
+                Monitor.Wait(_lock);
+            }
+
+            _kicked = false;
+            _busy = !_stopping;
+            return !_stopping;
+        }
+    }
+}

@@ -1,0 +1,124 @@
+using System.Buffers.Binary;
+using System.Numerics;
+using Yadokari.Core.Memory;
+
+namespace Yadokari.Devices.Virtio;
+
+/// <summary>A split queue: a descriptor table and two rings of its entries' numbers (virtio 1.2, 2.7).</summary>
+internal sealed class SplitQueue : Virtqueue
+{
+    private const ushort NoInterrupt = 1;
+    private const ushort NoKick = 1;
+
+    // Both rings: flags, index, then the entries; behind them the index at which the other side wants to hear.
+    private const ulong IndexOffset = 2;
+    private const ulong RingOffset = 4;
+
+    private ushort _taken;
+    private ushort _returned;
+    private ushort _told;
+
+    private SplitQueue(Dma dma, QueueAddresses addresses, int size, ulong features)
+        : base(dma, addresses, size, features)
+    {
+    }
+
+    private ulong UsedEvent => Addresses.Driver + RingOffset + (2 * (ulong)Size);
+
+    private ulong AvailableEvent => Addresses.Device + RingOffset + (8 * (ulong)Size);
+
+    public static SplitQueue? TryCreate(Dma dma, QueueAddresses addresses, int size, ulong features)
+    {
+        ulong count = (ulong)size;
+        return BitOperations.IsPow2(size) && (addresses.Driver & 1) == 0 && (addresses.Device & 3) == 0
+            && dma.IsRam(addresses.Descriptors, DescriptorSize * count) && dma.IsRam(addresses.Driver, 6 + (2 * count)) && dma.IsRam(addresses.Device, 6 + (8 * count))
+            ? new SplitQueue(dma, addresses, size, features) : null;
+    }
+
+    public override bool TryTake(DescriptorChain chain)
+    {
+        ushort available = ReadUInt16(Addresses.Driver + IndexOffset);
+        if (IsBroken || available == _taken)
+        {
+            return false;
+        }
+
+        if ((ushort)(available - _taken) > Size)
+        {
+            return Break();
+        }
+
+        ushort number = ReadUInt16(Addresses.Driver + RingOffset + (2 * (ulong)(_taken & (Size - 1))));
+        chain.Clear();
+        chain.Id = number;
+        for (int seen = 0; ; seen++)
+        {
+            if (seen == Size || number >= Size || !TryReadDescriptor(Addresses.Descriptors, number, out ulong gpa, out uint length, out ushort flags, out ushort next))
+            {
+                return Break();
+            }
+
+            bool last = (flags & Next) == 0;
+            bool added = (flags & Indirect) == 0 ? chain.TryAdd(gpa, length, (flags & DeviceWrites) != 0) : last && AddIndirect(chain, gpa, length, chained: true);
+            if (!added)
+            {
+                return Break();
+            }
+
+            if (last)
+            {
+                _taken++;
+                return true;
+            }
+
+            number = next;
+        }
+    }
+
+    public override void Return(DescriptorChain chain, uint written)
+    {
+        Span<byte> entry = stackalloc byte[8];
+        BinaryPrimitives.WriteUInt32LittleEndian(entry, chain.Id);
+        BinaryPrimitives.WriteUInt32LittleEndian(entry[4..], written);
+        Dma.TryWrite(Addresses.Device + RingOffset + (8 * (ulong)(_returned & (Size - 1))), entry);
+        _returned++;
+        WriteUInt16(Addresses.Device + IndexOffset, _returned);
+    }
+
+    public override bool WantsInterrupt()
+    {
+        ushort before = _told;
+        _told = _returned;
+        if (before == _returned)
+        {
+            return false;
+        }
+
+        // The driver sets what it waits for, then looks for what was returned; this is the other way round.
+        Interlocked.MemoryBarrier();
+        return HasEventIndex ? HasPassed(ReadUInt16(UsedEvent), _returned, before) : (ReadUInt16(Addresses.Driver) & NoInterrupt) == 0;
+    }
+
+    public override void DisableKicks()
+    {
+        if (!HasEventIndex)
+        {
+            WriteUInt16(Addresses.Device, NoKick);
+        }
+    }
+
+    public override bool EnableKicks()
+    {
+        if (HasEventIndex)
+        {
+            WriteUInt16(AvailableEvent, _taken);
+        }
+        else
+        {
+            WriteUInt16(Addresses.Device, 0);
+        }
+
+        Interlocked.MemoryBarrier();
+        return !IsBroken && ReadUInt16(Addresses.Driver + IndexOffset) != _taken;
+    }
+}

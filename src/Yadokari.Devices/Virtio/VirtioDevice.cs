@@ -1,0 +1,63 @@
+namespace Yadokari.Devices.Virtio;
+
+/// <summary>
+/// What a virtio device does, whatever it is reached by (virtio 1.2, chapter 5). The transport calls: configuration on vCPU threads, requests
+/// on one thread for each queue, <see cref="Start"/> and <see cref="Stop"/> while none of these runs.
+/// </summary>
+public abstract class VirtioDevice : IDisposable
+{
+    /// <summary>What statistics call it, such as <c>blk0</c>.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>The device ID (virtio 1.2, chapter 5).</summary>
+    public abstract ushort Type { get; }
+
+    /// <summary>The class code on PCI, 24 bits.</summary>
+    public virtual uint ClassCode => 0x00_FF_00;
+
+    /// <summary>The feature bits that are its own.</summary>
+    public virtual ulong Features => 0;
+
+    /// <summary>The most entries of each of its queues.</summary>
+    public abstract IReadOnlyList<ushort> QueueSizes { get; }
+
+    /// <summary>Bytes of its configuration.</summary>
+    public virtual int ConfigSize => 0;
+
+    /// <summary>Wakes the thread of a queue, as the driver does, to look at it again. Set by the transport.</summary>
+    public Action<int>? Wake { get; set; }
+
+    /// <summary>Tells the driver that the configuration changed. Any thread. Set by the transport.</summary>
+    public Action? ConfigChanged { get; set; }
+
+    /// <summary>Reads configuration. What is beyond it stays as given.</summary>
+    public virtual void ReadConfig(int offset, Span<byte> data)
+    {
+    }
+
+    /// <summary>Writes configuration.</summary>
+    public virtual void WriteConfig(int offset, ReadOnlySpan<byte> data)
+    {
+    }
+
+    /// <summary>The driver is ready.</summary>
+    /// <param name="features">What both sides agreed on.</param>
+    public virtual void Start(ulong features)
+    {
+    }
+
+    /// <summary>The driver reset it: nothing of what it did stays.</summary>
+    public virtual void Stop()
+    {
+    }
+
+    /// <summary>Serves what is in a queue, until it is empty.</summary>
+    /// <param name="number">Which.</param>
+    /// <param name="queue">The queue.</param>
+    /// <param name="chain">To take requests into.</param>
+    /// <param name="returned">To be called after requests were returned: sends an interrupt if the driver wants one.</param>
+    public abstract void Process(int number, Virtqueue queue, DescriptorChain chain, Action returned);
+
+    /// <inheritdoc/>
+    public virtual void Dispose() => GC.SuppressFinalize(this);
+}

@@ -1,0 +1,33 @@
+using System.Security.Cryptography;
+
+namespace Yadokari.Devices.Virtio;
+
+/// <summary>Random bytes from the host (virtio 1.2, 5.4).</summary>
+public sealed class VirtioEntropy : VirtioDevice
+{
+    private const int Piece = 4096;
+
+    private readonly byte[] _bytes = new byte[Piece];
+
+    /// <inheritdoc/>
+    public override string Name => "rng";
+
+    /// <inheritdoc/>
+    public override ushort Type => 4;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ushort> QueueSizes { get; } = [64];
+
+    /// <inheritdoc/>
+    public override void Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    {
+        while (queue.TryTake(chain))
+        {
+            // A driver that wants more asks again.
+            int length = (int)Math.Min(Piece, chain.WritableLength);
+            RandomNumberGenerator.Fill(_bytes.AsSpan(0, length));
+            queue.Return(chain, (uint)chain.Write(0, _bytes.AsSpan(0, length)));
+            returned();
+        }
+    }
+}

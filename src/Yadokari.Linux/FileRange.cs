@@ -1,0 +1,22 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Yadokari.Linux;
+
+/// <summary>Ranges of a file that need no room (fallocate(2)). False where the file system can't.</summary>
+public static partial class FileRange
+{
+    // linux/falloc.h
+    private const int KeepSize = 1;
+    private const int PunchHole = 2;
+    private const int ZeroRange = 16;
+
+    /// <summary>Gives the room of a range back; it reads as zeroes.</summary>
+    public static bool TryPunch(SafeFileHandle file, long offset, long length) => Allocate(file, PunchHole | KeepSize, offset, length) == 0;
+
+    /// <summary>Makes a range read as zeroes, its room kept.</summary>
+    public static bool TryZero(SafeFileHandle file, long offset, long length) => Allocate(file, ZeroRange | KeepSize, offset, length) == 0;
+
+    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
+    private static partial int Allocate(SafeFileHandle file, int mode, long offset, long length);
+}
