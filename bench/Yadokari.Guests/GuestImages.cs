@@ -150,6 +150,29 @@ public sealed class GuestImages(GuestCache cache)
         });
     }
 
+    /// <summary>busybox, the cloud kernel's drivers for virtio, and <c>/disk/disk.sh</c>, which is to be run in the shell.</summary>
+    public string DiskInitrd()
+    {
+        var package = _archive.Dependency("linux-image-cloud-amd64");
+        var script = Script("disk.sh");
+        return Image($"disk-{GuestCache.Fingerprint([package, script])}", s_packages, (_, archive) =>
+        {
+            var unpacked = Directory.CreateTempSubdirectory("yadokari-modules-").FullName;
+            try
+            {
+                DebianArchive.Unpack(_archive.Fetch("kernel-cloud", package), unpacked, "./lib/modules/*/virtio*.ko");
+                foreach (var module in Directory.EnumerateFiles(unpacked, "*.ko", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
+                    archive.AddFile($"disk/{Path.GetFileName(module)}", File.ReadAllBytes(module));
+            }
+            finally
+            {
+                Directory.Delete(unpacked, recursive: true);
+            }
+
+            archive.AddFile("disk/disk.sh", Encoding.UTF8.GetBytes(script));
+        });
+    }
+
     /// <summary>The folder that <see cref="CompilerInitrd"/> was made from, for <see cref="HostRun.ExerciseInside"/>.</summary>
     public string CompilerTree() => Tree("compilers", s_compilerPackages, _archive).Folder;
 

@@ -8,7 +8,7 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
-    private const string DiskShape = "FILE[,ro][,bus=virtio|ide]";
+    private const string DiskShape = "FILE[,ro][,bus=virtio|ide][,packed]";
 
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
@@ -137,6 +137,7 @@ internal static class RunCommand
             {
                 "ro" => disk with { ReadOnly = true },
                 "bus=virtio" => disk with { Bus = DiskBus.Virtio },
+                "packed" => disk with { Packed = true },
                 "bus=ide" => disk with { Bus = DiskBus.Ide },
                 _ => throw new UserErrorException($"--disk {text} has a setting '{setting}' that is not known: give {DiskShape}."),
             };

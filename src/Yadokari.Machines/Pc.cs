@@ -174,7 +174,7 @@ public sealed class Pc : IDisposable
         {
             if (config.Disks[i].Bus == DiskBus.Virtio)
             {
-                AddVirtio(new VirtioBlock(disks[i], i, config.Cpus, $"disk{i}"));
+                AddVirtio(new VirtioBlock(disks[i], i, config.Cpus, $"disk{i}"), config.Disks[i].Packed);
             }
         }
 
@@ -293,9 +293,9 @@ public sealed class Pc : IDisposable
 
     private IsaLine Isa(int irq) => new IsaLine(_pic, _ioApic, irq);
 
-    private void AddVirtio(VirtioDevice device)
+    private void AddVirtio(VirtioDevice device, bool packed = false)
     {
-        var function = new VirtioPci(device, _dma, _apicBus.SendMsi);
+        var function = new VirtioPci(device, _dma, _apicBus.SendMsi, packed);
         _pci.Add(FirstVirtioSlot + _virtio.Count, function);
         _virtio.Add(function);
     }

@@ -18,7 +18,8 @@ public enum DiskBus
 /// <param name="Path">The file.</param>
 /// <param name="ReadOnly">Not to be written.</param>
 /// <param name="Bus">What it is reached by.</param>
-public sealed record DiskConfig(string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio);
+/// <param name="Packed">Whether a virtio disk offers packed queues too.</param>
+public sealed record DiskConfig(string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio, bool Packed = false);
 
 /// <summary>What a PC is built of, as far as a user may say.</summary>
 public sealed record PcConfig

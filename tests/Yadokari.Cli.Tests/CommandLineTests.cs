@@ -52,11 +52,11 @@ public sealed class CommandLineTests
     [Fact]
     public void Options_of_firmware_arrive()
     {
-        RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
+        RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
         var expected = new RunOptions
         {
             Firmware = "f",
-            Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true)],
+            Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true), new DiskConfig("d3", Bus: DiskBus.Ide), new DiskConfig("d4", Packed: true)],
             Cdrom = "c",
             Floppy = "p",
             Memory = 512UL << 20,
@@ -70,9 +70,10 @@ public sealed class CommandLineTests
     [Theory]
     [InlineData("--firmware", "f", "--kernel", "k")]
     [InlineData("--firmware", "f", "--append", "quiet")]
-    [InlineData("--kernel", "k", "--disk", "d")]
+    [InlineData("--kernel", "k", "--cdrom", "d")]
     [InlineData("--floppy", "p", "--memory", "1G")]
     [InlineData("--firmware", "f", "--disk", "d,rw")]
+    [InlineData("--firmware", "f", "--disk", "d,bus=scsi")]
     [InlineData("--firmware", "f", "--disk", "")]
     public void Options_that_do_not_go_together(params string[] arguments)
     {

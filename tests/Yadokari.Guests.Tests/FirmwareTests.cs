@@ -6,14 +6,15 @@ public sealed class FirmwareTests
     private const string Bios = "/usr/share/seabios/bios.bin";
 
     [Theory]
-    [InlineData("--cdrom", 1)]
-    [InlineData("--disk", 2)]
-    public void GrubStartsAKernel(string drive, int cpus)
+    [InlineData("--cdrom", "", 1)]
+    [InlineData("--disk", "", 2)]
+    [InlineData("--disk", ",bus=ide", 1)]
+    public void GrubStartsAKernel(string drive, string settings, int cpus)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         Assert.SkipUnless(File.Exists(Bios), $"SeaBIOS is not installed ({Bios}; Debian's package seabios).");
         var image = Guest.Had(Guest.Images.GrubImage);
-        using var vm = Guest.Start("--firmware", Bios, drive, image, "--memory", "256M", "--cpus", $"{cpus}");
+        using var vm = Guest.Start("--firmware", Bios, drive, image + settings, "--memory", "256M", "--cpus", $"{cpus}");
         vm.Console.WaitFor("SeaBIOS");
         vm.Console.WaitFor("GRUB");
         vm.Console.WaitFor("guest: ready");

@@ -59,6 +59,14 @@ internal sealed class Guest : IDisposable
         }
     }
 
+    /// <summary>One of the host's programs that may be for root's path only. Skips the test if it is not there.</summary>
+    public static string HostProgram(string name)
+    {
+        var path = new[] { "/usr/sbin", "/sbin", "/usr/bin", "/bin" }.Select(folder => Path.Combine(folder, name)).FirstOrDefault(File.Exists);
+        Assert.SkipWhen(path is null, $"{name} is not installed.");
+        return path!;
+    }
+
     /// <summary>Gives it memory, as <c>--memory</c> takes it.</summary>
     public Guest WithMemory(string memory)
     {

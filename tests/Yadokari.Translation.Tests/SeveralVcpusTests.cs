@@ -192,6 +192,48 @@ public sealed class SeveralVcpusTests : IDisposable
         a.jne(top);
     }
 
+    // What a disk reads into memory over a program, as a kernel does with pages that it uses again.
+    [Fact]
+    public void Code_that_a_device_writes_is_what_runs_next()
+    {
+        const int rounds = 300;
+        byte[] function = [0xB8, 0, 0, 0, 0, 0xC3]; // mov eax, 0; ret
+        void Call(Assembler a)
+        {
+            Label top = a.CreateLabel();
+            a.Label(ref top);
+            a.call(Code);
+            a.mov(rbx, Data);
+            a.mov(__dword_ptr[rbx], eax);
+            a.inc(__qword_ptr[rbx + 8]);
+            a.cmp(__qword_ptr[rbx + 0x100], 0);
+            a.je(top);
+        }
+
+        string wrong = "";
+        var device = new Thread(() =>
+        {
+            for (int n = 1; n <= rounds && wrong.Length == 0; n++)
+            {
+                _memory.Write(Code + 1, BitConverter.GetBytes(n));
+                _vm.Written(Code + 1, 4);
+                ulong calls = Get(Data + 8);
+                while (Get(Data + 8) < calls + 2)
+                {
+                    Thread.Yield();
+                }
+
+                wrong = (int)Get(Data) == n ? "" : $"{Get(Data)} for {n}";
+            }
+
+            Put(Flag, 1);
+        });
+        device.Start();
+        Run(Call, _ => { }, (Code, function));
+        device.Join();
+        Assert.Equal("", wrong);
+    }
+
     // Writes code for each number, tells, and waits until it was called.
     private static void Tell(Assembler a, int rounds, Action write)
     {

@@ -1,0 +1,78 @@
+using System.Diagnostics;
+
+namespace Yadokari.Guests.Tests;
+
+/// <summary>Linux with its root in memory works on disks behind virtio; the host's <c>e2fsck</c> looks at what is left.</summary>
+public sealed class DiskTests
+{
+    [Theory]
+    [InlineData(1, "")]
+    [InlineData(4, "")]
+    [InlineData(1, ",packed")]
+    [InlineData(4, ",packed")]
+    public void LinuxWorksOnAFileSystem(int cpus, string settings)
+    {
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
+        var initrd = Guest.Had(Guest.Images.DiskInitrd);
+        var kernel = Guest.Had(() => Guest.Images.Kernel(KernelFlavour.Cloud));
+        var folder = Directory.CreateTempSubdirectory("yadokari-disk-").FullName;
+        try
+        {
+            var (disk, given) = (Path.Combine(folder, "disk"), Path.Combine(folder, "tree", "given"));
+            Directory.CreateDirectory(Path.GetDirectoryName(given)!);
+            File.WriteAllBytes(given, [.. "GIVE"u8, .. Enumerable.Range(0, 1 << 20).Select(static i => (byte)(i * 7))]);
+            File.WriteAllBytes(Path.Combine(folder, "second"), File.ReadAllBytes(given)[..(1 << 20)]);
+            Assert.Equal(0, Host("mke2fs", "-q", "-t", "ext4", "-d", Path.GetDirectoryName(given)!, disk, "96M"));
+            using var vm = Guest.Start(
+                "--kernel", kernel, "--initrd", initrd, "--append", "console=ttyS0 quiet panic=-1", "--memory", "256M", "--cpus", $"{cpus}",
+                "--disk", disk + settings, "--disk", Path.Combine(folder, "second") + ",ro" + settings);
+            vm.Console.WaitFor("# ");
+            vm.Console.Send("sh /disk/disk.sh");
+            vm.Console.WaitFor("disk: done");
+            vm.Console.Send("poweroff -f");
+            Assert.Equal(0, vm.Console.WaitForEnd());
+            var lines = vm.Console.Text.Split('\n');
+            Assert.Equal("disk: done", string.Join('\n', lines.Where(static line => line.StartsWith("disk: ", StringComparison.Ordinal))));
+            Assert.Contains($"queues {cpus}", lines);
+            Assert.Equal(0, Host("e2fsck", "-f", "-n", disk));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
+    public void ADiskThatAnotherMachineWritesIsRefused()
+    {
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
+        var image = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(image, new byte[1 << 20]);
+            using var first = Guest.Start("--disk", image, "--memory", "128M");
+            first.Console.WaitFor("# ");
+            using var second = Guest.Start("--disk", image, "--memory", "128M");
+            Assert.Equal(2, second.Console.WaitForEnd());
+            using var reader = Guest.Start("--disk", image + ",ro", "--memory", "128M");
+            Assert.Equal(2, reader.Console.WaitForEnd());
+            first.Console.Send("poweroff");
+            Assert.Equal(0, first.Console.WaitForEnd());
+        }
+        finally
+        {
+            File.Delete(image);
+        }
+    }
+
+    private static int Host(string program, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(Guest.HostProgram(program), arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using var process = Process.Start(start)!;
+        process.OutputDataReceived += static (_, _) => { };
+        process.BeginOutputReadLine();
+        process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        return process.ExitCode;
+    }
+}
