@@ -1,6 +1,7 @@
 using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
 using Yadokari.Core.Disks;
+using Yadokari.Core.Memory;
 using Yadokari.Linux;
 
 namespace Yadokari.Disks;
@@ -111,6 +112,12 @@ public sealed class RawDisk : IDisk
             return false;
         }
     }
+
+    /// <inheritdoc/>
+    public bool TryRead(long offset, ReadOnlySpan<HostBuffer> pieces) => FileVectors.TryRead(_file, offset, pieces);
+
+    /// <inheritdoc/>
+    public bool TryWrite(long offset, ReadOnlySpan<HostBuffer> pieces) => FileVectors.TryWrite(_file, offset, pieces);
 
     /// <inheritdoc/>
     public bool TryFlush()

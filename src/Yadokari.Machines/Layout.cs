@@ -182,7 +182,7 @@ public static class Layout
     public const int PciGsi = 16;
 
     /// <summary>The 8259s' inputs of PCI's interrupt wires.</summary>
-    public static readonly byte[] PciIrqs = [10, 11, 5, 7];
+    public static ReadOnlySpan<byte> PciIrqs => [10, 11, 5, 7];
 
     /// <summary>Inputs of the I/O APIC.</summary>
     public const int IoApicInputs = 24;

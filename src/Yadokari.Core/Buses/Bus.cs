@@ -44,9 +44,11 @@ public sealed class Bus(string name)
         get
         {
             lock (_mapping)
-            lock (_unclaimed)
             {
-                return [.. _mappings.Select(m => m.Statistics).Union(_devices), .. _unclaimed.OrderBy(u => u.Key).Select(u => u.Value), _elsewhere];
+                lock (_unclaimed)
+                {
+                    return [.. _mappings.Select(m => m.Statistics).Union(_devices), .. _unclaimed.OrderBy(u => u.Key).Select(u => u.Value), _elsewhere];
+                }
             }
         }
     }

@@ -1,3 +1,5 @@
+using Yadokari.Core.Memory;
+
 namespace Yadokari.Core.Disks;
 
 /// <summary>
@@ -20,6 +22,38 @@ public interface IDisk : IDisposable
 
     /// <summary>Writes. Others see it when this returns; it is lasting after <see cref="TryFlush"/>.</summary>
     bool TryWrite(long offset, ReadOnlySpan<byte> data);
+
+    /// <summary>Reads into pieces of guest memory, one after another.</summary>
+    bool TryRead(long offset, ReadOnlySpan<HostBuffer> pieces)
+    {
+        foreach (HostBuffer piece in pieces)
+        {
+            if (!TryRead(offset, piece.Bytes))
+            {
+                return false;
+            }
+
+            offset += piece.Length;
+        }
+
+        return true;
+    }
+
+    /// <summary>Writes from pieces of guest memory, one after another.</summary>
+    bool TryWrite(long offset, ReadOnlySpan<HostBuffer> pieces)
+    {
+        foreach (HostBuffer piece in pieces)
+        {
+            if (!TryWrite(offset, piece.Bytes))
+            {
+                return false;
+            }
+
+            offset += piece.Length;
+        }
+
+        return true;
+    }
 
     /// <summary>Makes what was written before lasting: it outlives the host's end.</summary>
     bool TryFlush();

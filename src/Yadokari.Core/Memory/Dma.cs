@@ -11,6 +11,13 @@ public sealed class Dma(GuestMemory memory, Action<ulong, ulong> written)
     /// <summary>The guest's bytes themselves, to read; after writing them <see cref="Written"/> is to be called. False where they are not RAM of one region.</summary>
     public bool TrySlice(ulong gpa, int length, out Span<byte> bytes) => memory.TrySlice(gpa, length, out bytes);
 
+    /// <summary>The same for the host's calls: where the bytes are. False where they are not RAM of one region.</summary>
+    public bool TryLocate(ulong gpa, int length, out HostBuffer bytes)
+    {
+        bytes = new HostBuffer(memory.HostAddress(gpa, (ulong)length), length);
+        return bytes.Address != 0;
+    }
+
     /// <summary>Whether all of a range is RAM of one region.</summary>
     public bool IsRam(ulong gpa, ulong length) => memory.HostAddress(gpa, length) != 0;
 

@@ -34,6 +34,7 @@ public class PciFunction
     private byte[]? _initial;
     private int _nextCapability = FirstCapability;
     private int _lastCapability = CapabilitiesPointer - 1;
+    private int _msixControl;
     private bool _asserted;
     private OutputPin? _pin;
     private Action? _decodingChanged;
@@ -72,7 +73,11 @@ public class PciFunction
     /// <param name="size">Bytes, a power of two: of ports at least 4, of memory at least 4096.</param>
     public PciBar AddBar(int index, PciBarKind kind, ulong size)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(BitOperations.IsPow2(size), true);
+        if (!BitOperations.IsPow2(size))
+        {
+            throw new ArgumentException($"A range of {size} bytes can't be decoded: its size must be a power of two.", nameof(size));
+        }
+
         int offset = BarOffset + (4 * index);
         ulong mask = ~(size - 1);
         _config[offset] = kind switch { PciBarKind.Ports => 1, PciBarKind.Memory64 => 4, _ => 0 };
@@ -123,8 +128,6 @@ public class PciFunction
         bar.Add(offset, MsixTable.Length, name, table);
         Msix = table;
     }
-
-    private int _msixControl;
 
     /// <summary>Pulls the interrupt pin, or lets it go. Any thread.</summary>
     public void SetPin(bool asserted)

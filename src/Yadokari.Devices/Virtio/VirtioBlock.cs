@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Yadokari.Core.Disks;
+using Yadokari.Core.Memory;
 
 namespace Yadokari.Devices.Virtio;
 
@@ -37,6 +38,7 @@ public sealed class VirtioBlock : VirtioDevice
     private const uint MayUnmap = 1;
     private const ushort Entries = 256;
     private const int MostRanges = 32;
+    private const int MostPieces = 256; // In one of the host's calls.
     private const uint MostSectors = 1 << 22; // In one range: 2 GiB.
 
     private readonly IDisk _disk;
@@ -131,10 +133,16 @@ public sealed class VirtioBlock : VirtioDevice
         {
             case In:
                 written = room;
-                return IsWithin(sector, room, out long from) && Read(chain, queue, from, room) ? Ok : IoError;
+                bool read = IsWithin(sector, room, out long from) && Read(_disk, chain, queue, from, room);
+                foreach ((ulong gpa, int size) in chain.Writable)
+                {
+                    queue.Dma.Written(gpa, (ulong)size); // What failed may have come in part.
+                }
+
+                return read ? Ok : IoError;
             case Out:
                 long length = chain.ReadableLength - HeaderSize;
-                return !_disk.ReadOnly && IsWithin(sector, length, out long to) && Write(chain, queue, to) ? Ok : IoError;
+                return !_disk.ReadOnly && IsWithin(sector, length, out long to) && Write(_disk, chain, queue, to) ? Ok : IoError;
             case Flush:
                 return _disk.TryFlush() ? Ok : IoError;
             case GetId:
@@ -160,43 +168,72 @@ public sealed class VirtioBlock : VirtioDevice
         return true;
     }
 
-    private bool Read(DescriptorChain chain, Virtqueue queue, long offset, long length)
+    private static bool Read(IDisk disk, DescriptorChain chain, Virtqueue queue, long offset, long length)
     {
+        Span<HostBuffer> pieces = stackalloc HostBuffer[MostPieces];
+        int count = 0;
+        long start = offset;
         foreach ((ulong gpa, int size) in chain.Writable)
         {
             int piece = (int)Math.Min(size, length);
-            if (piece > 0)
+            if (piece == 0)
             {
-                if (!queue.Dma.TrySlice(gpa, piece, out Span<byte> bytes) || !_disk.TryRead(offset, bytes))
-                {
-                    return false;
-                }
+                break;
+            }
 
-                queue.Dma.Written(gpa, (ulong)piece);
+            if (!queue.Dma.TryLocate(gpa, piece, out pieces[count++]))
+            {
+                return false;
             }
 
             offset += piece;
             length -= piece;
+            if (count == MostPieces || length == 0)
+            {
+                if (!disk.TryRead(start, pieces[..count]))
+                {
+                    return false;
+                }
+
+                (start, count) = (offset, 0);
+            }
         }
 
         return true;
     }
 
-    private bool Write(DescriptorChain chain, Virtqueue queue, long offset)
+    private static bool Write(IDisk disk, DescriptorChain chain, Virtqueue queue, long offset)
     {
+        Span<HostBuffer> pieces = stackalloc HostBuffer[MostPieces];
+        int count = 0;
+        long start = offset;
         long skip = HeaderSize;
+        long left = chain.ReadableLength - HeaderSize;
         foreach ((ulong gpa, int size) in chain.Readable)
         {
             int head = (int)Math.Min(skip, size);
+            int piece = size - head;
             skip -= head;
-            if (size > head)
+            if (piece == 0)
             {
-                if (!queue.Dma.TrySlice(gpa + (ulong)head, size - head, out Span<byte> bytes) || !_disk.TryWrite(offset, bytes))
+                continue;
+            }
+
+            if (!queue.Dma.TryLocate(gpa + (ulong)head, piece, out pieces[count++]))
+            {
+                return false;
+            }
+
+            offset += piece;
+            left -= piece;
+            if (count == MostPieces || left == 0)
+            {
+                if (!disk.TryWrite(start, pieces[..count]))
                 {
                     return false;
                 }
 
-                offset += size - head;
+                (start, count) = (offset, 0);
             }
         }
 

@@ -325,6 +325,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
         List<QueueWorker> workers;
         lock (_lock)
         {
+            _statusAfterReset = 0;
             if (_stopping > 0)
             {
                 return false;
@@ -332,7 +333,6 @@ public sealed class VirtioPci : PciFunction, IDisposable
 
             workers = [.. _queues.Select(q => q.Worker).OfType<QueueWorker>()];
             _stopping = workers.Count + 1;
-            _statusAfterReset = 0;
         }
 
         foreach (QueueWorker worker in workers)

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
-using Yadokari.Core.Disks;
 using Yadokari.Core;
+using Yadokari.Core.Disks;
 using Yadokari.Devices.Storage;
 
 namespace Yadokari.Machines.Boot;

@@ -1,0 +1,70 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using Yadokari.Core.Memory;
+
+namespace Yadokari.Linux;
+
+/// <summary>Reads and writes of several pieces of memory at once (preadv(2), pwritev(2)).</summary>
+public static unsafe partial class FileVectors
+{
+    // limits.h: IOV_MAX
+    private const int Most = 1024;
+    private const int Interrupted = 4;
+
+    /// <summary>Reads all of the pieces. False where the host can't, or the file ends before.</summary>
+    public static bool TryRead(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => TryAll(file, offset, pieces, write: false);
+
+    /// <summary>Writes all of the pieces. False where the host can't.</summary>
+    public static bool TryWrite(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => TryAll(file, offset, pieces, write: true);
+
+    private static bool TryAll(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces, bool write)
+    {
+        Span<HostBuffer> rest = stackalloc HostBuffer[Math.Min(pieces.Length, Most)];
+        while (!pieces.IsEmpty)
+        {
+            int count = Math.Min(pieces.Length, Most);
+            pieces[..count].CopyTo(rest);
+            for (int done = 0; done < count;)
+            {
+                nint moved;
+
+                // SAFETY: HostBuffer is laid out as iovec; the kernel reads that array alone, and moves bytes within the pieces it names.
+                fixed (HostBuffer* vector = rest)
+                {
+                    moved = write ? Writev(file, vector + done, count - done, offset) : Readv(file, vector + done, count - done, offset);
+                }
+
+                if (moved < 0 && Marshal.GetLastPInvokeError() == Interrupted)
+                {
+                    continue;
+                }
+
+                if (moved <= 0)
+                {
+                    return false;
+                }
+
+                offset += moved;
+                while (done < count && moved >= rest[done].Length)
+                {
+                    moved -= rest[done++].Length;
+                }
+
+                if (moved > 0)
+                {
+                    rest[done] = new HostBuffer(rest[done].Address + moved, rest[done].Length - moved);
+                }
+            }
+
+            pieces = pieces[count..];
+        }
+
+        return true;
+    }
+
+    [LibraryImport("libc", EntryPoint = "preadv", SetLastError = true)]
+    private static partial nint Readv(SafeFileHandle file, HostBuffer* vector, int count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "pwritev", SetLastError = true)]
+    private static partial nint Writev(SafeFileHandle file, HostBuffer* vector, int count, long offset);
+}
