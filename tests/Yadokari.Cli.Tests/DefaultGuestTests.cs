@@ -203,19 +203,25 @@ public sealed class DefaultGuestTests : IDisposable
             "dpkg-deb",
             """
             export PATH=/usr/bin:/bin
-            d=$(mktemp -d); cd "$d"; mkdir -p boot bin; echo config >boot/config-6; echo kernel >boot/vmlinuz-6; echo box >bin/busybox
-            tar c ./boot ./bin; rm -r "$d"
+            d=$(mktemp -d); cd "$d"; mkdir -p boot bin lib/modules/6; echo config >boot/config-6; echo kernel >boot/vmlinuz-6; echo box >bin/busybox
+            echo driver >lib/modules/6/virtio_blk.ko; echo another >lib/modules/6/floppy.ko
+            tar c ./boot ./bin ./lib; rm -r "$d"
             """);
         GuestFiles files = GuestMaker.Make(new GuestCache(CacheRoot), Tools, new PlainProgress(TextWriter.Null), CancellationToken.None);
         Assert.Equal("kernel\n", File.ReadAllText(files.Kernel));
         Assert.Contains("box\n", File.ReadAllText(files.Initrd));
+        Assert.Contains("driver\n", File.ReadAllText(files.Initrd));
+        Assert.DoesNotContain("another\n", File.ReadAllText(files.Initrd));
     }
+
+    [Fact]
+    public void The_init_script_loads_the_drivers_that_are_there() => Assert.Contains(string.Join(' ', GuestRoot.Drivers), GuestRoot.Init);
 
     [Fact]
     public void A_cpio_archive_is_what_cpio_reads()
     {
         var stream = new MemoryStream();
-        GuestRoot.Write(stream, "a busybox of odd length"u8);
+        GuestRoot.Write(stream, "a busybox of odd length"u8, []);
         Assert.Equal(0, stream.Length % 4);
 
         Assert.SkipUnless(File.Exists("/usr/bin/cpio") || File.Exists("/bin/cpio"), "cpio is not installed");

@@ -67,6 +67,46 @@ public sealed class DiskTests
         }
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData(",packed")]
+    public void WhatTheGuestWasToldIsOnTheDiskWhenTheMonitorIsKilled(string settings)
+    {
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
+        const int Sector = 512;
+        var initrd = Guest.Had(Guest.Images.DiskInitrd);
+        var kernel = Guest.Had(() => Guest.Images.Kernel(KernelFlavour.Cloud));
+        var image = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(image, new byte[4 << 20]);
+            for (var round = 1; round <= 3; round++)
+            {
+                string text;
+                using (var vm = Guest.Start(
+                    "--kernel", kernel, "--initrd", initrd, "--append", "console=ttyS0 quiet panic=-1", "--memory", "256M", "--disk", image + settings))
+                {
+                    vm.Console.WaitFor("# ");
+                    vm.Console.Send("for m in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do insmod /disk/$m.ko; done");
+                    vm.Console.Send(
+                        $"n=0; while :; do n=$((n + 1)); printf '%-511d\\n' $((n * {round})) | dd of=/dev/vda bs={Sector} seek=$n conv=notrunc,fsync 2>/dev/null && echo safe_$n; done");
+                    vm.Console.WaitFor($"safe_{20 * round}\r");
+                    text = vm.Console.Text;
+                }
+
+                var last = text.Split('\n').Where(static line => line.StartsWith("safe_", StringComparison.Ordinal)).Select(static line => int.Parse(line[5..])).Max();
+                Assert.True(last >= 20 * round);
+                var bytes = File.ReadAllBytes(image);
+                for (var n = 1; n <= last; n++)
+                    Assert.Equal($"{n * round}", System.Text.Encoding.ASCII.GetString(bytes, n * Sector, Sector).Trim());
+            }
+        }
+        finally
+        {
+            File.Delete(image);
+        }
+    }
+
     private static int Host(string program, params string[] arguments)
     {
         var start = new ProcessStartInfo(Guest.HostProgram(program), arguments) { RedirectStandardOutput = true, RedirectStandardError = true };

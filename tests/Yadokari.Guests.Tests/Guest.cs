@@ -101,7 +101,11 @@ internal sealed class Guest : IDisposable
         if (_process is null)
             return;
         if (!_process.HasExited)
+        {
             _process.Kill(entireProcessTree: true);
+            _process.WaitForExit();
+        }
+
         _process.Dispose();
     }
 

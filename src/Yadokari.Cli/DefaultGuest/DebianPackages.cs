@@ -114,12 +114,11 @@ internal sealed partial class DebianPackages
         throw new UserErrorException($"Debian's packages can't be downloaded ({outcome.Reason}): {Remedy}.");
     }
 
-    /// <summary>Copies one file out of a package.</summary>
+    /// <summary>Copies files out of a package.</summary>
     /// <param name="deb">The package's path.</param>
-    /// <param name="wanted">Tells the file by its path inside, which begins with no slash.</param>
-    /// <param name="target">Where it goes; does not exist yet.</param>
+    /// <param name="target">Says where a file goes, by its path inside, which begins with no slash; null if it is not wanted. Of several for one place the first counts.</param>
     /// <exception cref="UserErrorException">The package is damaged or has no such file.</exception>
-    public void Extract(string deb, Predicate<string> wanted, string target)
+    public void Extract(string deb, Func<string, string?> target)
     {
         bool found = false;
         HostTool.Outcome outcome;
@@ -130,11 +129,11 @@ internal sealed partial class DebianPackages
                 stream =>
                 {
                     using var tar = new TarReader(stream, leaveOpen: true);
-                    while (!found && tar.GetNextEntry() is { } entry)
+                    while (tar.GetNextEntry() is { } entry)
                     {
-                        if (entry.DataStream is not null && wanted(entry.Name.TrimStart('.').TrimStart('/')))
+                        if (entry.DataStream is not null && target(entry.Name.TrimStart('.').TrimStart('/')) is { } path && !File.Exists(path))
                         {
-                            using FileStream file = new(target, FileMode.CreateNew);
+                            using FileStream file = new(path, FileMode.CreateNew);
                             entry.DataStream.CopyTo(file);
                             found = true;
                         }

@@ -61,11 +61,16 @@ internal static class GuestMaker
             }
 
             progress.Step("making the guest");
-            packages.Extract(debs[0], path => path.StartsWith("boot/vmlinuz-", StringComparison.Ordinal), files.Kernel);
+            string drivers = Directory.CreateDirectory(Path.Combine(work, "drivers")).FullName;
+            packages.Extract(debs[0], path => path.StartsWith("boot/vmlinuz-", StringComparison.Ordinal) ? files.Kernel
+                : IsDriver(path) ? Path.Combine(drivers, Path.GetFileName(path)) : null);
             progress.Fraction(0.8);
             string busyboxFile = Path.Combine(work, "busybox");
-            packages.Extract(debs[1], path => path is "bin/busybox" or "usr/bin/busybox", busyboxFile);
+            packages.Extract(debs[1], path => path is "bin/busybox" or "usr/bin/busybox" ? busyboxFile : null);
             using FileStream initrd = new(files.Initrd, FileMode.CreateNew);
-            GuestRoot.Write(initrd, File.ReadAllBytes(busyboxFile));
+            GuestRoot.Write(initrd, File.ReadAllBytes(busyboxFile), Directory.GetFiles(drivers));
         });
+
+    // Kernels that have them built in have no such files.
+    private static bool IsDriver(string path) => path.EndsWith(".ko", StringComparison.Ordinal) && GuestRoot.Drivers.Contains(Path.GetFileNameWithoutExtension(path));
 }

@@ -5,9 +5,12 @@ namespace Yadokari.Cli.DefaultGuest;
 /// <summary>What is in the default guest's initial RAM disk: busybox, device nodes to start with, and the script that is its init.</summary>
 internal static class GuestRoot
 {
+    /// <summary>The kernel's modules for disks, each behind those that it needs.</summary>
+    internal static readonly string[] Drivers = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
+
     /// <summary>
     /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
-    /// USR2, USR1 and TERM; there are no services to stop and no disks to unmount, so they act at once.
+    /// USR2, USR1 and TERM; there are no services to stop, so once disks are unmounted they act.
     /// </summary>
     internal const string Init =
         """
@@ -24,12 +27,17 @@ internal static class GuestRoot
         ln -s /proc/self/fd /dev/fd
         hostname yadokari
         ip link set lo up 2>/dev/null
+        if grep -q 0x1042 /sys/bus/pci/devices/*/device 2>/dev/null; then
+            for driver in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do
+                [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
+            done
+        fi
         if [ -n "$LINES" ] && [ -n "$COLUMNS" ]; then
             stty -F /dev/ttyS0 rows "$LINES" cols "$COLUMNS" 2>/dev/null
         fi
         unset LINES COLUMNS
-        trap 'poweroff -f' USR1 USR2
-        trap 'reboot -f' TERM
+        trap 'umount -a -r 2>/dev/null; poweroff -f' USR1 USR2
+        trap 'umount -a -r 2>/dev/null; reboot -f' TERM
         echo
         echo "This is Linux $(uname -r) in a virtual machine of Yadokari's."
         echo "Leave with 'poweroff', or with Ctrl-A x from outside."
@@ -52,13 +60,14 @@ internal static class GuestRoot
     /// <summary>Writes the archive.</summary>
     /// <param name="output">Gets it; stays the caller's.</param>
     /// <param name="busybox">A static busybox for x86-64.</param>
-    public static void Write(Stream output, ReadOnlySpan<byte> busybox)
+    /// <param name="drivers">Files of modules among <see cref="Drivers"/>.</param>
+    public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755
         const uint Readable = 0x1A4; // 0644
         var archive = new CpioArchive(output);
         foreach (string folder in (ReadOnlySpan<string>)
-            ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "var"])
+            ["bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "var"])
         {
             archive.AddDirectory(folder);
         }
@@ -70,6 +79,11 @@ internal static class GuestRoot
 
         archive.AddFile("bin/busybox", Executable, busybox);
         archive.AddSymbolicLink("bin/sh", "busybox");
+        foreach (string driver in drivers.Order(StringComparer.Ordinal))
+        {
+            archive.AddFile($"lib/modules/{Path.GetFileName(driver)}", Readable, File.ReadAllBytes(driver));
+        }
+
         archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Init));
         archive.AddFile("etc/profile", Readable, Encoding.UTF8.GetBytes(Profile));
         archive.AddFile("etc/passwd", Readable, "root:x:0:0:root:/root:/bin/sh\n"u8);
