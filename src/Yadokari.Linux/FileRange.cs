@@ -17,6 +17,11 @@ public static partial class FileRange
     /// <summary>Makes a range read as zeroes, its room kept.</summary>
     public static bool TryZero(SafeFileHandle file, long offset, long length) => Allocate(file, ZeroRange | KeepSize, offset, length) == 0;
 
+    internal static bool TryPunch(int descriptor, long offset, long length) => Allocate(descriptor, PunchHole | KeepSize, offset, length) == 0;
+
+    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
+    private static partial int Allocate(int descriptor, int mode, long offset, long length);
+
     [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
     private static partial int Allocate(SafeFileHandle file, int mode, long offset, long length);
 }

@@ -1,10 +1,11 @@
 using System.Runtime.InteropServices;
 using Yadokari.Core;
+using Yadokari.Core.Memory;
 
 namespace Yadokari.Linux;
 
 /// <summary>Anonymous memory behind a file descriptor (memfd_create(2)), which can be mapped more than once with different rights.</summary>
-public sealed class MemoryFile : IDisposable
+public sealed class MemoryFile : IMemoryBacking
 {
     // MADV_DONTNEED of linux/mman.h; of a shared mapping it drops the page tables only.
     private const int DontNeed = 4;
@@ -59,6 +60,9 @@ public sealed class MemoryFile : IDisposable
     /// but counted for each mapping that has touched it.
     /// </summary>
     public static void Withdraw(nint address, long length) => _ = Libc.Madvise(address, (nuint)length, DontNeed);
+
+    /// <inheritdoc/>
+    public bool TryDiscard(nint host, long length) => FileRange.TryPunch(_descriptor, OffsetOf(host), length);
 
     /// <summary>Unmaps everything and closes the file.</summary>
     public void Dispose()

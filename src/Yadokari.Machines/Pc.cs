@@ -179,6 +179,7 @@ public sealed class Pc : IDisposable
         }
 
         AddVirtio(new VirtioEntropy());
+        AddVirtio(Balloon);
 
         _pio.Map(Layout.PostCode, 1, "post", new PostCode());
         AddDebugPort(config.DebugPorts.Console, 1, "debug-console", new DebugConsole(config.Console));
@@ -205,6 +206,9 @@ public sealed class Pc : IDisposable
 
     /// <summary>The serial port's input.</summary>
     public ConsoleInput Console { get; }
+
+    /// <summary>Takes memory from the guest and gives it back, as far as the guest's driver goes along.</summary>
+    public VirtioBalloon Balloon { get; } = new();
 
     /// <summary>The keyboard, if there is a screen too.</summary>
     public KeyboardInput Keyboard { get; }

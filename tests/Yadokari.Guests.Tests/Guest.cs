@@ -95,6 +95,10 @@ internal sealed class Guest : IDisposable
         return this;
     }
 
+    /// <summary>Bytes of memory files that the monitor has resident: the guest's RAM, mostly (proc(5), RssShmem).</summary>
+    public long SharedMemory => File.ReadLines($"/proc/{_process!.Id}/status").Where(static line => line.StartsWith("RssShmem:", StringComparison.Ordinal))
+        .Select(static line => long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1].Trim()) << 10).Single();
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -1,5 +1,5 @@
 # Works on /dev/vda (ext4), and looks at /dev/vdb, which is read-only, and at the random numbers of the host. Says what went wrong, then "disk: done".
-for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio-rng; do
+for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio-rng virtio_balloon; do
     insmod /disk/$module.ko || echo "disk: $module is not loaded"
 done
 mkdir /mnt

@@ -24,6 +24,15 @@ public sealed class Dma(GuestMemory memory, Action<ulong, ulong> written)
     /// <summary>Bytes got by <see cref="TrySlice"/> were written.</summary>
     public void Written(ulong gpa, ulong length) => written(gpa, length);
 
+    /// <summary>The guest has no use for what is in a range: its whole pages go back to the host, if it can take them.</summary>
+    public void Discard(ulong gpa, int length)
+    {
+        if (memory.TryDiscard(gpa, length))
+        {
+            written(gpa, (ulong)length);
+        }
+    }
+
     /// <summary>Reads. False where it is not RAM of one region; nothing is read then.</summary>
     public bool TryRead(ulong gpa, Span<byte> data)
     {

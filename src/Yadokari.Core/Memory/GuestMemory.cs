@@ -168,6 +168,18 @@ public sealed unsafe class GuestMemory : IDisposable
         return whole;
     }
 
+    /// <summary>
+    /// Gives whole pages of a range back to the host: they read as zeroes until they are written again. False where it is not RAM of one region, or
+    /// the host can't.
+    /// </summary>
+    public bool TryDiscard(ulong gpa, int length)
+    {
+        ulong start = (gpa + 4095) & ~4095ul;
+        ulong end = (gpa + (ulong)length) & ~4095ul;
+        return start < end && HostAddress(start, end - start) is not 0 and nint host && _backing is IMemoryBacking backing
+            && backing.TryDiscard(host, (long)(end - start));
+    }
+
     /// <summary>Gives the host mapping back. No vCPU may run any more.</summary>
     public void Dispose()
     {
