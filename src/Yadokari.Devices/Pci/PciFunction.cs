@@ -129,17 +129,11 @@ public class PciFunction
         Msix = table;
     }
 
-    /// <summary>Pulls the interrupt pin, or lets it go. Any thread.</summary>
+    /// <summary>Pulls the interrupt pin, or lets it go. Any thread, no lock held.</summary>
     public void SetPin(bool asserted)
     {
-        lock (_lock)
-        {
-            _asserted = asserted;
-            _config[StatusOffset] = (byte)((_config[StatusOffset] & ~InterruptStatus) | (asserted ? InterruptStatus : 0));
-            PutPin();
-        }
-
-        _pin?.Publish();
+        PutPin(asserted);
+        PublishPin();
     }
 
     /// <summary>Reads configuration space. What is beyond it stays as given.</summary>
@@ -166,7 +160,7 @@ public class PciFunction
                 _config[offset + i] = (byte)((_config[offset + i] & ~mask) | (data[i] & mask));
             }
 
-            PutPin();
+            ShowPin();
         }
 
         _pin?.Publish();
@@ -186,7 +180,7 @@ public class PciFunction
         {
             _initial?.CopyTo(_config, 0);
             _asserted = false;
-            PutPin();
+            ShowPin();
         }
 
         _pin?.Publish();
@@ -240,6 +234,23 @@ public class PciFunction
     {
     }
 
+    /// <summary>
+    /// Sets the pin's level, under the lock of whoever knows why it is set, so that levels come in the order of their reasons. The wire sees it
+    /// with <see cref="PublishPin"/>.
+    /// </summary>
+    protected void PutPin(bool asserted)
+    {
+        lock (_lock)
+        {
+            _asserted = asserted;
+            _config[StatusOffset] = (byte)((_config[StatusOffset] & ~InterruptStatus) | (asserted ? InterruptStatus : 0));
+            ShowPin();
+        }
+    }
+
+    /// <summary>Lets the wire see the pin. No lock held.</summary>
+    protected void PublishPin() => _pin?.Publish();
+
     /// <summary>Looks at bytes of configuration space, for those derived from this.</summary>
     protected void Peek(int offset, Span<byte> data)
     {
@@ -259,7 +270,7 @@ public class PciFunction
     }
 
     // Under the lock: a function that sends messages leaves its pin alone (PCI Local Bus 3.0, 6.8.3.3).
-    private void PutPin() => _pin?.Put(_asserted && (Command & InterruptDisable) == 0 && !IsMsixEnabled);
+    private void ShowPin() => _pin?.Put(_asserted && (Command & InterruptDisable) == 0 && !IsMsixEnabled);
 
     /// <summary>Whether interrupts go by messages. Any thread.</summary>
     protected bool IsMsixEnabled => Msix is not null && (_config[_msixControl + 1] & 0x80) != 0;

@@ -32,7 +32,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
     private const uint NotifyMultiplier = 4;
     private const int CommonSize = 0x3C;
 
-    private readonly Lock _lock = new(); // Guards the registers and the queues' settings. Nothing is called while it is held but the queue's making.
+    private readonly Lock _lock = new(); // Guards the registers, the pin and the queues' settings. Taken before the function's own lock.
     private readonly VirtioDevice _device;
     private readonly Dma _dma;
     private readonly ulong _offered;
@@ -250,9 +250,10 @@ public sealed class VirtioPci : PciFunction, IDisposable
         lock (_lock)
         {
             _isr |= cause;
+            PutPin(true);
         }
 
-        SetPin(true);
+        PublishPin();
     }
 
     private void WriteStatus(byte value)
@@ -370,9 +371,10 @@ public sealed class VirtioPci : PciFunction, IDisposable
             Array.ForEach(_queues, q => q.Reset());
             (_deviceFeatureSelect, _driverFeatureSelect, _accepted, _configVector, _selected, _isr) = (0, 0, 0, NoVector, 0, 0);
             _status = _statusAfterReset;
+            PutPin(false);
         }
 
-        SetPin(false);
+        PublishPin();
     }
 
     private void StopAndWait()
@@ -526,9 +528,10 @@ public sealed class VirtioPci : PciFunction, IDisposable
             {
                 data[0] = owner._isr;
                 owner._isr = 0;
+                owner.PutPin(false);
             }
 
-            owner.SetPin(false);
+            owner.PublishPin();
         }
 
         public void Write(ulong offset, ReadOnlySpan<byte> data)

@@ -150,6 +150,31 @@ public sealed class VirtioPciTests : IDisposable
         Assert.Equal(0, Bytes(Isr, 1)[0]);
     }
 
+    // The next request may be done just while the reason of the last interrupt is read.
+    [Fact]
+    public void NoInterruptOfThePinIsLost()
+    {
+        DriverQueue queue = BringUp(packed: false, size: 64);
+        _memory.Write(Header, [4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        int sent = 0;
+        for (int done = 0; done < 30_000;)
+        {
+            while (sent < done + 8)
+            {
+                queue.Add(false, (Header, 16, false), (Status, 1, true));
+                sent++;
+                Kick();
+            }
+
+            WaitFor(() => _wire.Level);
+            Bytes(Isr, 1);
+            while (queue.Take() is not null)
+            {
+                done++;
+            }
+        }
+    }
+
     [Fact]
     public void WithMessagesTheQueueHasItsOwn()
     {
