@@ -11,7 +11,7 @@ public sealed class DiskTests
     [InlineData(1, ",packed", "")]
     [InlineData(4, ",packed", "")]
     [InlineData(1, "", "pci=nomsi")]
-    [InlineData(1, "", "pci=nomsi acpi=off")]
+    [InlineData(1, "", "pci=nomsi noapic")]
     public void LinuxWorksOnAFileSystem(int cpus, string settings, string words)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
