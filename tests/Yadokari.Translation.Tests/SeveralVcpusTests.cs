@@ -213,6 +213,12 @@ public sealed class SeveralVcpusTests : IDisposable
         string wrong = "";
         var device = new Thread(() =>
         {
+            // The program is there, and runs.
+            while (Get(Data + 8) == 0)
+            {
+                Thread.Yield();
+            }
+
             for (int n = 1; n <= rounds && wrong.Length == 0; n++)
             {
                 _memory.Write(Code + 1, BitConverter.GetBytes(n));
