@@ -2,7 +2,7 @@ namespace Yadokari.Devices.Virtio;
 
 /// <summary>
 /// What a virtio device does, whatever it is reached by (virtio 1.2, chapter 5). The transport calls: configuration on vCPU threads, requests
-/// on one thread for each queue, <see cref="Start"/> and <see cref="Stop"/> while none of these runs.
+/// on one thread for each queue, <see cref="Stop"/> while none of these runs.
 /// </summary>
 public abstract class VirtioDevice : IDisposable
 {
@@ -24,9 +24,6 @@ public abstract class VirtioDevice : IDisposable
     /// <summary>Bytes of its configuration.</summary>
     public virtual int ConfigSize => 0;
 
-    /// <summary>Wakes the thread of a queue, as the driver does, to look at it again. Set by the transport.</summary>
-    public Action<int>? Wake { get; set; }
-
     /// <summary>Tells the driver that the configuration changed. Any thread. Set by the transport.</summary>
     public Action? ConfigChanged { get; set; }
 
@@ -37,12 +34,6 @@ public abstract class VirtioDevice : IDisposable
 
     /// <summary>Writes configuration.</summary>
     public virtual void WriteConfig(int offset, ReadOnlySpan<byte> data)
-    {
-    }
-
-    /// <summary>The driver is ready.</summary>
-    /// <param name="features">What both sides agreed on.</param>
-    public virtual void Start(ulong features)
     {
     }
 

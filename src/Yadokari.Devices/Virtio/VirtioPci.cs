@@ -64,7 +64,6 @@ public sealed class VirtioPci : PciFunction, IDisposable
         _offered = device.Features | VirtioFeatures.OfAll | (packed ? VirtioFeatures.PackedRing : 0);
         _queues = [.. device.QueueSizes.Select((size, i) => new Queue(this, i, size))];
         Array.ForEach(_queues, q => q.Reset());
-        device.Wake = number => Kick(number);
         device.ConfigChanged = OnConfigChanged;
         _groups = [new Common(this), new Isr(this), new Configuration(this), new Notify(this)];
         _bar = AddBar(0, PciBarKind.Memory64, RangeSize);
@@ -90,9 +89,6 @@ public sealed class VirtioPci : PciFunction, IDisposable
         all.AsSpan(6).Fill(0xFF);
         _window = AddGroup(5, 0, 0, 0, all);
     }
-
-    /// <summary>The device.</summary>
-    public VirtioDevice Device => _device;
 
     /// <summary>What the driver said of a queue and, once it is ready, the queue and who serves it.</summary>
     private sealed class Queue(VirtioPci owner, int number, ushort most)
@@ -296,7 +292,6 @@ public sealed class VirtioPci : PciFunction, IDisposable
 
     private void Start()
     {
-        _device.Start(_accepted);
         bool broken = false;
         List<QueueWorker> workers = [];
         lock (_lock)
