@@ -21,9 +21,10 @@ internal static class KernelCommandLine
             return options.Append;
         }
 
+        string own = GuestMaker.CommandLine + ShareOption.Word(options.Shares);
         if (options.HasScreen)
         {
-            return (options.IsDefaultGuest ? GuestMaker.CommandLine : Default).Replace(Serial, Screen, StringComparison.Ordinal);
+            return (options.IsDefaultGuest ? own : Default).Replace(Serial, Screen, StringComparison.Ordinal);
         }
 
         if (!options.IsDefaultGuest)
@@ -33,8 +34,8 @@ internal static class KernelCommandLine
 
         // The kernel hands words that it does not know to init as its environment.
         return options.Console == "stdio" && size is var (rows, columns)
-            ? $"{GuestMaker.CommandLine} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
-            : GuestMaker.CommandLine;
+            ? $"{own} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
+            : own;
     }
 
     private static string TerminalType() =>

@@ -20,6 +20,13 @@ internal static class RunCommand
         DefaultValueFactory = _ => [],
     };
 
+    private static readonly Option<string[]> s_shares = new("--share")
+    {
+        HelpName = ShareOption.Shape,
+        Description = "Folder of this host to appear at a place in the guest; may be given again",
+        DefaultValueFactory = _ => [],
+    };
+
     private static readonly Option<string?> s_cdrom = new("--cdrom") { HelpName = "FILE", Description = "Image of a CD for the firmware to boot from" };
     private static readonly Option<string?> s_floppy = new("--floppy") { HelpName = "FILE", Description = "Image of a floppy for the firmware to boot from" };
     private static readonly Option<string[]> s_modules = new("--module")
@@ -75,7 +82,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
         command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
         return command;
@@ -91,6 +98,7 @@ internal static class RunCommand
         Initrd = CheckPath("--initrd", result.GetValue(s_initrd)),
         Firmware = CheckFirmware(result),
         Disks = [.. result.GetValue(s_disks)!.Select(ParseDisk)],
+        Shares = [.. result.GetValue(s_shares)!.Select(ShareOption.Parse)],
         Cdrom = CheckPath("--cdrom", result.GetValue(s_cdrom)),
         Floppy = CheckPath("--floppy", result.GetValue(s_floppy)),
         Modules = CheckModules(result.GetValue(s_modules)!),

@@ -18,6 +18,9 @@ internal sealed record RunOptions
     /// <summary>Hard disks.</summary>
     public IReadOnlyList<DiskConfig> Disks { get; init; } = [];
 
+    /// <summary>Shared folders.</summary>
+    public IReadOnlyList<ShareConfig> Shares { get; init; } = [];
+
     /// <summary>A CD image; null for none.</summary>
     public string? Cdrom { get; init; }
 

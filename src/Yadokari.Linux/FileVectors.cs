@@ -10,12 +10,70 @@ public static unsafe partial class FileVectors
     // limits.h: IOV_MAX
     private const int Most = 1024;
     private const int Interrupted = 4;
+    private const int AppendFlag = 0x10; // RWF_APPEND of linux/fs.h
 
     /// <summary>Reads all of the pieces. False where the host can't, or the file ends before.</summary>
     public static bool TryRead(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => TryAll(file, offset, pieces, write: false);
 
     /// <summary>Writes all of the pieces. False where the host can't.</summary>
     public static bool TryWrite(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => TryAll(file, offset, pieces, write: true);
+
+    /// <summary>Reads into pieces up to the file's end. Returns how many bytes came, or minus an errno where none did.</summary>
+    public static long Read(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => Move(file, offset, pieces, write: false, 0);
+
+    /// <summary>Writes from pieces. Returns how many bytes went, or minus an errno where none did.</summary>
+    /// <param name="file">Open for writing, not for appending.</param>
+    /// <param name="offset">Where; of no account when appending.</param>
+    /// <param name="pieces">What.</param>
+    /// <param name="append">Whether to write at the file's end, wherever others have moved it.</param>
+    public static long Write(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces, bool append) =>
+        Move(file, offset, pieces, write: true, append ? AppendFlag : 0);
+
+    private static long Move(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces, bool write, int flags)
+    {
+        long done = 0;
+        while (!pieces.IsEmpty)
+        {
+            ReadOnlySpan<HostBuffer> part = pieces[..Math.Min(pieces.Length, Most)];
+            long whole = 0;
+            foreach (HostBuffer piece in part)
+            {
+                whole += piece.Length;
+            }
+
+            nint moved;
+
+            // SAFETY: HostBuffer is laid out as iovec; the kernel reads that array alone, and moves bytes within the pieces it names.
+            fixed (HostBuffer* vector = part)
+            {
+                moved = !write ? Readv(file, vector, part.Length, offset)
+                    : flags == 0 ? Writev(file, vector, part.Length, offset)
+                    : Writev2(file, vector, part.Length, offset, flags);
+            }
+
+            if (moved < 0)
+            {
+                int error = Marshal.GetLastPInvokeError();
+                if (error == Interrupted)
+                {
+                    continue;
+                }
+
+                return done > 0 ? done : -error;
+            }
+
+            done += moved;
+            offset += moved;
+            if (moved < whole)
+            {
+                break;
+            }
+
+            pieces = pieces[part.Length..];
+        }
+
+        return done;
+    }
 
     private static bool TryAll(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces, bool write)
     {
@@ -67,4 +125,7 @@ public static unsafe partial class FileVectors
 
     [LibraryImport("libc", EntryPoint = "pwritev", SetLastError = true)]
     private static partial nint Writev(SafeFileHandle file, HostBuffer* vector, int count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "pwritev2", SetLastError = true)]
+    private static partial nint Writev2(SafeFileHandle file, HostBuffer* vector, int count, long offset, int flags);
 }

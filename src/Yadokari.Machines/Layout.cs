@@ -193,6 +193,9 @@ public static class Layout
     /// <summary>The most disks of a board.</summary>
     public const int MaxDisks = 16;
 
+    /// <summary>The most shared folders of a board.</summary>
+    public const int MaxShares = 6;
+
     /// <summary>The least RAM a board is built with.</summary>
     public const ulong MinMemory = 4UL << 20;
 

@@ -22,6 +22,7 @@ using Yadokari.Machines.Acpi;
 using Yadokari.Machines.Boot;
 using Yadokari.Machines.Panics;
 using Yadokari.Machines.Vcpus;
+using Yadokari.Shares;
 
 namespace Yadokari.Machines;
 
@@ -178,6 +179,12 @@ public sealed class Pc : IDisposable
             }
         }
 
+        for (int i = 0; i < config.Shares.Count; i++)
+        {
+            (string source, string tag, bool readOnly) = config.Shares[i];
+            AddVirtio(new VirtioFs(FolderShare.Open(source, readOnly, OpenFilesOfAShare(config.Shares.Count)), i, config.Cpus, tag));
+        }
+
         AddVirtio(new VirtioEntropy());
         AddVirtio(Balloon);
 
@@ -303,6 +310,9 @@ public sealed class Pc : IDisposable
         _pci.Add(FirstVirtioSlot + _virtio.Count, function);
         _virtio.Add(function);
     }
+
+    // Half of what the process may have open is the guest's.
+    private static int OpenFilesOfAShare(int shares) => (int)Math.Clamp(FileTree.MostOpenFiles / 2 / shares, 16, 1 << 16);
 
     private void AddDebugPort(ushort? port, ushort length, string name, IBusDevice device)
     {

@@ -1,6 +1,8 @@
+using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Serial;
+using Yadokari.Devices.Virtio;
 
 namespace Yadokari.Machines;
 
@@ -21,6 +23,12 @@ public enum DiskBus
 /// <param name="Packed">Whether a virtio disk offers packed queues too.</param>
 public sealed record DiskConfig(string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio, bool Packed = false);
 
+/// <summary>A folder of the host's that the guest can mount, by virtio-fs.</summary>
+/// <param name="Source">The folder.</param>
+/// <param name="Tag">By which the guest mounts it; <c>--share</c> gives the place where it is to appear.</param>
+/// <param name="ReadOnly">Not to be changed by the guest.</param>
+public sealed record ShareConfig(string Source, string Tag, bool ReadOnly = false);
+
 /// <summary>What a PC is built of, as far as a user may say.</summary>
 public sealed record PcConfig
 {
@@ -38,6 +46,9 @@ public sealed record PcConfig
 
     /// <summary>Disks: <see cref="Layout.MaxDisks"/> at most, two of them IDE, and these with firmware only.</summary>
     public IReadOnlyList<DiskConfig> Disks { get; init; } = [];
+
+    /// <summary>Shared folders: <see cref="Layout.MaxShares"/> at most, each with a tag of its own.</summary>
+    public IReadOnlyList<ShareConfig> Shares { get; init; } = [];
 
     /// <summary>Path of a CD image, or null.</summary>
     public string? Cdrom { get; init; }
@@ -97,6 +108,7 @@ public sealed record PcConfig
             throw new UserErrorException("IDE disks are for machines with firmware: leave bus=ide out, or give --firmware too.");
         }
 
+        CheckShares();
         if (Memory < Layout.MinMemory || Memory % (1 << 20) != 0)
         {
             throw new UserErrorException($"A memory of {Memory} bytes won't do: give --memory a whole number of mebibytes, {Layout.MinMemory >> 20}M or more.");
@@ -111,6 +123,28 @@ public sealed record PcConfig
         if (Cpus is < 1 or > Layout.MaxCpus)
         {
             throw new UserErrorException($"A machine of {Cpus} CPUs can't be built: give --cpus a number from 1 to {Layout.MaxCpus}.");
+        }
+    }
+
+    private void CheckShares()
+    {
+        if (Shares.Count > Layout.MaxShares)
+        {
+            throw new UserErrorException($"{Shares.Count} shared folders are more than a machine has room for: give --share {Layout.MaxShares} times at most.");
+        }
+
+        for (int i = 0; i < Shares.Count; i++)
+        {
+            string tag = Shares[i].Tag;
+            if (tag.Length == 0 || Encoding.UTF8.GetByteCount(tag) > VirtioFs.LongestTag)
+            {
+                throw new UserErrorException($"'{tag}' can't be where a shared folder appears, for that has 1 to {VirtioFs.LongestTag} bytes: give --share a shorter place.");
+            }
+
+            if (Shares.Take(i).Any(s => s.Tag == tag))
+            {
+                throw new UserErrorException($"Two shared folders can't both appear at '{tag}': give each --share a place of its own.");
+            }
         }
     }
 }

@@ -22,9 +22,10 @@ public sealed class ReferenceTests
         ["Translation"] = ["Core", "Linux", "X86"],
         ["Kvm"] = ["Core", "Linux", "X86"],
         ["Disks"] = ["Core", "Linux"],
-        ["Machines"] = ["Core", .. s_middle, "Disks"],
-        ["Api"] = ["Core", .. s_middle, "Disks", "Translation", "Kvm", "Machines"],
-        ["Cli"] = ["Core", .. s_middle, "Disks", "Debugging", "Translation", "Kvm", "Machines"],
+        ["Shares"] = ["Core", "Linux"],
+        ["Machines"] = ["Core", .. s_middle, "Disks", "Shares"],
+        ["Api"] = ["Core", .. s_middle, "Disks", "Shares", "Translation", "Kvm", "Machines"],
+        ["Cli"] = ["Core", .. s_middle, "Disks", "Shares", "Debugging", "Translation", "Kvm", "Machines"],
     };
 
     public static TheoryData<string> Rooms => [.. Repository.References("src").Keys.Select(Short).Order()];

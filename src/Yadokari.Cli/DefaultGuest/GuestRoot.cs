@@ -5,8 +5,8 @@ namespace Yadokari.Cli.DefaultGuest;
 /// <summary>What is in the default guest's initial RAM disk: busybox, device nodes to start with, and the script that is its init.</summary>
 internal static class GuestRoot
 {
-    /// <summary>The kernel's modules for disks, each behind those that it needs.</summary>
-    internal static readonly string[] Drivers = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
+    /// <summary>The kernel's modules for disks and shared folders, each behind those that it needs.</summary>
+    internal static readonly string[] Drivers = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "fuse", "virtiofs"];
 
     /// <summary>
     /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
@@ -27,11 +27,18 @@ internal static class GuestRoot
         ln -s /proc/self/fd /dev/fd
         hostname yadokari
         ip link set lo up 2>/dev/null
-        if grep -q 0x1042 /sys/bus/pci/devices/*/device 2>/dev/null; then
-            for driver in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do
+        if grep -q -e 0x1042 -e 0x105a /sys/bus/pci/devices/*/device 2>/dev/null; then
+            for driver in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk fuse virtiofs; do
                 [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
             done
         fi
+        IFS=:
+        for share in $SHARES; do
+            options=rw
+            case "$share" in *,ro) options=ro ;; esac
+            mkdir -p "${share%,ro}" && mount -t virtiofs -o $options "${share%,ro}" "${share%,ro}"
+        done
+        unset IFS SHARES
         if [ -n "$LINES" ] && [ -n "$COLUMNS" ]; then
             stty -F /dev/ttyS0 rows "$LINES" cols "$COLUMNS" 2>/dev/null
         fi

@@ -1,0 +1,483 @@
+using System.Runtime.InteropServices;
+using System.Text.Unicode;
+using Microsoft.Win32.SafeHandles;
+
+namespace Yadokari.Linux;
+
+/// <summary>
+/// Calls on files that are named by an open folder and one component, so that no name ever leads elsewhere: symbolic links are not followed.
+/// Names are bytes that end with NUL and have neither another one nor a slash. Answers are counts or 0, or minus an errno; a file that could
+/// not be opened need not be closed.
+/// </summary>
+public static unsafe partial class FileTree
+{
+    // Types (inode(7)).
+
+    /// <summary>A FIFO.</summary>
+    public const uint Fifo = 0x1000;
+
+    /// <summary>A folder.</summary>
+    public const uint Folder = 0x4000;
+
+    /// <summary>A file of bytes.</summary>
+    public const uint Regular = 0x8000;
+
+    /// <summary>A symbolic link.</summary>
+    public const uint Symlink = 0xA000;
+
+    /// <summary>A socket.</summary>
+    public const uint Socket = 0xC000;
+
+    // open(2), x86-64
+
+    /// <summary>The bits that say whether to read or to write.</summary>
+    public const uint AccessMask = 3;
+
+    /// <summary>To be read and written.</summary>
+    public const uint ReadWrite = 2;
+
+    /// <summary>Fails where the name is taken.</summary>
+    public const uint Exclusive = 0x80;
+
+    /// <summary>Made empty.</summary>
+    public const uint Truncate = 0x200;
+
+    /// <summary>Writes go to the end.</summary>
+    public const uint Append = 0x400;
+
+    /// <summary>Writes are lasting when they return.</summary>
+    public const uint Synchronous = 0x101000;
+
+    private const uint CreateFlag = 0x40;
+    private const uint NoTerminal = 0x100;
+    private const uint NonBlocking = 0x800;
+    private const uint DirectoryFlag = 0x10000;
+    private const uint NoFollow = 0x20000;
+    private const uint CloseOnExec = 0x80000;
+    private const uint PathOnly = 0x200000;
+
+    // linux/fcntl.h
+    private const int CurrentFolder = -100;
+    private const int RemoveFolder = 0x200;
+    private const int FollowLink = 0x400;
+    private const int EmptyPath = 0x1000;
+
+    private const uint PermissionMask = 0xFFF;
+    private const int OpenFilesLimit = 7; // RLIMIT_NOFILE of asm-generic/resource.h
+    private const int LongestDescriptorPath = 32;
+    private const int SyscallGetDents64 = 217;
+    private const int SetRange = 0;
+
+    /// <summary>Whether this process may do everything to files, such as giving them to others.</summary>
+    public static bool IsRoot => EffectiveUser() == 0;
+
+    /// <summary>How many files this process may have open.</summary>
+    public static long MostOpenFiles
+    {
+        get
+        {
+            ulong* limits = stackalloc ulong[2];
+
+            // SAFETY: struct rlimit is two numbers of 64 bits.
+            return GetLimit(OpenFilesLimit, limits) == 0 ? (long)Math.Min(limits[0], int.MaxValue) : 1024;
+        }
+    }
+
+    /// <summary>Opens a folder by its path as a place to start from; here links are followed.</summary>
+    public static int OpenFolder(string path, out SafeFileHandle folder) =>
+        Opened(OpenAt(CurrentFolder, path, PathOnly | DirectoryFlag | CloseOnExec, 0), out folder);
+
+    /// <summary>Opens what a name stands for, of whatever type, as a place only: it can be looked at and opened again, not read.</summary>
+    public static int OpenPlace(SafeFileHandle folder, ReadOnlySpan<byte> name, out SafeFileHandle place)
+    {
+        CheckName(name);
+
+        // SAFETY: the kernel reads up to the NUL.
+        fixed (byte* from = name)
+        {
+            return Opened(OpenAt(folder, from, PathOnly | NoFollow | CloseOnExec, 0), out place);
+        }
+    }
+
+    /// <summary>Opens a place for reading or writing. The caller has seen that it is a file of bytes or a folder: others may block.</summary>
+    /// <param name="place">What <see cref="OpenPlace"/> gave.</param>
+    /// <param name="flags">Access, and how writes are done.</param>
+    /// <param name="file">Gets it.</param>
+    public static int Reopen(SafeFileHandle place, uint flags, out SafeFileHandle file)
+    {
+        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        using var named = new DescriptorPath(place, path);
+
+        // SAFETY: the path ends with NUL.
+        fixed (byte* from = path)
+        {
+            return Opened(OpenAt(CurrentFolder, from, flags | NoTerminal | NonBlocking | CloseOnExec, 0), out file);
+        }
+    }
+
+    /// <summary>Makes a file of bytes that was not there, and opens it. The process's umask takes bits from the mode.</summary>
+    public static int Create(SafeFileHandle folder, ReadOnlySpan<byte> name, uint flags, uint mode, out SafeFileHandle file)
+    {
+        CheckName(name);
+
+        // SAFETY: the kernel reads up to the NUL.
+        fixed (byte* from = name)
+        {
+            return Opened(OpenAt(folder, from, flags | CreateFlag | Exclusive | NoFollow | NoTerminal | CloseOnExec, mode & PermissionMask), out file);
+        }
+    }
+
+    /// <summary>Makes a folder.</summary>
+    public static int MakeFolder(SafeFileHandle folder, ReadOnlySpan<byte> name, uint mode)
+    {
+        CheckName(name);
+
+        // SAFETY: the kernel reads up to the NUL.
+        fixed (byte* from = name)
+        {
+            return Check(MkdirAt(folder, from, mode & PermissionMask));
+        }
+    }
+
+    /// <summary>Makes a file of bytes, a FIFO or a socket.</summary>
+    public static int MakeNode(SafeFileHandle folder, ReadOnlySpan<byte> name, uint mode)
+    {
+        CheckName(name);
+
+        // SAFETY: the kernel reads up to the NUL.
+        fixed (byte* from = name)
+        {
+            return Check(MknodAt(folder, from, mode, 0));
+        }
+    }
+
+    /// <summary>Makes a symbolic link. What it says ends with NUL, and is nothing but bytes.</summary>
+    public static int MakeSymlink(SafeFileHandle folder, ReadOnlySpan<byte> name, ReadOnlySpan<byte> target)
+    {
+        CheckName(name);
+        CheckEnd(target);
+
+        // SAFETY: the kernel reads both up to their NULs.
+        fixed (byte* from = name, to = target)
+        {
+            return Check(SymlinkAt(to, folder, from));
+        }
+    }
+
+    /// <summary>Gives what is at a place one more name.</summary>
+    public static int Link(SafeFileHandle place, SafeFileHandle folder, ReadOnlySpan<byte> name)
+    {
+        CheckName(name);
+        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        using var named = new DescriptorPath(place, path);
+
+        // SAFETY: both end with NUL. The link that is followed is /proc's, to the place itself, whatever that is.
+        fixed (byte* from = path, to = name)
+        {
+            return Check(LinkAt(CurrentFolder, from, folder, to, FollowLink));
+        }
+    }
+
+    /// <summary>Renames.</summary>
+    /// <param name="folder">Where it is.</param>
+    /// <param name="name">What it is called.</param>
+    /// <param name="newFolder">Where it goes.</param>
+    /// <param name="newName">What it is to be called.</param>
+    /// <param name="flags">RENAME_NOREPLACE (1) or RENAME_EXCHANGE (2) of linux/fs.h.</param>
+    public static int Rename(SafeFileHandle folder, ReadOnlySpan<byte> name, SafeFileHandle newFolder, ReadOnlySpan<byte> newName, uint flags)
+    {
+        CheckName(name);
+        CheckName(newName);
+
+        // SAFETY: the kernel reads both up to their NULs.
+        fixed (byte* from = name, to = newName)
+        {
+            return Check(RenameAt2(folder, from, newFolder, to, flags));
+        }
+    }
+
+    /// <summary>Takes a name away.</summary>
+    public static int Unlink(SafeFileHandle folder, ReadOnlySpan<byte> name, bool isFolder)
+    {
+        CheckName(name);
+
+        // SAFETY: the kernel reads up to the NUL.
+        fixed (byte* from = name)
+        {
+            return Check(UnlinkAt(folder, from, isFolder ? RemoveFolder : 0));
+        }
+    }
+
+    /// <summary>What a symbolic link says. Returns its length, as far as there is room.</summary>
+    public static int ReadLink(SafeFileHandle place, Span<byte> target)
+    {
+        byte nothing = 0;
+
+        // SAFETY: the kernel reads one NUL and writes within the span.
+        fixed (byte* to = target)
+        {
+            return Check(ReadLinkAt(place, &nothing, to, (nuint)target.Length));
+        }
+    }
+
+    /// <summary>Gives a place another owner and group; <see cref="uint.MaxValue"/> leaves one as it is.</summary>
+    public static int ChangeOwner(SafeFileHandle place, uint user, uint group)
+    {
+        byte nothing = 0;
+
+        // SAFETY: the kernel reads one NUL.
+        return Check(ChownAt(place, &nothing, user, group, EmptyPath));
+    }
+
+    /// <summary>Gives a place, which is no symbolic link, other permissions.</summary>
+    public static int ChangeMode(SafeFileHandle place, uint mode)
+    {
+        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        using var named = new DescriptorPath(place, path);
+
+        // SAFETY: the path ends with NUL.
+        fixed (byte* from = path)
+        {
+            return Check(Chmod(from, mode & PermissionMask));
+        }
+    }
+
+    /// <summary>Sets when a place was read and written; nanoseconds may be UTIME_NOW (0x3fffffff) and UTIME_OMIT (0x3ffffffe) of linux/stat.h.</summary>
+    public static int SetTimes(SafeFileHandle place, FileTime accessed, FileTime modified)
+    {
+        long* times = stackalloc long[4] { accessed.Seconds, accessed.Nanoseconds, modified.Seconds, modified.Nanoseconds };
+        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        using var named = new DescriptorPath(place, path);
+
+        // SAFETY: the path ends with NUL; two struct timespec are four numbers of 64 bits.
+        fixed (byte* from = path)
+        {
+            return Check(UtimensAt(CurrentFolder, from, times, 0));
+        }
+    }
+
+    /// <summary>Cuts a file of bytes, at a place, or grows it by zeroes.</summary>
+    public static int Resize(SafeFileHandle place, long length)
+    {
+        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        using var named = new DescriptorPath(place, path);
+
+        // SAFETY: the path ends with NUL.
+        fixed (byte* from = path)
+        {
+            return Check(TruncatePath(from, length));
+        }
+    }
+
+    /// <summary>The same for a file that is open for writing.</summary>
+    public static int ResizeOpen(SafeFileHandle file, long length) => Check(TruncateOpen(file, length));
+
+    /// <summary>Makes what was written lasting: with all that is known of the file, or its bytes alone.</summary>
+    public static int Sync(SafeFileHandle file, bool bytesOnly) => Check(bytesOnly ? DataSync(file) : FileSync(file));
+
+    /// <summary>The same for a whole file system.</summary>
+    public static int SyncAll(SafeFileHandle file) => Check(SystemSync(file));
+
+    /// <summary>Reserves, punches or clears a range (fallocate(2)).</summary>
+    public static int Allocate(SafeFileHandle file, int mode, long offset, long length) => Check(AllocateRange(file, mode, offset, length));
+
+    /// <summary>Finds data (3) or a hole (4) from an offset on (lseek(2)).</summary>
+    public static long Seek(SafeFileHandle file, long offset, int whence) => CheckLong(SeekTo(file, offset, whence));
+
+    /// <summary>Copies between files within the host.</summary>
+    public static long Copy(SafeFileHandle from, long fromOffset, SafeFileHandle to, long toOffset, long length) =>
+        CheckLong(CopyRange(from, &fromOffset, to, &toOffset, (nuint)length, 0));
+
+    /// <summary>Reads entries of an open folder into a buffer: struct linux_dirent64 of linux/dirent.h, one after another. 0 at the end.</summary>
+    /// <param name="folder">Open for reading.</param>
+    /// <param name="position">Where to begin: 0, or what an entry said of the next. Null goes on.</param>
+    /// <param name="entries">Gets them.</param>
+    public static int ReadFolder(SafeFileHandle folder, long? position, Span<byte> entries)
+    {
+        if (position is { } start && CheckLong(SeekTo(folder, start, SetRange)) is var sought and < 0)
+        {
+            return (int)sought;
+        }
+
+        // SAFETY: the kernel writes within the span.
+        fixed (byte* to = entries)
+        {
+            return (int)CheckLong(GetEntries(SyscallGetDents64, folder, to, (nuint)entries.Length));
+        }
+    }
+
+    /// <summary>What the file system of a place has room for.</summary>
+    public static int FileSystem(SafeFileHandle place, out FileSystemStatus status)
+    {
+        // SAFETY: the kernel writes as many bytes as the structure has.
+        fixed (FileSystemStatus* to = &status)
+        {
+            return Check(Fstatfs(place, to));
+        }
+    }
+
+    internal static int Check(nint result) => result < 0 ? -Marshal.GetLastPInvokeError() : (int)result;
+
+    internal static void CheckName(ReadOnlySpan<byte> name)
+    {
+        CheckEnd(name);
+        if (name.Length == 1 || name.Contains((byte)'/'))
+        {
+            throw new ArgumentException("A name is one component.", nameof(name));
+        }
+    }
+
+    private static void CheckEnd(ReadOnlySpan<byte> text)
+    {
+        if (text.IndexOf((byte)0) != text.Length - 1)
+        {
+            throw new ArgumentException("A name ends with its only NUL.", nameof(text));
+        }
+    }
+
+    private static long CheckLong(nint result) => result < 0 ? -Marshal.GetLastPInvokeError() : result;
+
+    private static int Opened(int descriptor, out SafeFileHandle file)
+    {
+        int error = descriptor < 0 ? -Marshal.GetLastPInvokeError() : 0;
+        file = new SafeFileHandle(descriptor, ownsHandle: true);
+        return error;
+    }
+
+    /// <summary>The path by which /proc names an open place, good while this is held.</summary>
+    private readonly ref struct DescriptorPath : IDisposable
+    {
+        private readonly SafeFileHandle _place;
+        private readonly bool _held;
+
+        public DescriptorPath(SafeFileHandle place, Span<byte> path)
+        {
+            _place = place;
+            place.DangerousAddRef(ref _held);
+            Utf8.TryWrite(path, $"/proc/self/fd/{(int)place.DangerousGetHandle()}\0", out _);
+        }
+
+        public void Dispose()
+        {
+            if (_held)
+            {
+                _place.DangerousRelease();
+            }
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true)]
+    internal static partial int Statx(SafeFileHandle folder, byte* name, int flags, uint mask, FileStatus* status);
+
+    [LibraryImport("libc", EntryPoint = "openat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int OpenAt(int folder, string path, uint flags, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "openat", SetLastError = true)]
+    private static partial int OpenAt(int folder, byte* path, uint flags, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "openat", SetLastError = true)]
+    private static partial int OpenAt(SafeFileHandle folder, byte* name, uint flags, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "mkdirat", SetLastError = true)]
+    private static partial int MkdirAt(SafeFileHandle folder, byte* name, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "mknodat", SetLastError = true)]
+    private static partial int MknodAt(SafeFileHandle folder, byte* name, uint mode, ulong device);
+
+    [LibraryImport("libc", EntryPoint = "symlinkat", SetLastError = true)]
+    private static partial int SymlinkAt(byte* target, SafeFileHandle folder, byte* name);
+
+    [LibraryImport("libc", EntryPoint = "linkat", SetLastError = true)]
+    private static partial int LinkAt(int folder, byte* path, SafeFileHandle newFolder, byte* name, int flags);
+
+    [LibraryImport("libc", EntryPoint = "renameat2", SetLastError = true)]
+    private static partial int RenameAt2(SafeFileHandle folder, byte* name, SafeFileHandle newFolder, byte* newName, uint flags);
+
+    [LibraryImport("libc", EntryPoint = "unlinkat", SetLastError = true)]
+    private static partial int UnlinkAt(SafeFileHandle folder, byte* name, int flags);
+
+    [LibraryImport("libc", EntryPoint = "readlinkat", SetLastError = true)]
+    private static partial nint ReadLinkAt(SafeFileHandle folder, byte* name, byte* target, nuint size);
+
+    [LibraryImport("libc", EntryPoint = "fchownat", SetLastError = true)]
+    private static partial int ChownAt(SafeFileHandle folder, byte* name, uint user, uint group, int flags);
+
+    [LibraryImport("libc", EntryPoint = "chmod", SetLastError = true)]
+    private static partial int Chmod(byte* path, uint mode);
+
+    [LibraryImport("libc", EntryPoint = "utimensat", SetLastError = true)]
+    private static partial int UtimensAt(int folder, byte* path, long* times, int flags);
+
+    [LibraryImport("libc", EntryPoint = "truncate", SetLastError = true)]
+    private static partial int TruncatePath(byte* path, long length);
+
+    [LibraryImport("libc", EntryPoint = "ftruncate", SetLastError = true)]
+    private static partial int TruncateOpen(SafeFileHandle file, long length);
+
+    [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
+    private static partial int FileSync(SafeFileHandle file);
+
+    [LibraryImport("libc", EntryPoint = "fdatasync", SetLastError = true)]
+    private static partial int DataSync(SafeFileHandle file);
+
+    [LibraryImport("libc", EntryPoint = "syncfs", SetLastError = true)]
+    private static partial int SystemSync(SafeFileHandle file);
+
+    [LibraryImport("libc", EntryPoint = "fallocate", SetLastError = true)]
+    private static partial int AllocateRange(SafeFileHandle file, int mode, long offset, long length);
+
+    [LibraryImport("libc", EntryPoint = "lseek", SetLastError = true)]
+    private static partial nint SeekTo(SafeFileHandle file, long offset, int whence);
+
+    [LibraryImport("libc", EntryPoint = "copy_file_range", SetLastError = true)]
+    private static partial nint CopyRange(SafeFileHandle from, long* fromOffset, SafeFileHandle to, long* toOffset, nuint length, uint flags);
+
+    [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint GetEntries(nint number, SafeFileHandle folder, byte* entries, nuint size);
+
+    [LibraryImport("libc", EntryPoint = "fstatfs", SetLastError = true)]
+    private static partial int Fstatfs(SafeFileHandle place, FileSystemStatus* status);
+
+    [LibraryImport("libc", EntryPoint = "getrlimit", SetLastError = true)]
+    private static partial int GetLimit(int resource, ulong* limits);
+
+    [LibraryImport("libc", EntryPoint = "geteuid")]
+    private static partial uint EffectiveUser();
+}
+
+/// <summary>The size of a file system: struct statfs of asm-generic/statfs.h (6.1), x86-64.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 120)]
+public readonly struct FileSystemStatus
+{
+    /// <summary>Bytes of a block.</summary>
+    [FieldOffset(8)]
+    public readonly ulong BlockSize;
+
+    /// <summary>Blocks in all.</summary>
+    [FieldOffset(16)]
+    public readonly ulong Blocks;
+
+    /// <summary>Free ones.</summary>
+    [FieldOffset(24)]
+    public readonly ulong Free;
+
+    /// <summary>Free ones for everybody.</summary>
+    [FieldOffset(32)]
+    public readonly ulong Available;
+
+    /// <summary>Files that it can hold.</summary>
+    [FieldOffset(40)]
+    public readonly ulong Files;
+
+    /// <summary>How many more.</summary>
+    [FieldOffset(48)]
+    public readonly ulong FreeFiles;
+
+    /// <summary>Bytes of a name, at most.</summary>
+    [FieldOffset(64)]
+    public readonly ulong LongestName;
+
+    /// <summary>Bytes of a fragment, in which blocks are counted.</summary>
+    [FieldOffset(72)]
+    public readonly ulong FragmentSize;
+}

@@ -1,0 +1,309 @@
+using Microsoft.Win32.SafeHandles;
+using Yadokari.Linux;
+
+namespace Yadokari.Shares;
+
+/// <summary>
+/// The files that a guest knows of: each has a number until the guest has forgotten it as often as it was told. Of a file is known in what
+/// folder it was last seen under what name; its place is opened when it is needed, one component from its folder's, and closed again when too
+/// many are open. A place that is not the same file any more is none. Any thread.
+/// </summary>
+internal sealed class NodeTable : IDisposable
+{
+    /// <summary>The shared folder's own number (FUSE_ROOT_ID).</summary>
+    public const ulong RootId = 1;
+
+    private const int MostNodes = 1 << 20;
+    private const int MostDepth = 4096;
+
+    private readonly Lock _lock = new(); // Innermost.
+    private readonly Dictionary<ulong, Node> _byId = [];
+    private readonly Dictionary<(ulong Device, ulong Inode), Node> _byFile = [];
+    private readonly LinkedList<Node> _open = new(); // The root aside; what was used of late is at the end, or marked.
+    private readonly List<Node> _way = [];
+    private readonly Node _root;
+    private readonly int _mostOpen;
+    private ulong _lastId = RootId;
+
+    /// <summary>Makes one.</summary>
+    /// <param name="root">The shared folder, which belongs to the table from now on.</param>
+    /// <param name="status">What is known of it.</param>
+    /// <param name="mostOpen">How many places may be open at a time: 2 or more.</param>
+    public NodeTable(SafeFileHandle root, in FileStatus status, int mostOpen)
+    {
+        _root = new Node(RootId, status) { Place = root };
+        _mostOpen = mostOpen;
+        Clear();
+    }
+
+    private sealed class Node
+    {
+        public Node(ulong id, in FileStatus status) => (Id, File, Type, Link) = (id, (status.Device, status.Inode), status.Type, new LinkedListNode<Node>(this));
+
+        public ulong Id { get; }
+
+        public (ulong Device, ulong Inode) File { get; }
+
+        public uint Type { get; }
+
+        public LinkedListNode<Node> Link { get; }
+
+        public Node? Parent { get; set; }
+
+        public byte[] Name { get; set; } = [];
+
+        /// <summary>How often the guest was told of it.</summary>
+        public ulong Lookups { get; set; }
+
+        /// <summary>How many others are found by way of it.</summary>
+        public int Children { get; set; }
+
+        public SafeFileHandle? Place { get; set; }
+
+        public bool Recent { get; set; }
+
+        /// <summary>It lost a name: once closed, it may not be found again.</summary>
+        public bool Kept { get; set; }
+    }
+
+    /// <summary>Opens the place of a file. 0, or an error.</summary>
+    public int Use(ulong id, out Lease place)
+    {
+        lock (_lock)
+        {
+            place = default;
+            if (!_byId.TryGetValue(id, out Node? node))
+            {
+                return Error.Stale;
+            }
+
+            int error = Open(node);
+            if (error == 0)
+            {
+                place = new Lease(node.Place!, node.Type);
+            }
+
+            return error;
+        }
+    }
+
+    /// <summary>The guest is told of what is in a folder. 0, or an error.</summary>
+    /// <param name="folderId">The folder.</param>
+    /// <param name="name">Its name there.</param>
+    /// <param name="status">What is known of it.</param>
+    /// <param name="id">Gets its number.</param>
+    public int Add(ulong folderId, ReadOnlySpan<byte> name, in FileStatus status, out ulong id)
+    {
+        lock (_lock)
+        {
+            id = 0;
+            if (!_byId.TryGetValue(folderId, out Node? folder))
+            {
+                return Error.Stale;
+            }
+
+            // A number of the host's may be used again, for something else.
+            if (!_byFile.TryGetValue((status.Device, status.Inode), out Node? node) || node.Type != status.Type)
+            {
+                if (_byId.Count >= MostNodes)
+                {
+                    return Error.TooManyOpen;
+                }
+
+                node = new Node(++_lastId, status);
+                _byId.Add(node.Id, node);
+                _byFile[node.File] = node;
+            }
+
+            node.Lookups++;
+            Move(node, folder, name);
+            id = node.Id;
+            return 0;
+        }
+    }
+
+    /// <summary>The guest forgets what it was told so many times.</summary>
+    public void Forget(ulong id, ulong count)
+    {
+        lock (_lock)
+        {
+            if (_byId.TryGetValue(id, out Node? node))
+            {
+                node.Lookups -= Math.Min(count, node.Lookups);
+                Collect(node);
+            }
+        }
+    }
+
+    /// <summary>A name of a file is about to go: it stays open, if the guest knows it.</summary>
+    public void Keep(in FileStatus status)
+    {
+        lock (_lock)
+        {
+            if (_byFile.TryGetValue((status.Device, status.Inode), out Node? node) && Open(node) == 0)
+            {
+                node.Kept = true;
+            }
+        }
+    }
+
+    /// <summary>A file has a new name.</summary>
+    public void Moved(in FileStatus status, ulong folderId, ReadOnlySpan<byte> name)
+    {
+        lock (_lock)
+        {
+            if (_byFile.TryGetValue((status.Device, status.Inode), out Node? node) && _byId.TryGetValue(folderId, out Node? folder))
+            {
+                Move(node, folder, name);
+            }
+        }
+    }
+
+    /// <summary>Forgets all but the shared folder.</summary>
+    public void Clear()
+    {
+        lock (_lock)
+        {
+            foreach (Node node in _open)
+            {
+                node.Place!.Dispose();
+            }
+
+            _open.Clear();
+            _byId.Clear();
+            _byFile.Clear();
+            (_root.Lookups, _root.Children) = (0, 0);
+            _byId.Add(RootId, _root);
+            _byFile.Add(_root.File, _root);
+        }
+    }
+
+    public void Dispose()
+    {
+        Clear();
+        _root.Place!.Dispose();
+    }
+
+    private void Move(Node node, Node folder, ReadOnlySpan<byte> name)
+    {
+        if (node == _root || node == folder)
+        {
+            return;
+        }
+
+        if (!name.SequenceEqual(node.Name))
+        {
+            node.Name = name.ToArray();
+        }
+
+        if (node.Parent != folder)
+        {
+            Node? old = node.Parent;
+            folder.Children++;
+            node.Parent = folder;
+            Leave(old);
+        }
+    }
+
+    private void Leave(Node? folder)
+    {
+        if (folder is not null)
+        {
+            folder.Children--;
+            Collect(folder);
+        }
+    }
+
+    private void Collect(Node node)
+    {
+        while (node is { Lookups: 0, Children: 0, Parent: { } folder } && _byId.Remove(node.Id))
+        {
+            if (_byFile.TryGetValue(node.File, out Node? known) && known == node)
+            {
+                _byFile.Remove(node.File);
+            }
+
+            Close(node);
+            folder.Children--;
+            node = folder;
+        }
+    }
+
+    private int Open(Node node)
+    {
+        node.Recent = true;
+        _way.Clear();
+        Node at = node;
+        for (; at.Place is null; at = at.Parent!)
+        {
+            // Folders that the host moves about may seem to lie in one another.
+            if (_way.Count == MostDepth)
+            {
+                return Error.Stale;
+            }
+
+            _way.Add(at);
+        }
+
+        int error = 0;
+        for (int i = _way.Count - 1; i >= 0 && error == 0; i--)
+        {
+            // To make room may close the folder too, but not before this is done with it.
+            using var folder = new Lease(at.Place!, at.Type);
+            at = _way[i];
+            MakeRoom();
+            error = OpenIn(folder.File, at);
+        }
+
+        return error == Error.NoEntry ? Error.Stale : error;
+    }
+
+    private int OpenIn(SafeFileHandle folder, Node node)
+    {
+        int error = FileTree.OpenPlace(folder, node.Name, out SafeFileHandle place);
+        if (error != 0)
+        {
+            return error;
+        }
+
+        error = FileStatus.Of(place, out FileStatus status);
+        if (error != 0 || (status.Device, status.Inode) != node.File || status.Type != node.Type)
+        {
+            place.Dispose();
+            return error != 0 ? error : Error.Stale;
+        }
+
+        node.Place = place;
+        node.Recent = true;
+        _open.AddLast(node.Link);
+        return 0;
+    }
+
+    // The second chance: what was used since it was last looked at stays.
+    private void MakeRoom()
+    {
+        for (int i = 2 * _open.Count; _open.Count >= _mostOpen; i--)
+        {
+            Node first = _open.First!.Value;
+            if (i > 0 && (first.Recent || first.Kept))
+            {
+                first.Recent = false;
+                _open.RemoveFirst();
+                _open.AddLast(first.Link);
+                continue;
+            }
+
+            Close(first);
+        }
+    }
+
+    private void Close(Node node)
+    {
+        if (node.Place is not null)
+        {
+            node.Place.Dispose();
+            node.Place = null;
+            _open.Remove(node.Link);
+        }
+    }
+}
