@@ -8,6 +8,7 @@ namespace Yadokari.Shares;
 /// <summary>What has to do with open files and folders.</summary>
 public sealed partial class FolderShare
 {
+    private const uint KeepCache = 2; // FOPEN_KEEP_CACHE
     private const uint OfCache = 1; // FUSE_WRITE_CACHE
     private const uint BytesOnly = 1; // FUSE_FSYNC_FDATASYNC
 
@@ -36,7 +37,15 @@ public sealed partial class FolderShare
         }
 
         int error = OpenNode(message.Node, flags, out SafeFileHandle? file);
-        return error != 0 || (error = _files.Add(file!, null, out ulong handle)) != 0 ? error : WriteOpen(answer, handle);
+        if (error != 0)
+        {
+            return error;
+        }
+
+        // What the guest has in memory of it is still right, or it reads it again.
+        bool unchanged = FileStatus.Of(file!, out FileStatus status) == 0 && _nodes.IsUnchanged(message.Node, status);
+        error = _files.Add(file!, null, out ulong handle);
+        return error != 0 ? error : WriteOpen(answer, handle, unchanged ? KeepCache : 0);
     }
 
     // Nothing but files of bytes: a FIFO would wait, a device is the host's.
@@ -136,15 +145,16 @@ public sealed partial class FolderShare
         {
             return error != 0 || (error = FileTree.Reopen(place.File, 0, out SafeFileHandle folder)) != 0
                 || (error = _files.Add(folder, new FolderListing(), out ulong handle)) != 0 ? error
-                : WriteOpen(answer, handle);
+                : WriteOpen(answer, handle, 0);
         }
     }
 
-    private static int WriteOpen(Span<byte> answer, ulong handle)
+    private static int WriteOpen(Span<byte> answer, ulong handle, uint flags)
     {
         var writer = new FuseWriter(answer);
         writer.UInt64(handle);
-        writer.UInt64(0);
+        writer.UInt32(flags);
+        writer.UInt32(0);
         return writer.Length;
     }
 

@@ -15,6 +15,7 @@ internal sealed class NodeTable : IDisposable
 
     private const int MostNodes = 1 << 20;
     private const int MostDepth = 4096;
+    private const long SettledSeconds = 60;
 
     private readonly Lock _lock = new(); // Innermost.
     private readonly Dictionary<ulong, Node> _byId = [];
@@ -61,6 +62,9 @@ internal sealed class NodeTable : IDisposable
         public SafeFileHandle? Place { get; set; }
 
         public bool Recent { get; set; }
+
+        /// <summary>What its bytes were like when it was last opened; default where that would tell nothing.</summary>
+        public (FileTime Modified, FileTime Changed, ulong Size) Seen { get; set; }
 
         /// <summary>It lost a name: once closed, it may not be found again.</summary>
         public bool Kept { get; set; }
@@ -119,6 +123,27 @@ internal sealed class NodeTable : IDisposable
             Move(node, folder, name);
             id = node.Id;
             return 0;
+        }
+    }
+
+    /// <summary>
+    /// The guest opens a file. True if its bytes have not changed since it did so before. That is not known of what changed of late: times are
+    /// coarse, and a host's mapping that is written shows in them only when its pages went to the disk before.
+    /// </summary>
+    public bool IsUnchanged(ulong id, in FileStatus status)
+    {
+        lock (_lock)
+        {
+            if (!_byId.TryGetValue(id, out Node? node))
+            {
+                return false;
+            }
+
+            long age = DateTimeOffset.UtcNow.ToUnixTimeSeconds() - Math.Max(status.Modified.Seconds, status.Changed.Seconds);
+            (FileTime, FileTime, ulong) now = age > SettledSeconds ? (status.Modified, status.Changed, status.Size) : default;
+            bool unchanged = now != default && now == node.Seen;
+            node.Seen = now;
+            return unchanged;
         }
     }
 

@@ -75,10 +75,31 @@ public sealed class CommandLineTests
     [InlineData("--firmware", "f", "--disk", "d,rw")]
     [InlineData("--firmware", "f", "--disk", "d,bus=scsi")]
     [InlineData("--firmware", "f", "--disk", "")]
+    [InlineData("--share", "")]
+    [InlineData("--share", "folder")]
+    [InlineData("--share", "folder:")]
+    [InlineData("--share", ":/place")]
+    [InlineData("--share", "folder:place")]
+    [InlineData("--share", "folder:/a place")]
+    [InlineData("--share", "folder:/place,rw")]
     public void Options_that_do_not_go_together(params string[] arguments)
     {
         ParseResult result = RunCommand.Create().Parse(arguments);
         Sentence.Check(Assert.Throws<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
+    }
+
+    [Theory]
+    [InlineData("folder:/place", "folder", "/place", false)]
+    [InlineData("/a:b,c:/d/e,ro", "/a:b,c", "/d/e", true)]
+    public void Shares(string text, string folder, string place, bool readOnly) =>
+        Assert.Equal([new ShareConfig(folder, place, readOnly)], Read("--share", text).Shares);
+
+    [Fact]
+    public void The_default_guest_is_told_what_to_mount()
+    {
+        RunOptions options = Read("--share", "a:/a", "--share", "b:/b,ro");
+        Assert.EndsWith(" SHARES=/a:/b,ro", KernelCommandLine.Make(options, null), StringComparison.Ordinal);
+        Assert.DoesNotContain("SHARES", KernelCommandLine.Make(options with { Kernel = "k" }, null), StringComparison.Ordinal);
     }
 
     // Lists count by what is in them.
@@ -86,7 +107,8 @@ public sealed class CommandLineTests
     {
         Assert.Equal(expected.Disks, actual.Disks);
         Assert.Equal(expected.Modules, actual.Modules);
-        Assert.Equal(expected, actual with { Disks = expected.Disks, Modules = expected.Modules });
+        Assert.Equal(expected.Shares, actual.Shares);
+        Assert.Equal(expected, actual with { Disks = expected.Disks, Shares = expected.Shares, Modules = expected.Modules });
     }
 
     [Theory]

@@ -88,6 +88,30 @@ public sealed class FileTests
     }
 
     [Fact]
+    public void TheGuestKeepsWhatHasNotChanged()
+    {
+        using var folder = new SharedFolder();
+        File.WriteAllText(folder["new"], "x");
+        ulong file = folder.Guest.Lookup(Root, "new").Id;
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.Equal(0u, OpenFlags(file)); // Just changed: it may change again and look the same.
+        }
+
+        // A host's own file, old as it is.
+        string old = typeof(object).Assembly.Location;
+        Assert.SkipWhen(DateTime.UtcNow - new[] { File.GetLastWriteTimeUtc(old), Changed(old) }.Max() < TimeSpan.FromMinutes(2), "The runtime was only just installed.");
+        using var there = FolderShare.Open(Path.GetDirectoryName(old)!, readOnly: true, 16);
+        var guest = new FuseClient(there);
+        file = guest.Lookup(Root, Path.GetFileName(old)).Id;
+        uint[] flags = [.. Enumerable.Range(0, 3).Select(_ => BitConverter.ToUInt32(guest.Call(14, file, FuseClient.Bytes(0u, 0u)).Body, 8))];
+        Assert.Equal([0, 2, 2], flags);
+
+        uint OpenFlags(ulong id) => BitConverter.ToUInt32(folder.Guest.Call(14, id, FuseClient.Bytes(0u, 0u)).Body, 8);
+        static DateTime Changed(string path) => DateTimeOffset.FromUnixTimeSeconds(long.Parse(SharedFolder.Host("stat", "-L", "-c", "%Z", path), System.Globalization.CultureInfo.InvariantCulture)).UtcDateTime;
+    }
+
+    [Fact]
     public void AFileIsMadeOnce()
     {
         const uint Exclusive = 0x80;
