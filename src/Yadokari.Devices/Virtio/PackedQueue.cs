@@ -24,6 +24,8 @@ internal sealed class PackedQueue : Virtqueue
     private ushort _told;
     private bool _wrapped; // Since the driver was last told.
     private bool _returnedAny;
+    private ulong _heldFlagsAt; // Of the first of several that the driver is to see together: written last. 0 for none.
+    private ushort _heldFlags;
 
     private PackedQueue(Dma dma, QueueAddresses addresses, int size, ulong features)
         : base(dma, addresses, size, features)
@@ -77,14 +79,29 @@ internal sealed class PackedQueue : Virtqueue
         }
     }
 
-    public override void Return(DescriptorChain chain, uint written)
+    public override void Return(DescriptorChain chain, uint written, bool more)
     {
         ulong entry = Addresses.Descriptors + ((ulong)_return * DescriptorSize);
         Span<byte> bytes = stackalloc byte[6];
         BinaryPrimitives.WriteUInt32LittleEndian(bytes, written);
         BinaryPrimitives.WriteUInt16LittleEndian(bytes[4..], chain.Id);
         Dma.TryWrite(entry + 8, bytes);
-        WriteUInt16(entry + FlagsOffset, (ushort)((_returnRound ? Available | Used : 0) | (written > 0 ? DeviceWrites : 0)));
+        ushort flags = (ushort)((_returnRound ? Available | Used : 0) | (written > 0 ? DeviceWrites : 0));
+        if (more && _heldFlagsAt == 0)
+        {
+            (_heldFlagsAt, _heldFlags) = (entry + FlagsOffset, flags);
+        }
+        else
+        {
+            WriteUInt16(entry + FlagsOffset, flags);
+        }
+
+        if (!more && _heldFlagsAt != 0)
+        {
+            WriteUInt16(_heldFlagsAt, _heldFlags);
+            _heldFlagsAt = 0;
+        }
+
         int next = _return + chain.Entries;
         if (next >= Size)
         {

@@ -75,14 +75,17 @@ internal sealed class SplitQueue : Virtqueue
         }
     }
 
-    public override void Return(DescriptorChain chain, uint written)
+    public override void Return(DescriptorChain chain, uint written, bool more)
     {
         Span<byte> entry = stackalloc byte[8];
         BinaryPrimitives.WriteUInt32LittleEndian(entry, chain.Id);
         BinaryPrimitives.WriteUInt32LittleEndian(entry[4..], written);
         Dma.TryWrite(Addresses.Device + RingOffset + (8 * (ulong)(_returned & (Size - 1))), entry);
         _returned++;
-        WriteUInt16(Addresses.Device + IndexOffset, _returned);
+        if (!more)
+        {
+            WriteUInt16(Addresses.Device + IndexOffset, _returned);
+        }
     }
 
     public override bool WantsInterrupt()

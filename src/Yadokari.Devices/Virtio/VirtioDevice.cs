@@ -27,6 +27,12 @@ public abstract class VirtioDevice : IDisposable
     /// <summary>Tells the driver that the configuration changed. Any thread. Set by the transport.</summary>
     public Action? ConfigChanged { get; set; }
 
+    /// <summary>Makes a queue's thread look at it although the driver put nothing in: the host has something for the guest. Any thread; returns at once. Set by the transport.</summary>
+    public Action<int>? Wake { get; set; }
+
+    /// <summary>The features that device and driver agreed on. Set by the transport before queues are served.</summary>
+    public ulong Accepted { get; set; }
+
     /// <summary>Reads configuration. What is beyond it stays as given.</summary>
     public virtual void ReadConfig(int offset, Span<byte> data)
     {

@@ -65,6 +65,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
         _queues = [.. device.QueueSizes.Select((size, i) => new Queue(this, i, size))];
         Array.ForEach(_queues, q => q.Reset());
         device.ConfigChanged = OnConfigChanged;
+        device.Wake = Kick;
         _groups = [new Common(this), new Isr(this), new Configuration(this), new Notify(this)];
         _bar = AddBar(0, PciBarKind.Memory64, RangeSize);
         string name = "virtio " + device.Name;
@@ -296,6 +297,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
         List<QueueWorker> workers = [];
         lock (_lock)
         {
+            _device.Accepted = _accepted;
             foreach (Queue queue in _queues.Where(q => q.Enabled))
             {
                 queue.Start(_accepted);

@@ -66,7 +66,8 @@ public abstract class Virtqueue
     /// <summary>Gives a request back.</summary>
     /// <param name="chain">What <see cref="TryTake"/> gave.</param>
     /// <param name="written">How many bytes from the first on were written.</param>
-    public abstract void Return(DescriptorChain chain, uint written);
+    /// <param name="more">Whether the driver is to see it only together with the next one, which follows at once.</param>
+    public abstract void Return(DescriptorChain chain, uint written, bool more = false);
 
     /// <summary>Whether the driver wants an interrupt for what was returned since this was last asked.</summary>
     public abstract bool WantsInterrupt();
