@@ -38,6 +38,7 @@ internal sealed class PcGuest : IGuestMachine
                 Initrd = boot.Initrd,
                 Firmware = options.Firmware,
                 Disks = options.Disks,
+                Network = options.Network,
                 Cdrom = options.Cdrom,
                 Floppy = options.Floppy,
                 Modules = options.Modules,

@@ -178,6 +178,11 @@ public sealed class Pc : IDisposable
             }
         }
 
+        if (config.Network is { } network)
+        {
+            AddVirtio(new VirtioNet(network.Open(), 0, network.Mac), network.Packed);
+        }
+
         AddVirtio(new VirtioEntropy());
         AddVirtio(Balloon);
 

@@ -1,6 +1,7 @@
 using Yadokari.Core;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Serial;
+using Yadokari.Networks;
 
 namespace Yadokari.Machines;
 
@@ -38,6 +39,9 @@ public sealed record PcConfig
 
     /// <summary>Disks: <see cref="Layout.MaxDisks"/> at most, two of them IDE, and these with firmware only.</summary>
     public IReadOnlyList<DiskConfig> Disks { get; init; } = [];
+
+    /// <summary>What its network card is plugged into, or null for no card.</summary>
+    public NetworkConfig? Network { get; init; }
 
     /// <summary>Path of a CD image, or null.</summary>
     public string? Cdrom { get; init; }

@@ -22,9 +22,10 @@ public sealed class ReferenceTests
         ["Translation"] = ["Core", "Linux", "X86"],
         ["Kvm"] = ["Core", "Linux", "X86"],
         ["Disks"] = ["Core", "Linux"],
-        ["Machines"] = ["Core", .. s_middle, "Disks"],
-        ["Api"] = ["Core", .. s_middle, "Disks", "Translation", "Kvm", "Machines"],
-        ["Cli"] = ["Core", .. s_middle, "Disks", "Debugging", "Translation", "Kvm", "Machines"],
+        ["Networks"] = ["Core", "Linux"],
+        ["Machines"] = ["Core", .. s_middle, "Disks", "Networks"],
+        ["Api"] = ["Core", .. s_middle, "Disks", "Networks", "Translation", "Kvm", "Machines"],
+        ["Cli"] = ["Core", .. s_middle, "Disks", "Networks", "Debugging", "Translation", "Kvm", "Machines"],
     };
 
     public static TheoryData<string> Rooms => [.. Repository.References("src").Keys.Select(Short).Order()];

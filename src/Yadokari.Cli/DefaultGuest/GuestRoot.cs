@@ -5,8 +5,11 @@ namespace Yadokari.Cli.DefaultGuest;
 /// <summary>What is in the default guest's initial RAM disk: busybox, device nodes to start with, and the script that is its init.</summary>
 internal static class GuestRoot
 {
-    /// <summary>The kernel's modules for disks, each behind those that it needs.</summary>
-    internal static readonly string[] Drivers = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"];
+    /// <summary>The kernel's modules for disks and network cards, each behind those that it needs.</summary>
+    internal static readonly string[] Drivers =
+    [
+        "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net",
+    ];
 
     /// <summary>
     /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
@@ -27,10 +30,14 @@ internal static class GuestRoot
         ln -s /proc/self/fd /dev/fd
         hostname yadokari
         ip link set lo up 2>/dev/null
-        if grep -q 0x1042 /sys/bus/pci/devices/*/device 2>/dev/null; then
-            for driver in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk; do
+        if grep -q 0x104[12] /sys/bus/pci/devices/*/device 2>/dev/null; then
+            while read driver; do
                 [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
-            done
+            done </lib/modules/order
+        fi
+        if [ -e /sys/class/net/eth0 ]; then
+            ip link set eth0 up
+            udhcpc -b -q -i eth0 -s /etc/udhcpc >/dev/null 2>&1 &
         fi
         if [ -n "$LINES" ] && [ -n "$COLUMNS" ]; then
             stty -F /dev/ttyS0 rows "$LINES" cols "$COLUMNS" 2>/dev/null
@@ -46,6 +53,20 @@ internal static class GuestRoot
         while :; do
             setsid -c cttyhack sh -l &
             wait $! || sleep 1
+        done
+
+        """;
+
+    /// <summary>What is done with an address that the guest was given: called by busybox's udhcpc, which says what happened and what it got.</summary>
+    private const string Udhcpc =
+        """
+        #!/bin/sh
+        [ "$1" = bound ] || [ "$1" = renew ] || exit 0
+        ip address replace "$ip/${mask:-24}" dev "$interface"
+        [ -z "$router" ] || ip route replace default via "${router%% *}" dev "$interface"
+        : >/etc/resolv.conf
+        for server in $dns; do
+            echo "nameserver $server" >>/etc/resolv.conf
         done
 
         """;
@@ -84,7 +105,9 @@ internal static class GuestRoot
             archive.AddFile($"lib/modules/{Path.GetFileName(driver)}", Readable, File.ReadAllBytes(driver));
         }
 
+        archive.AddFile("lib/modules/order", Readable, Encoding.UTF8.GetBytes(string.Join('\n', Drivers) + "\n"));
         archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Init));
+        archive.AddFile("etc/udhcpc", Executable, Encoding.UTF8.GetBytes(Udhcpc));
         archive.AddFile("etc/profile", Readable, Encoding.UTF8.GetBytes(Profile));
         archive.AddFile("etc/passwd", Readable, "root:x:0:0:root:/root:/bin/sh\n"u8);
         archive.AddFile("etc/group", Readable, "root:x:0:\ntty:x:5:\n"u8);
