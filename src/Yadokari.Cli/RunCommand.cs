@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Yadokari.Core;
 using Yadokari.Machines;
+using Yadokari.Networks;
 
 namespace Yadokari.Cli;
 
@@ -24,6 +25,20 @@ internal static class RunCommand
     {
         HelpName = ShareOption.Shape,
         Description = "Folder of this host to appear at a place in the guest; may be given again",
+        DefaultValueFactory = _ => [],
+    };
+
+    private static readonly Option<string> s_net = new("--net")
+    {
+        HelpName = NetworkOption.Shape,
+        Description = "What the network card is plugged into: a network of its own that needs no rights on the host; none for no card",
+        DefaultValueFactory = _ => "user",
+    };
+
+    private static readonly Option<string[]> s_publish = new("--publish")
+    {
+        HelpName = PortForward.Shape,
+        Description = "Port of the host's that is the guest's, of 127.0.0.1 unless another address is given; may be given again",
         DefaultValueFactory = _ => [],
     };
 
@@ -82,7 +97,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
         command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
         return command;
@@ -99,6 +114,7 @@ internal static class RunCommand
         Firmware = CheckFirmware(result),
         Disks = [.. result.GetValue(s_disks)!.Select(ParseDisk)],
         Shares = [.. result.GetValue(s_shares)!.Select(ShareOption.Parse)],
+        Network = NetworkOption.Parse(result.GetValue(s_net)!, result.GetValue(s_publish)!),
         Cdrom = CheckPath("--cdrom", result.GetValue(s_cdrom)),
         Floppy = CheckPath("--floppy", result.GetValue(s_floppy)),
         Modules = CheckModules(result.GetValue(s_modules)!),

@@ -1,4 +1,5 @@
 using Yadokari.Machines;
+using Yadokari.Networks;
 using Yadokari.Translation.Direct;
 
 namespace Yadokari.Cli;
@@ -20,6 +21,9 @@ internal sealed record RunOptions
 
     /// <summary>Shared folders.</summary>
     public IReadOnlyList<ShareConfig> Shares { get; init; } = [];
+
+    /// <summary>What the network card is plugged into; null for no card.</summary>
+    public NetworkConfig? Network { get; init; }
 
     /// <summary>A CD image; null for none.</summary>
     public string? Cdrom { get; init; }

@@ -179,6 +179,11 @@ public sealed class Pc : IDisposable
             }
         }
 
+        if (config.Network is { } network)
+        {
+            AddVirtio(new VirtioNet(network.Open(), 0, network.Mac), network.Packed);
+        }
+
         for (int i = 0; i < config.Shares.Count; i++)
         {
             (string source, string tag, bool readOnly) = config.Shares[i];

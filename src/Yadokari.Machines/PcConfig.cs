@@ -3,6 +3,7 @@ using Yadokari.Core;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Serial;
 using Yadokari.Devices.Virtio;
+using Yadokari.Networks;
 
 namespace Yadokari.Machines;
 
@@ -49,6 +50,9 @@ public sealed record PcConfig
 
     /// <summary>Shared folders: <see cref="Layout.MaxShares"/> at most, each with a tag of its own.</summary>
     public IReadOnlyList<ShareConfig> Shares { get; init; } = [];
+
+    /// <summary>What its network card is plugged into, or null for no card.</summary>
+    public NetworkConfig? Network { get; init; }
 
     /// <summary>Path of a CD image, or null.</summary>
     public string? Cdrom { get; init; }

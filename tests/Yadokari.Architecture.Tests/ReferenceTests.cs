@@ -22,10 +22,11 @@ public sealed class ReferenceTests
         ["Translation"] = ["Core", "Linux", "X86"],
         ["Kvm"] = ["Core", "Linux", "X86"],
         ["Disks"] = ["Core", "Linux"],
+        ["Networks"] = ["Core", "Linux"],
         ["Shares"] = ["Core", "Linux"],
-        ["Machines"] = ["Core", .. s_middle, "Disks", "Shares"],
-        ["Api"] = ["Core", .. s_middle, "Disks", "Shares", "Translation", "Kvm", "Machines"],
-        ["Cli"] = ["Core", .. s_middle, "Disks", "Shares", "Debugging", "Translation", "Kvm", "Machines"],
+        ["Machines"] = ["Core", .. s_middle, "Disks", "Networks", "Shares"],
+        ["Api"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Translation", "Kvm", "Machines"],
+        ["Cli"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Debugging", "Translation", "Kvm", "Machines"],
     };
 
     public static TheoryData<string> Rooms => [.. Repository.References("src").Keys.Select(Short).Order()];

@@ -215,9 +215,6 @@ public sealed class DefaultGuestTests : IDisposable
     }
 
     [Fact]
-    public void The_init_script_loads_the_drivers_that_are_there() => Assert.Contains(string.Join(' ', GuestRoot.Drivers), GuestRoot.Init);
-
-    [Fact]
     public void A_cpio_archive_is_what_cpio_reads()
     {
         var stream = new MemoryStream();

@@ -72,5 +72,5 @@ internal static class GuestMaker
         });
 
     // Kernels that have them built in have no such files.
-    private static bool IsDriver(string path) => path.EndsWith(".ko", StringComparison.Ordinal) && GuestRoot.Drivers.Contains(Path.GetFileNameWithoutExtension(path));
+    private static bool IsDriver(string path) => path.EndsWith(".ko", StringComparison.Ordinal) && GuestRoot.Drivers.Concat(GuestRoot.MoreDrivers).Contains(Path.GetFileNameWithoutExtension(path));
 }

@@ -5,8 +5,14 @@ namespace Yadokari.Cli.DefaultGuest;
 /// <summary>What is in the default guest's initial RAM disk: busybox, device nodes to start with, and the script that is its init.</summary>
 internal static class GuestRoot
 {
-    /// <summary>The kernel's modules for disks and shared folders, each behind those that it needs.</summary>
-    internal static readonly string[] Drivers = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "fuse", "virtiofs"];
+    /// <summary>The kernel's modules for disks and network cards, each behind those that it needs.</summary>
+    internal static readonly string[] Drivers =
+    [
+        "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net",
+    ];
+
+    /// <summary>Modules that init loads only where they are of use: for shared folders.</summary>
+    internal static readonly string[] MoreDrivers = ["fuse", "virtiofs"];
 
     /// <summary>
     /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
@@ -27,11 +33,18 @@ internal static class GuestRoot
         ln -s /proc/self/fd /dev/fd
         hostname yadokari
         ip link set lo up 2>/dev/null
-        if grep -q -e 0x1042 -e 0x105a /sys/bus/pci/devices/*/device 2>/dev/null; then
-            for driver in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk fuse virtiofs; do
+        if grep -q 0x104[12] /sys/bus/pci/devices/*/device 2>/dev/null; then
+            while read driver; do
                 [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
-            done
+            done </lib/modules/order
         fi
+        if [ -e /sys/class/net/eth0 ]; then
+            ip link set eth0 up
+            udhcpc -b -q -i eth0 -s /etc/udhcpc >/dev/null 2>&1 &
+        fi
+        for driver in ${SHARES:+fuse virtiofs}; do
+            [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
+        done
         IFS=:
         for share in $SHARES; do
             options=rw
@@ -57,6 +70,20 @@ internal static class GuestRoot
 
         """;
 
+    /// <summary>What is done with an address that the guest was given: called by busybox's udhcpc, which says what happened and what it got.</summary>
+    private const string Udhcpc =
+        """
+        #!/bin/sh
+        [ "$1" = bound ] || [ "$1" = renew ] || exit 0
+        ip address replace "$ip/${mask:-24}" dev "$interface"
+        [ -z "$router" ] || ip route replace default via "${router%% *}" dev "$interface"
+        : >/etc/resolv.conf
+        for server in $dns; do
+            echo "nameserver $server" >>/etc/resolv.conf
+        done
+
+        """;
+
     private const string Profile =
         """
         PS1='\w # '
@@ -67,7 +94,7 @@ internal static class GuestRoot
     /// <summary>Writes the archive.</summary>
     /// <param name="output">Gets it; stays the caller's.</param>
     /// <param name="busybox">A static busybox for x86-64.</param>
-    /// <param name="drivers">Files of modules among <see cref="Drivers"/>.</param>
+    /// <param name="drivers">Files of modules among <see cref="Drivers"/> and <see cref="MoreDrivers"/>.</param>
     public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755
@@ -91,7 +118,9 @@ internal static class GuestRoot
             archive.AddFile($"lib/modules/{Path.GetFileName(driver)}", Readable, File.ReadAllBytes(driver));
         }
 
+        archive.AddFile("lib/modules/order", Readable, Encoding.UTF8.GetBytes(string.Join('\n', Drivers) + "\n"));
         archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Init));
+        archive.AddFile("etc/udhcpc", Executable, Encoding.UTF8.GetBytes(Udhcpc));
         archive.AddFile("etc/profile", Readable, Encoding.UTF8.GetBytes(Profile));
         archive.AddFile("etc/passwd", Readable, "root:x:0:0:root:/root:/bin/sh\n"u8);
         archive.AddFile("etc/group", Readable, "root:x:0:\ntty:x:5:\n"u8);

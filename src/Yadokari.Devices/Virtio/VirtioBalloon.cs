@@ -97,7 +97,7 @@ public sealed class VirtioBalloon : VirtioDevice
     }
 
     /// <inheritdoc/>
-    public override void Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
     {
         while (queue.TryTake(chain))
         {
@@ -117,6 +117,8 @@ public sealed class VirtioBalloon : VirtioDevice
             queue.Return(chain, 0);
             returned();
         }
+
+        return true;
     }
 
     // Page numbers of 32 bits; neighbours go together.

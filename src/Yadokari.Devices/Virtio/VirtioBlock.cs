@@ -99,7 +99,7 @@ public sealed class VirtioBlock : VirtioDevice
     }
 
     /// <inheritdoc/>
-    public override void Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
     {
         Span<byte> header = stackalloc byte[HeaderSize];
         while (queue.TryTake(chain))
@@ -115,6 +115,8 @@ public sealed class VirtioBlock : VirtioDevice
             queue.Return(chain, room < 0 ? 0 : (uint)(status == Ok && written == room ? room + 1 : 0));
             returned();
         }
+
+        return true;
     }
 
     /// <inheritdoc/>

@@ -48,12 +48,13 @@ public abstract class VirtioDevice : IDisposable
     {
     }
 
-    /// <summary>Serves what is in a queue, until it is empty.</summary>
+    /// <summary>Serves what is in a queue, until it is empty or the device has nothing for it.</summary>
     /// <param name="number">Which.</param>
     /// <param name="queue">The queue.</param>
     /// <param name="chain">To take requests into.</param>
     /// <param name="returned">To be called after requests were returned: sends an interrupt if the driver wants one.</param>
-    public abstract void Process(int number, Virtqueue queue, DescriptorChain chain, Action returned);
+    /// <returns>True if it is the driver's turn: to be called again once it has put something in. False if that is of no use before <see cref="Wake"/>.</returns>
+    public abstract bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned);
 
     /// <inheritdoc/>
     public virtual void Dispose() => GC.SuppressFinalize(this);

@@ -19,7 +19,7 @@ public sealed class VirtioEntropy : VirtioDevice
     public override IReadOnlyList<ushort> QueueSizes { get; } = [64];
 
     /// <inheritdoc/>
-    public override void Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
     {
         while (queue.TryTake(chain))
         {
@@ -29,5 +29,7 @@ public sealed class VirtioEntropy : VirtioDevice
             queue.Return(chain, (uint)chain.Write(0, _bytes.AsSpan(0, length)));
             returned();
         }
+
+        return true;
     }
 }

@@ -73,7 +73,7 @@ public sealed class VirtioFs : VirtioDevice
     public override void Stop() => _server.Reset();
 
     /// <inheritdoc/>
-    public override void Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
     {
         Buffers buffers = _buffers[number] ??= new Buffers();
         while (queue.TryTake(chain))
@@ -90,6 +90,8 @@ public sealed class VirtioFs : VirtioDevice
             queue.Return(chain, (uint)(written + reply.Placed));
             returned();
         }
+
+        return true;
     }
 
     /// <inheritdoc/>

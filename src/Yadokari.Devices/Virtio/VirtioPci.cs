@@ -122,9 +122,8 @@ public sealed class VirtioPci : PciFunction, IDisposable
             do
             {
                 ring.DisableKicks();
-                owner._device.Process(number, ring, _chain!, returned);
             }
-            while (ring.EnableKicks());
+            while (owner._device.Process(number, ring, _chain!, returned) && ring.EnableKicks());
 
             if (ring.IsBroken)
             {

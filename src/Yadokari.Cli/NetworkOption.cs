@@ -1,0 +1,54 @@
+using System.Globalization;
+using System.Net.NetworkInformation;
+using Yadokari.Core;
+using Yadokari.Networks;
+
+namespace Yadokari.Cli;
+
+/// <summary><c>--net</c> and <c>--publish</c>.</summary>
+internal static class NetworkOption
+{
+    /// <summary>How it is written.</summary>
+    public const string Shape = "user[,host-loopback][,mac=ADDRESS][,packed]|none";
+
+    private const string MacKey = "mac=";
+
+    /// <summary>Reads both. Null for no network card.</summary>
+    /// <exception cref="UserErrorException">They are not written so, or don't go together.</exception>
+    public static NetworkConfig? Parse(string text, IReadOnlyList<string> publish)
+    {
+        if (text == "none")
+        {
+            return publish.Count == 0 ? null
+                : throw new UserErrorException($"--publish {publish[0]} has no network card to go to: leave it out, or --net none.");
+        }
+
+        string[] parts = text.Split(',');
+        if (parts[0] != "user")
+        {
+            throw new UserErrorException($"--net {RunCommand.Shown(text)} is no network: give {Shape}.");
+        }
+
+        var network = new NetworkConfig { Forwards = [.. publish.Select(PortForward.Parse)] };
+        foreach (string setting in parts[1..])
+        {
+            network = setting switch
+            {
+                "host-loopback" => network with { HostLoopback = true },
+                "packed" => network with { Packed = true },
+                _ when setting.StartsWith(MacKey, StringComparison.Ordinal) => network with { Mac = ParseMac(setting[MacKey.Length..]) },
+                _ => throw new UserErrorException($"--net {text} has a setting '{setting}' that is not known: give {Shape}."),
+            };
+        }
+
+        return network;
+    }
+
+    private static PhysicalAddress ParseMac(string text)
+    {
+        // An address for many, or none at all, is no card's.
+        bool good = PhysicalAddress.TryParse(text.ToUpper(CultureInfo.InvariantCulture).Replace(':', '-'), out PhysicalAddress? mac)
+            && mac.GetAddressBytes() is { Length: 6 } bytes && (bytes[0] & 1) == 0 && bytes.Any(b => b != 0);
+        return good ? mac! : throw new UserErrorException($"--net mac={text} is no address of a card: give six bytes, the first of them even, as in mac=52:54:00:12:34:56.");
+    }
+}

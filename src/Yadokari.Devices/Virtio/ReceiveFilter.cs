@@ -1,0 +1,116 @@
+using System.Buffers.Binary;
+
+namespace Yadokari.Devices.Virtio;
+
+/// <summary>Which frames the driver of a network card wants (virtio 1.2, 5.1.6.5.1 and 5.1.6.5.2). Never changes: a command makes another.</summary>
+internal sealed class ReceiveFilter
+{
+    /// <summary>The most addresses in each of the two lists; a driver that has more gets all.</summary>
+    public const int MostAddresses = 64;
+
+    private const int MacSize = 6;
+
+    private readonly ulong _mac;
+    private ulong[] _unicast = [];
+    private ulong[] _multicast = [];
+    private bool _everything;
+    private bool _allMulticast = true; // Until the driver says which: it may never.
+    private bool _allUnicast;
+    private bool _noMulticast;
+    private bool _noUnicast;
+    private bool _noBroadcast;
+
+    /// <summary>The one that a card begins with.</summary>
+    public ReceiveFilter(ReadOnlySpan<byte> mac) => _mac = Pack(mac);
+
+    private ReceiveFilter(ReceiveFilter other, ulong mac)
+    {
+        _mac = mac;
+        (_unicast, _multicast, _everything) = (other._unicast, other._multicast, other._everything);
+        (_allMulticast, _allUnicast) = (other._allMulticast, other._allUnicast);
+        (_noMulticast, _noUnicast, _noBroadcast) = (other._noMulticast, other._noUnicast, other._noBroadcast);
+    }
+
+    /// <summary>Whether a frame is to be received.</summary>
+    public bool Passes(ReadOnlySpan<byte> frame)
+    {
+        if (_everything || frame.Length < MacSize)
+        {
+            return _everything;
+        }
+
+        ulong to = Pack(frame);
+        return to == 0xFFFF_FFFF_FFFF ? !_noBroadcast
+            : (frame[0] & 1) != 0 ? !_noMulticast && (_allMulticast || Array.IndexOf(_multicast, to) >= 0)
+            : !_noUnicast && (_allUnicast || to == _mac || Array.IndexOf(_unicast, to) >= 0);
+    }
+
+    /// <summary>After a command that switches something. Null if there is no such.</summary>
+    public ReceiveFilter? With(byte command, bool on)
+    {
+        var changed = new ReceiveFilter(this, _mac);
+        switch (command)
+        {
+            case 0:
+                changed._everything = on;
+                return changed;
+            case 1:
+                changed._allMulticast = on;
+                return changed;
+            case 2:
+                changed._allUnicast = on;
+                return changed;
+            case 3:
+                changed._noMulticast = on;
+                return changed;
+            case 4:
+                changed._noUnicast = on;
+                return changed;
+            case 5:
+                changed._noBroadcast = on;
+                return changed;
+            default:
+                return null;
+        }
+    }
+
+    /// <summary>After a command that names addresses. Null if it is wrong.</summary>
+    public ReceiveFilter? With(byte command, ReadOnlySpan<byte> data)
+    {
+        const byte lists = 0, own = 1;
+        if (command == own && data.Length >= MacSize)
+        {
+            return new ReceiveFilter(this, Pack(data));
+        }
+
+        if (command != lists)
+        {
+            return null;
+        }
+
+        return TakeList(ref data) is { } unicast && TakeList(ref data) is { } multicast
+            ? new ReceiveFilter(this, _mac) { _unicast = unicast, _multicast = multicast, _allMulticast = false }
+            : new ReceiveFilter(this, _mac) { _allUnicast = true, _allMulticast = true };
+    }
+
+    private static ulong[]? TakeList(ref ReadOnlySpan<byte> data)
+    {
+        uint count = data.Length < 4 ? uint.MaxValue : BinaryPrimitives.ReadUInt32LittleEndian(data);
+        if (count > MostAddresses || data.Length - 4 < count * MacSize)
+        {
+            return null;
+        }
+
+        ulong[] list = new ulong[count];
+        data = data[4..];
+        for (int i = 0; i < count; i++)
+        {
+            list[i] = Pack(data);
+            data = data[MacSize..];
+        }
+
+        return list;
+    }
+
+    private static ulong Pack(ReadOnlySpan<byte> mac) => (ulong)BinaryPrimitives.ReadUInt16BigEndian(mac) << 32 | BinaryPrimitives.ReadUInt32BigEndian(mac[2..]);
+}

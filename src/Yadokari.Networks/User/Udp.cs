@@ -1,0 +1,86 @@
+using System.Buffers.Binary;
+using System.Net;
+using Yadokari.Linux;
+
+namespace Yadokari.Networks.User;
+
+/// <summary>Datagrams between the guest and the host's network (RFC 768). Under the network's lock.</summary>
+internal sealed class Udp : IDisposable
+{
+    /// <summary>Bytes of a header.</summary>
+    public const int HeaderSize = 8;
+
+    private const int ChecksumAt = 6;
+    private const int Most = 512;
+    private const long Patience = 120_000; // RFC 4787, 4.3
+    private const int MostData = ushort.MaxValue - 20 - HeaderSize;
+
+    private readonly byte[] _datagram = new byte[HeaderSize + MostData];
+    private readonly GuestLink _link;
+    private readonly Routes _routes;
+    private readonly Unreachable _unreachable;
+    private readonly SocketTable _table;
+
+    /// <summary>Makes one without any.</summary>
+    public Udp(GuestLink link, Routes routes, Reactor reactor, Unreachable unreachable)
+    {
+        (_link, _routes, _unreachable) = (link, routes, unreachable);
+        _table = new SocketTable(reactor, Most, Patience, Receive);
+    }
+
+    /// <summary>A datagram of the guest's. False if it can't be passed on, which the guest is to be told.</summary>
+    public bool OnDatagram(in Conversation conversation, ReadOnlySpan<byte> data)
+    {
+        SocketFlow? flow = _table.Find(conversation);
+        if (flow is null)
+        {
+            if (!_routes.TryResolve(conversation.Other, conversation.OtherPort, out IPAddress address, out int port))
+            {
+                return conversation.Other.IsToMany;
+            }
+
+            HostSocket? socket = HostSocket.Open(address.AddressFamily, SocketKind.Datagram);
+            if (socket is null || socket.Connect(address, port) < 0)
+            {
+                socket?.Dispose();
+                return false;
+            }
+
+            flow = _table.Add(conversation, socket);
+        }
+
+        return flow.Socket.Send(data) != HostSocket.Refused;
+    }
+
+    /// <summary>Passes a datagram to the guest.</summary>
+    /// <param name="conversation">Between whom.</param>
+    /// <param name="datagram">The datagram, its first <see cref="HeaderSize"/> bytes to be filled.</param>
+    public void Deliver(in Conversation conversation, Span<byte> datagram)
+    {
+        BinaryPrimitives.WriteUInt16BigEndian(datagram, conversation.OtherPort);
+        BinaryPrimitives.WriteUInt16BigEndian(datagram[2..], conversation.GuestPort);
+        BinaryPrimitives.WriteUInt16BigEndian(datagram[4..], (ushort)datagram.Length);
+        _link.Send(conversation.Other, conversation.Guest, GuestLink.Udp, datagram, ChecksumAt);
+    }
+
+    /// <summary>Ends conversations of which nothing was heard for long, and tells when to look again.</summary>
+    public long OnTime(long now) => _table.OnTime(now);
+
+    /// <summary>Ends all of them.</summary>
+    public void Dispose() => _table.Dispose();
+
+    private void Receive(SocketFlow flow)
+    {
+        while (flow.Socket.Receive(_datagram.AsSpan(HeaderSize)) is int count && (count >= 0 || count == HostSocket.Refused))
+        {
+            if (count < 0)
+            {
+                _unreachable.SendPort(flow.Conversation);
+                continue;
+            }
+
+            flow.LastUsed = Environment.TickCount64;
+            Deliver(flow.Conversation, _datagram.AsSpan(0, HeaderSize + count));
+        }
+    }
+}
