@@ -39,6 +39,7 @@ internal sealed class PcGuest : IGuestMachine
                 Firmware = options.Firmware,
                 Disks = options.Disks,
                 Shares = options.Shares,
+                Vsock = options.Vsock,
                 Network = options.Network,
                 Cdrom = options.Cdrom,
                 Floppy = options.Floppy,

@@ -42,6 +42,12 @@ internal static class RunCommand
         DefaultValueFactory = _ => [],
     };
 
+    private static readonly Option<string?> s_vsock = new("--vsock")
+    {
+        HelpName = VsockOption.Shape,
+        Description = "Sockets between guest and host (vsock): this one leads to the guest's ports, PATH_PORT is a port of the host's",
+    };
+
     private static readonly Option<string?> s_cdrom = new("--cdrom") { HelpName = "FILE", Description = "Image of a CD for the firmware to boot from" };
     private static readonly Option<string?> s_floppy = new("--floppy") { HelpName = "FILE", Description = "Image of a floppy for the firmware to boot from" };
     private static readonly Option<string[]> s_modules = new("--module")
@@ -97,7 +103,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
         command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
         return command;
@@ -115,6 +121,7 @@ internal static class RunCommand
         Disks = [.. result.GetValue(s_disks)!.Select(ParseDisk)],
         Shares = [.. result.GetValue(s_shares)!.Select(ShareOption.Parse)],
         Network = NetworkOption.Parse(result.GetValue(s_net)!, result.GetValue(s_publish)!),
+        Vsock = VsockOption.Parse(result.GetValue(s_vsock)),
         Cdrom = CheckPath("--cdrom", result.GetValue(s_cdrom)),
         Floppy = CheckPath("--floppy", result.GetValue(s_floppy)),
         Modules = CheckModules(result.GetValue(s_modules)!),

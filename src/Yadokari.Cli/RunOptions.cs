@@ -25,6 +25,9 @@ internal sealed record RunOptions
     /// <summary>What the network card is plugged into; null for no card.</summary>
     public NetworkConfig? Network { get; init; }
 
+    /// <summary>Sockets between guest and host; null for none.</summary>
+    public VsockConfig? Vsock { get; init; }
+
     /// <summary>A CD image; null for none.</summary>
     public string? Cdrom { get; init; }
 

@@ -190,6 +190,11 @@ public sealed class Pc : IDisposable
             AddVirtio(new VirtioFs(FolderShare.Open(source, readOnly, OpenFilesOfAShare(config.Shares.Count)), i, config.Cpus, tag));
         }
 
+        if (config.Vsock is { } vsock)
+        {
+            AddVirtio(new VirtioVsock(vsock.Open(), vsock.Cid));
+        }
+
         AddVirtio(new VirtioEntropy());
         AddVirtio(Balloon);
 

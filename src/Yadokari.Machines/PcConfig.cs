@@ -54,6 +54,9 @@ public sealed record PcConfig
     /// <summary>What its network card is plugged into, or null for no card.</summary>
     public NetworkConfig? Network { get; init; }
 
+    /// <summary>Sockets between guest and host, or null for none.</summary>
+    public VsockConfig? Vsock { get; init; }
+
     /// <summary>Path of a CD image, or null.</summary>
     public string? Cdrom { get; init; }
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Xunit;
 using Yadokari.Core;
 using Yadokari.Machines;
+using Yadokari.Networks;
 
 namespace Yadokari.Cli.Tests;
 
@@ -75,6 +76,11 @@ public sealed class CommandLineTests
     [InlineData("--firmware", "f", "--disk", "d,rw")]
     [InlineData("--firmware", "f", "--disk", "d,bus=scsi")]
     [InlineData("--firmware", "f", "--disk", "")]
+    [InlineData("--vsock", "")]
+    [InlineData("--vsock", ",cid=3")]
+    [InlineData("--vsock", "path,cid=2")]
+    [InlineData("--vsock", "path,cid=4294967295")]
+    [InlineData("--vsock", "path,cid=x")]
     [InlineData("--share", "")]
     [InlineData("--share", "folder")]
     [InlineData("--share", "folder:")]
@@ -93,6 +99,11 @@ public sealed class CommandLineTests
     [InlineData("/a:b,c:/d/e,ro", "/a:b,c", "/d/e", true)]
     public void Shares(string text, string folder, string place, bool readOnly) =>
         Assert.Equal([new ShareConfig(folder, place, readOnly)], Read("--share", text).Shares);
+
+    [Theory]
+    [InlineData("path", "path", 3)]
+    [InlineData("a,b,cid=77", "a,b", 77)]
+    public void Vsock(string text, string path, uint cid) => Assert.Equal(new VsockConfig(path, cid), Read("--vsock", text).Vsock);
 
     [Fact]
     public void The_default_guest_is_told_what_to_mount()

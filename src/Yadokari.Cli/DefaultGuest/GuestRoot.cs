@@ -11,8 +11,8 @@ internal static class GuestRoot
         "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net",
     ];
 
-    /// <summary>Modules that init loads only where they are of use: for shared folders.</summary>
-    internal static readonly string[] MoreDrivers = ["fuse", "virtiofs"];
+    /// <summary>Modules that init loads only where they are of use: for shared folders, and for sockets to the host.</summary>
+    internal static readonly string[] MoreDrivers = ["fuse", "virtiofs", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"];
 
     /// <summary>
     /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
@@ -42,7 +42,9 @@ internal static class GuestRoot
             ip link set eth0 up
             udhcpc -b -q -i eth0 -s /etc/udhcpc >/dev/null 2>&1 &
         fi
-        for driver in ${SHARES:+fuse virtiofs}; do
+        sockets=
+        grep -q 0x1053 /sys/bus/pci/devices/*/device 2>/dev/null && sockets=1
+        for driver in ${SHARES:+fuse virtiofs} ${sockets:+vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport}; do
             [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
         done
         IFS=:
