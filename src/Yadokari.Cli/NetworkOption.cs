@@ -9,8 +9,9 @@ namespace Yadokari.Cli;
 internal static class NetworkOption
 {
     /// <summary>How it is written.</summary>
-    public const string Shape = "user[,host-loopback][,mac=ADDRESS][,packed]|none";
+    public const string Shape = "user|passt|tap=NAME|none[,host-loopback][,mac=ADDRESS][,packed]";
 
+    private const string TapKey = "tap=";
     private const string MacKey = "mac=";
 
     /// <summary>Reads both. Null for no network card.</summary>
@@ -24,24 +25,27 @@ internal static class NetworkOption
         }
 
         string[] parts = text.Split(',');
-        if (parts[0] != "user")
-        {
-            throw new UserErrorException($"--net {RunCommand.Shown(text)} is no network: give {Shape}.");
-        }
-
         var network = new NetworkConfig { Forwards = [.. publish.Select(PortForward.Parse)] };
+        network = parts[0] switch
+        {
+            "user" => network,
+            "passt" => network with { Kind = NetworkKind.Passt },
+            _ when parts[0].StartsWith(TapKey, StringComparison.Ordinal) => network with { Kind = NetworkKind.Tap, Tap = parts[0][TapKey.Length..] },
+            _ => throw new UserErrorException($"--net {RunCommand.Shown(text)} is no network: give {Shape}."),
+        };
         foreach (string setting in parts[1..])
         {
             network = setting switch
             {
-                "host-loopback" => network with { HostLoopback = true },
+                "host-loopback" when network.Kind != NetworkKind.Tap => network with { HostLoopback = true },
                 "packed" => network with { Packed = true },
                 _ when setting.StartsWith(MacKey, StringComparison.Ordinal) => network with { Mac = ParseMac(setting[MacKey.Length..]) },
                 _ => throw new UserErrorException($"--net {text} has a setting '{setting}' that is not known: give {Shape}."),
             };
         }
 
-        return network;
+        return network.Kind != NetworkKind.Tap || publish.Count == 0 ? network
+            : throw new UserErrorException($"--publish {publish[0]} goes with networks of the monitor's own, not with --net {text}: leave it out, and reach the guest by its address.");
     }
 
     private static PhysicalAddress ParseMac(string text)

@@ -86,6 +86,15 @@ internal sealed class FrameQueue
     public void Release() =>
         Volatile.Write(ref _head, _head + Room(MemoryMarshal.Read<int>(_bytes.AsSpan((int)(_head % Capacity)))));
 
+    /// <summary>Takes all frames out.</summary>
+    public void Drain()
+    {
+        while (TryPeek(out _, out _))
+        {
+            Release();
+        }
+    }
+
     // Headers are never cut by the end: room comes in their size.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Room(int length) => HeaderSize + ((length + HeaderSize - 1) & ~(HeaderSize - 1));

@@ -4,9 +4,28 @@ using Yadokari.Networks.User;
 
 namespace Yadokari.Networks;
 
+/// <summary>What stands behind a network card.</summary>
+public enum NetworkKind
+{
+    /// <summary>A network of its own, which needs no rights and nothing installed.</summary>
+    User,
+
+    /// <summary>The same by the program passt.</summary>
+    Passt,
+
+    /// <summary>A TAP device of the host's.</summary>
+    Tap,
+}
+
 /// <summary>What a network card is plugged into.</summary>
 public sealed record NetworkConfig
 {
+    /// <summary>What stands behind it.</summary>
+    public NetworkKind Kind { get; init; }
+
+    /// <summary>The name of the TAP device.</summary>
+    public string Tap { get; init; } = "";
+
     /// <summary>The card's address: locally administered.</summary>
     public PhysicalAddress Mac { get; init; } = PhysicalAddress.Parse("52-59-41-44-4F-0F");
 
@@ -21,5 +40,10 @@ public sealed record NetworkConfig
 
     /// <summary>Makes the network.</summary>
     /// <exception cref="Core.UserErrorException">Something of the host's that it needs can't be had.</exception>
-    public INetwork Open() => new UserNetwork(Forwards, HostLoopback);
+    public INetwork Open() => Kind switch
+    {
+        NetworkKind.Passt => new PasstNetwork(Forwards, HostLoopback),
+        NetworkKind.Tap => new TapNetwork(Tap),
+        _ => new UserNetwork(Forwards, HostLoopback),
+    };
 }

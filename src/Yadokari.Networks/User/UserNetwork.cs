@@ -154,10 +154,7 @@ public sealed class UserNetwork : INetwork
         {
             _tcp.Dispose();
             _link.Taken = NetworkOffloads.None;
-            while (_link.Queue.TryPeek(out _, out _))
-            {
-                _link.Queue.Release();
-            }
+            _link.Queue.Drain();
         }
     }
 
