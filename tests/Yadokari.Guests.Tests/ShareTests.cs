@@ -52,9 +52,9 @@ public sealed class ShareTests
         """;
 
     [Theory]
-    [InlineData(1)]
-    [InlineData(4)]
-    public void LinuxWorksInFolders(int cpus)
+    [InlineData(1, "none")]
+    [InlineData(4, "user")]
+    public void LinuxWorksInFolders(int cpus, string network)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var around = Directory.CreateTempSubdirectory("yadokari-share-").FullName;
@@ -72,7 +72,7 @@ public sealed class ShareTests
             for (var i = 0; i < 10_000; i++)
                 File.WriteAllBytes(Path.Combine(work, "hosts", $"{i}"), []);
 
-            using var vm = Guest.Start("--share", work + ":/work", "--share", given + ":/given,ro", "--cpus", $"{cpus}");
+            using var vm = Guest.Start("--share", work + ":/work", "--share", given + ":/given,ro", "--cpus", $"{cpus}", "--net", network);
             vm.Console.WaitFor("# ");
             vm.Console.Send("hostname > /etc/hostname; cp /work/script /tmp; sh /tmp/script");
             vm.Console.WaitFor("share: done");

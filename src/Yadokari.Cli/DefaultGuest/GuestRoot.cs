@@ -33,7 +33,7 @@ internal static class GuestRoot
         ln -s /proc/self/fd /dev/fd
         hostname yadokari
         ip link set lo up 2>/dev/null
-        if grep -q 0x104[12] /sys/bus/pci/devices/*/device 2>/dev/null; then
+        if grep -q -E '0x10(4[12]|53|5a)' /sys/bus/pci/devices/*/device 2>/dev/null; then
             while read driver; do
                 [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
             done </lib/modules/order
