@@ -51,7 +51,7 @@ public static class DiskImage
         return Find(path, file);
     }
 
-    private static DiskFormat Find(string path, IImageFile file)
+    internal static DiskFormat Find(string path, IImageFile file)
     {
         Span<byte> start = stackalloc byte[4];
         bool begins = file.Length >= start.Length && file.TryRead(0, start) && Qcow2Header.IsMagic(start);
@@ -108,14 +108,8 @@ public static class DiskImage
 
     private static IDisk OpenBacking(string path, Qcow2Header header, List<string> chain)
     {
-        string backing = BackingPath(path, header);
-        DiskFormat? format = header.BackingFormat switch
-        {
-            null or "" => null,
-            "raw" or "file" or "host_device" => DiskFormat.Raw,
-            "qcow2" => DiskFormat.Qcow2,
-            string other => throw new UserErrorException($"The qcow2 image '{path}' builds on '{backing}' of the format '{other}', which is not supported: convert that to qcow2 with qemu-img."),
-        };
+        string backing = BackingPath(path, header.BackingName!);
+        DiskFormat? format = BackingFormat(path, header);
         if (!File.Exists(backing))
         {
             throw new UserErrorException($"The qcow2 image '{path}' builds on '{backing}', which does not exist: put that back, or name another with 'qemu-img rebase -u'.");
@@ -124,17 +118,20 @@ public static class DiskImage
         return Open(backing, readOnly: true, format, unit: 1, chain);
     }
 
-    /// <summary>The path of a backing file: relative to the image that names it.</summary>
-    internal static string BackingPath(string path, Qcow2Header header)
+    /// <summary>The format of a backing file; null where the image does not say.</summary>
+    internal static DiskFormat? BackingFormat(string path, Qcow2Header header) => header.BackingFormat switch
     {
-        string name = header.BackingName!;
-        if (name.StartsWith("json:", StringComparison.Ordinal) || name.Contains('\0'))
-        {
-            throw new UserErrorException($"The qcow2 image '{path}' builds on '{name}', which is no file: name one with 'qemu-img rebase -u'.");
-        }
+        null or "" => null,
+        "raw" or "file" or "host_device" => DiskFormat.Raw,
+        "qcow2" => DiskFormat.Qcow2,
+        string other => throw new UserErrorException(
+            $"The qcow2 image '{path}' builds on '{header.BackingName}' of the format '{other}', which is not supported: convert that to qcow2 with qemu-img."),
+    };
 
-        return Path.Combine(Path.GetDirectoryName(FinalPath(path)) ?? "/", name);
-    }
+    /// <summary>The path of a backing file: relative to the image that names it.</summary>
+    internal static string BackingPath(string path, string name) => name.StartsWith("json:", StringComparison.Ordinal) || name.Contains('\0')
+        ? throw new UserErrorException($"The qcow2 image '{path}' builds on '{name}', which is no file: name one with 'qemu-img rebase -u'.")
+        : Path.Combine(Path.GetDirectoryName(FinalPath(path)) ?? "/", name);
 
     private static string FinalPath(string path)
     {

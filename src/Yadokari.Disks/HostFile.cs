@@ -22,6 +22,9 @@ internal sealed class HostFile : IImageFile
     /// <inheritdoc/>
     public long Length => Volatile.Read(ref _length);
 
+    /// <summary>Bytes that it takes of the host's disk.</summary>
+    public long Allocated => FileRange.Allocated(_file);
+
     /// <summary>Opens a file that exists.</summary>
     /// <param name="path">The file.</param>
     /// <param name="readOnly">Not to be written.</param>

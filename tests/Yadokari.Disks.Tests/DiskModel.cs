@@ -20,6 +20,12 @@ internal sealed class DiskModel
 
     public byte[] Bytes { get; }
 
+    /// <summary>Whether what is discarded stays.</summary>
+    public bool KeepsDiscarded { get; init; }
+
+    /// <summary>What lengths of pieces are multiples of: a piece that ends within a sector may tear it in a crash.</summary>
+    public int PieceUnit { get; init; } = 1;
+
     /// <summary>Does something to the disk and to the model, or compares them.</summary>
     public void Step(IDisk disk, Random random, int clusterSize, bool mayFail = false, Func<bool>? failed = null)
     {
@@ -34,7 +40,7 @@ internal sealed class DiskModel
             case < 4:
                 byte[] data = GC.AllocateArray<byte>(length, pinned: true);
                 random.NextBytes(data);
-                done = random.Next(2) == 0 ? disk.TryWrite(offset, data) : disk.TryWrite(offset, Pieces(data, random));
+                done = random.Next(2) == 0 ? disk.TryWrite(offset, data) : disk.TryWrite(offset, Pieces(data, random, PieceUnit));
                 if (done)
                 {
                     Put(offset, data);
@@ -43,7 +49,7 @@ internal sealed class DiskModel
                 break;
             case < 7:
                 byte[] read = GC.AllocateArray<byte>(length, pinned: true);
-                done = random.Next(2) == 0 ? disk.TryRead(offset, read) : disk.TryRead(offset, Pieces(read, random));
+                done = random.Next(2) == 0 ? disk.TryRead(offset, read) : disk.TryRead(offset, Pieces(read, random, PieceUnit));
                 if (done)
                 {
                     Assert.True(Bytes.AsSpan(offset, length).SequenceEqual(read), "what was read is not what was written");
@@ -54,7 +60,7 @@ internal sealed class DiskModel
                 int first = (offset + clusterSize - 1) / clusterSize * clusterSize;
                 int end = offset + length == Bytes.Length ? Bytes.Length : (offset + length) / clusterSize * clusterSize;
                 done = disk.TryDiscard(offset, length);
-                if (done && end > first)
+                if (done && end > first && !KeepsDiscarded)
                 {
                     Put(first, new byte[end - first]);
                 }
@@ -116,12 +122,12 @@ internal sealed class DiskModel
         }
     }
 
-    public static HostBuffer[] Pieces(byte[] pinned, Random random)
+    public static HostBuffer[] Pieces(byte[] pinned, Random random, int unit)
     {
         var pieces = new List<HostBuffer>();
         for (int at = 0; at < pinned.Length;)
         {
-            int size = Math.Min(pinned.Length - at, 1 + random.Next(random.Next(2) == 0 ? 100_000 : 5000));
+            int size = Math.Min(pinned.Length - at, unit * (1 + random.Next((random.Next(2) == 0 ? 100_000 : 5000) / unit)));
             pieces.Add(new HostBuffer(Marshal.UnsafeAddrOfPinnedArrayElement(pinned, at), size));
             at += size;
         }

@@ -101,19 +101,16 @@ internal sealed class MemoryImage(byte[] contents) : IImageFile
         }
     }
 
+    // As one: a sector is never left half written.
     public bool TryWrite(long offset, ReadOnlySpan<HostBuffer> pieces)
     {
+        var data = new MemoryStream();
         foreach (HostBuffer piece in pieces)
         {
-            if (!TryWrite(offset, piece.Bytes))
-            {
-                return false;
-            }
-
-            offset += piece.Length;
+            data.Write(piece.Bytes);
         }
 
-        return true;
+        return TryWrite(offset, data.ToArray());
     }
 
     // A file without room may well be made longer: by a hole.

@@ -48,7 +48,7 @@ public sealed class Qcow2ModelTests : IDisposable
     {
         var random = new Random(seed);
         Geometry geometry = Geometry.Any(random) with { Size = 512 * random.Next(1, 600) };
-        (MemoryImage file, byte[]? backing, DiskModel model) = Make(geometry, random);
+        (MemoryImage file, byte[]? backing, DiskModel model) = Make(geometry, random, pieceUnit: 512);
         Qcow2Disk disk = Open(file, backing);
         for (int life = 0; life < 3; life++)
         {
@@ -80,7 +80,7 @@ public sealed class Qcow2ModelTests : IDisposable
             disk = Open(file, backing);
             byte[] found = DiskModel.ReadAll(disk);
             model.CheckCrashed(found);
-            model = new DiskModel(found);
+            model = new DiskModel(found) { PieceUnit = 512 };
         }
 
         disk.Dispose();
@@ -109,7 +109,7 @@ public sealed class Qcow2ModelTests : IDisposable
         CheckWithQemu(file.Bytes, model, mayLeak: true);
     }
 
-    private (MemoryImage File, byte[]? Backing, DiskModel Model) Make(Geometry geometry, Random random)
+    private (MemoryImage File, byte[]? Backing, DiskModel Model) Make(Geometry geometry, Random random, int pieceUnit = 1)
     {
         byte[]? backing = geometry.MakeBacking(random);
         var file = new MemoryImage([]);
@@ -117,7 +117,7 @@ public sealed class Qcow2ModelTests : IDisposable
         byte[] contents = new byte[geometry.Size];
         backing?.CopyTo(contents, 0);
         File.WriteAllBytes(_tools.File("backing"), backing ?? []);
-        return (file, backing, new DiskModel(contents));
+        return (file, backing, new DiskModel(contents) { PieceUnit = pieceUnit });
     }
 
     private static Qcow2Disk Open(MemoryImage file, byte[]? backing) =>

@@ -19,6 +19,7 @@ internal sealed class Qcow2Check
     private readonly List<(long Table, int Index, ulong Entry)> _flags = []; // Entries of active tables whose IsCopied is wrong.
     private readonly HashSet<long> _tables = []; // L2 tables whose own clusters were looked at.
     private readonly HashSet<long> _old = []; // Clusters of the refcount table and its blocks.
+    private readonly Dictionary<long, ulong> _wrong = []; // Counts that are not what they should be.
     private ulong[] _refcountTable = [];
 
     private Qcow2Check(string path, IImageFile file, Qcow2Header header)
@@ -51,6 +52,12 @@ internal sealed class Qcow2Check
 
     /// <summary>Whether the header says that something is wrong.</summary>
     public bool IsMarked => (_header.Incompatible & (Qcow2Header.Dirty | Qcow2Header.Corrupt)) != 0;
+
+    /// <summary>Whether nothing is wrong.</summary>
+    public bool IsSound => Errors + Leaks + Unrepairable == 0;
+
+    /// <summary>What was found.</summary>
+    public DiskCheck Result => new(Errors + Unrepairable, Leaks, Allocated, Compressed, End, Messages);
 
     private int Bits => _header.ClusterBits;
 
@@ -367,11 +374,12 @@ internal sealed class Qcow2Check
     private void Compare(long cluster, ulong count)
     {
         uint references = _references[cluster];
-        if (count == references)
+        if (count == references || (references == 0 && cluster << Bits >= _file.Length))
         {
-            return;
+            return; // Clusters that the file does not reach are no loss.
         }
 
+        _wrong[cluster] = count;
         if (count > references)
         {
             Leaks++;
@@ -400,8 +408,14 @@ internal sealed class Qcow2Check
             ulong right = !compressed && _references[offset >> Bits] == 1 ? entry | Qcow2Disk.IsCopied : entry & ~Qcow2Disk.IsCopied;
             if (right != entry)
             {
-                Errors++;
                 _flags.Add((table, i, right));
+            }
+
+            // Who writes goes by the flag, so one that belies even a wrong count is an error.
+            bool alone = !compressed && (_wrong.TryGetValue(offset >> Bits, out ulong count) ? count : _references[offset >> Bits]) == 1;
+            if (alone != ((entry & Qcow2Disk.IsCopied) != 0))
+            {
+                Errors++;
                 Say($"entry {i} of the table at {table:x} says wrongly whether its cluster is shared");
             }
 

@@ -323,13 +323,3 @@ internal sealed record Qcow2Header
 
     private static void Put(Span<byte> bytes, int at, ulong value) => BinaryPrimitives.WriteUInt64BigEndian(bytes[at..], value);
 }
-
-/// <summary>How clusters are compressed: the header's compression_type.</summary>
-public enum Qcow2Compression : byte
-{
-    /// <summary>Deflate without a header, with a window of 4 KiB.</summary>
-    Zlib = 0,
-
-    /// <summary>Zstandard.</summary>
-    Zstd = 1,
-}
