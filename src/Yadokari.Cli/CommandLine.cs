@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using Yadokari.Core;
 
 namespace Yadokari.Cli;
@@ -13,6 +14,7 @@ internal static class CommandLine
         {
             RunCommand.Create(),
             AuditCommand.Create(),
+            DiskCommand.Create(),
         };
 
         try
@@ -20,7 +22,7 @@ internal static class CommandLine
             ParseResult result = root.Parse(args.Length == 0 ? ["--help"] : args);
             if (result.Errors.Count > 0)
             {
-                string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {result.CommandResult.Command.Name} --help";
+                string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {string.Join(' ', Names(result.CommandResult))} --help";
                 string problem = result.UnmatchedTokens.Count > 0 ? $"'{result.UnmatchedTokens[0]}' is not known here" : result.Errors[0].Message.TrimEnd('.');
                 throw new UserErrorException($"{problem}: '{help}' lists what there is.");
             }
@@ -44,4 +46,7 @@ internal static class CommandLine
             return ExitCodes.Internal;
         }
     }
+
+    private static IEnumerable<string> Names(CommandResult command) =>
+        command.Parent is CommandResult { Command: not RootCommand } parent ? [.. Names(parent), command.Command.Name] : [command.Command.Name];
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Yadokari.Core;
+using Yadokari.Disks;
 using Yadokari.Machines;
 using Yadokari.Networks;
 
@@ -9,7 +10,7 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
-    private const string DiskShape = "FILE[,ro][,bus=virtio|ide][,packed]";
+    private const string DiskShape = "FILE[,ro][,snapshot][,format=raw|qcow2][,bus=virtio|ide][,packed]";
 
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
@@ -17,7 +18,7 @@ internal static class RunCommand
     private static readonly Option<string[]> s_disks = new("--disk")
     {
         HelpName = DiskShape,
-        Description = "Raw image of a disk, by virtio or, with firmware, IDE; may be given again",
+        Description = "Image of a disk, by virtio or, with firmware, IDE; may be given again",
         DefaultValueFactory = _ => [],
     };
 
@@ -167,6 +168,9 @@ internal static class RunCommand
             disk = setting switch
             {
                 "ro" => disk with { ReadOnly = true },
+                "snapshot" => disk with { Snapshot = true },
+                "format=raw" => disk with { Format = DiskFormat.Raw },
+                "format=qcow2" => disk with { Format = DiskFormat.Qcow2 },
                 "bus=virtio" => disk with { Bus = DiskBus.Virtio },
                 "packed" => disk with { Packed = true },
                 "bus=ide" => disk with { Bus = DiskBus.Ide },
@@ -174,7 +178,9 @@ internal static class RunCommand
             };
         }
 
-        return disk;
+        return disk is not { ReadOnly: true, Snapshot: true }
+            ? disk
+            : throw new UserErrorException($"--disk {text} has both ro and snapshot: with snapshot the image is only read, too; leave one out.");
     }
 
     private static string[] CheckModules(string[] modules) => modules.All(m => m.Length > 0 && m[0] != ' ')
