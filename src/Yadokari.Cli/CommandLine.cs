@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using Yadokari.Cli.Instances;
 using Yadokari.Core;
 
 namespace Yadokari.Cli;
@@ -13,6 +14,16 @@ internal static class CommandLine
         var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
         {
             RunCommand.Create(),
+            ListCommand.Create(),
+            LogsCommand.Create(),
+            ConsoleCommand.Create(),
+            SshCommand.Create(),
+            CopyCommand.Create(),
+            StartCommand.Create(),
+            StopCommand.Create(),
+            KillCommand.Create(),
+            RemoveCommand.Create(),
+            MonitorCommand.Create(),
             AuditCommand.Create(),
             DiskCommand.Create(),
         };
