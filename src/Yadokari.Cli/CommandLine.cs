@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
+using Yadokari.Cli.Instances;
 using Yadokari.Core;
 
 namespace Yadokari.Cli;
@@ -12,7 +14,18 @@ internal static class CommandLine
         var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
         {
             RunCommand.Create(),
+            ListCommand.Create(),
+            LogsCommand.Create(),
+            ConsoleCommand.Create(),
+            SshCommand.Create(),
+            CopyCommand.Create(),
+            StartCommand.Create(),
+            StopCommand.Create(),
+            KillCommand.Create(),
+            RemoveCommand.Create(),
+            MonitorCommand.Create(),
             AuditCommand.Create(),
+            DiskCommand.Create(),
         };
 
         try
@@ -20,7 +33,7 @@ internal static class CommandLine
             ParseResult result = root.Parse(args.Length == 0 ? ["--help"] : args);
             if (result.Errors.Count > 0)
             {
-                string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {result.CommandResult.Command.Name} --help";
+                string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {string.Join(' ', Names(result.CommandResult))} --help";
                 string problem = result.UnmatchedTokens.Count > 0 ? $"'{result.UnmatchedTokens[0]}' is not known here" : result.Errors[0].Message.TrimEnd('.');
                 throw new UserErrorException($"{problem}: '{help}' lists what there is.");
             }
@@ -44,4 +57,7 @@ internal static class CommandLine
             return ExitCodes.Internal;
         }
     }
+
+    private static IEnumerable<string> Names(CommandResult command) =>
+        command.Parent is CommandResult { Command: not RootCommand } parent ? [.. Names(parent), command.Command.Name] : [command.Command.Name];
 }

@@ -18,6 +18,12 @@ internal static class ExitCodes
     /// <summary>The guest's processor shut down after a triple fault.</summary>
     public const int TripleFault = 4;
 
+    /// <summary>A disk image that was checked has lost clusters, and no errors.</summary>
+    public const int DiskLeaks = 3;
+
+    /// <summary>A disk image that was checked has errors.</summary>
+    public const int DiskErrors = 4;
+
     /// <summary>The user ended the machine: Ctrl-A x or SIGINT.</summary>
     public const int EndedByUser = 130;
 

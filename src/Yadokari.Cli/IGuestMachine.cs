@@ -12,6 +12,9 @@ internal interface IGuestMachine : IDisposable
     /// <summary>Makes <see cref="Run"/> come back soon. Any thread, also before Run.</summary>
     void Stop();
 
+    /// <summary>Presses the power button. Any thread.</summary>
+    void PressPower();
+
     /// <summary>Types into the serial port. Any thread; takes all.</summary>
     void Type(ReadOnlySpan<byte> keys);
 

@@ -84,6 +84,9 @@ internal sealed class PcGuest : IGuestMachine
     public void Stop() => _pc.Stop();
 
     /// <inheritdoc/>
+    public void PressPower() => _pc.PowerButton();
+
+    /// <inheritdoc/>
     public void Type(ReadOnlySpan<byte> keys) => _pc.Console.Receive(keys);
 
     /// <inheritdoc/>

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
+using Yadokari.Cli.Instances;
 using Yadokari.Core;
+using Yadokari.Disks;
 using Yadokari.Machines;
 using Yadokari.Networks;
 
@@ -9,7 +11,7 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
-    private const string DiskShape = "FILE[,ro][,bus=virtio|ide][,packed]";
+    private const string DiskShape = "FILE[,ro][,snapshot][,format=raw|qcow2][,bus=virtio|ide][,packed]";
 
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
@@ -17,7 +19,7 @@ internal static class RunCommand
     private static readonly Option<string[]> s_disks = new("--disk")
     {
         HelpName = DiskShape,
-        Description = "Raw image of a disk, by virtio or, with firmware, IDE; may be given again",
+        Description = "Image of a disk, by virtio or, with firmware, IDE; may be given again",
         DefaultValueFactory = _ => [],
     };
 
@@ -95,7 +97,7 @@ internal static class RunCommand
     public static Command Create()
     {
         string description = $"""
-            Boots a virtual machine. Without --kernel and --initrd it boots a small Debian guest, made on first use.
+            Boots a virtual machine: a whole system of a recipe, such as debian; or a kernel; or without either a small Debian guest, made on first use.
 
             Exit codes: {ExitCodes.Success} the guest powered off; {ExitCodes.BadInput} bad input, nothing ran; {ExitCodes.GuestPanic} the guest's kernel panicked;
             {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado;
@@ -105,9 +107,21 @@ internal static class RunCommand
         {
             s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
-        command.SetAction(result => RunSession.Run(Read(result, MemorySize.OfHost())));
+        MachineRequest.AddTo(command);
+        command.SetAction(result =>
+        {
+            RunOptions options = Read(result, MemorySize.OfHost());
+            return MachineRequest.Read(result, options) is { } request
+                ? MachineRun.Create(request, options, [.. result.Tokens.Skip(1).Select(t => t.Value)])
+                : RunSession.Run(options);
+        });
         return command;
     }
+
+    /// <summary>Reads the options of a machine that was made before.</summary>
+    /// <param name="arguments">The words behind <c>yado run</c>.</param>
+    /// <exception cref="UserErrorException">They can't be any more.</exception>
+    public static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments), MemorySize.OfHost());
 
     /// <summary>Turns a parsed command line into options.</summary>
     /// <param name="result">Parsed without errors.</param>
@@ -167,6 +181,9 @@ internal static class RunCommand
             disk = setting switch
             {
                 "ro" => disk with { ReadOnly = true },
+                "snapshot" => disk with { Snapshot = true },
+                "format=raw" => disk with { Format = DiskFormat.Raw },
+                "format=qcow2" => disk with { Format = DiskFormat.Qcow2 },
                 "bus=virtio" => disk with { Bus = DiskBus.Virtio },
                 "packed" => disk with { Packed = true },
                 "bus=ide" => disk with { Bus = DiskBus.Ide },
@@ -174,7 +191,9 @@ internal static class RunCommand
             };
         }
 
-        return disk;
+        return disk is not { ReadOnly: true, Snapshot: true }
+            ? disk
+            : throw new UserErrorException($"--disk {text} has both ro and snapshot: with snapshot the image is only read, too; leave one out.");
     }
 
     private static string[] CheckModules(string[] modules) => modules.All(m => m.Length > 0 && m[0] != ' ')

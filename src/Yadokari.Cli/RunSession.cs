@@ -1,5 +1,6 @@
 using Yadokari.Cli.Consoles;
 using Yadokari.Cli.DefaultGuest;
+using Yadokari.Cli.Instances;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
@@ -23,24 +24,28 @@ internal sealed class RunSession : IDisposable
     private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
     private string? _farewell;
 
-    private RunSession(RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IConsole, TextWriter?, IGuestMachine> build)
+    private RunSession(
+        RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, MonitorControls, IGuestConsole>? name)
     {
         _stats = options.Stats;
         _build = build;
         _traceFile = traceFile;
         _trace = traceFile is null ? null : new StreamWriter(traceFile, bufferSize: 1 << 16, leaveOpen: true);
-        _console = options.Console switch
+        IGuestConsole console = options.Console switch
         {
             "none" => new SilentConsole(),
             "stdio" => new StdioConsole(Type, End),
             "vga" => new VgaConsole(Look, Press, End),
             _ => new FileConsole(consoleFile!),
         };
+        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type)) ?? console;
     }
 
     /// <summary>Runs a PC with what the options name, or the default guest.</summary>
+    /// <param name="options">What it is made of.</param>
+    /// <param name="name">For a machine with a name: makes its console of the one that it would have without, and takes what controls it.</param>
     /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
-    public static int Run(RunOptions options)
+    public static int Run(RunOptions options, Func<IGuestConsole, MonitorControls, IGuestConsole>? name = null)
     {
         // The default guest takes its time to be made: what is wrong with the rest is said before.
         Engines.Create(options.Engine, default);
@@ -49,6 +54,8 @@ internal sealed class RunSession : IDisposable
             Initrd.Open(own).Dispose();
         }
 
+        using var snapshots = new SnapshotDisks(options.Disks);
+        options = options with { Disks = snapshots.Disks };
         string? kernel = options.Kernel;
         string? initrd = options.Initrd;
         if (kernel is null && options.Firmware is null)
@@ -59,16 +66,17 @@ internal sealed class RunSession : IDisposable
         }
 
         var boot = new BootFiles(kernel, initrd, KernelCommandLine.Make(options, Terminal.Size(0)));
-        return Run(options, (console, trace) => new PcGuest(options, boot, console, trace));
+        return Run(options, (console, trace) => new PcGuest(options, boot, console, trace), name);
     }
 
     /// <summary>Runs machines that <paramref name="build"/> makes: one, and one more after each reset.</summary>
     /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
-    public static int Run(RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build)
+    public static int Run(
+        RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, MonitorControls, IGuestConsole>? name = null)
     {
         using OutputFile? consoleFile = options.Console is "stdio" or "vga" or "none" ? null : OutputFile.Open("--console", options.Console);
         using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
-        using var session = new RunSession(options, consoleFile, traceFile, build);
+        using var session = new RunSession(options, consoleFile, traceFile, build, name);
         return session.Run(build(session._console, session._trace));
     }
 
@@ -202,6 +210,14 @@ internal sealed class RunSession : IDisposable
         }
 
         new Thread(GiveUp) { IsBackground = true, Name = "patience" }.Start();
+    }
+
+    private void PressPower()
+    {
+        lock (_lock)
+        {
+            _machine?.PressPower();
+        }
     }
 
     private bool Look(TextFrame frame)

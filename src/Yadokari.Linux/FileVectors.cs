@@ -75,6 +75,16 @@ public static unsafe partial class FileVectors
         return done;
     }
 
+    /// <summary>Does something with managed bytes as if they were a piece of guest memory; they stay where they are meanwhile.</summary>
+    public static bool Pinned<T>(ReadOnlySpan<byte> bytes, T state, Func<HostBuffer, T, bool> action)
+    {
+        // SAFETY: pinned until the action is back, which keeps no piece.
+        fixed (byte* first = bytes)
+        {
+            return action(new HostBuffer((nint)first, bytes.Length), state);
+        }
+    }
+
     private static bool TryAll(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces, bool write)
     {
         Span<HostBuffer> rest = stackalloc HostBuffer[Math.Min(pieces.Length, Most)];

@@ -156,7 +156,7 @@ public sealed class Pc : IDisposable
         FirmwareTables.Describe(config, _memory, _fwCfg, _rtc);
 
         // Disks. IDE is there for firmware to boot from.
-        IDisk[] disks = [.. config.Disks.Select(d => RawDisk.Open(d.Path, d.ReadOnly, VirtioBlock.Sector))];
+        IDisk[] disks = [.. config.Disks.Select(d => d.Open())];
         IDisk? disc = config.Cdrom is null ? null : RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block);
         AtaDisk[] ide = [.. disks.Where((_, i) => config.Disks[i].Bus == DiskBus.Ide).Select(d => new AtaDisk(d))];
         _ide0 = new AtaChannel(Isa(Layout.Ide0Irq), ide.ElementAtOrDefault(0), ide.ElementAtOrDefault(1));

@@ -1,8 +1,10 @@
 using System.Text;
 using Yadokari.Core;
+using Yadokari.Core.Disks;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Serial;
 using Yadokari.Devices.Virtio;
+using Yadokari.Disks;
 using Yadokari.Networks;
 
 namespace Yadokari.Machines;
@@ -17,12 +19,25 @@ public enum DiskBus
     Ide,
 }
 
-/// <summary>A raw disk image.</summary>
+/// <summary>A disk and the image that holds it.</summary>
 /// <param name="Path">The file.</param>
 /// <param name="ReadOnly">Not to be written.</param>
 /// <param name="Bus">What it is reached by.</param>
 /// <param name="Packed">Whether a virtio disk offers packed queues too.</param>
-public sealed record DiskConfig(string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio, bool Packed = false);
+/// <param name="Format">The image's format; null to find it out (<see cref="DiskImage.Find"/>).</param>
+/// <param name="Snapshot">Whether the image is only read, and what the guest writes gone when the machine is.</param>
+public sealed record DiskConfig(
+    string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio, bool Packed = false, DiskFormat? Format = null, bool Snapshot = false)
+{
+    /// <summary>The disk itself where it is open already and outlives the machine; null to open the image.</summary>
+    public IDisk? Opened { get; init; }
+
+    /// <summary>Opens the image. Who asked for it closes it.</summary>
+    /// <exception cref="UserErrorException">It can't be used.</exception>
+    public IDisk Open() => Opened is { } open ? new LentDisk(open)
+        : Snapshot ? DiskImage.OpenSnapshot(Path, Format)
+        : DiskImage.Open(Path, ReadOnly, Format);
+}
 
 /// <summary>A folder of the host's that the guest can mount, by virtio-fs.</summary>
 /// <param name="Source">The folder.</param>

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Xunit;
 using Yadokari.Core;
+using Yadokari.Disks;
 using Yadokari.Machines;
 using Yadokari.Networks;
 
@@ -53,11 +54,11 @@ public sealed class CommandLineTests
     [Fact]
     public void Options_of_firmware_arrive()
     {
-        RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
+        RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--disk", "d5,snapshot,format=qcow2", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
         var expected = new RunOptions
         {
             Firmware = "f",
-            Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true), new DiskConfig("d3", Bus: DiskBus.Ide), new DiskConfig("d4", Packed: true)],
+            Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true), new DiskConfig("d3", Bus: DiskBus.Ide), new DiskConfig("d4", Packed: true), new DiskConfig("d5", Format: DiskFormat.Qcow2, Snapshot: true)],
             Cdrom = "c",
             Floppy = "p",
             Memory = 512UL << 20,
@@ -88,6 +89,8 @@ public sealed class CommandLineTests
     [InlineData("--share", "folder:place")]
     [InlineData("--share", "folder:/a place")]
     [InlineData("--share", "folder:/place,rw")]
+    [InlineData("--disk", "d,ro,snapshot")]
+    [InlineData("--disk", "d,format=vmdk")]
     public void Options_that_do_not_go_together(params string[] arguments)
     {
         ParseResult result = RunCommand.Create().Parse(arguments);

@@ -92,6 +92,10 @@ public sealed class RunSessionTests : IDisposable
         {
         }
 
+        public void PressPower()
+        {
+        }
+
         public void Type(ReadOnlySpan<byte> keys)
         {
         }

@@ -44,6 +44,46 @@ public sealed class DiskTests
         }
     }
 
+    [Theory]
+    [InlineData("64K", "")]
+    [InlineData("4K", ",packed")]
+    [InlineData("64K", ",snapshot")]
+    public void LinuxWorksOnAQcow2Overlay(string clusterSize, string settings)
+    {
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
+        var initrd = Guest.Had(Guest.Images.DiskInitrd);
+        var kernel = Guest.Had(() => Guest.Images.Kernel(KernelFlavour.Cloud));
+        var folder = Directory.CreateTempSubdirectory("yadokari-disk-").FullName;
+        try
+        {
+            var (disk, given) = (Path.Combine(folder, "disk"), Path.Combine(folder, "tree", "given"));
+            var overlay = Path.Combine(folder, "overlay.qcow2");
+            Directory.CreateDirectory(Path.GetDirectoryName(given)!);
+            File.WriteAllBytes(given, [.. "GIVE"u8, .. Enumerable.Range(0, 1 << 20).Select(static i => (byte)(i * 7))]);
+            File.WriteAllBytes(Path.Combine(folder, "second"), File.ReadAllBytes(given)[..(1 << 20)]);
+            Assert.Equal(0, Host("mke2fs", "-q", "-t", "ext4", "-d", Path.GetDirectoryName(given)!, disk, "96M"));
+            Assert.Equal(0, Host("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=" + clusterSize, "-b", "disk", "-F", "raw", overlay));
+            var (base0, overlay0) = (File.ReadAllBytes(disk), File.ReadAllBytes(overlay));
+            using var vm = Guest.Start(
+                "--kernel", kernel, "--initrd", initrd, "--append", "console=ttyS0 quiet panic=-1", "--memory", "256M", "--cpus", "2",
+                "--disk", overlay + settings, "--disk", Path.Combine(folder, "second") + ",ro");
+            vm.Console.WaitFor("# ");
+            vm.Console.Send("sh /disk/disk.sh");
+            vm.Console.WaitFor("disk: done");
+            vm.Console.Send("poweroff -f");
+            Assert.Equal(0, vm.Console.WaitForEnd());
+            Assert.Equal(base0, File.ReadAllBytes(disk));
+            Assert.Equal(settings.Contains("snapshot", StringComparison.Ordinal), overlay0.AsSpan().SequenceEqual(File.ReadAllBytes(overlay)));
+            Assert.Equal(0, Host("qemu-img", "check", "-q", overlay));
+            Assert.Equal(0, Host("qemu-img", "convert", "-O", "raw", overlay, disk + ".after"));
+            Assert.Equal(0, Host("e2fsck", "-f", "-n", disk + ".after"));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     [Fact]
     public void ADiskThatAnotherMachineWritesIsRefused()
     {
@@ -68,9 +108,10 @@ public sealed class DiskTests
     }
 
     [Theory]
-    [InlineData("")]
-    [InlineData(",packed")]
-    public void WhatTheGuestWasToldIsOnTheDiskWhenTheMonitorIsKilled(string settings)
+    [InlineData("", false)]
+    [InlineData(",packed", false)]
+    [InlineData(",format=qcow2", true)]
+    public void WhatTheGuestWasToldIsOnTheDiskWhenTheMonitorIsKilled(string settings, bool qcow2)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         const int Sector = 512;
@@ -80,6 +121,8 @@ public sealed class DiskTests
         try
         {
             File.WriteAllBytes(image, new byte[4 << 20]);
+            if (qcow2)
+                Assert.Equal(0, Host("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=1k", image, "4M"));
             for (var round = 1; round <= 3; round++)
             {
                 string text;
@@ -96,7 +139,13 @@ public sealed class DiskTests
 
                 var last = text.Split('\n').Where(static line => line.StartsWith("safe_", StringComparison.Ordinal)).Select(static line => int.Parse(line[5..])).Max();
                 Assert.True(last >= 20 * round);
-                var bytes = File.ReadAllBytes(image);
+                if (qcow2)
+                {
+                    Assert.Contains(Host("qemu-img", "check", "-q", "-f", "qcow2", image), (int[])[0, 3]); // Nothing is lost but room.
+                    Assert.Equal(0, Host("qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, image + ".raw"));
+                }
+
+                var bytes = File.ReadAllBytes(qcow2 ? image + ".raw" : image);
                 for (var n = 1; n <= last; n++)
                     Assert.Equal($"{n * round}", System.Text.Encoding.ASCII.GetString(bytes, n * Sector, Sector).Trim());
             }
@@ -104,6 +153,7 @@ public sealed class DiskTests
         finally
         {
             File.Delete(image);
+            File.Delete(image + ".raw");
         }
     }
 

@@ -33,6 +33,9 @@ internal sealed class Guest : IDisposable
     /// <summary>Whether the tests run on QEMU to be checked themselves.</summary>
     public static bool OnQemu => Environment.GetEnvironmentVariable("YADOKARI_TEST_MACHINE") == "qemu";
 
+    /// <summary>The program.</summary>
+    public static string Yado => Path.Combine(Repository(), "yado");
+
     /// <summary>The images that guests boot.</summary>
     public static GuestImages Images => s_images.Value;
 
@@ -120,7 +123,7 @@ internal sealed class Guest : IDisposable
             ? new ProcessStartInfo("qemu-system-x86_64",
                 ["-accel", "tcg", "-cpu", "max,la57=off", "-m", _memory, "-smp", $"{_cpus}", "-display", "none", "-nodefaults", "-serial", "stdio",
                  "-kernel", _kernel, "-initrd", _initrd, "-append", append])
-            : new ProcessStartInfo(Path.Combine(Repository(), "yado"), _arguments is not null ? ["run", .. _arguments] :
+            : new ProcessStartInfo(Yado, _arguments is not null ? ["run", .. _arguments] :
                 ["run", "--kernel", _kernel, "--initrd", _initrd, "--append", append, "--memory", _memory, "--cpus", $"{_cpus}", "--engine", "translate", "--console", "stdio"]);
         start.RedirectStandardInput = true;
         start.RedirectStandardOutput = true;

@@ -31,6 +31,16 @@ internal sealed class GuestConsole
         }
     }
 
+    /// <summary>All that the monitor has said on standard error so far.</summary>
+    public string Complaints
+    {
+        get
+        {
+            lock (_complaints)
+                return _complaints.ToString();
+        }
+    }
+
     /// <summary>Waits until <paramref name="text"/> comes, after what was waited for before. Fails the test if the machine ends first.</summary>
     public void WaitFor(string text)
     {

@@ -1,5 +1,4 @@
 using Yadokari.Core;
-using Yadokari.Linux;
 
 namespace Yadokari.Cli.DefaultGuest;
 
@@ -22,28 +21,7 @@ internal static class GuestMaker
             return there;
         }
 
-        string searchPath = Environment.GetEnvironmentVariable("PATH") is { Length: > 0 } path ? path : "/usr/bin:/bin";
-
-        // A signal unwinds the work, so that nothing half-made stays and the terminal gets its cursor back.
-        using var interrupted = new CancellationTokenSource();
-        int signal = 0;
-        using var guard = new SignalGuard(number =>
-        {
-            signal = number;
-            interrupted.Cancel();
-        });
-        try
-        {
-            const int StandardError = 2;
-            return Terminal.IsTerminal(StandardError)
-                ? BarProgress.While(progress => Make(cache, searchPath, progress, interrupted.Token))
-                : Make(cache, searchPath, new PlainProgress(StandardStreams.Error), interrupted.Token);
-        }
-        catch (OperationCanceledException)
-        {
-            Environment.Exit(ExitCodes.Signal(signal));
-            throw;
-        }
+        return LongWork.Do((progress, interrupted) => Make(cache, HostTool.SearchPath, progress, interrupted));
     }
 
     /// <summary>Makes the guest in a cache with tools from a search path.</summary>

@@ -33,9 +33,18 @@ internal sealed class HostTool(string name, string path, CancellationToken inter
                 || Errors.Contains("enough free space", StringComparison.Ordinal));
     }
 
+    /// <summary>Where the user's programs are.</summary>
+    public static string SearchPath =>
+        Environment.GetEnvironmentVariable("PATH") is { Length: > 0 } path ? path : "/usr/bin:/bin";
+
     /// <summary>Finds a program in a search path.</summary>
     /// <exception cref="UserErrorException">It is not there.</exception>
-    public static HostTool Find(string name, string searchPath, CancellationToken interrupted)
+    public static HostTool Find(string name, string searchPath, CancellationToken interrupted) => TryFind(name, searchPath, interrupted)
+        ?? throw new UserErrorException(
+            $"There is no {name} on this host, and the default guest is made of Debian's packages: give a kernel with --kernel and an initial RAM disk with --initrd.");
+
+    /// <summary>Finds a program in a search path; null if it is not there.</summary>
+    public static HostTool? TryFind(string name, string searchPath, CancellationToken interrupted)
     {
         foreach (string folder in searchPath.Split(':', StringSplitOptions.RemoveEmptyEntries))
         {
@@ -46,8 +55,7 @@ internal sealed class HostTool(string name, string path, CancellationToken inter
             }
         }
 
-        throw new UserErrorException(
-            $"There is no {name} on this host, and the default guest is made of Debian's packages: give a kernel with --kernel and an initial RAM disk with --initrd.");
+        return null;
     }
 
     /// <summary>Runs it to its end, in a folder, in the C locale, with no input.</summary>

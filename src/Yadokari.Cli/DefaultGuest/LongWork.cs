@@ -1,0 +1,33 @@
+using Yadokari.Linux;
+
+namespace Yadokari.Cli.DefaultGuest;
+
+/// <summary>Work that a user waits for before a machine starts: shown on standard error, and ended by signals.</summary>
+internal static class LongWork
+{
+    /// <summary>
+    /// Does it. A signal unwinds it, so that nothing half-made stays and the terminal gets its cursor back, and then ends the process.
+    /// </summary>
+    public static T Do<T>(Func<IProgressReport, CancellationToken, T> work)
+    {
+        const int StandardError = 2;
+        using var interrupted = new CancellationTokenSource();
+        int signal = 0;
+        using var guard = new SignalGuard(number =>
+        {
+            signal = number;
+            interrupted.Cancel();
+        });
+        try
+        {
+            return Terminal.IsTerminal(StandardError)
+                ? BarProgress.While(progress => work(progress, interrupted.Token))
+                : work(new PlainProgress(StandardStreams.Error), interrupted.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            Environment.Exit(ExitCodes.Signal(signal));
+            throw;
+        }
+    }
+}

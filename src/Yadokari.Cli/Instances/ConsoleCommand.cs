@@ -1,0 +1,68 @@
+using System.CommandLine;
+using System.Net.Sockets;
+using Yadokari.Cli.Consoles;
+using Yadokari.Linux;
+
+namespace Yadokari.Cli.Instances;
+
+/// <summary><c>yado console</c>: attaches to the serial port of a machine that runs.</summary>
+internal static class ConsoleCommand
+{
+    private const string Help = "Ctrl-A x  leaves the machine to itself\r\nCtrl-A a  sends Ctrl-A to the guest\r\nCtrl-A h  shows this\r\n";
+
+    /// <summary>The command, for the command line to put in its list.</summary>
+    public static Command Create()
+    {
+        Argument<string> name = MachineArgument.One();
+        var command = new Command("console", "Attaches to a machine's console; on a terminal, Ctrl-A x leaves it to itself again.") { name };
+        command.SetAction(result => Attach(MachineFolder.Find(result.GetValue(name)!)));
+        return command;
+    }
+
+    private static int Attach(MachineFolder machine)
+    {
+        using Socket socket = ControlClient.Ask(machine, "console");
+        StandardStreams.Error.WriteLine($"{MachineRun.Greeting(machine, machine.ReadConfig()).Replace("ends it", "leaves it to itself", StringComparison.Ordinal)}");
+        var output = new TerminalStream(1);
+        bool left = false;
+        using var input = new TypedInput(
+            keys =>
+            {
+                try
+                {
+                    socket.Send(keys);
+                }
+                catch (Exception error) when (error is SocketException or ObjectDisposedException)
+                {
+                    // The machine has ended, which the other thread sees.
+                }
+            },
+            action =>
+            {
+                if (action == EscapeAction.Help)
+                {
+                    output.Write(System.Text.Encoding.ASCII.GetBytes("\r\n" + Help));
+                    return;
+                }
+
+                Volatile.Write(ref left, true);
+                socket.Shutdown(SocketShutdown.Both);
+            });
+        input.Begin();
+        byte[] piece = new byte[1 << 14];
+        try
+        {
+            while (socket.Receive(piece) is int count and > 0 && output.Write(piece.AsSpan(0, count)) == 0)
+            {
+            }
+        }
+        catch (SocketException)
+        {
+            // As its end.
+        }
+
+        input.Restore();
+        StandardStreams.Error.WriteLine(Volatile.Read(ref left) ? $"\nyado: {machine.Name} runs on" : $"\nyado: {machine.Name} has ended");
+        return ExitCodes.Success;
+    }
+}

@@ -1,0 +1,54 @@
+using System.Net.Sockets;
+using System.Text;
+using Yadokari.Core;
+
+namespace Yadokari.Cli.Instances;
+
+/// <summary>Asks the monitor of a machine for something.</summary>
+internal static class ControlClient
+{
+    /// <summary>Asks, and leaves the connection open. Null where nobody answers: the machine does not run, or ends just now.</summary>
+    public static Socket? TryAsk(MachineFolder machine, string request)
+    {
+        if (!machine.IsRunning())
+        {
+            return null;
+        }
+
+        const int attempts = 50; // A machine that just starts has its lock first, then its socket.
+        for (int i = 0; i < attempts && machine.IsRunning(); i++)
+        {
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            try
+            {
+                socket.Connect(new UnixDomainSocketEndPoint(machine.Control));
+                socket.Send(Encoding.ASCII.GetBytes(request + "\n"));
+                byte[] answer = new byte[1];
+                var line = new StringBuilder();
+                while (socket.Receive(answer) == 1 && answer[0] != '\n')
+                {
+                    line.Append((char)answer[0]);
+                }
+
+                if (line.ToString() == "ok")
+                {
+                    return socket;
+                }
+            }
+            catch (SocketException)
+            {
+                // Not there yet, or not any more.
+            }
+
+            socket.Dispose();
+            Thread.Sleep(100);
+        }
+
+        return null;
+    }
+
+    /// <summary>Asks a machine that has to run.</summary>
+    /// <exception cref="UserErrorException">It does not.</exception>
+    public static Socket Ask(MachineFolder machine, string request) => TryAsk(machine, request)
+        ?? throw new UserErrorException($"The machine {machine.Name} does not run: 'yado start {machine.Name}' starts it.");
+}

@@ -1,0 +1,88 @@
+using System.CommandLine;
+using Yadokari.Cli.Recipes;
+using Yadokari.Core;
+
+namespace Yadokari.Cli.Instances;
+
+/// <summary>What <c>yado run</c> was asked for besides the machine's parts: which system, under which name.</summary>
+/// <param name="Recipe">What the system is made of; null where the user names what boots.</param>
+/// <param name="Name">The machine's name; null for one made up.</param>
+/// <param name="Detach">Whether it runs in the background.</param>
+/// <param name="Remove">Whether it goes away once it has ended.</param>
+/// <param name="UserData">The user's data for cloud-init, or null.</param>
+/// <param name="DiskSize">Bytes of its disk; null for what the recipe has.</param>
+internal sealed record MachineRequest(Recipe? Recipe, string? Name, bool Detach, bool Remove, byte[]? UserData, long? DiskSize)
+{
+    private static readonly Argument<string?> s_recipe = new("RECIPE")
+    {
+        Arity = ArgumentArity.ZeroOrOne,
+        Description = "A whole system, made once and kept: debian, or a file with a recipe (suite, mirror, packages, kernel, size)",
+    };
+
+    private static readonly Option<string?> s_name = new("--name") { HelpName = "NAME", Description = "Keep the machine under this name; systems of a recipe always have one" };
+    private static readonly Option<bool> s_detach = new("--detach", "-d") { Description = "Run in the background: see yado ls, logs, console, ssh, stop" };
+    private static readonly Option<bool> s_remove = new("--rm") { Description = "Remove the machine once it has ended" };
+    private static readonly Option<string?> s_userData = new("--user-data") { HelpName = "FILE", Description = "Data for cloud-init: a cloud-config in YAML, or a script" };
+    private static readonly Option<string?> s_diskSize = new("--disk-size") { HelpName = "SIZE", Description = "Size of the machine's disk, in M, G or T [default: the recipe's, 8G]" };
+
+    /// <summary>Adds the options to a command.</summary>
+    public static void AddTo(Command command)
+    {
+        command.Add(s_recipe);
+        command.Add(s_name);
+        command.Add(s_detach);
+        command.Add(s_remove);
+        command.Add(s_userData);
+        command.Add(s_diskSize);
+    }
+
+    /// <summary>Reads the request; null for a machine that leaves nothing behind.</summary>
+    /// <exception cref="UserErrorException">A value that can't be.</exception>
+    public static MachineRequest? Read(ParseResult result, RunOptions options)
+    {
+        string? recipe = result.GetValue(s_recipe);
+        string? name = result.GetValue(s_name);
+        bool detach = result.GetValue(s_detach);
+        bool remove = result.GetValue(s_remove);
+        string? userData = result.GetValue(s_userData);
+        string? diskSize = result.GetValue(s_diskSize);
+        if (recipe is ['-', ..])
+        {
+            throw new UserErrorException($"'{recipe}' is not known here: 'yado run --help' lists what there is.");
+        }
+
+        if (name is not null)
+        {
+            MachineName.Check(name);
+        }
+
+        if (recipe is null)
+        {
+            string? option = userData is not null ? "--user-data" : diskSize is not null ? "--disk-size" : null;
+            if (option is not null)
+            {
+                throw new UserErrorException($"{option} is for a system of a recipe: name one, as in yado run debian {option} ....");
+            }
+
+            if (name is null && !detach)
+            {
+                return remove ? throw new UserErrorException("--rm is for machines with a name: leave it out, this one leaves nothing behind.") : null;
+            }
+        }
+        else if (options.Kernel is not null || options.Initrd is not null || options.Firmware is not null || options.Modules.Count > 0)
+        {
+            throw new UserErrorException($"The recipe {recipe} brings a kernel: leave --kernel, --initrd, --module and --firmware out.");
+        }
+
+        if (detach && options.HasScreen)
+        {
+            throw new UserErrorException("--console vga is for a terminal, which a machine in the background has not got: leave --detach out.");
+        }
+
+        Recipe? found = recipe is null ? null : Recipe.Find(recipe);
+        long? size = diskSize is null ? null : Recipes.DiskSize.Parse("--disk-size", diskSize);
+        return size < found?.Size
+            ? throw new UserErrorException($"--disk-size {diskSize} is less than the recipe's {Recipes.DiskSize.Show(found.Size)}: give no less.")
+            : new MachineRequest(found, name, detach, remove, userData is null ? null : Recipes.UserData.Read(userData), size);
+    }
+}

@@ -1,0 +1,39 @@
+using Yadokari.Core;
+using Yadokari.Core.Disks;
+using Yadokari.Machines;
+
+namespace Yadokari.Cli;
+
+/// <summary>The disks of a run, of which what is written to snapshots outlives a guest's reboot, for which each time a machine is built anew.</summary>
+internal sealed class SnapshotDisks : IDisposable
+{
+    private readonly List<IDisk> _open = [];
+
+    /// <summary>Opens those that are snapshots.</summary>
+    /// <exception cref="UserErrorException">One can't be.</exception>
+    public SnapshotDisks(IReadOnlyList<DiskConfig> disks)
+    {
+        try
+        {
+            Disks = [.. disks.Select(d => d.Snapshot ? d with { Opened = Open(d) } : d)];
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>All disks.</summary>
+    public IReadOnlyList<DiskConfig> Disks { get; }
+
+    /// <inheritdoc/>
+    public void Dispose() => _open.ForEach(disk => disk.Dispose());
+
+    private IDisk Open(DiskConfig config)
+    {
+        IDisk disk = config.Open();
+        _open.Add(disk);
+        return disk;
+    }
+}

@@ -1,0 +1,148 @@
+using Yadokari.Core;
+using Yadokari.Core.Disks;
+using Yadokari.Disks.Qcow2;
+
+namespace Yadokari.Disks;
+
+/// <summary>Opens disk images of every format.</summary>
+public static class DiskImage
+{
+    /// <summary>How many files may stand behind one another.</summary>
+    public const int MaxChain = 64;
+
+    /// <summary>Opens an image, and all that it builds on, which is only read.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="readOnly">Not to be written.</param>
+    /// <param name="format">Its format, or null to find it out (<see cref="Find"/>).</param>
+    /// <param name="unit">What the length of a raw disk must be a multiple of, in bytes.</param>
+    /// <exception cref="UserErrorException">It can't be used.</exception>
+    public static IDisk Open(string path, bool readOnly, DiskFormat? format = null, int unit = 512) => Open(path, readOnly, format, unit, []);
+
+    /// <summary>Opens an image to be read, under a disk that takes what is written and is gone when it is closed.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="format">Its format, or null to find it out (<see cref="Find"/>).</param>
+    /// <exception cref="UserErrorException">It can't be used, or there is no place for what is written.</exception>
+    public static IDisk OpenSnapshot(string path, DiskFormat? format = null)
+    {
+        IDisk disk = Open(path, readOnly: true, format);
+        HostFile? file = null;
+        try
+        {
+            file = HostFile.CreateScratch();
+            Qcow2Layout.Write(path, file, new Qcow2Header { Size = disk.Length });
+            return Qcow2Disk.Open(path, file, readOnly: false, disk);
+        }
+        catch
+        {
+            file?.Dispose();
+            disk.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>
+    /// Finds out what format an image has. A guest may write anything into a raw image, also what makes it look like a qcow2 image that builds on
+    /// any file of the host's: only the file's name, which no guest has a hand in, makes it one without being told.
+    /// </summary>
+    /// <exception cref="UserErrorException">Its name and its beginning contradict each other, or it can't be read.</exception>
+    public static DiskFormat Find(string path)
+    {
+        using HostFile file = HostFile.Open(path, readOnly: true);
+        return Find(path, file);
+    }
+
+    internal static DiskFormat Find(string path, IImageFile file)
+    {
+        Span<byte> start = stackalloc byte[4];
+        bool begins = file.Length >= start.Length && file.TryRead(0, start) && Qcow2Header.IsMagic(start);
+        bool named = Path.GetExtension(path) is ".qcow2" or ".qcow";
+        return begins == named ? (named ? DiskFormat.Qcow2 : DiskFormat.Raw)
+            : begins ? throw new UserErrorException(
+                $"The disk '{path}' begins as a qcow2 image does but is not named so: add format=qcow2 if it is one, or format=raw if a guest may have written that.")
+            : throw new UserErrorException($"The disk '{path}' is named as a qcow2 image but is none: add format=raw if its bytes are the disk's.");
+    }
+
+    // What a file is: the chain so far, so that it does not come round.
+    private static IDisk Open(string path, bool readOnly, DiskFormat? format, int unit, List<string> chain)
+    {
+        string full = FinalPath(path);
+        if (chain.Contains(full))
+        {
+            throw new UserErrorException($"The qcow2 image '{chain[0]}' builds on itself by way of '{path}': give it another backing file with 'qemu-img rebase -u'.");
+        }
+
+        if (chain.Count == MaxChain)
+        {
+            throw new UserErrorException($"The qcow2 image '{chain[0]}' builds on more than {MaxChain} files: convert it to one with 'yado disk convert'.");
+        }
+
+        chain.Add(full);
+        HostFile? file = HostFile.Open(path, readOnly);
+        IDisk? backing = null;
+        try
+        {
+            if ((format ?? Find(path, file)) == DiskFormat.Raw)
+            {
+                file.Dispose();
+                file = null;
+                return RawDisk.Open(path, readOnly, unit);
+            }
+
+            if (!readOnly && (File.GetAttributes(path) & FileAttributes.Device) != 0)
+            {
+                throw new UserErrorException($"The qcow2 image '{path}' is a device, which can't grow: open it with ro, or put the image in a file.");
+            }
+
+            Qcow2Header header = Qcow2Header.Read(path, file);
+            backing = header.BackingName is null ? null : OpenBacking(path, header, chain);
+            IDisk disk = Qcow2Disk.Open(path, file, readOnly, backing);
+            (file, backing) = (null, null);
+            return disk;
+        }
+        finally
+        {
+            file?.Dispose();
+            backing?.Dispose();
+        }
+    }
+
+    private static IDisk OpenBacking(string path, Qcow2Header header, List<string> chain)
+    {
+        string backing = BackingPath(path, header.BackingName!);
+        DiskFormat? format = BackingFormat(path, header);
+        if (!File.Exists(backing))
+        {
+            throw new UserErrorException($"The qcow2 image '{path}' builds on '{backing}', which does not exist: put that back, or name another with 'qemu-img rebase -u'.");
+        }
+
+        return Open(backing, readOnly: true, format, unit: 1, chain);
+    }
+
+    /// <summary>The format of a backing file; null where the image does not say.</summary>
+    internal static DiskFormat? BackingFormat(string path, Qcow2Header header) => header.BackingFormat switch
+    {
+        null or "" => null,
+        "raw" or "file" or "host_device" => DiskFormat.Raw,
+        "qcow2" => DiskFormat.Qcow2,
+        string other => throw new UserErrorException(
+            $"The qcow2 image '{path}' builds on '{header.BackingName}' of the format '{other}', which is not supported: convert that to qcow2 with qemu-img."),
+    };
+
+    /// <summary>The path of a backing file: relative to the image that names it.</summary>
+    internal static string BackingPath(string path, string name) => name.StartsWith("json:", StringComparison.Ordinal) || name.Contains('\0')
+        ? throw new UserErrorException($"The qcow2 image '{path}' builds on '{name}', which is no file: name one with 'qemu-img rebase -u'.")
+        : Path.Combine(Path.GetDirectoryName(FinalPath(path)) ?? "/", name);
+
+    private static string FinalPath(string path)
+    {
+        string full = Path.GetFullPath(path);
+        try
+        {
+            return File.ResolveLinkTarget(full, returnFinalTarget: true)?.FullName ?? full;
+        }
+        catch (IOException)
+        {
+            return full;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+using System.Runtime.InteropServices;
+
+namespace Yadokari.Linux;
+
+/// <summary>How a process comes to run in the background (daemon(7)).</summary>
+public static partial class Daemon
+{
+    private const int ReadOnly = 0;
+    private const int AppendCreate = 0x1 | 0x40 | 0x400; // O_WRONLY | O_CREAT | O_APPEND, asm-generic/fcntl.h
+    private const int OwnerOnly = 0x180;
+
+    /// <summary>Leaves the terminal's session for one of its own: what ends the terminal does not end this process.</summary>
+    public static void BeginSession() => _ = SetSession();
+
+    /// <summary>From here on standard input is empty, and standard output and error go to the end of a file. Where that can't be, they stay.</summary>
+    public static void Detach(string path)
+    {
+        int nothing = Open("/dev/null", ReadOnly, 0);
+        int log = Open(path, AppendCreate, OwnerOnly);
+        if (nothing >= 0)
+        {
+            _ = Duplicate(nothing, 0);
+            _ = Libc.Close(nothing);
+        }
+
+        if (log >= 0)
+        {
+            _ = Duplicate(log, 1);
+            _ = Duplicate(log, 2);
+            _ = Libc.Close(log);
+        }
+    }
+
+    /// <summary>Ends a process at once (SIGKILL). False where there is none, or it is another user's.</summary>
+    public static bool TryKill(int process)
+    {
+        const int Sigkill = 9;
+        return process > 1 && Kill(process, Sigkill) == 0;
+    }
+
+    [LibraryImport("libc", EntryPoint = "setsid")]
+    private static partial int SetSession();
+
+    [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Open(string path, int flags, int mode);
+
+    [LibraryImport("libc", EntryPoint = "dup2")]
+    private static partial int Duplicate(int from, int to);
+
+    [LibraryImport("libc", EntryPoint = "kill")]
+    private static partial int Kill(int process, int signal);
+}

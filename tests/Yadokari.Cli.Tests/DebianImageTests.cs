@@ -1,0 +1,84 @@
+using Xunit;
+using Yadokari.Cli.DefaultGuest;
+using Yadokari.Cli.Recipes;
+using Yadokari.Core;
+
+namespace Yadokari.Cli.Tests;
+
+/// <summary>What becomes of images that can't be made; one that can is booted by the tests of guests.</summary>
+public sealed class DebianImageTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("yado-test-").FullName;
+
+    public DebianImageTests() => Assert.SkipUnless(File.Exists("/usr/sbin/mke2fs") || File.Exists("/sbin/mke2fs"), "mke2fs is not installed.");
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    private string CacheRoot => Path.Combine(_folder, "cache");
+
+    private string Tools => Directory.CreateDirectory(Path.Combine(_folder, "tools")).FullName;
+
+    private void Tool(string name, string script)
+    {
+        string path = Path.Combine(Tools, name);
+        File.WriteAllText(path, $"#!/bin/sh\n{script}\n");
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+    }
+
+    private ImageFiles Make(IProgressReport? progress = null, CancellationToken interrupted = default) =>
+        DebianImage.Make(Recipe.Find("debian"), CacheRoot, Tools, progress ?? new PlainProgress(TextWriter.Null), interrupted);
+
+    private void Refuses(string says)
+    {
+        string message = Assert.Throws<UserErrorException>(() => Make()).Message;
+        Sentence.Check(message);
+        Assert.Contains(says, message);
+        Assert.Empty(Directory.EnumerateDirectories(CacheRoot)); // Nothing half-made stays.
+    }
+
+    [Fact]
+    public void Tools_and_packages_that_can_not_be_had()
+    {
+        Refuses("There is no apt-get");
+        Tool("apt-get", "echo 'E: no such host' >&2; exit 100");
+        Refuses("There is no dpkg-deb");
+        Tool("dpkg-deb", "exit 2");
+        Refuses("no such host");
+        Tool("apt-get", "case \"$*\" in *update*) exit 0;; esac; echo 'E: Unable to locate package gcc' >&2; exit 100");
+        Refuses("Unable to locate package gcc");
+    }
+
+    [Fact]
+    public void Who_comes_second_waits_and_may_be_interrupted()
+    {
+        Tool("apt-get", "echo 'E: reached' >&2; exit 100");
+        Tool("dpkg-deb", "exit 2");
+        Refuses("reached");
+        string held = Directory.GetFiles(CacheRoot, "*.lock").Single();
+        using var interrupted = new CancellationTokenSource();
+        using (new FileStream(held, FileMode.Open, FileAccess.ReadWrite, FileShare.None))
+        {
+            var progress = new CancelAt("waiting", interrupted.Cancel);
+            Assert.ThrowsAny<OperationCanceledException>(() => Make(progress, interrupted.Token));
+        }
+
+        // Once the first is done the second has its turn.
+        var first = new FileStream(held, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+        Assert.Contains("reached", Assert.Throws<UserErrorException>(() => Make(new CancelAt("waiting", first.Dispose), TestContext.Current.CancellationToken)).Message);
+    }
+
+    private sealed class CancelAt(string step, Action action) : IProgressReport
+    {
+        public void Step(string what)
+        {
+            if (what.StartsWith(step, StringComparison.Ordinal))
+            {
+                action();
+            }
+        }
+
+        public void Fraction(double done)
+        {
+        }
+    }
+}

@@ -1,0 +1,197 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Xunit;
+using Yadokari.Cli.Instances;
+using Yadokari.Core;
+
+namespace Yadokari.Cli.Tests;
+
+/// <summary>Named machines as the program shows them; none of these boots one.</summary>
+public sealed class MachineTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("yado-test-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    private string Machine(string name) => Path.Combine(_folder, "data", "yadokari", "machines", name);
+
+    private void Make(string name)
+    {
+        Directory.CreateDirectory(Machine(name));
+        var config = new MachineConfig { Recipe = "debian", Created = DateTimeOffset.UnixEpoch, Directory = "/", Arguments = [], Cpus = 2, Memory = 1 << 30, DiskSize = 8L << 30 };
+        File.WriteAllText(Path.Combine(Machine(name), "machine.json"), config.ToJson());
+    }
+
+    private (int ExitCode, string Output, string Errors) Yado(params string[] arguments)
+    {
+        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "yado"), arguments)
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = _folder,
+            Environment = { ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["XDG_DATA_HOME"] = Path.Combine(_folder, "data") },
+        };
+        using Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        Task<string> errors = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output, errors.Result);
+    }
+
+    private void Refuses(string says, params string[] arguments)
+    {
+        (int code, string output, string errors) = Yado(arguments);
+        Assert.Equal("", output);
+        Assert.StartsWith("yado: ", errors);
+        Assert.Contains(says, errors);
+        Assert.Equal(1, errors.Count(c => c == '\n'));
+        Assert.Equal(ExitCodes.BadInput, code);
+    }
+
+    [Fact]
+    public void The_lock_tells_what_runs()
+    {
+        Make("alive");
+        Make("dead");
+        Directory.CreateDirectory(Machine("half-made"));
+
+        // The dead one's monitor was killed: all that it wrote is there, with the number of a process that lives.
+        var process = new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow.AddMinutes(-61), 2222, ["127.0.0.1:8080:80"]);
+        string json = JsonSerializer.Serialize(process, MachineJson.Default.MachineProcess);
+        File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), json);
+        File.WriteAllText(Path.Combine(Machine("dead"), "run.json"), json);
+        File.WriteAllText(Path.Combine(Machine("dead"), "lock"), "");
+        using (new FileStream(Path.Combine(Machine("alive"), "lock"), FileMode.Create, FileAccess.ReadWrite, FileShare.None))
+        {
+            (int code, string output, string errors) = Yado("ls");
+            Assert.Equal((0, ""), (code, errors));
+            string[][] rows = [.. output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => l.Split("  ", StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))];
+            Assert.Equal(["NAME", "STATE", "RECIPE", "CPUS", "MEMORY", "DISK", "UPTIME", "PORTS"], rows[0]);
+            Assert.Equal(["alive", "running", "debian", "2", "1G", "8G", "1h 1m", "127.0.0.1:8080:80"], rows[1]);
+            Assert.Equal(["dead", "stopped", "debian", "2", "1G", "8G", "-", "-"], rows[2]);
+            Assert.Equal(3, rows.Length);
+
+            Assert.Equal("alive\ndead\n", Yado("ls", "-q").Output);
+            using var list = JsonDocument.Parse(Yado("ls", "--json").Output);
+            Assert.Equal(["running", "stopped"], list.RootElement.EnumerateArray().Select(m => m.GetProperty("state").GetString()));
+            Assert.Equal(1L << 30, list.RootElement[0].GetProperty("memory").GetInt64());
+
+            Refuses("runs", "rm", "alive");
+            Refuses("runs already", "start", "alive");
+            Refuses("runs already", "run", "--kernel", "k", "--name", "alive");
+            Refuses("'yado start dead'", "run", "debian", "--name", "dead");
+        }
+
+        Refuses("does not run", "console", "dead");
+        Refuses("does not run", "ssh", "dead", "--", "true");
+        Refuses("does not run", "cp", "dead:/etc/hostname", ".");
+        Assert.Equal((0, "dead\n", ""), Yado("stop", "dead"));
+        Assert.Equal((0, "alive\n", ""), Yado("rm", "alive"));
+        Assert.False(Directory.Exists(Machine("alive")));
+    }
+
+    [Fact]
+    public void Names_that_are_not_known()
+    {
+        Refuses("there is none yet", "stop", "box");
+        Make("debian");
+        Make("debian-2");
+        Refuses("There is no machine debain: there is debian", "logs", "debain");
+        Refuses("'yado ls' lists", "rm", "-f", "nonsense");
+        Refuses("Box", "start", "Box");
+        Refuses("../x", "rm", "../x");
+        Refuses("no machine other", "rm", "debian", "other");
+        Assert.True(Directory.Exists(Machine("debian"))); // Nothing was done to the first.
+    }
+
+    [Fact]
+    public void A_log_is_shown_as_it_is()
+    {
+        Make("box");
+        Assert.Equal((0, "", ""), Yado("logs", "box"));
+        File.WriteAllText(Path.Combine(Machine("box"), "console.log"), "one\r\ntwo");
+        Assert.Equal((0, "one\r\ntwo", ""), Yado("logs", "box"));
+        Assert.Equal((0, "one\r\ntwo", ""), Yado("logs", "-f", "box"));
+    }
+
+    [Fact]
+    public void A_damaged_machine_can_be_removed()
+    {
+        Make("box");
+        File.WriteAllText(Path.Combine(Machine("box"), "machine.json"), "{\"extra\": 1}");
+        Assert.Contains("damaged", Yado("ls").Output);
+        Refuses("'yado rm box'", "start", "--attach", "box");
+        Refuses("'yado rm box'", "start", "box");
+        Assert.Equal(0, Yado("rm", "box").ExitCode);
+        Assert.Empty(Yado("ls", "-q").Output);
+    }
+
+    [Fact]
+    public void Bad_input_makes_no_machine()
+    {
+        string data = Path.Combine(_folder, "user-data");
+        File.WriteAllText(data, "#cloud-config\nruncmd: [a\nb: c\n");
+        Refuses("line ", "run", "debian", "--user-data", data);
+        Refuses("missing", "run", "debian", "--user-data", "missing");
+        Refuses("--user-data is for a system of a recipe", "run", "--user-data", data);
+        Refuses("--disk-size is for a system of a recipe", "run", "--disk-size", "9G");
+        Refuses("--disk-size 4G is less", "run", "debian", "--disk-size", "4G");
+        Refuses("brings a kernel", "run", "debian", "--kernel", "k");
+        Refuses("'debain'", "run", "debain");
+        Refuses("--rm", "run", "--rm");
+        Refuses("--console vga", "run", "debian", "-d", "--console", "vga");
+        Refuses("Box", "run", "debian", "--name", "Box");
+        Refuses("--time x", "stop", "--time", "x", "box");
+        Refuses("missing", "run", "--kernel", "missing", "--name", "box");
+        Refuses("missing", "run", "--kernel", "missing", "--detach");
+        Assert.Empty(Yado("ls", "-q").Output);
+        Assert.Equal([], Directory.Exists(Machine(".")) ? Directory.GetFileSystemEntries(Machine(".")) : []);
+    }
+
+    [Theory]
+    [InlineData("debian")]
+    [InlineData("0.a_b-c")]
+    public void Good_names(string name) => Assert.Equal(name, MachineName.Check(name));
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("-a")]
+    [InlineData(".a")]
+    [InlineData("a/b")]
+    [InlineData("Ä")]
+    [InlineData("a\n")]
+    public void Bad_names(string name) => Sentence.Check(Assert.Throws<UserErrorException>(() => MachineName.Check(name)).Message);
+
+    [Fact]
+    public void Names_from_other_text()
+    {
+        Assert.Equal("my-web", MachineName.From("My Web"));
+        Assert.Equal("machine", MachineName.From("--"));
+        Assert.Equal("a-b", MachineName.HostName("a_b-"));
+        Assert.Equal(["debian"], MachineName.Near("debain", ["debian", "web"]));
+        Assert.Equal(["debian-2", "debian"], MachineName.Near("debian-1", ["debian", "debian-2", "web"]));
+    }
+
+    [Theory]
+    [InlineData("box:/etc/x", "box", "/etc/x")]
+    [InlineData("box:", "box", "")]
+    [InlineData("/a:b", null, "/a:b")]
+    [InlineData("./a:b", null, "./a:b")]
+    [InlineData("file", null, "file")]
+    public void Places_to_copy(string text, string? machine, string path) => Assert.Equal(new CopyCommand.Place(machine, path), CopyCommand.Place.Parse(text));
+
+    [Fact]
+    public void Ssh_keygen_reads_the_key()
+    {
+        Assert.SkipUnless(File.Exists("/usr/bin/ssh-keygen"), "ssh-keygen is not installed.");
+        string file = Path.Combine(_folder, "key");
+        string line = SshKey.FindOrMake(file);
+        Assert.Equal(line, SshKey.FindOrMake(file));
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
+        var start = new ProcessStartInfo("/usr/bin/ssh-keygen", ["-y", "-f", file]) { RedirectStandardOutput = true };
+        using Process process = Process.Start(start)!;
+        Assert.Equal(line.Split(' ')[..2], process.StandardOutput.ReadToEnd().Trim().Split(' ')[..2]);
+    }
+}
