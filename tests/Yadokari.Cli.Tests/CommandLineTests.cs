@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Net;
 using Xunit;
 using Yadokari.Core;
 using Yadokari.Disks;
@@ -21,7 +22,7 @@ public sealed class CommandLineTests
     [Fact]
     public void Nothing_given_means_the_default_guest_with_defaults()
     {
-        var expected = new RunOptions { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio" };
+        var expected = new RunOptions { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio", Network = new NetworkConfig() };
         Check(expected, Read());
         Assert.True(Read().IsDefaultGuest);
         Assert.False(Read("--initrd", "i").IsDefaultGuest);
@@ -35,6 +36,7 @@ public sealed class CommandLineTests
             "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console", "--device", "test-irq", "--device", "test-memory", "--module", "m1 a b", "--module", "m2");
         var expected = new RunOptions
         {
+            Network = new NetworkConfig(),
             Kernel = "k",
             Initrd = "i",
             Append = "quiet  x=\"a b\"",
@@ -57,6 +59,7 @@ public sealed class CommandLineTests
         RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--disk", "d5,snapshot,format=qcow2", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
         var expected = new RunOptions
         {
+            Network = new NetworkConfig(),
             Firmware = "f",
             Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true), new DiskConfig("d3", Bus: DiskBus.Ide), new DiskConfig("d4", Packed: true), new DiskConfig("d5", Format: DiskFormat.Qcow2, Snapshot: true)],
             Cdrom = "c",
@@ -74,6 +77,16 @@ public sealed class CommandLineTests
     [InlineData("--firmware", "f", "--append", "quiet")]
     [InlineData("--kernel", "k", "--cdrom", "d")]
     [InlineData("--floppy", "p", "--memory", "1G")]
+    [InlineData("--net", "")]
+    [InlineData("--net", "bridge")]
+    [InlineData("--net", "user,fast")]
+    [InlineData("--net", "user,mac=1:2")]
+    [InlineData("--net", "user,mac=01:02:03:04:05:06")]
+    [InlineData("--net", "tap=t,host-loopback")]
+    [InlineData("--net", "tap=t", "--publish", "1:2")]
+    [InlineData("--net", "none", "--publish", "1:2")]
+    [InlineData("--publish", "80")]
+    [InlineData("--publish", "80:99999")]
     [InlineData("--firmware", "f", "--disk", "d,rw")]
     [InlineData("--firmware", "f", "--disk", "d,bus=scsi")]
     [InlineData("--firmware", "f", "--disk", "")]
@@ -116,13 +129,25 @@ public sealed class CommandLineTests
         Assert.DoesNotContain("SHARES", KernelCommandLine.Make(options with { Kernel = "k" }, null), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Networks_arrive()
+    {
+        Assert.Null(Read("--net", "none").Network);
+        NetworkConfig network = Read("--net", "passt,host-loopback,packed,mac=52:54:00:12:34:56", "--publish", "2222:22", "--publish", "0.0.0.0:53:53/udp").Network!;
+        Assert.Equal((NetworkKind.Passt, true, true, "525400123456"), (network.Kind, network.HostLoopback, network.Packed, network.Mac.ToString()));
+        Assert.Equal([new PortForward(IPAddress.Loopback, 2222, 22), new PortForward(IPAddress.Any, 53, 53, IsUdp: true)], network.Forwards);
+        Assert.Equal((NetworkKind.Tap, "tap0"), (Read("--net", "tap=tap0").Network!.Kind, Read("--net", "tap=tap0").Network!.Tap));
+    }
+
     // Lists count by what is in them.
     private static void Check(RunOptions expected, RunOptions actual)
     {
         Assert.Equal(expected.Disks, actual.Disks);
         Assert.Equal(expected.Modules, actual.Modules);
         Assert.Equal(expected.Shares, actual.Shares);
-        Assert.Equal(expected, actual with { Disks = expected.Disks, Shares = expected.Shares, Modules = expected.Modules });
+        Assert.Equal(expected.Network?.Forwards, actual.Network?.Forwards);
+        Assert.Equal(expected.Network, actual.Network is { } network ? network with { Forwards = expected.Network?.Forwards ?? [] } : null);
+        Assert.Equal(expected, actual with { Network = expected.Network, Disks = expected.Disks, Shares = expected.Shares, Modules = expected.Modules });
     }
 
     [Theory]
