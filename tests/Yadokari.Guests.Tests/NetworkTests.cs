@@ -20,7 +20,7 @@ public sealed class NetworkTests
         int published = FreePort();
         using var vm = Guest.Start("--net", network, "--publish", $"{published}:7000", "--cpus", $"{cpus}");
         vm.Console.WaitFor("# ");
-        vm.Console.Send("until grep -q nameserver /etc/resolv.conf 2>/dev/null; do sleep 1; done; ip route; cat /etc/resolv.conf; ping -c 1 10.0.2.2; ping -c 1 fd79:6164:6f00::3; echo pinged");
+        vm.Console.Send("until grep -q nameserver /etc/resolv.conf 2>/dev/null; do sleep 1; done; ip route; cat /etc/resolv.conf; ping -c 1 10.0.2.2; until ip address | grep -q fd79:6164:6f00; do sleep 1; done; ping -c 1 fd79:6164:6f00::3");
         vm.Console.WaitFor("default via 10.0.2.2 dev eth0");
         vm.Console.WaitFor("nameserver 10.0.2.3");
         vm.Console.WaitFor("1 packets received");
@@ -38,7 +38,7 @@ public sealed class NetworkTests
         // A port of the host's is the guest's.
         vm.Console.Send("echo from the guest | nc -l -p 7000 >/tmp/heard; cat /tmp/heard; echo closed");
         Assert.Equal("from the guest\n", await Ask(published, "from outside\n"));
-        vm.Console.WaitFor("from outside\n");
+        vm.Console.WaitFor("from outside");
         vm.Console.Send("poweroff");
         Assert.Equal(0, vm.Console.WaitForEnd());
     }
