@@ -48,6 +48,9 @@ public sealed class DebianTests : IDisposable
         Assert.Equal((0, ""), Run("ssh", "box", "--", "systemctl --failed --no-legend"));
         Assert.Equal((0, "crab borrowed debian root\n"), Run("ssh", "box", "--", "echo $(hostname) $(cat /etc/shell) $(whoami) $(sudo whoami)"));
 
+        // Packages come from Debian's mirror, by the network that needs no rights.
+        Assert.Equal((0, "Hello, world!\n"), Run("ssh", "box", "--", "(sudo apt-get -qq update && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq hello) >/dev/null 2>&1; hello"));
+
         // The file system has grown to the disk, and what is copied comes back.
         Assert.True(long.Parse(Run("ssh", "box", "--", "df --output=size -B1 / | tail -1").Output) > (long)(8.3 * (1 << 30)));
         File.WriteAllBytes(Path.Combine(_folder, "there"), [.. Enumerable.Range(0, 300_000).Select(static i => (byte)(i * 13))]);
