@@ -53,25 +53,27 @@ internal sealed class ReceiveFilter
         {
             case 0:
                 changed._everything = on;
-                return changed;
+                break;
             case 1:
                 changed._allMulticast = on;
-                return changed;
+                break;
             case 2:
                 changed._allUnicast = on;
-                return changed;
+                break;
             case 3:
                 changed._noMulticast = on;
-                return changed;
+                break;
             case 4:
                 changed._noUnicast = on;
-                return changed;
+                break;
             case 5:
                 changed._noBroadcast = on;
-                return changed;
+                break;
             default:
                 return null;
         }
+
+        return changed;
     }
 
     /// <summary>After a command that names addresses. Null if it is wrong.</summary>

@@ -65,10 +65,7 @@ public sealed class VirtioBalloon : VirtioDevice
     {
         lock (_lock)
         {
-            for (int i = 0; i < data.Length && offset + i < _config.Length; i++)
-            {
-                data[i] = _config[offset + i];
-            }
+            CopyConfig(_config, offset, data);
         }
     }
 

@@ -89,14 +89,7 @@ public sealed class VirtioBlock : VirtioDevice
     public override int ConfigSize => _config.Length;
 
     /// <inheritdoc/>
-    public override void ReadConfig(int offset, Span<byte> data)
-    {
-        if (offset < _config.Length)
-        {
-            ReadOnlySpan<byte> from = _config.AsSpan(offset);
-            from[..Math.Min(from.Length, data.Length)].CopyTo(data);
-        }
-    }
+    public override void ReadConfig(int offset, Span<byte> data) => CopyConfig(_config, offset, data);
 
     /// <inheritdoc/>
     public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)

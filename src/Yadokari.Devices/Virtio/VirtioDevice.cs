@@ -38,6 +38,15 @@ public abstract class VirtioDevice : IDisposable
     {
     }
 
+    /// <summary>For <see cref="ReadConfig"/>: reads from the bytes of a configuration.</summary>
+    protected static void CopyConfig(ReadOnlySpan<byte> config, int offset, Span<byte> data)
+    {
+        if (offset < config.Length)
+        {
+            config[offset..Math.Min(config.Length, offset + data.Length)].CopyTo(data);
+        }
+    }
+
     /// <summary>Writes configuration.</summary>
     public virtual void WriteConfig(int offset, ReadOnlySpan<byte> data)
     {

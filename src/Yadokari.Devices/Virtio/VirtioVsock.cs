@@ -57,10 +57,7 @@ public sealed class VirtioVsock : VirtioDevice
     {
         Span<byte> config = stackalloc byte[8];
         BinaryPrimitives.WriteUInt64LittleEndian(config, _cid);
-        if (offset < config.Length)
-        {
-            config[offset..Math.Min(config.Length, offset + data.Length)].CopyTo(data);
-        }
+        CopyConfig(config, offset, data);
     }
 
     /// <inheritdoc/>
