@@ -27,7 +27,7 @@ try
         RestartOnReset = false,
     };
     using var pc = new Pc(config, new TranslationEngine());
-    screen.Prompted = () => pc.Console.Receive("uname -a; poweroff -f\n"u8);
+    screen.Prompted = () => pc.Type("uname -a; poweroff -f\n"u8);
     MachineEnd end = pc.Run();
     Console.WriteLine($"The machine ended: {end.Reason}.");
     return end.Reason == EndReason.PowerOff ? 0 : 1;

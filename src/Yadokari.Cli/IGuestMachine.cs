@@ -15,8 +15,11 @@ internal interface IGuestMachine : IDisposable
     /// <summary>Presses the power button. Any thread.</summary>
     void PressPower();
 
-    /// <summary>Types into the serial port. Any thread; takes all.</summary>
+    /// <summary>Types into the console. Any thread; takes all.</summary>
     void Type(ReadOnlySpan<byte> keys);
+
+    /// <summary>Tells the guest of its console's size, where it can know. Any thread.</summary>
+    void Resize(int rows, int columns);
 
     /// <summary>Presses and releases keys of the keyboard: codes of set 2. Any thread; takes all.</summary>
     void Press(byte[] stroke);

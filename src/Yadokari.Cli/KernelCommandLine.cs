@@ -9,6 +9,8 @@ internal static class KernelCommandLine
     public const string Default = "console=ttyS0 panic=-1";
 
     private const string Screen = "console=tty0";
+    private const string Virtio = "console=hvc0";
+
     private const string Serial = "console=ttyS0";
 
     /// <summary>Puts it together.</summary>
@@ -21,22 +23,21 @@ internal static class KernelCommandLine
             return options.Append;
         }
 
-        string own = GuestMaker.CommandLine + ShareOption.Word(options.Shares);
-        if (options.HasScreen)
+        string text = options.IsDefaultGuest ? GuestMaker.CommandLine + ShareOption.Word(options.Shares) : Default;
+        if (options.HasScreen || options.HasVirtioConsole)
         {
-            return (options.IsDefaultGuest ? own : Default).Replace(Serial, Screen, StringComparison.Ordinal);
-        }
-
-        if (!options.IsDefaultGuest)
-        {
-            return Default;
+            return OnConsole(text, options);
         }
 
         // The kernel hands words that it does not know to init as its environment.
-        return options.Console == "stdio" && size is var (rows, columns)
-            ? $"{own} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
-            : own;
+        return options.IsDefaultGuest && options.Console == "stdio" && size is var (rows, columns)
+            ? $"{text} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
+            : text;
     }
+
+    /// <summary>Names the console that a machine has, in a text for one with a serial port.</summary>
+    public static string OnConsole(string text, RunOptions options) =>
+        text.Replace(Serial, options.HasScreen ? Screen : options.HasVirtioConsole ? Virtio : Serial, StringComparison.Ordinal);
 
     private static string TerminalType() =>
         Environment.GetEnvironmentVariable("TERM") is { Length: > 0 and < 40 } type && type.All(c => char.IsAsciiLetterOrDigit(c) || c == '-') ? type : "linux";

@@ -14,18 +14,35 @@ internal static class NetworkOption
     private const string TapKey = "tap=";
     private const string MacKey = "mac=";
 
-    /// <summary>Reads both. Null for no network card.</summary>
+    /// <summary>Reads both: a card for each <c>--net</c>. Ports are published by the first of the networks that can.</summary>
     /// <exception cref="UserErrorException">They are not written so, or don't go together.</exception>
-    public static NetworkConfig? Parse(string text, IReadOnlyList<string> publish)
+    public static IReadOnlyList<NetworkConfig> Parse(IReadOnlyList<string> texts, IReadOnlyList<string> publish)
     {
-        if (text == "none")
+        if (texts.Contains("none"))
         {
-            return publish.Count == 0 ? null
+            return texts.Count > 1 ? throw new UserErrorException("--net none goes with no other network: leave it out, or the others.")
+                : publish.Count == 0 ? []
                 : throw new UserErrorException($"--publish {publish[0]} has no network card to go to: leave it out, or --net none.");
         }
 
+        PortForward[] forwards = [.. publish.Select(PortForward.Parse)];
+        NetworkConfig[] networks = [.. texts.Select((text, i) => Parse(text, new NetworkConfig { Mac = NetworkConfig.MacOf(i) }))];
+        int own = Array.FindIndex(networks, n => n.Kind != NetworkKind.Tap);
+        if (own >= 0)
+        {
+            networks[own] = networks[own] with { Forwards = forwards };
+        }
+        else if (forwards.Length > 0)
+        {
+            throw new UserErrorException($"--publish {publish[0]} goes with networks of the monitor's own, not with --net {texts[0]}: leave it out, and reach the guest by its address.");
+        }
+
+        return networks;
+    }
+
+    private static NetworkConfig Parse(string text, NetworkConfig network)
+    {
         string[] parts = text.Split(',');
-        var network = new NetworkConfig { Forwards = [.. publish.Select(PortForward.Parse)] };
         network = parts[0] switch
         {
             "user" => network,
@@ -44,8 +61,7 @@ internal static class NetworkOption
             };
         }
 
-        return network.Kind != NetworkKind.Tap || publish.Count == 0 ? network
-            : throw new UserErrorException($"--publish {publish[0]} goes with networks of the monitor's own, not with --net {text}: leave it out, and reach the guest by its address.");
+        return network;
     }
 
     private static PhysicalAddress ParseMac(string text)

@@ -40,7 +40,9 @@ internal sealed class PcGuest : IGuestMachine
                 Disks = options.Disks,
                 Shares = options.Shares,
                 Vsock = options.Vsock,
-                Network = options.Network,
+                Networks = options.Networks,
+                Ports = options.Ports,
+                VirtioConsole = options.HasVirtioConsole,
                 Cdrom = options.Cdrom,
                 Floppy = options.Floppy,
                 Modules = options.Modules,
@@ -87,7 +89,10 @@ internal sealed class PcGuest : IGuestMachine
     public void PressPower() => _pc.PowerButton();
 
     /// <inheritdoc/>
-    public void Type(ReadOnlySpan<byte> keys) => _pc.Console.Receive(keys);
+    public void Type(ReadOnlySpan<byte> keys) => _pc.Type(keys);
+
+    /// <inheritdoc/>
+    public void Resize(int rows, int columns) => _pc.ResizeConsole(rows, columns);
 
     /// <inheritdoc/>
     public void Press(byte[] stroke) => _pc.Keyboard.Press(stroke);

@@ -13,6 +13,8 @@ internal static class RunCommand
 {
     private const string DiskShape = "FILE[,ro][,snapshot][,format=raw|qcow2][,bus=virtio|ide][,packed]";
 
+    private const string VirtioConsole = "virtio";
+
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
     private static readonly Option<string?> s_firmware = new("--firmware") { HelpName = "FILE", Description = "Start in a firmware ROM such as SeaBIOS's bios.bin instead of a kernel" };
@@ -30,11 +32,11 @@ internal static class RunCommand
         DefaultValueFactory = _ => [],
     };
 
-    private static readonly Option<string> s_net = new("--net")
+    private static readonly Option<string[]> s_net = new("--net")
     {
         HelpName = NetworkOption.Shape,
-        Description = "What the network card is plugged into: a network of its own that needs no rights on the host; none for no card",
-        DefaultValueFactory = _ => "user",
+        Description = "What the network card is plugged into: a network of its own that needs no rights on the host; none for no card; may be given again",
+        DefaultValueFactory = _ => ["user"],
     };
 
     private static readonly Option<string[]> s_publish = new("--publish")
@@ -48,6 +50,13 @@ internal static class RunCommand
     {
         HelpName = VsockOption.Shape,
         Description = "Sockets between guest and host (vsock): this one leads to the guest's ports, PATH_PORT is a port of the host's",
+    };
+
+    private static readonly Option<string[]> s_ports = new("--port")
+    {
+        HelpName = PortOption.Shape,
+        Description = "Port by name for a program in the guest, such as a guest agent (/dev/virtio-ports/NAME), and the socket of this host's that leads there; may be given again",
+        DefaultValueFactory = _ => [],
     };
 
     private static readonly Option<string?> s_cdrom = new("--cdrom") { HelpName = "FILE", Description = "Image of a CD for the firmware to boot from" };
@@ -77,8 +86,8 @@ internal static class RunCommand
 
     private static readonly Option<string> s_console = new("--console")
     {
-        HelpName = "stdio|vga|FILE|none",
-        Description = "Where the serial port goes, or vga: a text screen and a keyboard instead; on a terminal, Ctrl-A x ends the machine and Ctrl-A h helps",
+        HelpName = "stdio|virtio|vga|FILE|none",
+        Description = "Where the serial port goes; virtio: a virtio console on this terminal, which follows its size; vga: a text screen and a keyboard; on a terminal, Ctrl-A x ends the machine and Ctrl-A h helps",
         DefaultValueFactory = _ => "stdio",
     };
 
@@ -105,7 +114,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_ports, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
         MachineRequest.AddTo(command);
         command.SetAction(result =>
@@ -134,8 +143,9 @@ internal static class RunCommand
         Firmware = CheckFirmware(result),
         Disks = [.. result.GetValue(s_disks)!.Select(ParseDisk)],
         Shares = [.. result.GetValue(s_shares)!.Select(ShareOption.Parse)],
-        Network = NetworkOption.Parse(result.GetValue(s_net)!, result.GetValue(s_publish)!),
+        Networks = NetworkOption.Parse(result.GetValue(s_net)!, result.GetValue(s_publish)!),
         Vsock = VsockOption.Parse(result.GetValue(s_vsock)),
+        Ports = [.. result.GetValue(s_ports)!.Select(PortOption.Parse)],
         Cdrom = CheckPath("--cdrom", result.GetValue(s_cdrom)),
         Floppy = CheckPath("--floppy", result.GetValue(s_floppy)),
         Modules = CheckModules(result.GetValue(s_modules)!),
@@ -144,7 +154,8 @@ internal static class RunCommand
         Cpus = ParseCpus(result.GetValue(s_cpus)!),
         Engine = Engines.CheckName(result.GetValue(s_engine)!),
         Direct = Engines.ParseDirect(result.GetValue(s_direct)!),
-        Console = result.GetValue(s_console)!,
+        Console = result.GetValue(s_console) is var console && console == VirtioConsole ? "stdio" : console!,
+        HasVirtioConsole = console == VirtioConsole,
         DebugPorts = DeviceOption.Parse(result.GetValue(s_devices)!),
         Stats = result.GetValue(s_stats),
         Trace = result.GetValue(s_trace),

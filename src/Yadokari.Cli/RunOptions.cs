@@ -22,8 +22,11 @@ internal sealed record RunOptions
     /// <summary>Shared folders.</summary>
     public IReadOnlyList<ShareConfig> Shares { get; init; } = [];
 
-    /// <summary>What the network card is plugged into; null for no card.</summary>
-    public NetworkConfig? Network { get; init; }
+    /// <summary>What the network cards are plugged into.</summary>
+    public IReadOnlyList<NetworkConfig> Networks { get; init; } = [];
+
+    /// <summary>Ports by name.</summary>
+    public IReadOnlyList<PortConfig> Ports { get; init; } = [];
 
     /// <summary>Sockets between guest and host; null for none.</summary>
     public VsockConfig? Vsock { get; init; }
@@ -54,6 +57,9 @@ internal sealed record RunOptions
 
     /// <summary><c>stdio</c>, <c>vga</c>, <c>none</c>, or a file.</summary>
     public required string Console { get; init; }
+
+    /// <summary>Whether the guest's console is a virtio console rather than the serial port.</summary>
+    public bool HasVirtioConsole { get; init; }
 
     /// <summary>Whether the machine has a screen and a keyboard rather than a serial console.</summary>
     public bool HasScreen => Console == "vga";

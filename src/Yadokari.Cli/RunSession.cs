@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Yadokari.Cli.Consoles;
 using Yadokari.Cli.DefaultGuest;
 using Yadokari.Cli.Instances;
@@ -20,6 +21,7 @@ internal sealed class RunSession : IDisposable
     private readonly StreamWriter? _trace;
     private readonly bool _stats;
     private readonly Lock _lock = new();
+    private readonly PosixSignalRegistration? _size;
     private IGuestMachine? _machine; // Guarded by _lock.
     private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
     private string? _farewell;
@@ -38,6 +40,7 @@ internal sealed class RunSession : IDisposable
             "vga" => new VgaConsole(Look, Press, End),
             _ => new FileConsole(consoleFile!),
         };
+        _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => Resize()) : null;
         _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type)) ?? console;
     }
 
@@ -83,6 +86,7 @@ internal sealed class RunSession : IDisposable
     /// <summary>Gives the terminal back, after the last of the output.</summary>
     public void Dispose()
     {
+        _size?.Dispose();
         _console.Dispose();
         _trace?.Dispose();
     }
@@ -141,6 +145,7 @@ internal sealed class RunSession : IDisposable
             _machine = machine;
         }
 
+        Resize();
         MachineEnd end = machine.Run();
         _console.Flush();
         lock (_lock)
@@ -233,6 +238,18 @@ internal sealed class RunSession : IDisposable
         lock (_lock)
         {
             _machine?.Press(stroke);
+        }
+    }
+
+    // A terminal that the guest's console is on has its size; anything else has none that the guest should know.
+    private void Resize()
+    {
+        if (_size is not null && Terminal.Size(0) is var (rows, columns))
+        {
+            lock (_lock)
+            {
+                _machine?.Resize(rows, columns);
+            }
         }
     }
 

@@ -196,6 +196,9 @@ public static class Layout
     /// <summary>The most shared folders of a board.</summary>
     public const int MaxShares = 6;
 
+    /// <summary>The most network cards of a board.</summary>
+    public const int MaxNetworks = 3;
+
     /// <summary>The least RAM a board is built with.</summary>
     public const ulong MinMemory = 4UL << 20;
 

@@ -56,6 +56,9 @@ public sealed class Pc : IDisposable
     private readonly Pit8254 _pit;
     private readonly CmosRtc _rtc;
     private readonly Serial16550 _com1;
+    private readonly ConsoleInput _serialInput;
+    private readonly ConsolePort? _consolePort;
+    private readonly VirtioConsole? _console;
     private readonly VgaText? _screen;
     private readonly I8042 _keyboard;
     private readonly SystemControlA _controlA;
@@ -129,7 +132,9 @@ public sealed class Pc : IDisposable
         // Console.
         _panics = new PanicWatch(config.Console, clock, () => _threads.Sum(t => t.Halts), OnPanic);
         _com1 = new Serial16550(Isa(Layout.Com1Irq), _panics);
-        Console = new ConsoleInput(_com1);
+        _serialInput = new ConsoleInput(_com1);
+        _consolePort = config.VirtioConsole ? new ConsolePort(_panics) : null;
+        _console = _consolePort is null ? null : VirtioConsole.Console(_consolePort);
         _pio.Map(Layout.Com1, 8, "com1", _com1);
 
         // Screen and keyboard.
@@ -179,9 +184,9 @@ public sealed class Pc : IDisposable
             }
         }
 
-        if (config.Network is { } network)
+        for (int i = 0; i < config.Networks.Count; i++)
         {
-            AddVirtio(new VirtioNet(network.Open(), 0, network.Mac), network.Packed);
+            AddVirtio(new VirtioNet(config.Networks[i].Open(), i, config.Networks[i].Mac), config.Networks[i].Packed);
         }
 
         for (int i = 0; i < config.Shares.Count; i++)
@@ -193,6 +198,16 @@ public sealed class Pc : IDisposable
         if (config.Vsock is { } vsock)
         {
             AddVirtio(new VirtioVsock(vsock.Open(), vsock.Cid));
+        }
+
+        if (_console is not null)
+        {
+            AddVirtio(_console);
+        }
+
+        if (config.Ports.Count > 0)
+        {
+            AddVirtio(VirtioConsole.Ports([.. config.Ports.Select(p => (p.Name, p.Open()))]));
         }
 
         AddVirtio(new VirtioEntropy());
@@ -221,8 +236,21 @@ public sealed class Pc : IDisposable
     /// <summary>Guest RAM.</summary>
     public GuestMemory Memory => _memory;
 
-    /// <summary>The serial port's input.</summary>
-    public ConsoleInput Console { get; }
+    /// <summary>Types into the console. Any thread; takes all, and waits for nothing.</summary>
+    public void Type(ReadOnlySpan<byte> bytes)
+    {
+        if (_consolePort is { } port)
+        {
+            port.Receive(bytes);
+        }
+        else
+        {
+            _serialInput.Receive(bytes);
+        }
+    }
+
+    /// <summary>Tells the guest of the size of its console, in characters, if it can know. Any thread.</summary>
+    public void ResizeConsole(int rows, int columns) => _console?.Resize(rows, columns);
 
     /// <summary>Takes memory from the guest and gives it back, as far as the guest's driver goes along.</summary>
     public VirtioBalloon Balloon { get; } = new();
@@ -358,7 +386,8 @@ public sealed class Pc : IDisposable
     // On a vCPU's thread, with all others parked.
     private void Restart()
     {
-        Console.Reset();
+        _serialInput.Reset();
+        _consolePort?.Reset();
         Keyboard.Reset();
         _screen?.Reset();
         _power.Reset();

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Disks;
@@ -66,8 +67,11 @@ public sealed record PcConfig
     /// <summary>Shared folders: <see cref="Layout.MaxShares"/> at most, each with a tag of its own.</summary>
     public IReadOnlyList<ShareConfig> Shares { get; init; } = [];
 
-    /// <summary>What its network card is plugged into, or null for no card.</summary>
-    public NetworkConfig? Network { get; init; }
+    /// <summary>What its network cards are plugged into: <see cref="Layout.MaxNetworks"/> at most, each with an address of its own.</summary>
+    public IReadOnlyList<NetworkConfig> Networks { get; init; } = [];
+
+    /// <summary>Ports by name, for programs of the guest's: <see cref="VirtioConsole.MostPorts"/> at most, each with a name of its own.</summary>
+    public IReadOnlyList<PortConfig> Ports { get; init; } = [];
 
     /// <summary>Sockets between guest and host, or null for none.</summary>
     public VsockConfig? Vsock { get; init; }
@@ -87,8 +91,11 @@ public sealed record PcConfig
     /// <summary>The kernel command line.</summary>
     public string CommandLine { get; init; } = "";
 
-    /// <summary>Where the serial port's output goes: byte by byte, on a vCPU's thread, so it should buffer.</summary>
+    /// <summary>Where the output of the consoles goes: byte by byte from the serial port, on a vCPU's thread, so it should buffer.</summary>
     public required IConsole Console { get; init; }
+
+    /// <summary>Whether there is a virtio console, which then has the input; else the serial port has.</summary>
+    public bool VirtioConsole { get; init; }
 
     /// <summary>Whether there is a VGA text screen and a PS/2 keyboard.</summary>
     public bool Screen { get; init; }
@@ -131,6 +138,8 @@ public sealed record PcConfig
         }
 
         CheckShares();
+        CheckNetworks();
+        CheckPorts();
         if (Memory < Layout.MinMemory || Memory % (1 << 20) != 0)
         {
             throw new UserErrorException($"A memory of {Memory} bytes won't do: give --memory a whole number of mebibytes, {Layout.MinMemory >> 20}M or more.");
@@ -145,6 +154,40 @@ public sealed record PcConfig
         if (Cpus is < 1 or > Layout.MaxCpus)
         {
             throw new UserErrorException($"A machine of {Cpus} CPUs can't be built: give --cpus a number from 1 to {Layout.MaxCpus}.");
+        }
+    }
+
+    private void CheckNetworks()
+    {
+        if (Networks.Count > Layout.MaxNetworks)
+        {
+            throw new UserErrorException($"{Networks.Count} network cards are more than a machine has room for: give --net {Layout.MaxNetworks} times at most.");
+        }
+
+        if (Networks.GroupBy(n => n.Mac).FirstOrDefault(g => g.Count() > 1) is { } same)
+        {
+            throw new UserErrorException($"Two network cards can't both have the address {string.Join(':', same.Key.GetAddressBytes().Select(b => b.ToString("x2", CultureInfo.InvariantCulture)))}: give each --net a mac of its own.");
+        }
+    }
+
+    private void CheckPorts()
+    {
+        if (Ports.Count > Devices.Virtio.VirtioConsole.MostPorts)
+        {
+            throw new UserErrorException($"{Ports.Count} ports are more than a machine has room for: give --port {Devices.Virtio.VirtioConsole.MostPorts} times at most.");
+        }
+
+        foreach (string name in Ports.Select(p => p.Name))
+        {
+            if (name.Length == 0 || Encoding.UTF8.GetByteCount(name) > Devices.Virtio.VirtioConsole.LongestName)
+            {
+                throw new UserErrorException($"'{name}' can't be a port's name, for that has 1 to {Devices.Virtio.VirtioConsole.LongestName} bytes: give --port a shorter one.");
+            }
+        }
+
+        if (Ports.GroupBy(p => p.Name).FirstOrDefault(g => g.Count() > 1) is { } twice)
+        {
+            throw new UserErrorException($"Two ports can't both be called '{twice.Key}': give each --port a name of its own.");
         }
     }
 

@@ -26,8 +26,8 @@ public sealed record NetworkConfig
     /// <summary>The name of the TAP device.</summary>
     public string Tap { get; init; } = "";
 
-    /// <summary>The card's address: locally administered.</summary>
-    public PhysicalAddress Mac { get; init; } = PhysicalAddress.Parse("52-59-41-44-4F-0F");
+    /// <summary>The card's address.</summary>
+    public PhysicalAddress Mac { get; init; } = MacOf(0);
 
     /// <summary>Ports of the host's that are the guest's.</summary>
     public IReadOnlyList<PortForward> Forwards { get; init; } = [];
@@ -37,6 +37,10 @@ public sealed record NetworkConfig
 
     /// <summary>Whether the card offers packed queues too.</summary>
     public bool Packed { get; init; }
+
+    /// <summary>The address of a machine's card where none is given: locally administered.</summary>
+    /// <param name="card">Which, from 0.</param>
+    public static PhysicalAddress MacOf(int card) => new([0x52, 0x59, 0x41, 0x44, 0x4F, (byte)(0x0F + card)]);
 
     /// <summary>Makes the network.</summary>
     /// <exception cref="Core.UserErrorException">Something of the host's that it needs can't be had.</exception>

@@ -22,7 +22,7 @@ public sealed class CommandLineTests
     [Fact]
     public void Nothing_given_means_the_default_guest_with_defaults()
     {
-        var expected = new RunOptions { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio", Network = new NetworkConfig() };
+        var expected = new RunOptions { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio", Networks = [new NetworkConfig()] };
         Check(expected, Read());
         Assert.True(Read().IsDefaultGuest);
         Assert.False(Read("--initrd", "i").IsDefaultGuest);
@@ -36,7 +36,7 @@ public sealed class CommandLineTests
             "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console", "--device", "test-irq", "--device", "test-memory", "--module", "m1 a b", "--module", "m2");
         var expected = new RunOptions
         {
-            Network = new NetworkConfig(),
+            Networks = [new NetworkConfig()],
             Kernel = "k",
             Initrd = "i",
             Append = "quiet  x=\"a b\"",
@@ -59,7 +59,7 @@ public sealed class CommandLineTests
         RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--disk", "d5,snapshot,format=qcow2", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
         var expected = new RunOptions
         {
-            Network = new NetworkConfig(),
+            Networks = [new NetworkConfig()],
             Firmware = "f",
             Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true), new DiskConfig("d3", Bus: DiskBus.Ide), new DiskConfig("d4", Packed: true), new DiskConfig("d5", Format: DiskFormat.Qcow2, Snapshot: true)],
             Cdrom = "c",
@@ -122,6 +122,20 @@ public sealed class CommandLineTests
     public void Vsock(string text, string path, uint cid) => Assert.Equal(new VsockConfig(path, cid), Read("--vsock", text).Vsock);
 
     [Fact]
+    public void A_virtio_console_is_on_the_terminal_and_the_kernel_told_of_it()
+    {
+        RunOptions options = Read("--console", "virtio", "--port", "agent=/run/a=b");
+        Assert.Equal(("stdio", true), (options.Console, options.HasVirtioConsole));
+        Assert.Equal([new PortConfig("agent", "/run/a=b")], options.Ports);
+        Assert.StartsWith("console=hvc0 ", KernelCommandLine.Make(options, (24, 80)), StringComparison.Ordinal);
+        Assert.DoesNotContain("ttyS0", KernelCommandLine.Make(options, (24, 80)), StringComparison.Ordinal);
+        foreach (string text in (string[])["", "agent", "=x", "agent="])
+        {
+            Assert.Throws<UserErrorException>(() => Read("--port", text));
+        }
+    }
+
+    [Fact]
     public void The_default_guest_is_told_what_to_mount()
     {
         RunOptions options = Read("--share", "a:/a", "--share", "b:/b,ro");
@@ -132,11 +146,13 @@ public sealed class CommandLineTests
     [Fact]
     public void Networks_arrive()
     {
-        Assert.Null(Read("--net", "none").Network);
-        NetworkConfig network = Read("--net", "passt,host-loopback,packed,mac=52:54:00:12:34:56", "--publish", "2222:22", "--publish", "0.0.0.0:53:53/udp").Network!;
+        Assert.Empty(Read("--net", "none").Networks);
+        NetworkConfig network = Read("--net", "passt,host-loopback,packed,mac=52:54:00:12:34:56", "--publish", "2222:22", "--publish", "0.0.0.0:53:53/udp").Networks.Single();
         Assert.Equal((NetworkKind.Passt, true, true, "525400123456"), (network.Kind, network.HostLoopback, network.Packed, network.Mac.ToString()));
         Assert.Equal([new PortForward(IPAddress.Loopback, 2222, 22), new PortForward(IPAddress.Any, 53, 53, IsUdp: true)], network.Forwards);
-        Assert.Equal((NetworkKind.Tap, "tap0"), (Read("--net", "tap=tap0").Network!.Kind, Read("--net", "tap=tap0").Network!.Tap));
+        Assert.Equal([(NetworkKind.Tap, "tap0", "525941444F0F", 0), (NetworkKind.User, "", "525941444F10", 1)],
+            Read("--net", "tap=tap0", "--net", "user", "--publish", "80:80").Networks.Select(n => (n.Kind, n.Tap, n.Mac.ToString(), n.Forwards.Count)));
+        Assert.Throws<UserErrorException>(() => Read("--net", "none", "--net", "user"));
     }
 
     // Lists count by what is in them.
@@ -145,9 +161,11 @@ public sealed class CommandLineTests
         Assert.Equal(expected.Disks, actual.Disks);
         Assert.Equal(expected.Modules, actual.Modules);
         Assert.Equal(expected.Shares, actual.Shares);
-        Assert.Equal(expected.Network?.Forwards, actual.Network?.Forwards);
-        Assert.Equal(expected.Network, actual.Network is { } network ? network with { Forwards = expected.Network?.Forwards ?? [] } : null);
-        Assert.Equal(expected, actual with { Network = expected.Network, Disks = expected.Disks, Shares = expected.Shares, Modules = expected.Modules });
+        Assert.Equal(expected.Ports, actual.Ports);
+        NetworkConfig[] networks = [.. actual.Networks.Select(n => n with { Forwards = [] })];
+        Assert.Equal([.. expected.Networks.Select(n => n with { Forwards = [] })], networks);
+        Assert.Equal(expected.Networks.SelectMany(n => n.Forwards), actual.Networks.SelectMany(n => n.Forwards));
+        Assert.Equal(expected, actual with { Networks = expected.Networks, Ports = expected.Ports, Disks = expected.Disks, Shares = expected.Shares, Modules = expected.Modules });
     }
 
     [Theory]

@@ -96,6 +96,10 @@ public sealed class RunSessionTests : IDisposable
         {
         }
 
+        public void Resize(int rows, int columns)
+        {
+        }
+
         public void Type(ReadOnlySpan<byte> keys)
         {
         }

@@ -264,7 +264,7 @@ public sealed class PcTests : IDisposable
         Pc? pc = null;
         var engine = new FakeEngine(vcpu =>
         {
-            pc!.Console.Receive(keys);
+            pc!.Type(keys);
             vcpu.Out(Layout.Com1 + 2, 1); // Turning the FIFOs on empties them: what was typed waits for RTS.
             vcpu.Out(Layout.Com1 + 4, 0x0B);
             while (got < count)

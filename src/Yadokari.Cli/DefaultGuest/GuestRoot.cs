@@ -11,8 +11,8 @@ internal static class GuestRoot
         "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net",
     ];
 
-    /// <summary>Modules that init loads only where they are of use: for shared folders, and for sockets to the host.</summary>
-    internal static readonly string[] MoreDrivers = ["fuse", "virtiofs", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"];
+    /// <summary>Modules that init loads only where they are of use: for a virtio console, shared folders, and sockets to the host.</summary>
+    internal static readonly string[] MoreDrivers = ["virtio_console", "fuse", "virtiofs", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"];
 
     /// <summary>
     /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
@@ -33,10 +33,15 @@ internal static class GuestRoot
         ln -s /proc/self/fd /dev/fd
         hostname yadokari
         ip link set lo up 2>/dev/null
-        if grep -q -E '0x10(4[12]|53|5a)' /sys/bus/pci/devices/*/device 2>/dev/null; then
+        if grep -q -E '0x10(4[123]|53|5a)' /sys/bus/pci/devices/*/device 2>/dev/null; then
             while read driver; do
                 [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
             done </lib/modules/order
+        fi
+        if grep -q 0x1043 /sys/bus/pci/devices/*/device 2>/dev/null; then
+            # The console may be one that only now is there.
+            [ -e /lib/modules/virtio_console.ko ] && insmod /lib/modules/virtio_console.ko
+            exec </dev/console >/dev/console 2>&1
         fi
         if [ -e /sys/class/net/eth0 ]; then
             ip link set eth0 up

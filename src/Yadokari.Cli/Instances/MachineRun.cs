@@ -193,21 +193,22 @@ internal static class MachineRun
             {
                 Kernel = machine.Kernel,
                 Initrd = machine.Initrd,
-                Append = options.Append ?? CommandLineText + (options.Network is null ? NoNetwork : ""),
+                Append = options.Append ?? KernelCommandLine.OnConsole(CommandLineText, options) + (options.Networks.Count == 0 ? NoNetwork : ""),
                 Disks = [new DiskConfig(machine.Disk), new DiskConfig(machine.Seed, ReadOnly: true), .. options.Disks],
             };
         }
 
         // A way to its sshd, for the user of this host alone.
         int? ssh = null;
-        if (config.Recipe is not null && options.Network is { } network)
+        if (config.Recipe is not null && options.Networks.FirstOrDefault(n => n.Kind != NetworkKind.Tap) is { } network)
         {
             const int sshd = 22;
             ssh = FreePort();
-            options = options with { Network = network with { Forwards = [.. network.Forwards, new PortForward(IPAddress.Loopback, ssh.Value, sshd)] } };
+            NetworkConfig withSsh = network with { Forwards = [.. network.Forwards, new PortForward(IPAddress.Loopback, ssh.Value, sshd)] };
+            options = options with { Networks = [.. options.Networks.Select(n => n == network ? withSsh : n)] };
         }
 
-        string[] ports = [.. options.Network?.Forwards.Select(f => f.ToString()) ?? []];
+        string[] ports = [.. options.Networks.SelectMany(n => n.Forwards).Select(f => f.ToString())];
         using ControlServer control = ControlServer.Open(machine.Control);
         try
         {

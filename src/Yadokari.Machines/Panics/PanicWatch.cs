@@ -22,13 +22,14 @@ internal sealed class PanicWatch : IConsole, IDisposable
     private readonly Func<long> _halts;
     private readonly Action _panicked;
     private readonly IAlarm _alarm;
-    private readonly byte[] _line = new byte[LongestLine]; // One vCPU's thread at a time: the serial port's output comes in order.
+    private readonly Lock _lock = new(); // Guards the line: serial port and virtio console may both write.
+    private readonly byte[] _line = new byte[LongestLine];
     private int _length;
     private bool _watching;
     private long _haltsThen;
     private volatile string? _message;
 
-    /// <summary>Wires the watch into the serial port's output.</summary>
+    /// <summary>Wires the watch into what the guest's consoles put out.</summary>
     /// <param name="next">Gets all bytes.</param>
     /// <param name="clock">Times the guest's last chance.</param>
     /// <param name="halts">How often the guest's vCPUs halted, in all. Any thread.</param>
@@ -49,16 +50,19 @@ internal sealed class PanicWatch : IConsole, IDisposable
     public void Write(ReadOnlySpan<byte> bytes)
     {
         _next.Write(bytes);
-        foreach (byte b in bytes)
+        lock (_lock)
         {
-            if (b == '\n')
+            foreach (byte b in bytes)
             {
-                OnLine();
-                _length = 0;
-            }
-            else if (_length < LongestLine)
-            {
-                _line[_length++] = b;
+                if (b == '\n')
+                {
+                    OnLine();
+                    _length = 0;
+                }
+                else if (_length < LongestLine)
+                {
+                    _line[_length++] = b;
+                }
             }
         }
     }

@@ -1,0 +1,68 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+using Yadokari.Core;
+using Yadokari.Linux;
+
+namespace Yadokari.Networks.Streams;
+
+/// <summary>Sockets in the file system at which programs of the host's ask for the guest.</summary>
+internal static class LocalListener
+{
+    /// <summary>Makes one. Its name goes when who asked for it deletes the file.</summary>
+    /// <param name="path">The name.</param>
+    /// <param name="option">What gave it, for messages.</param>
+    /// <exception cref="UserErrorException">It can't be made.</exception>
+    public static HostSocket Open(string path, string option)
+    {
+        if (Encoding.UTF8.GetByteCount(path) > HostSocket.LongestPath)
+        {
+            throw new UserErrorException($"The socket '{path}' has a name of more than {HostSocket.LongestPath} bytes: give {option} a shorter one.");
+        }
+
+        const int InUse = -98;
+        HostSocket socket = HostSocket.OpenLocal() ?? throw new UserErrorException($"The socket '{path}' can't be made, for the host gives none; lift the limit of open files (ulimit -n).");
+        int error = socket.BindLocal(path);
+        if (error == InUse && IsLeftBehind(path))
+        {
+            File.Delete(path);
+            error = socket.BindLocal(path);
+        }
+
+        if (error == 0)
+        {
+            error = socket.Listen();
+        }
+
+        if (error == 0)
+        {
+            return socket;
+        }
+
+        socket.Dispose();
+        throw new UserErrorException(error == InUse
+            ? $"The socket '{path}' can't be made, for there is a file of that name, or a machine that uses it: give {option} another."
+            : $"The socket '{path}' can't be made ({Marshal.GetPInvokeErrorMessage(-error)}); check the path and its permissions.");
+    }
+
+    // By one who was killed: then nobody listens. Of a file that is no socket the kernel says the same.
+    private static bool IsLeftBehind(string path)
+    {
+        using HostSocket? socket = HostSocket.OpenLocal();
+        return socket?.ConnectLocal(path) == HostSocket.Refused && IsSocket(path);
+    }
+
+    private static bool IsSocket(string path)
+    {
+        string full = Path.GetFullPath(path);
+        if (FileTree.OpenFolder(Path.GetDirectoryName(full)!, out SafeFileHandle folder) != 0)
+        {
+            return false;
+        }
+
+        using (folder)
+        {
+            return FileStatus.Of(folder, [.. Encoding.UTF8.GetBytes(Path.GetFileName(full)), 0], out FileStatus status) == 0 && status.Type == FileTree.Socket;
+        }
+    }
+}
