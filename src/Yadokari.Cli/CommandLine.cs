@@ -21,6 +21,7 @@ internal static class CommandLine
             CopyCommand.Create(),
             StartCommand.Create(),
             StopCommand.Create(),
+            BalloonCommand.Create(),
             KillCommand.Create(),
             RemoveCommand.Create(),
             MonitorCommand.Create(),

@@ -12,8 +12,10 @@ internal static class MemorySize
     /// <summary>Reads a size in bytes.</summary>
     /// <param name="text">What was given.</param>
     /// <param name="host">The memory of the host in bytes.</param>
+    /// <param name="option">What it was given to, for messages.</param>
+    /// <param name="owner">Whose memory it is, for messages.</param>
     /// <exception cref="UserErrorException">Not a size, or one that can't be had.</exception>
-    public static ulong Parse(string text, ulong host)
+    public static ulong Parse(string text, ulong host, string option = "--memory", string owner = "this host")
     {
         string number = text.Trim();
         string unit = "";
@@ -36,28 +38,28 @@ internal static class MemorySize
 
         if (shift < 0 || !ulong.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out ulong value))
         {
-            throw new UserErrorException($"--memory {RunCommand.Shown(text)} is not a size: write a whole number with K, M or G, as in 512M.");
+            throw new UserErrorException($"{option} {RunCommand.Shown(text)} is not a size: write a whole number with K, M or G, as in 512M.");
         }
 
         if (value != 0 && shift == 0)
         {
-            throw new UserErrorException($"--memory {text} has no unit: write {text}M for mebibytes or {text}G for gibibytes.");
+            throw new UserErrorException($"{option} {text} has no unit: write {text}M for mebibytes or {text}G for gibibytes.");
         }
 
         UInt128 bytes = (UInt128)value << shift;
         if (bytes > host)
         {
-            throw new UserErrorException($"--memory {text} is more than this host has ({Show(host)}): give less, as in --memory 512M.");
+            throw new UserErrorException($"{option} {text} is more than {owner} has ({Show(host)}): give less, as in {option} 512M.");
         }
 
         if (bytes < Least)
         {
-            throw new UserErrorException($"--memory {text} is too little for a guest: give at least {Show(Least)}, as in --memory 512M.");
+            throw new UserErrorException($"{option} {text} is too little for a guest: give at least {Show(Least)}, as in {option} 512M.");
         }
 
         return bytes % (1 << 20) == 0
             ? (ulong)bytes
-            : throw new UserErrorException($"--memory {text} is not a whole number of mebibytes: give one, as in --memory {(ulong)(bytes >> 20)}M.");
+            : throw new UserErrorException($"{option} {text} is not a whole number of mebibytes: give one, as in {option} {(ulong)(bytes >> 20)}M.");
     }
 
     /// <summary>A size as a person writes it.</summary>

@@ -41,7 +41,7 @@ internal sealed class RunSession : IDisposable
             _ => new FileConsole(consoleFile!),
         };
         _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => Resize()) : null;
-        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type)) ?? console;
+        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type, Balloon)) ?? console;
     }
 
     /// <summary>Runs a PC with what the options name, or the default guest.</summary>
@@ -222,6 +222,14 @@ internal sealed class RunSession : IDisposable
         lock (_lock)
         {
             _machine?.PressPower();
+        }
+    }
+
+    private (ulong Now, ulong Full)? Balloon(ulong? wanted)
+    {
+        lock (_lock)
+        {
+            return _machine?.Balloon(wanted);
         }
     }
 

@@ -100,6 +100,8 @@ public sealed class RunSessionTests : IDisposable
         {
         }
 
+        public (ulong Now, ulong Full) Balloon(ulong? wanted) => (0, 0);
+
         public void Type(ReadOnlySpan<byte> keys)
         {
         }

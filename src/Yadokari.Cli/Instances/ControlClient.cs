@@ -23,14 +23,7 @@ internal static class ControlClient
             {
                 socket.Connect(new UnixDomainSocketEndPoint(machine.Control));
                 socket.Send(Encoding.ASCII.GetBytes(request + "\n"));
-                byte[] answer = new byte[1];
-                var line = new StringBuilder();
-                while (socket.Receive(answer) == 1 && answer[0] != '\n')
-                {
-                    line.Append((char)answer[0]);
-                }
-
-                if (line.ToString() == "ok")
+                if (ReadLine(socket) == "ok")
                 {
                     return socket;
                 }
@@ -45,6 +38,19 @@ internal static class ControlClient
         }
 
         return null;
+    }
+
+    /// <summary>Reads a line of an answer, or what there is of it.</summary>
+    public static string ReadLine(Socket socket)
+    {
+        byte[] one = new byte[1];
+        var line = new StringBuilder();
+        while (socket.Receive(one) == 1 && one[0] != '\n')
+        {
+            line.Append((char)one[0]);
+        }
+
+        return line.ToString();
     }
 
     /// <summary>Asks a machine that has to run.</summary>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
 using Yadokari.Core;
@@ -7,12 +8,13 @@ namespace Yadokari.Cli.Instances;
 /// <summary>What a monitor does when asked. All may be called from any thread.</summary>
 /// <param name="PressPower">Presses the power button.</param>
 /// <param name="End">Ends the run with an exit code.</param>
-/// <param name="Type">Types into the serial port.</param>
-internal sealed record MonitorControls(Action PressPower, Action<int> End, Consoles.TypedInput.TypeKeys Type);
+/// <param name="Type">Types into the console.</param>
+/// <param name="Balloon">As <see cref="IGuestMachine.Balloon"/>; null where the machine ends just now.</param>
+internal sealed record MonitorControls(Action PressPower, Action<int> End, Consoles.TypedInput.TypeKeys Type, Func<ulong?, (ulong Now, ulong Full)?> Balloon);
 
 /// <summary>
 /// Takes requests for a machine that runs, by a socket in its folder: a line each, answered with <c>ok</c>. After <c>console</c> the connection
-/// is the serial port itself. Whoever may open the socket is the user.
+/// is the console itself; after <c>balloon</c>, with or without bytes, a line says what the guest has and had at first. Whoever may open the socket is the user.
 /// </summary>
 internal sealed class ControlServer : IDisposable
 {
@@ -110,8 +112,13 @@ internal sealed class ControlServer : IDisposable
         try
         {
             client.SendTimeout = 1000;
-            switch (ReadLine(client))
+            string[] words = ReadLine(client).Split(' ');
+            switch (words[0])
             {
+                case "balloon" when controls.Balloon(words.Length > 1 && ulong.TryParse(words[1], out ulong wanted) ? wanted : null) is var (now, full):
+                    client.Send(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"ok\n{now} {full}\n")));
+                    client.Dispose();
+                    return;
                 case "power":
                     controls.PressPower();
                     break;
