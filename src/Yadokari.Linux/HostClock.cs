@@ -17,6 +17,8 @@ public sealed class HostClock : IClock, IDisposable
     private readonly Lock _lock = new(); // Innermost of all: devices arm alarms under their own locks. Nothing is called inside it.
     private readonly Futex _changed = new();
     private readonly Thread _thread;
+    private readonly SleepWatch _sleeps;
+    private long _asleep; // So long the host slept, which CLOCK_MONOTONIC leaves out. Written under the lock.
     private Alarm[] _heap = new Alarm[16]; // A binary heap by deadline; there is room for every alarm made.
     private int _armed;
     private int _made;
@@ -29,10 +31,14 @@ public sealed class HostClock : IClock, IDisposable
         Debug.Assert(Stopwatch.Frequency == 1_000_000_000, "the runtime counts CLOCK_MONOTONIC in nanoseconds");
         _thread = new Thread(Run) { IsBackground = true, Name = "clock" };
         _thread.Start();
+        _sleeps = new SleepWatch(AfterSleep);
     }
 
     /// <inheritdoc/>
-    public long Now => Stopwatch.GetTimestamp() - _start;
+    public event Action? Resumed;
+
+    /// <inheritdoc/>
+    public long Now => Stopwatch.GetTimestamp() - _start + Volatile.Read(ref _asleep);
 
     /// <inheritdoc/>
     public DateTime UtcNow => DateTime.UtcNow;
@@ -66,6 +72,24 @@ public sealed class HostClock : IClock, IDisposable
         return new Alarm(this, fire);
     }
 
+    /// <summary>The host slept: goes on by that, and fires what came due meanwhile. On a thread of its own, one call at a time.</summary>
+    public void AfterSleep(long nanoseconds)
+    {
+        lock (_lock)
+        {
+            if (_stopping)
+            {
+                return;
+            }
+
+            Volatile.Write(ref _asleep, _asleep + nanoseconds);
+            _changed.Increment();
+            _changed.Wake();
+        }
+
+        Resumed?.Invoke();
+    }
+
     /// <summary>Stops the clock's thread; no alarm fires after that. Waits for a callback that runs, unless it is the caller.</summary>
     public void Dispose()
     {
@@ -81,6 +105,7 @@ public sealed class HostClock : IClock, IDisposable
             _changed.Wake();
         }
 
+        _sleeps.Dispose();
         if (Thread.CurrentThread != _thread)
         {
             _thread.Join();
@@ -95,6 +120,7 @@ public sealed class HostClock : IClock, IDisposable
             Alarm? due = null;
             int seen;
             long until = Never;
+            long asleep;
             lock (_lock)
             {
                 if (_stopping)
@@ -118,6 +144,8 @@ public sealed class HostClock : IClock, IDisposable
                 {
                     _sleepsUntil = until;
                 }
+
+                asleep = _asleep;
             }
 
             if (due is not null)
@@ -126,7 +154,7 @@ public sealed class HostClock : IClock, IDisposable
             }
             else
             {
-                _changed.Wait(seen, until > Never - _start ? Never : until + _start);
+                _changed.Wait(seen, until > Never - _start ? Never : until + _start - asleep);
             }
         }
 

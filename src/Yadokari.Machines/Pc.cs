@@ -106,6 +106,13 @@ public sealed class Pc : IDisposable
             _host.Apics[i].Map(0, Layout.LocalApicSize, "registers", apic);
         }
 
+        if (_vm.TscHz != 0)
+        {
+            _host.PvClock = new PvClock(_dma, clock, _threads[0].Vcpu.ReadTsc, _vm.TscHz, config.Cpus);
+        }
+
+        clock.Resumed += OnHostResumed;
+
         // Interrupt controllers: the 8259s reach the first processor's LINT0.
         _pic = new DualPic8259(_threads[0].Apic.Lint0);
         _threads[0].Apic.AcknowledgeExternal = _pic.Acknowledge;
@@ -307,6 +314,7 @@ public sealed class Pc : IDisposable
     /// </summary>
     public void Dispose()
     {
+        _config.Clock.Resumed -= OnHostResumed;
         _panics.Dispose();
         _power.Dispose();
         _rtc.Dispose();
@@ -369,6 +377,13 @@ public sealed class Pc : IDisposable
         }
     }
 
+    // The counter first: the clock in guest memory says what it was when.
+    private void OnHostResumed()
+    {
+        _vm.HostResumed();
+        _host.PvClock?.Resume();
+    }
+
     private void OnPanic() => _run.End(new MachineEnd(EndReason.Panic));
 
     private void OnReset()
@@ -400,6 +415,7 @@ public sealed class Pc : IDisposable
         _com1.Reset();
         _rtc.Reset();
         _pit.Reset();
+        _host.PvClock?.Reset();
         _pci.Reset();
         _ioApic.Reset();
         _pic.Reset();

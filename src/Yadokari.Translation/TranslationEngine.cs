@@ -65,9 +65,14 @@ public sealed class TranslationEngine : IEngine
 /// <summary>A machine under translation: what its vCPUs share.</summary>
 internal sealed class TranslationVm : IEngineVm
 {
+    private static readonly TimeSpan s_betweenLooks = TimeSpan.FromMinutes(1);
+
     private readonly List<Vcpu> _vcpus = [];
     private readonly long[] _emulated = new long[Enum.GetValues<Mnemonic>().Length + 1];
     private readonly long[] _emulatedTicks = new long[Enum.GetValues<Mnemonic>().Length + 1];
+
+    private readonly TscGap _tscGap = new(HostTsc.Read, () => Linux.SleepWatch.BootTime, HostTsc.Hz);
+    private readonly Timer _tscLooks;
 
     internal TranslationVm(TranslationEngine engine, GuestMemory memory, IVcpuHost host, int vcpus)
     {
@@ -82,6 +87,7 @@ internal sealed class TranslationVm : IEngineVm
         Vcpus = vcpus;
         Coherence = new Coherence(memory, vcpus);
         TraceWriter = engine.Trace == null ? null : TextWriter.Synchronized(engine.Trace);
+        _tscLooks = new Timer(_ => LookAtTsc(), null, s_betweenLooks, s_betweenLooks);
         Direct = engine.Trace == null ? engine.Direct : DirectMode.Off;
     }
 
@@ -180,6 +186,16 @@ internal sealed class TranslationVm : IEngineVm
     public void Written(ulong gpa, ulong length) => Coherence.Written(gpa, length);
 
     /// <inheritdoc/>
+    public void HostResumed()
+    {
+        lock (_tscGap)
+        {
+            ulong gap = _tscGap.Take();
+            _vcpus.ForEach(v => v.MoveTsc(gap));
+        }
+    }
+
+    /// <inheritdoc/>
     public IVcpu CreateVcpu(int id)
     {
         var vcpu = new Vcpu(this, id);
@@ -190,9 +206,18 @@ internal sealed class TranslationVm : IEngineVm
     /// <inheritdoc/>
     public void Dispose()
     {
+        _tscLooks.Dispose();
         foreach (Vcpu vcpu in _vcpus)
         {
             vcpu.Dispose();
+        }
+    }
+
+    private void LookAtTsc()
+    {
+        lock (_tscGap)
+        {
+            _tscGap.Look();
         }
     }
 

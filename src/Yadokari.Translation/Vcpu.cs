@@ -80,7 +80,10 @@ internal sealed unsafe partial class Vcpu : IVcpu
     internal MsrFile MsrFile { get; }
 
     /// <inheritdoc/>
-    public ulong ReadTsc() => HostTsc.Read() + State->TscOffset;
+    public ulong ReadTsc() => HostTsc.Read() + Volatile.Read(ref State->TscOffset);
+
+    /// <summary>Moves the counter, whatever the guest does to it at the same time. Any thread.</summary>
+    internal void MoveTsc(ulong distance) => Interlocked.Add(ref State->TscOffset, distance);
 
     internal TranslationVm Vm => _vm;
 

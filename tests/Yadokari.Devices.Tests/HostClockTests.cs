@@ -39,6 +39,25 @@ public sealed class HostClockTests
     }
 
     [Fact]
+    public void After_the_hosts_sleep_what_came_due_meanwhile_fires()
+    {
+        using var clock = new HostClock();
+        using var fired = new ManualResetEventSlim();
+        const long hour = 3_600_000_000_000;
+        int resumed = 0;
+        clock.Resumed += () => resumed += clock.Now >= hour ? 1 : 0;
+        using IAlarm alarm = clock.CreateAlarm(fired.Set);
+        using IAlarm later = clock.CreateAlarm(() => Assert.Fail("Not due."));
+        alarm.Arm(hour);
+        later.Arm(2 * hour);
+        Assert.True(SpinWait.SpinUntil(() => clock.Sleeping, s_patience));
+        clock.AfterSleep(hour);
+        Assert.Equal(1, resumed);
+        Assert.True(fired.Wait(s_patience, TestContext.Current.CancellationToken));
+        Assert.InRange(clock.Now, hour, hour + 60_000_000_000);
+    }
+
+    [Fact]
     public void A_deadline_gone_by_fires_on_the_clocks_thread()
     {
         using var clock = new HostClock();

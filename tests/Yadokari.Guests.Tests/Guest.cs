@@ -98,6 +98,9 @@ internal sealed class Guest : IDisposable
         return this;
     }
 
+    /// <summary>The monitor's process.</summary>
+    public int ProcessId => _process!.Id;
+
     /// <summary>Bytes of memory files that the monitor has resident: the guest's RAM, mostly (proc(5), RssShmem).</summary>
     public long SharedMemory => File.ReadLines($"/proc/{_process!.Id}/status").Where(static line => line.StartsWith("RssShmem:", StringComparison.Ordinal))
         .Select(static line => long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1].Trim()) << 10).Single();

@@ -100,6 +100,14 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
+    public void KvmsInterfaceIsASecondOne()
+    {
+        CpuidResult leaf = Ask(Model(), 0x40000100);
+        Assert.Equal("KVMKVMKVM\0\0\0", Encoding.ASCII.GetString([.. BitConverter.GetBytes(leaf.Ebx), .. BitConverter.GetBytes(leaf.Ecx), .. BitConverter.GetBytes(leaf.Edx)]));
+        Assert.Equal((0x40000101u, (1u << 1) | (1u << 3) | (1u << 24)), (leaf.Eax, Ask(Model(), 0x40000101).Eax));
+    }
+
+    [Fact]
     public void OsxsaveFollowsCr4()
     {
         Assert.NotEqual(0u, Ask(Model(), 1, cr4: Cr4.OSXSAVE).Ecx & (1 << 27));

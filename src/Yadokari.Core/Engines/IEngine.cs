@@ -43,6 +43,11 @@ public interface IEngineVm : IDisposable
     {
     }
 
+    /// <summary>The host slept: time-stamp counters that did not count on meanwhile are put right. Any thread.</summary>
+    void HostResumed()
+    {
+    }
+
     /// <summary>Counters worth showing, in the order to show them.</summary>
     IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics { get; }
 }
@@ -108,6 +113,11 @@ public interface IVcpu : IDisposable
 
     /// <summary>The guest's time-stamp counter as RDTSC gives it now. Any thread.</summary>
     ulong ReadTsc() => 0;
+
+    /// <summary>RAM was written inside a call of <see cref="IVcpuHost"/> on this vCPU's thread: as <see cref="IEngineVm.Written"/>.</summary>
+    void Written(ulong gpa, int length)
+    {
+    }
 
     /// <summary>Copies the architectural state out.</summary>
     void Save(X86State state);

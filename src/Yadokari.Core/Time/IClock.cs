@@ -3,11 +3,18 @@ namespace Yadokari.Core.Time;
 /// <summary>The time a machine's devices live by. Any thread.</summary>
 public interface IClock
 {
-    /// <summary>Nanoseconds since the machine was made; never goes back.</summary>
+    /// <summary>Nanoseconds since the machine was made, those in which the host slept among them; never goes back.</summary>
     long Now { get; }
 
     /// <summary>The wall clock, UTC: what a CMOS clock shows.</summary>
     DateTime UtcNow { get; }
+
+    /// <summary>The host slept, and <see cref="Now"/> has just moved on by that. On a thread of the clock's, with no lock held.</summary>
+    event Action? Resumed
+    {
+        add { }
+        remove { }
+    }
 
     /// <summary>Makes a one-shot alarm, not armed yet.</summary>
     /// <param name="fire">Called on the clock's thread, with no lock held, at most once for each arming.</param>

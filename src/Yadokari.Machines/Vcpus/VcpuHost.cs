@@ -1,6 +1,7 @@
 using Yadokari.Core.Buses;
 using Yadokari.Core.Engines;
 using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.Timers;
 
 namespace Yadokari.Machines.Vcpus;
 
@@ -17,6 +18,9 @@ internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IVcpuHost
 
     /// <summary>Each vCPU's page of local APIC registers, as a bus of its own, which counts.</summary>
     public Bus[] Apics { get; set; } = [];
+
+    /// <summary>The clock in guest memory; null for none.</summary>
+    public PvClock? PvClock { get; set; }
 
     /// <summary>Is told after a vCPU took an interrupt. On the vCPU's thread.</summary>
     public Action? Acknowledged { get; set; }
@@ -57,10 +61,28 @@ internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IVcpuHost
     public void PioWrite(int vcpu, ushort port, ReadOnlySpan<byte> data) => pio.Write(port, data);
 
     /// <inheritdoc/>
-    public bool ReadMsr(int vcpu, uint index, out ulong value) => Threads[vcpu].Apic.ReadMsr(index, out value);
+    public bool ReadMsr(int vcpu, uint index, out ulong value)
+    {
+        if (PvClock is not { } clock || !IsPvClock(index))
+        {
+            return Threads[vcpu].Apic.ReadMsr(index, out value);
+        }
+
+        value = clock.ReadMsr(vcpu, index);
+        return true;
+    }
 
     /// <inheritdoc/>
-    public bool WriteMsr(int vcpu, uint index, ulong value) => Threads[vcpu].Apic.WriteMsr(index, value);
+    public bool WriteMsr(int vcpu, uint index, ulong value)
+    {
+        if (PvClock is not { } clock || !IsPvClock(index))
+        {
+            return Threads[vcpu].Apic.WriteMsr(index, value);
+        }
+
+        clock.WriteMsr(vcpu, index, value, Threads[vcpu].Vcpu.Written);
+        return true;
+    }
 
     /// <inheritdoc/>
     public byte ReadTaskPriority(int vcpu) => Threads[vcpu].Apic.TaskPriority;
@@ -105,6 +127,8 @@ internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IVcpuHost
 
         return sent;
     }
+
+    private static bool IsPvClock(uint index) => index is PvClock.WallClockMsr or PvClock.SystemTimeMsr;
 
     private bool IsApic(int vcpu, ulong gpa) => Threads[vcpu].Apic is { MmioEnabled: true } apic && (gpa & ApicPageMask) == apic.BaseAddress;
 }

@@ -50,7 +50,7 @@ internal static unsafe partial class Emulator
     }
 
     private static bool IsMachineMsr(uint index)
-        => index is MsrIndex.ApicBase or MsrIndex.TscDeadline or (>= MsrIndex.X2ApicFirst and <= MsrIndex.X2ApicLast);
+        => index is MsrIndex.ApicBase or MsrIndex.TscDeadline or (>= MsrIndex.X2ApicFirst and <= MsrIndex.X2ApicLast) or MsrIndex.PvWallClock or MsrIndex.PvSystemTime;
 
     private static bool ReadMsr(Vcpu cpu, uint index, out ulong value)
     {
@@ -181,7 +181,7 @@ internal static unsafe partial class Emulator
     // SDM 3B 18.17.3: writing either register moves both.
     private static void MoveTsc(Vcpu cpu, ulong distance)
     {
-        cpu.State->TscOffset += distance;
+        cpu.MoveTsc(distance);
         cpu.TscAdjust += distance;
     }
 

@@ -116,6 +116,13 @@ internal sealed unsafe partial class Vcpu
         _coherence.Written(this, gpa, data.Length);
     }
 
+    /// <inheritdoc/>
+    public void Written(ulong gpa, int length)
+    {
+        _code.Written(gpa, length);
+        _coherence.Written(this, gpa, length);
+    }
+
     /// <summary>Whether writes to a page must ask: some vCPU has code there.</summary>
     internal bool IsCode(ulong gpa) => _coherence.IsCode(gpa);
 

@@ -17,6 +17,14 @@ public sealed class CpuidModel
 
     private const uint HypervisorLeaf = 0x40000000;
     private const uint TimingLeaf = 0x40000010;
+
+    // A second interface, as Linux looks for it: every 0x100 leaves. Of KVM's features the clock, and that ports need no delay.
+    private const string KvmSignature = "KVMKVMKVM\0\0\0";
+    private const uint KvmLeaf = 0x40000100;
+    private const uint KvmNoIoDelay = 1 << 1;
+    private const uint KvmClock = 1 << 3;
+    private const uint KvmClocksRunAlike = 1 << 24;
+
     private const uint MaxAmdBasicLeaf = 0xD;
     private const uint MaxIntelBasicLeaf = 0x1F;
     private const uint MaxAmdExtendedLeaf = 0x80000021;
@@ -216,12 +224,9 @@ public sealed class CpuidModel
 
     private void AddClocks()
     {
-        ReadOnlySpan<byte> signature = Encoding.ASCII.GetBytes(HypervisorSignature);
-        _answers[Key(HypervisorLeaf, 0)] = new CpuidResult(
-            TimingLeaf,
-            BinaryPrimitives.ReadUInt32LittleEndian(signature),
-            BinaryPrimitives.ReadUInt32LittleEndian(signature[4..]),
-            BinaryPrimitives.ReadUInt32LittleEndian(signature[8..]));
+        _answers[Key(HypervisorLeaf, 0)] = Signed(TimingLeaf, HypervisorSignature);
+        _answers[Key(KvmLeaf, 0)] = Signed(KvmLeaf + 1, KvmSignature);
+        _answers[Key(KvmLeaf + 1, 0)] = new CpuidResult(KvmNoIoDelay | KvmClock | KvmClocksRunAlike, 0, 0, 0);
         ulong tsc = (ulong)_configuration.TscHz;
         ulong timer = (ulong)_configuration.ApicTimerHz;
         _answers[Key(TimingLeaf, 0)] = new CpuidResult((uint)(tsc / 1000), (uint)(timer / 1000), 0, 0);
@@ -240,6 +245,12 @@ public sealed class CpuidModel
 
         uint megahertz = (uint)(tsc / 1_000_000);
         _answers[Key(0x16, 0)] = new CpuidResult(megahertz, megahertz, 100, 0);
+    }
+
+    private static CpuidResult Signed(uint last, string signature)
+    {
+        ReadOnlySpan<byte> bytes = Encoding.ASCII.GetBytes(signature);
+        return new CpuidResult(last, BinaryPrimitives.ReadUInt32LittleEndian(bytes), BinaryPrimitives.ReadUInt32LittleEndian(bytes[4..]), BinaryPrimitives.ReadUInt32LittleEndian(bytes[8..]));
     }
 
     private void AddCaches()

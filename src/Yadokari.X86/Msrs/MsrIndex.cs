@@ -38,6 +38,8 @@ public static class MsrIndex
     public const uint Pat = 0x277;
     public const uint MtrrDefType = 0x2FF;
     public const uint TscDeadline = 0x6E0;
+    public const uint PvWallClock = 0x4B564D00;
+    public const uint PvSystemTime = 0x4B564D01;
     public const uint X2ApicFirst = 0x800;
     public const uint X2ApicLast = 0x8FF;
     public const uint Efer = 0xC0000080;

@@ -96,6 +96,8 @@ public static class MsrTable
         new(MsrIndex.MtrrDefType, "IA32_MTRR_DEF_TYPE", MsrKind.Stored, WriteBackByDefault, 0xCFF),
         new(MsrIndex.TscDeadline, "IA32_TSC_DEADLINE", MsrKind.Machine),
         .. Enumerable.Range((int)MsrIndex.X2ApicFirst, 0x100).Select(i => new MsrDescription((uint)i, $"IA32_X2APIC_{i - 0x800:X2}", MsrKind.Machine)),
+        new(MsrIndex.PvWallClock, "MSR_KVM_WALL_CLOCK_NEW", MsrKind.Machine),
+        new(MsrIndex.PvSystemTime, "MSR_KVM_SYSTEM_TIME_NEW", MsrKind.Machine),
         new(MsrIndex.Efer, "IA32_EFER", MsrKind.Engine),
         new(MsrIndex.Star, "IA32_STAR", MsrKind.Engine),
         new(MsrIndex.Lstar, "IA32_LSTAR", MsrKind.Engine),

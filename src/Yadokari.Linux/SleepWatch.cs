@@ -1,0 +1,108 @@
+using System.Runtime.InteropServices;
+
+namespace Yadokari.Linux;
+
+/// <summary>
+/// Finds out that the host slept (suspend to RAM or to disk). A timer of the wall clock that is far away is cancelled when that clock is set, as
+/// it is at the end of sleep (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET); how long it slept is by how much CLOCK_BOOTTIME has gained on
+/// CLOCK_MONOTONIC. A thread waits for it.
+/// </summary>
+public sealed unsafe partial class SleepWatch : IDisposable
+{
+    private const int Realtime = 0;
+    private const int Monotonic = 1;
+    private const int Boottime = 7;
+    private const int CloseOnExec = 0x80000;
+    private const int Absolute = 1;
+    private const int CancelOnSet = 2;
+
+    // What two clocks that are read one after the other may differ by without a sleep.
+    private const long Noise = 1_000_000;
+
+    private readonly Action<long> _slept;
+    private readonly int _timer = TimerCreate(Realtime, CloseOnExec);
+    private readonly Thread? _thread;
+    private volatile bool _stopping;
+
+    /// <summary>Watches from now on. A host that has no such timers is not watched.</summary>
+    /// <param name="slept">Gets nanoseconds, soon after the host woke up. On the watch's thread.</param>
+    public SleepWatch(Action<long> slept)
+    {
+        _slept = slept;
+        if (_timer >= 0)
+        {
+            _thread = new Thread(Watch) { IsBackground = true, Name = "sleep watch" };
+            _thread.Start();
+        }
+    }
+
+    /// <summary>Nanoseconds since the host started, those asleep among them.</summary>
+    public static long BootTime => Read(Boottime);
+
+    /// <summary>Watches no more; waits for a call on its way, unless it is the caller.</summary>
+    public void Dispose()
+    {
+        if (_thread is null || _stopping)
+        {
+            return;
+        }
+
+        _stopping = true;
+        Arm(1);
+        if (Thread.CurrentThread != _thread)
+        {
+            _thread.Join();
+        }
+    }
+
+    private void Watch()
+    {
+        const long farAway = long.MaxValue / 2_000_000_000;
+        long asleep = Read(Boottime) - Read(Monotonic);
+        ulong count;
+        while (!_stopping)
+        {
+            Arm(farAway);
+            if (_stopping)
+            {
+                break;
+            }
+
+            _ = ReadTimer(_timer, &count, sizeof(ulong)); // SAFETY: eight bytes, which is what a timer gives.
+            long now = Read(Boottime) - Read(Monotonic);
+            if (now - asleep > Noise)
+            {
+                _slept(now - asleep);
+                asleep = now;
+            }
+        }
+
+        _ = Libc.Close(_timer);
+    }
+
+    private void Arm(long second)
+    {
+        // struct itimerspec: the interval, which there is none, and the time.
+        long* times = stackalloc long[] { 0, 0, second, 0 };
+        _ = SetTime(_timer, Absolute | CancelOnSet, times, null); // SAFETY: the kernel reads the four numbers, which live until the call returns.
+    }
+
+    private static long Read(int clock)
+    {
+        long* time = stackalloc long[2];
+        _ = GetTime(clock, time); // SAFETY: the kernel writes a struct timespec, which is two numbers.
+        return (time[0] * 1_000_000_000) + time[1];
+    }
+
+    [LibraryImport("libc", EntryPoint = "timerfd_create", SetLastError = true)]
+    private static partial int TimerCreate(int clock, int flags);
+
+    [LibraryImport("libc", EntryPoint = "timerfd_settime", SetLastError = true)]
+    private static partial int SetTime(int timer, int flags, long* wanted, long* before);
+
+    [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
+    private static partial nint ReadTimer(int timer, void* data, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "clock_gettime")]
+    private static partial int GetTime(int clock, long* time);
+}
