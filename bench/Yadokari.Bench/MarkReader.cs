@@ -14,10 +14,14 @@ internal sealed class MarkReader(string name)
     private long _hostBegin;
     private long _hostEnd;
     private double _rate;
+    private readonly TaskCompletionSource _login = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private string _result = "";
 
     /// <summary>The last few lines, for the message about a run that failed.</summary>
     public string Tail => string.Join(" | ", _last.Where(static line => line.Length > 0).TakeLast(2));
+
+    /// <summary>Is done once a line begins as a login prompt does.</summary>
+    public Task LoginPrompt => _login.Task;
 
     /// <summary>Takes the next piece of output; called with each as it comes.</summary>
     public void Take(ReadOnlySpan<char> text)
@@ -29,6 +33,8 @@ internal sealed class MarkReader(string name)
             {
                 if (c >= ' ')
                     _line.Append(c);
+                if (c == ' ' && _line.ToString().EndsWith(" login: ", StringComparison.Ordinal))
+                    _login.TrySetResult();
                 continue;
             }
             TakeLine(_line.ToString(), now);

@@ -7,7 +7,7 @@ internal sealed class Native(string tree) : Contender("native")
 {
     public override Measurement? Run(Workload workload, int percent)
     {
-        if (workload == Workload.Boot)
+        if (workload == Workload.Boot || workload.IsSystem)
             return null;
         var work = Directory.CreateTempSubdirectory("yado-bench-");
         try

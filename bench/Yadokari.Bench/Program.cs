@@ -64,9 +64,12 @@ static List<Contender> Contenders(Options options)
 {
     if (!options.Without.Contains("tcg"))
         Tcg.Prepare();
-    var images = new GuestImages(new GuestCache(progress: static step => Console.Error.WriteLine($"compare: {step}")));
-    var files = new GuestFiles(images.Kernel(KernelFlavour.Cloud), images.MiniInitrd(), images.BenchInitrd());
-    var yado = new Yado(options.YadoPath ?? Path.Combine(options.Repository, "yado"), files);
+    var cache = new GuestCache(progress: static step => Console.Error.WriteLine($"compare: {step}"));
+    var images = new GuestImages(cache);
+    var command = options.YadoPath ?? Path.Combine(options.Repository, "yado");
+    var system = options.Workloads.Any(static workload => workload.IsSystem) ? SystemImage.Make(cache, command) : null;
+    var files = new GuestFiles(images.Kernel(KernelFlavour.Cloud), images.MiniInitrd(), images.BenchInitrd(), system);
+    var yado = new Yado(command, files);
     var contenders = new List<Contender>();
     if (!options.Without.Contains("native"))
         contenders.Add(new Native(images.BenchTree()));

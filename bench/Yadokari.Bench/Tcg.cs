@@ -20,6 +20,15 @@ internal sealed class Tcg(GuestFiles files) : Guest("TCG", files)
         }
     }
 
+    protected override ProcessStartInfo SystemCommand(SystemImage image, string append, int cpus) => new(
+        Program,
+        [
+            "-accel", cpus > 1 ? "tcg,thread=multi" : "tcg", "-cpu", "max,la57=off", "-m", "1G", "-smp", $"{cpus}", "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio",
+            "-drive", $"file={image.Disk},format=raw,if=virtio,snapshot=on", "-drive", $"file={image.Seed},format=raw,if=virtio,readonly=on",
+            "-drive", $"file={image.Data},format=raw,if=virtio,readonly=on", "-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n",
+            "-device", "virtio-rng-pci", "-kernel", image.Kernel, "-initrd", image.Initrd, "-append", append,
+        ]);
+
     protected override ProcessStartInfo Command(string kernel, string initrd, string append) => new(
         Program,
         [

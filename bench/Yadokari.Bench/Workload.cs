@@ -7,6 +7,18 @@ namespace Yadokari.Bench;
 /// <param name="IsRate">Whether the program counts how much it does in a fixed time, instead of being timed over a fixed amount.</param>
 internal sealed record Workload(string Name, string What, double Target, bool IsRate = false)
 {
+    /// <summary>From the command's start to systemd's login prompt on the serial port, in a stock Debian.</summary>
+    public static Workload Login { get; } = new("login", "Debian with systemd to its login prompt", 2) { IsSystem = true };
+
+    /// <summary>Whether it runs in a stock Debian with systemd off a disk. Has no native counterpart.</summary>
+    public bool IsSystem { get; init; }
+
+    /// <summary>How many processors the machine has.</summary>
+    public int Cpus { get; init; } = 1;
+
+    /// <summary>Whether a program of the host's is the other end of a connection.</summary>
+    public bool IsNetwork { get; init; }
+
     /// <summary>The whole life of a machine: from the command's start to the end of its process. Has no native counterpart.</summary>
     public static Workload Boot { get; } = new("boot", "kernel to /init, power off", 1.0);
 
@@ -32,5 +44,13 @@ internal sealed record Workload(string Name, string What, double Target, bool Is
         new("luajit", "LuaJIT, compiled loop", 2.5),
         new("aes", "openssl AES-256-GCM, 16 KiB", 10, IsRate: true),
         new("rsa", "openssl RSA-2048 signatures", 8, IsRate: true),
+        Login,
+        new("gcc", "gcc -O2 of a file of 8,000 lines", 3) { IsSystem = true },
+        new("make-1", "make of 8 such files, 1 processor", 3) { IsSystem = true },
+        new("make-2", "the same, 2 processors, make -j2", 3) { IsSystem = true, Cpus = 2 },
+        new("read-seq", "fio, sequential reads of 1 MiB", 1, IsRate: true) { IsSystem = true },
+        new("read-4k", "fio, random reads of 4 KiB, 32 at once", 1, IsRate: true) { IsSystem = true },
+        new("net-out", "iperf3, guest to host", 1, IsRate: true) { IsSystem = true, IsNetwork = true },
+        new("net-in", "iperf3, host to guest", 1, IsRate: true) { IsSystem = true, IsNetwork = true },
     ];
 }

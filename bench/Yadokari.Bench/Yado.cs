@@ -22,14 +22,18 @@ internal sealed class Yado(string command, GuestFiles files) : Guest("Yadokari",
         }
     }
 
-    protected override ProcessStartInfo Command(string kernel, string initrd, string append)
+    protected override ProcessStartInfo SystemCommand(SystemImage image, string append, int cpus) => Command(
+        image.Kernel, image.Initrd, append,
+        [
+            "--memory", "1G", "--cpus", $"{cpus}", "--disk", image.Disk + ",format=raw,snapshot", "--disk", image.Seed + ",format=raw,ro", "--disk", image.Data + ",format=raw,ro",
+            "--net", "user,host-loopback",
+        ]);
+
+    protected override ProcessStartInfo Command(string kernel, string initrd, string append) => Command(kernel, initrd, append, ["--memory", "512M"]);
+
+    private ProcessStartInfo Command(string kernel, string initrd, string append, string[] more)
     {
-        var start = new ProcessStartInfo(
-            command,
-            [
-                "run", "--kernel", kernel, "--initrd", initrd, "--append", append,
-                "--memory", "512M", "--engine", "translate", "--console", "stdio",
-            ]);
+        var start = new ProcessStartInfo(command, ["run", "--kernel", kernel, "--initrd", initrd, "--append", append, "--engine", "translate", "--console", "stdio", .. more]);
         start.Environment["YADO_NO_BUILD"] = "1";
         return start;
     }
