@@ -87,7 +87,7 @@ internal sealed partial class DebianPackages
         string debs = Directory.CreateDirectory(Path.Combine(_folder, "debs")).FullName;
         _progress.Step($"downloading {string.Join(" and ", names[^packages.Length..].Select(n => n.Split('=')[0]))} ({total / 1e6:F0} MB)");
         HostTool.Outcome outcome;
-        using (new Timer(_ => _progress.Fraction(Math.Min(1, FolderSize(debs) / (double)total)), null, 100, 100))
+        using (new Timer(_ => _progress.Fraction(Math.Min(1, AptState.SizeOf(debs) / (double)total)), null, 100, 100))
         {
             outcome = _get.Run(debs, [.. names]);
         }
@@ -104,7 +104,7 @@ internal sealed partial class DebianPackages
             return paths;
         }
 
-        ThrowIfFull(outcome);
+        AptState.ThrowIfFull(outcome);
         if (!_private)
         {
             UsePrivateLists();
@@ -124,30 +124,22 @@ internal sealed partial class DebianPackages
         HostTool.Outcome outcome;
         try
         {
-            outcome = _dpkg.Stream(
-                _folder,
-                stream =>
+            outcome = AptState.Read(_dpkg, _folder, deb, entry =>
+            {
+                if (entry.DataStream is not null && target(entry.Name.TrimStart('.').TrimStart('/')) is { } path && !File.Exists(path))
                 {
-                    using var tar = new TarReader(stream, leaveOpen: true);
-                    while (tar.GetNextEntry() is { } entry)
-                    {
-                        if (entry.DataStream is not null && target(entry.Name.TrimStart('.').TrimStart('/')) is { } path && !File.Exists(path))
-                        {
-                            using FileStream file = new(path, FileMode.CreateNew);
-                            entry.DataStream.CopyTo(file);
-                            found = true;
-                        }
-                    }
-                },
-                "--fsys-tarfile",
-                deb);
+                    using FileStream file = new(path, FileMode.CreateNew);
+                    entry.DataStream.CopyTo(file);
+                    found = true;
+                }
+            });
         }
         catch (Exception error) when (error is InvalidDataException or EndOfStreamException or FormatException)
         {
             throw new UserErrorException($"The package {Path.GetFileName(deb)} is damaged: run yado again, or give --kernel and --initrd.");
         }
 
-        ThrowIfFull(outcome);
+        AptState.ThrowIfFull(outcome);
         if (outcome.ExitCode != 0 || !found)
         {
             string reason = outcome.ExitCode != 0 ? outcome.Reason : "the file looked for is not in it";
@@ -175,61 +167,16 @@ internal sealed partial class DebianPackages
     {
         _private = true;
         string apt = Directory.CreateDirectory(Path.Combine(_folder, "apt")).FullName;
-        Directory.CreateDirectory(Path.Combine(apt, "lists/partial"));
-        Directory.CreateDirectory(Path.Combine(apt, "archives/partial"));
-        File.WriteAllText(Path.Combine(apt, "status"), "");
-
-        // Read after the host's own configuration. Container images have hooks after an update that need root.
-        string configuration = Path.Combine(apt, "apt.conf");
-        File.WriteAllText(
-            configuration,
-            $"""
-            Dir::State "{apt}";
-            Dir::State::lists "{apt}/lists";
-            Dir::State::status "{apt}/status";
-            Dir::Cache "{apt}";
-            Dir::Cache::archives "{apt}/archives";
-            Dir::Log "{apt}";
-            Acquire::Languages "none";
-            #clear APT::Update::Pre-Invoke;
-            #clear APT::Update::Post-Invoke;
-            #clear APT::Update::Post-Invoke-Success;
-            #clear APT::Architectures;
-            APT::Architecture "amd64";
-            #clear Acquire::IndexTargets::deb::DEP-11;
-            #clear Acquire::IndexTargets::deb::Contents-deb;
-
-            """);
-        _options.AddRange(["-c", configuration]);
+        _options.AddRange(["-c", AptState.Make(apt)]);
 
         _progress.Step("fetching Debian's package lists");
         HostTool.Outcome outcome = _get.Run(_folder, ["update", .. _options]);
-        ThrowIfFull(outcome);
+        AptState.ThrowIfFull(outcome);
         bool any = Directory.EnumerateFiles(Path.Combine(apt, "lists")).Any(f => f.Contains("_Packages", StringComparison.Ordinal));
         if (!any)
         {
             string reason = outcome.Errors.Length == 0 && outcome.ExitCode == 0 ? "apt has no sources" : outcome.Reason;
             throw new UserErrorException($"Debian's package lists can't be fetched ({reason}): {Remedy}.");
-        }
-    }
-
-    private static void ThrowIfFull(HostTool.Outcome outcome)
-    {
-        if (outcome.DiskFull)
-        {
-            throw new DiskFullException();
-        }
-    }
-
-    private static long FolderSize(string folder)
-    {
-        try
-        {
-            return new DirectoryInfo(folder).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length);
-        }
-        catch (IOException)
-        {
-            return 0; // A file went away under the look; the next one is in 100 ms.
         }
     }
 

@@ -34,41 +34,19 @@ internal sealed class AptArchive
         _folder = folder;
         _progress = progress;
         string apt = Directory.CreateDirectory(Path.Combine(folder, "apt")).FullName;
-        foreach (string part in (ReadOnlySpan<string>)["lists/partial", "archives/partial", "parts"])
-        {
-            Directory.CreateDirectory(Path.Combine(apt, part));
-        }
-
+        Directory.CreateDirectory(Path.Combine(apt, "parts"));
         progress.Step("fetching Debian's package lists");
         string keyring = FindKeyring();
-        File.WriteAllText(Path.Combine(apt, "status"), "");
         File.WriteAllLines(Path.Combine(apt, "sources.list"), sources.Select(s => $"deb [arch=amd64 signed-by={keyring}] {s}"));
-        string configuration = Path.Combine(apt, "apt.conf");
-        File.WriteAllText(
-            configuration,
+        string configuration = AptState.Make(
+            apt,
             $"""
-            Dir::State "{apt}";
-            Dir::State::lists "{apt}/lists";
-            Dir::State::status "{apt}/status";
             Dir::Etc::sourcelist "{apt}/sources.list";
             Dir::Etc::sourceparts "{apt}/parts";
             Dir::Etc::preferences "{apt}/preferences";
             Dir::Etc::preferencesparts "{apt}/parts";
-            Dir::Cache "{apt}";
-            Dir::Cache::archives "{apt}/archives";
-            Dir::Log "{apt}";
-            Acquire::Languages "none";
-            #clear APT::Update::Pre-Invoke;
-            #clear APT::Update::Post-Invoke;
-            #clear APT::Update::Post-Invoke-Success;
-            #clear DPkg::Post-Invoke;
-            #clear APT::Architectures;
-            APT::Architecture "amd64";
             APT::Install-Recommends "false";
             APT::Install-Suggests "false";
-            #clear Acquire::IndexTargets::deb::DEP-11;
-            #clear Acquire::IndexTargets::deb::Contents-deb;
-
             """);
         _options = ["-q", "-y", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-c", configuration];
         Archives = Path.Combine(apt, "archives");
@@ -95,7 +73,7 @@ internal sealed class AptArchive
         }
 
         _progress.Step($"downloading Debian's packages ({total / 1e6:F0} MB)");
-        using (new Timer(_ => _progress.Fraction(Math.Min(1, FolderSize() / (double)Math.Max(1, total))), null, 200, 200))
+        using (new Timer(_ => _progress.Fraction(Math.Min(1, AptState.SizeOf(Archives) / (double)Math.Max(1, total))), null, 200, 200))
         {
             Run("Debian's packages can't be downloaded", ["--download-only", "install", .. wanted]);
         }
@@ -117,18 +95,7 @@ internal sealed class AptArchive
     /// <summary>Goes through the files in a package.</summary>
     public void Read(string deb, Action<TarEntry> read)
     {
-        HostTool.Outcome outcome = _dpkg.Stream(
-            _folder,
-            stream =>
-            {
-                using var tar = new TarReader(stream, leaveOpen: true);
-                while (tar.GetNextEntry() is { } entry)
-                {
-                    read(entry);
-                }
-            },
-            "--fsys-tarfile",
-            deb);
+        HostTool.Outcome outcome = AptState.Read(_dpkg, _folder, deb, read);
         ThrowIfBad(outcome, $"The package {Path.GetFileName(deb)} can't be unpacked");
     }
 
@@ -168,26 +135,10 @@ internal sealed class AptArchive
 
     private static void ThrowIfBad(HostTool.Outcome outcome, string complaint)
     {
-        if (outcome.DiskFull)
-        {
-            throw new DiskFullException();
-        }
-
+        AptState.ThrowIfFull(outcome);
         if (outcome.ExitCode != 0)
         {
             throw new UserErrorException($"{complaint} ({outcome.Reason}): {Remedy}.");
-        }
-    }
-
-    private long FolderSize()
-    {
-        try
-        {
-            return new DirectoryInfo(Archives).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length);
-        }
-        catch (IOException)
-        {
-            return 0; // A file went away under the look; the next one is in 200 ms.
         }
     }
 }
