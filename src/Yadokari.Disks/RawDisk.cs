@@ -106,7 +106,7 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
     }
 
     /// <inheritdoc/>
-    public IDiskQueue OpenQueue(int depth) => FileDiskQueue.Open(this, depth);
+    public IDiskQueue OpenQueue(int depth) => _file.Handle is null ? new DirectDiskQueue(this) : FileDiskQueue.Open(this, depth);
 
     /// <inheritdoc/>
     SafeFileHandle? IPlacedDisk.FlushedFile => _file.Handle;
@@ -114,8 +114,14 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
     /// <inheritdoc/>
     bool IPlacedDisk.TryPlace(long offset, long length, out FilePlace place)
     {
-        place = new FilePlace(_file.Handle!, offset);
-        return _file.Handle is not null;
+        if (_file.Handle is not { } file)
+        {
+            place = default;
+            return false;
+        }
+
+        place = new FilePlace(file, offset);
+        return true;
     }
 
     /// <inheritdoc/>
