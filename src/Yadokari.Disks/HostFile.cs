@@ -16,11 +16,15 @@ internal sealed class HostFile : IImageFile
     {
         _file = file;
         _lasting = lasting;
+        Handle = FileVectors.KnowsWhatIsCached(file) ? file : null;
         _length = RandomAccess.GetLength(file);
     }
 
     /// <inheritdoc/>
     public long Length => Volatile.Read(ref _length);
+
+    /// <inheritdoc/>
+    public SafeFileHandle? Handle { get; }
 
     /// <summary>Bytes that it takes of the host's disk.</summary>
     public long Allocated => FileRange.Allocated(_file);

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Disks;
@@ -10,6 +11,9 @@ internal interface IImageFile : IDisposable
 {
     /// <summary>Bytes.</summary>
     long Length { get; }
+
+    /// <summary>The host's file, for reads that are in flight together; null where there is none, or the host can't tell what it has of it in memory.</summary>
+    SafeFileHandle? Handle => null;
 
     /// <summary>Reads what lies within the file.</summary>
     bool TryRead(long offset, Span<byte> data);

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
 using Yadokari.Core.Disks;
 using Yadokari.Core.Memory;
@@ -8,7 +9,7 @@ namespace Yadokari.Disks;
 /// A raw disk image: a file or block device whose bytes are the disk's. Who may write it has it alone, also among processes; stays open until
 /// disposed of.
 /// </summary>
-public sealed class RawDisk : IDisk, ISparse
+public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
 {
     private static readonly byte[] s_zeroes = new byte[64 << 10];
 
@@ -102,6 +103,30 @@ public sealed class RawDisk : IDisk, ISparse
         }
 
         return true;
+    }
+
+    /// <inheritdoc/>
+    public IDiskQueue OpenQueue(int depth) => _file.Handle is null ? new DirectDiskQueue(this) : FileDiskQueue.Open(this, depth);
+
+    /// <inheritdoc/>
+    SafeFileHandle? IPlacedDisk.FlushedFile => _file.Handle;
+
+    /// <inheritdoc/>
+    bool IPlacedDisk.TryPlace(long offset, long length, out FilePlace place)
+    {
+        if (_file.Handle is not { } file)
+        {
+            place = default;
+            return false;
+        }
+
+        place = new FilePlace(file, offset);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    void IPlacedDisk.Leave(int generation)
+    {
     }
 
     /// <inheritdoc/>

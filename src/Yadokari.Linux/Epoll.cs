@@ -36,7 +36,7 @@ public sealed unsafe partial class Epoll : IDisposable
     private const ulong WakeToken = ulong.MaxValue;
 
     private readonly int _descriptor = Create(CloseOnExec);
-    private readonly int _wake = EventFd(0, CloseOnExec | NonBlocking);
+    private readonly int _wake = Libc.EventFd(0, CloseOnExec | NonBlocking);
 
     /// <summary>Makes one that waits for nothing yet.</summary>
     /// <exception cref="IOException">The host has no descriptors left.</exception>
@@ -78,7 +78,7 @@ public sealed unsafe partial class Epoll : IDisposable
             }
 
             ulong calls;
-            _ = Read(_wake, &calls, sizeof(ulong)); // SAFETY: eight bytes, which is what an eventfd gives.
+            _ = Libc.Read(_wake, &calls, sizeof(ulong)); // SAFETY: eight bytes, which is what an eventfd gives.
         }
 
         return kept;
@@ -88,7 +88,7 @@ public sealed unsafe partial class Epoll : IDisposable
     public void Wake()
     {
         ulong one = 1;
-        _ = Write(_wake, &one, sizeof(ulong)); // SAFETY: eight bytes, which is what an eventfd takes.
+        _ = Libc.Write(_wake, &one, sizeof(ulong)); // SAFETY: eight bytes, which is what an eventfd takes.
     }
 
     /// <summary>Gives the descriptors back. Nobody may wait any more.</summary>
@@ -101,18 +101,9 @@ public sealed unsafe partial class Epoll : IDisposable
     [LibraryImport("libc", EntryPoint = "epoll_create1", SetLastError = true)]
     private static partial int Create(int flags);
 
-    [LibraryImport("libc", EntryPoint = "eventfd", SetLastError = true)]
-    private static partial int EventFd(uint initial, int flags);
-
     [LibraryImport("libc", EntryPoint = "epoll_ctl", SetLastError = true)]
     private static partial int Control(int epoll, int operation, int descriptor, ReadyEvent* wanted);
 
     [LibraryImport("libc", EntryPoint = "epoll_wait", SetLastError = true)]
     private static partial int Wait(int epoll, ReadyEvent* events, int most, int milliseconds);
-
-    [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
-    private static partial nint Read(int descriptor, void* data, nuint length);
-
-    [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
-    private static partial nint Write(int descriptor, void* data, nuint length);
 }

@@ -10,7 +10,11 @@ public static unsafe partial class FileVectors
     // limits.h: IOV_MAX
     private const int Most = 1024;
     private const int Interrupted = 4;
-    private const int AppendFlag = 0x10; // RWF_APPEND of linux/fs.h
+    private const int TryAgain = 11;
+
+    // linux/fs.h: RWF_NOWAIT, RWF_APPEND
+    private const int NoWaitFlag = 8;
+    private const int AppendFlag = 0x10;
 
     /// <summary>Reads all of the pieces. False where the host can't, or the file ends before.</summary>
     public static bool TryRead(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => TryAll(file, offset, pieces, write: false);
@@ -20,6 +24,20 @@ public static unsafe partial class FileVectors
 
     /// <summary>Reads into pieces up to the file's end. Returns how many bytes came, or minus an errno where none did.</summary>
     public static long Read(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => Move(file, offset, pieces, write: false, 0);
+
+    /// <summary>
+    /// Reads into pieces as far as the host has it in memory, without waiting for a disk. Returns how many bytes came, or minus an errno where
+    /// none did.
+    /// </summary>
+    public static long ReadCached(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => Move(file, offset, pieces, write: false, NoWaitFlag);
+
+    /// <summary>Whether <see cref="ReadCached"/> can tell; not every file system can.</summary>
+    public static bool KnowsWhatIsCached(SafeFileHandle file)
+    {
+        byte first;
+        var piece = new HostBuffer((nint)(&first), 1); // SAFETY: lives until the read is back.
+        return ReadCached(file, 0, new ReadOnlySpan<HostBuffer>(in piece)) is >= 0 or -TryAgain;
+    }
 
     /// <summary>Writes from pieces. Returns how many bytes went, or minus an errno where none did.</summary>
     /// <param name="file">Open for writing, not for appending.</param>
@@ -46,9 +64,13 @@ public static unsafe partial class FileVectors
             // SAFETY: HostBuffer is laid out as iovec; the kernel reads that array alone, and moves bytes within the pieces it names.
             fixed (HostBuffer* vector = part)
             {
-                moved = !write ? Readv(file, vector, part.Length, offset)
-                    : flags == 0 ? Writev(file, vector, part.Length, offset)
-                    : Writev2(file, vector, part.Length, offset, flags);
+                moved = (write, flags) switch
+                {
+                    (false, 0) => Readv(file, vector, part.Length, offset),
+                    (false, _) => Readv2(file, vector, part.Length, offset, flags),
+                    (true, 0) => Writev(file, vector, part.Length, offset),
+                    (true, _) => Writev2(file, vector, part.Length, offset, flags),
+                };
             }
 
             if (moved < 0)
@@ -135,6 +157,9 @@ public static unsafe partial class FileVectors
 
     [LibraryImport("libc", EntryPoint = "pwritev", SetLastError = true)]
     private static partial nint Writev(SafeFileHandle file, HostBuffer* vector, int count, long offset);
+
+    [LibraryImport("libc", EntryPoint = "preadv2", SetLastError = true)]
+    private static partial nint Readv2(SafeFileHandle file, HostBuffer* vector, int count, long offset, int flags);
 
     [LibraryImport("libc", EntryPoint = "pwritev2", SetLastError = true)]
     private static partial nint Writev2(SafeFileHandle file, HostBuffer* vector, int count, long offset, int flags);

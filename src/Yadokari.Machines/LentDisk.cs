@@ -38,6 +38,9 @@ internal sealed class LentDisk(IDisk disk) : IDisk
     public bool TryWriteZeroes(long offset, long length, bool mayDiscard) => disk.TryWriteZeroes(offset, length, mayDiscard);
 
     /// <inheritdoc/>
+    public IDiskQueue OpenQueue(int depth) => disk.OpenQueue(depth);
+
+    /// <inheritdoc/>
     public void Dispose()
     {
     }

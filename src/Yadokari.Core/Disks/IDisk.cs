@@ -66,4 +66,8 @@ public interface IDisk : IDisposable
     /// <param name="length">How many.</param>
     /// <param name="mayDiscard">Whether room may be given back.</param>
     bool TryWriteZeroes(long offset, long length, bool mayDiscard);
+
+    /// <summary>Opens a queue of requests, for one thread; others go on meanwhile, with queues or without.</summary>
+    /// <param name="depth">How many may be in flight at most.</param>
+    IDiskQueue OpenQueue(int depth) => new DirectDiskQueue(this);
 }

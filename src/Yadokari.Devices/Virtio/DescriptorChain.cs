@@ -90,6 +90,18 @@ public sealed class DescriptorChain
         return done;
     }
 
+    /// <summary>Each becomes what the other was.</summary>
+    internal void Exchange(DescriptorChain other)
+    {
+        (_buffers, other._buffers) = (other._buffers, _buffers);
+        (_count, other._count) = (other._count, _count);
+        (_readable, other._readable) = (other._readable, _readable);
+        (ReadableLength, other.ReadableLength) = (other.ReadableLength, ReadableLength);
+        (WritableLength, other.WritableLength) = (other.WritableLength, WritableLength);
+        (Id, other.Id) = (other.Id, Id);
+        (Entries, other.Entries) = (other.Entries, Entries);
+    }
+
     internal void Clear()
     {
         (_count, _readable, ReadableLength, WritableLength, Entries) = (0, 0, 0, 0, 0);

@@ -3,7 +3,8 @@ namespace Yadokari.Devices.Virtio;
 /// <summary>The thread that serves a queue: sleeps until it is kicked. It begins with the first kick and ends for good when stopped.</summary>
 /// <param name="name">The thread's.</param>
 /// <param name="process">What to do after each kick. Kicks that come meanwhile make one more round.</param>
-internal sealed class QueueWorker(string name, Action process)
+/// <param name="kicked">Is told of a kick that comes meanwhile; under the lock, so that none comes after <see cref="Stop"/>.</param>
+internal sealed class QueueWorker(string name, Action process, Action kicked)
 {
     private readonly object _lock = new(); // Innermost.
     private Thread? _thread;
@@ -28,7 +29,11 @@ internal sealed class QueueWorker(string name, Action process)
                 _thread = new Thread(Main) { IsBackground = true, Name = name };
                 _thread.Start();
             }
-            else if (!_busy)
+            else if (_busy)
+            {
+                kicked();
+            }
+            else
             {
                 Monitor.Pulse(_lock);
             }

@@ -52,6 +52,11 @@ public abstract class VirtioDevice : IDisposable
     {
     }
 
+    /// <summary>The driver put something into a queue while <see cref="Process"/> serves it. Any thread, under a lock of the transport's: returns at once.</summary>
+    public virtual void Kicked(int number)
+    {
+    }
+
     /// <summary>The driver reset it: nothing of what it did stays.</summary>
     public virtual void Stop()
     {

@@ -113,7 +113,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
             {
                 _chain ??= new DescriptorChain(owner._dma);
                 Action returned = () => owner.OnReturned(this, ring);
-                Worker = new QueueWorker($"virtio {owner._device.Name} {number}", () => Serve(ring, returned));
+                Worker = new QueueWorker($"virtio {owner._device.Name} {number}", () => Serve(ring, returned), () => owner._device.Kicked(number));
             }
         }
 

@@ -1,3 +1,5 @@
+using Microsoft.Win32.SafeHandles;
+using Yadokari.Core.Disks;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 
@@ -5,6 +7,9 @@ namespace Yadokari.Disks.Qcow2;
 
 internal sealed partial class Qcow2Disk
 {
+    /// <inheritdoc/>
+    SafeFileHandle? IPlacedDisk.FlushedFile => null;
+
     /// <inheritdoc/>
     public bool TryRead(long offset, Span<byte> data) =>
         FileVectors.Pinned(data, (Disk: this, Offset: offset), static (piece, at) => at.Disk.TryRead(at.Offset, new ReadOnlySpan<HostBuffer>(in piece)));
@@ -40,6 +45,39 @@ internal sealed partial class Qcow2Disk
 
         return true;
     }
+
+    /// <inheritdoc/>
+    public IDiskQueue OpenQueue(int depth) => FileDiskQueue.Open(this, depth);
+
+    /// <inheritdoc/>
+    public bool TryPlace(long offset, long length, out FilePlace place)
+    {
+        place = default;
+        lock (_sync)
+        {
+            if (!TryMap(offset, length, out Run run) || run.Length < length)
+            {
+                return false;
+            }
+
+            if (run.Kind == Kind.Data && run.Host + length <= _file.Length && _file.Handle is { } file)
+            {
+                place = new FilePlace(file, run.Host, this, Enter());
+                return true;
+            }
+
+            if (run.Kind != Kind.Unallocated)
+            {
+                return false;
+            }
+        }
+
+        // What is behind is only read: nothing moves there.
+        return _backing is IPlacedDisk backing && offset + length <= _backing.Length && backing.TryPlace(offset, length, out place);
+    }
+
+    /// <inheritdoc/>
+    void IPlacedDisk.Leave(int generation) => Leave(generation);
 
     /// <inheritdoc/>
     public long KnownZeroes(long offset)

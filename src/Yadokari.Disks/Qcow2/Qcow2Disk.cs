@@ -11,7 +11,7 @@ namespace Yadokari.Disks.Qcow2;
 /// lock, in memory, and reach the file in a commit, whose order leaves a sound image at any moment: data and reference counts first, then the
 /// tables that refer to them, and only then is what they no longer refer to free.
 /// </summary>
-internal sealed partial class Qcow2Disk : IDisk, ISparse
+internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
 {
     /// <summary>In an entry of an L1 or L2 table: nothing else refers to what it refers to.</summary>
     internal const ulong IsCopied = 1UL << 63;

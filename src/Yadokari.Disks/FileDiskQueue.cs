@@ -1,0 +1,117 @@
+using Yadokari.Core.Disks;
+using Yadokari.Core.Memory;
+using Yadokari.Linux;
+
+namespace Yadokari.Disks;
+
+/// <summary>
+/// Keeps reads and flushes in flight at the host's kernel. What a file's cache has is read on the spot, by the one call that it takes without a
+/// queue; only what has to come from a disk goes to the ring. Writes go to the cache, which is quicker without a ring: most file systems would have
+/// a thread of the kernel's do it. What the ring could not do, or only in part, is done anew on the spot, which finds out how it ends.
+/// </summary>
+internal sealed class FileDiskQueue : IDiskQueue
+{
+    private readonly IDisk _disk;
+    private readonly IPlacedDisk _placed;
+    private readonly IoUring _ring;
+    private readonly Request[] _requests;
+
+    private FileDiskQueue(IDisk disk, IPlacedDisk placed, IoUring ring)
+    {
+        (_disk, _placed, _ring) = (disk, placed, ring);
+        _requests = new Request[ring.Slots];
+    }
+
+    // A read of so many pieces, or a flush of none.
+    private record struct Request(FilePlace Place, long Offset, int Pieces, long Length);
+
+    /// <summary>Opens a queue to a disk, or one that has nothing in flight where the host's kernel does not allow it.</summary>
+    public static IDiskQueue Open<T>(T disk, int depth)
+        where T : IDisk, IPlacedDisk =>
+        IoUring.TryCreate(depth) is { } ring ? new FileDiskQueue(disk, disk, ring) : new DirectDiskQueue(disk);
+
+    /// <inheritdoc/>
+    public DiskProgress Read(long offset, ReadOnlySpan<HostBuffer> pieces, int tag)
+    {
+        long length = 0;
+        foreach (HostBuffer piece in pieces)
+        {
+            length += piece.Length;
+        }
+
+        if (length == 0 || pieces.Length > IoUring.MostPieces || !_placed.TryPlace(offset, length, out FilePlace place))
+        {
+            _ring.Submit();
+            return _disk.TryRead(offset, pieces) ? DiskProgress.Done : DiskProgress.Failed;
+        }
+
+        long done = Math.Max(0, FileVectors.ReadCached(place.File, place.Offset, pieces));
+        if (done == length)
+        {
+            place.Leave();
+            return DiskProgress.Done;
+        }
+
+        Span<HostBuffer> rest = _ring.Pieces(tag);
+        int count = 0;
+        nint skip = (nint)done;
+        foreach (HostBuffer piece in pieces)
+        {
+            nint head = nint.Min(skip, piece.Length);
+            skip -= head;
+            if (head < piece.Length)
+            {
+                rest[count++] = new HostBuffer(piece.Address + head, piece.Length - head);
+            }
+        }
+
+        _requests[tag] = new Request(place, offset + done, count, length - done);
+        _ring.Read(place.File, place.Offset + done, count, tag);
+        return DiskProgress.InFlight;
+    }
+
+    /// <inheritdoc/>
+    public DiskProgress Write(long offset, ReadOnlySpan<HostBuffer> pieces, int tag)
+    {
+        _ring.Submit();
+        return _disk.TryWrite(offset, pieces) ? DiskProgress.Done : DiskProgress.Failed;
+    }
+
+    /// <inheritdoc/>
+    public DiskProgress Flush(int tag)
+    {
+        if (_placed.FlushedFile is not { } file)
+        {
+            _ring.Submit();
+            return _disk.TryFlush() ? DiskProgress.Done : DiskProgress.Failed;
+        }
+
+        _requests[tag] = default;
+        _ring.Flush(file, tag);
+        return DiskProgress.InFlight;
+    }
+
+    /// <inheritdoc/>
+    public void Poll(bool wait) => _ring.Poll(wait);
+
+    /// <inheritdoc/>
+    public bool TryTake(out int tag, out bool done)
+    {
+        if (!_ring.TryTake(out tag, out int result))
+        {
+            done = false;
+            return false;
+        }
+
+        Request request = _requests[tag];
+        done = result == request.Length || (request.Pieces == 0 ? _disk.TryFlush() : _disk.TryRead(request.Offset, _ring.Pieces(tag)[..request.Pieces]));
+        request.Place.Leave();
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public void Wake() => _ring.Wake();
+
+    /// <inheritdoc/>
+    public void Dispose() => _ring.Dispose();
+}
