@@ -202,6 +202,27 @@ public sealed class VirtioPciTests : IDisposable
         Assert.Equal(0, Request(queue, 4, 0).Status);
     }
 
+    // A second one must not end the first: queues that are begun meanwhile would lose the threads that serve them.
+    [Fact]
+    public async Task AResetDuringAResetIsTheSame()
+    {
+        var device = new SlowDevice();
+        using var function = new VirtioPci(device, new Dma(_memory, (_, _) => { }), (_, _) => { });
+        _host.Add(3, function);
+        _host.Assign();
+        _host.Ecam.Out32((3 << 15) | 4, 7);
+        ulong registers = _host.Ecam.In32((3 << 15) | 0x10) & ~15ul;
+        _mmio.Write(registers + 20, [1]);
+        Task first = Task.Run(() => _mmio.Write(registers + 20, [0]), TestContext.Current.CancellationToken);
+        device.Stopping.Wait(TestContext.Current.CancellationToken);
+        _mmio.Write(registers + 20, [0]);
+        Assert.NotEqual(0, Bytes(registers + 20, 1)[0]);
+        device.MayStop.Set();
+        await first;
+        Assert.Equal(0, Bytes(registers + 20, 1)[0]);
+        Assert.Equal(1, device.Stops);
+    }
+
     [Fact]
     public void ABrokenQueueAsksForAReset()
     {
@@ -372,6 +393,30 @@ public sealed class VirtioPciTests : IDisposable
         }
 
         return at;
+    }
+
+    private sealed class SlowDevice : VirtioDevice
+    {
+        public ManualResetEventSlim Stopping { get; } = new();
+
+        public ManualResetEventSlim MayStop { get; } = new();
+
+        public int Stops { get; private set; }
+
+        public override string Name => "slow";
+
+        public override ushort Type => 4;
+
+        public override IReadOnlyList<ushort> QueueSizes { get; } = [16];
+
+        public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned) => true;
+
+        public override void Stop()
+        {
+            Stops++;
+            Stopping.Set();
+            MayStop.Wait();
+        }
     }
 
     private sealed class MemoryDisk(int length) : IDisk
