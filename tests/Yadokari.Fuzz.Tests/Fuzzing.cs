@@ -9,11 +9,12 @@ namespace Yadokari.Fuzz.Tests;
 /// <list type="bullet">
 /// <item><c>YADO_FUZZ_SECONDS</c>: time for each target.</item>
 /// <item><c>YADO_FUZZ_SEED</c>: this life alone, over and over.</item>
+/// <item><c>YADO_FUZZ_TARGET</c>: the devices of which this is part of the name.</item>
 /// </list>
 /// </summary>
 internal static class Fuzzing
 {
-    private const double DefaultSeconds = 10;
+    private const double DefaultSeconds = 18;
     private const int WarmUp = 20; // Lives until what is made once has been made.
     private const long MostMemory = 64 << 20;
     private const int MostThreads = 40;

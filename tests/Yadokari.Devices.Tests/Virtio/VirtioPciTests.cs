@@ -252,48 +252,6 @@ public sealed class VirtioPciTests : IDisposable
         Assert.Equal(3u, Read(20, 1));
     }
 
-    [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(3)]
-    public void RandomDriversAreSurvived(int seed)
-    {
-        var random = new Random(seed);
-        byte[] noise = new byte[0x2000];
-        for (int round = 0; round < 60; round++)
-        {
-            DriverQueue queue = BringUp(packed: random.Next(2) == 0, size: 1 << random.Next(1, 8));
-            random.NextBytes(noise);
-            for (int i = 0; i < noise.Length; i += 16)
-            {
-                BitConverter.TryWriteBytes(noise.AsSpan(i), random.Next(16) == 0 ? (ulong)random.NextInt64() : (ulong)random.Next(4 << 20));
-                BitConverter.TryWriteBytes(noise.AsSpan(i + 8), random.Next(16) == 0 ? (uint)random.Next() : 16 * (uint)random.Next(40));
-            }
-
-            _memory.Write(Ring, noise);
-            _memory.Write(queue.Addresses.Driver + 2, BitConverter.GetBytes((ushort)random.Next(12)));
-            for (int i = 0; i < 200; i++)
-            {
-                ulong offset = Base + ((ulong)random.Next(5) << 12) + (ulong)random.Next(random.Next(2) == 0 ? 64 : 4096);
-                byte[] data = new byte[1 << random.Next(4)];
-                random.NextBytes(data);
-                if (random.Next(3) == 0)
-                {
-                    _mmio.Read(offset, data);
-                }
-                else
-                {
-                    _mmio.Write(offset, data);
-                }
-            }
-
-            Kick();
-        }
-
-        DriverQueue sane = BringUp(packed: false);
-        Assert.Equal(0, Request(sane, 4, 0).Status);
-    }
-
     private DriverQueue BringUp(bool packed, bool messages = false, int size = 16)
     {
         Write(20, 0);

@@ -112,7 +112,7 @@ internal sealed class Slot : IDisposable
     public static void WaitFor(Func<bool> what, string name)
     {
         long start = Stopwatch.GetTimestamp();
-        for (var wait = new SpinWait(); !what(); wait.SpinOnce(sleep1Threshold: -1))
+        for (var wait = new SpinWait(); !what(); wait.SpinOnce(sleep1Threshold: 100))
         {
             Assert.True(Stopwatch.GetElapsedTime(start) < s_longest, $"There is nothing of {name} after {s_longest}.");
         }

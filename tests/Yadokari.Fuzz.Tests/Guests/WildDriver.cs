@@ -56,11 +56,9 @@ internal sealed class WildDriver(Slot slot, Random random, Func<int, Request> re
                 PutDescriptor(_at[queue].Descriptors + (16 * (ulong)i));
             }
 
-            if (!Chance(10))
-            {
-                slot.Enable(queue, _sizes[queue], _at[queue]);
-            }
         }
+
+        Enable();
 
         if (Chance(4))
         {
@@ -109,13 +107,46 @@ internal sealed class WildDriver(Slot slot, Random random, Func<int, Request> re
                 case 30 when Chance(3):
                     WriteSpace();
                     break;
-                case 31 when Chance(3):
-                    slot.Status = Chance(2) ? (byte)0 : (byte)random.Next(256);
+                case 31:
+                    Restart();
                     break;
                 default:
                     Thread.Yield();
                     break;
             }
+        }
+    }
+
+    private void Enable()
+    {
+        for (int queue = 0; queue < _queues; queue++)
+        {
+            if (!Chance(10))
+            {
+                slot.Enable(queue, _sizes[queue], _at[queue]);
+            }
+        }
+    }
+
+    // Without waiting for what the device does meanwhile.
+    private void Restart()
+    {
+        if (Chance(2))
+        {
+            slot.Status = (byte)random.Next(256);
+            return;
+        }
+
+        for (int resets = random.Next(1, 3); resets > 0; resets--)
+        {
+            slot.Status = 0;
+        }
+
+        if (Chance(2))
+        {
+            slot.Begin(VirtioFeatures.Version1 | ((ulong)random.Next(4) << 28));
+            Enable();
+            slot.Status = 15;
         }
     }
 

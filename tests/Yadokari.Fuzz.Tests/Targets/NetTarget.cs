@@ -127,7 +127,11 @@ internal sealed class NetTarget : Target
 
         public void Release() => ToGuest.TryDequeue(out _);
 
-        public void Reset() => ToGuest.Clear();
+        public void Reset()
+        {
+            Thread.Sleep(0); // It may take a while.
+            ToGuest.Clear();
+        }
 
         public void Dispose()
         {

@@ -97,7 +97,7 @@ internal sealed class UserNetworkTarget : Target
         random.NextBytes(data);
         ushort port = (ushort)(1000 + random.Next(6));
         byte[] to = random.Next(4) != 0 ? s_gateway4 : random.Next(5) switch { 0 => [10, 0, 2, 3], 1 => [127, 0, 0, 1], 2 => [169, 254, 1, 1], 3 => [10, 0, 2, 99], _ => [255, 255, 255, 255] };
-        switch (random.Next(12))
+        switch (random.Next(20))
         {
             case 0:
                 return ArpRequest();
