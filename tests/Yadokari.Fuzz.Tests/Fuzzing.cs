@@ -36,6 +36,7 @@ internal static class Fuzzing
         TimeSpan time = TimeSpan.FromSeconds(Setting("YADO_FUZZ_SECONDS") ?? DefaultSeconds);
         var tally = new Tally();
         using var watchdog = new Timer(_ => Environment.FailFast($"Nothing ends, while {s_now}"));
+        string note = Path.Combine(Room, $"yadokari-fuzz-{Environment.ProcessId}.seed");
         long start = Stopwatch.GetTimestamp();
         int next = only ?? Random.Shared.Next();
         Footprint? before = null;
@@ -48,6 +49,7 @@ internal static class Fuzzing
             }
 
             s_now = $"fuzzing '{name}'; repeat it by YADO_FUZZ_SEED={next}";
+            File.WriteAllText(note, s_now); // If the host ends the process, nobody else tells.
             watchdog.Change(s_longestLife, Timeout.InfiniteTimeSpan);
             string folder = Directory.CreateDirectory(Path.Combine(Room, $"yadokari-fuzz-{Environment.ProcessId}")).FullName;
             try
@@ -61,6 +63,7 @@ internal static class Fuzzing
             finally
             {
                 Remove(folder);
+                File.Delete(note);
             }
         }
 

@@ -51,6 +51,9 @@ internal sealed class GuardedMemory : IMemoryBacking
         Assert.False(_strayed, "Memory outside of RAM was said to be written.");
     }
 
+    /// <summary>Whether bytes are anywhere in it.</summary>
+    public bool Contains(ReadOnlySpan<byte> bytes) => _bytes.AsSpan().IndexOf(bytes) >= 0;
+
     bool IMemoryBacking.TryDiscard(nint host, long length)
     {
         int offset = (int)(host - Host);

@@ -55,7 +55,7 @@ internal sealed class BlockTarget : Target
         Assert.Equal([.. sectors, 0], driver.Ask(queue, [0, 0, 0, 0, 0, 0, 0, 0, .. sector], sectors.Length + 1));
     }
 
-    public override void Check()
+    public override void Check(GuardedMemory ram)
     {
         if (_format == DiskFormat.Raw)
         {

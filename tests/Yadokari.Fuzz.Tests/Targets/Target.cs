@@ -26,8 +26,8 @@ internal abstract class Target
     /// <summary>A guest that does all right is served.</summary>
     public abstract void Work(Driver driver, Random random);
 
-    /// <summary>After the device has gone, nothing but what a guest may change has changed.</summary>
-    public virtual void Check()
+    /// <summary>After the device has gone, nothing but what a guest may change has changed, nor is anything in its RAM that it may not know.</summary>
+    public virtual void Check(GuardedMemory ram)
     {
     }
 
@@ -63,7 +63,7 @@ internal abstract class Target
         }
 
         ram.Check();
-        target.Check();
+        target.Check(ram);
     }
 
     /// <summary>Bytes with some changed, missing or too many, as often as not.</summary>

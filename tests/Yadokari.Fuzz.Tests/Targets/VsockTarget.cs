@@ -132,7 +132,7 @@ internal sealed class VsockTarget : Target
         }
     }
 
-    public override void Check()
+    public override void Check(GuardedMemory ram)
     {
         _sockets.ForEach(socket => socket.Dispose());
         Array.ForEach(_listeners, socket => socket.Dispose());
