@@ -23,6 +23,9 @@ public sealed class VirtioBalloon : VirtioDevice
     private const int TargetOffset = 0;
     private const int ActualOffset = 4;
 
+    // Bytes of numbers in one request: as many as name a GiB. Drivers send far fewer; with no bound one request might keep a thread for hours.
+    private const int MostNumbers = 1 << 20;
+
     private readonly Lock _lock = new(); // Innermost: guards the configuration.
     private readonly byte[] _config = new byte[8];
     private readonly byte[] _numbers = new byte[4096];
@@ -118,13 +121,13 @@ public sealed class VirtioBalloon : VirtioDevice
         return true;
     }
 
-    // Page numbers of 32 bits; neighbours go together.
+    // Page numbers of 32 bits; neighbours go together. Those behind the most stay as they are, which is the host's loss alone.
     private void DiscardPages(DescriptorChain chain, Dma dma)
     {
         ulong start = 0;
         int length = 0;
         int read;
-        for (long at = 0; (read = chain.Read(at, _numbers) & ~3) > 0; at += read)
+        for (long at = 0; at < MostNumbers && (read = chain.Read(at, _numbers) & ~3) > 0; at += read)
         {
             for (int i = 0; i < read; i += 4)
             {

@@ -48,7 +48,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
     private byte _status;
     private byte _generation;
     private byte _isr;
-    private int _stopping; // Workers that are to end, and have not yet.
+    private int _stopping; // While a reset goes on: workers that are to end and have not yet, and its own beginning and end.
     private byte _statusAfterReset;
 
     /// <summary>Puts a device on PCI. It belongs to this function from now on.</summary>
@@ -264,7 +264,8 @@ public sealed class VirtioPci : PciFunction, IDisposable
             return;
         }
 
-        bool starts;
+        bool broken = false;
+        List<QueueWorker> workers = [];
         lock (_lock)
         {
             if (_stopping > 0)
@@ -280,31 +281,11 @@ public sealed class VirtioPci : PciFunction, IDisposable
                 value &= unchecked((byte)~FeaturesOk);
             }
 
-            starts = (value & ~_status & DriverOk) != 0 && (value & FeaturesOk) != 0;
+            bool starts = (value & ~_status & DriverOk) != 0 && (value & FeaturesOk) != 0;
             _status = starts ? value : (byte)(value & ~(DriverOk & ~_status));
-        }
-
-        if (starts)
-        {
-            Start();
-        }
-    }
-
-    private void Start()
-    {
-        bool broken = false;
-        List<QueueWorker> workers = [];
-        lock (_lock)
-        {
-            _device.Accepted = _accepted;
-            foreach (Queue queue in _queues.Where(q => q.Enabled))
+            if (starts)
             {
-                queue.Start(_accepted);
-                broken |= queue.Ring is null;
-                if (queue.Worker is { } worker)
-                {
-                    workers.Add(worker);
-                }
+                broken = !TryStart(workers);
             }
         }
 
@@ -314,6 +295,24 @@ public sealed class VirtioPci : PciFunction, IDisposable
         {
             Fail();
         }
+    }
+
+    // Under the lock. False if a queue can't be as the driver says; the others are started.
+    private bool TryStart(List<QueueWorker> workers)
+    {
+        bool whole = true;
+        _device.Accepted = _accepted;
+        foreach (Queue queue in _queues.Where(q => q.Enabled))
+        {
+            queue.Start(_accepted);
+            whole &= queue.Ring is not null;
+            if (queue.Worker is { } worker)
+            {
+                workers.Add(worker);
+            }
+        }
+
+        return whole;
     }
 
     // True if nobody serves a queue any more; else whoever does finishes the reset.
@@ -329,7 +328,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
             }
 
             workers = [.. _queues.Select(q => q.Worker).OfType<QueueWorker>()];
-            _stopping = workers.Count + 1;
+            _stopping = workers.Count + 2;
         }
 
         foreach (QueueWorker worker in workers)
@@ -355,7 +354,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
     {
         lock (_lock)
         {
-            return --_stopping == 0;
+            return --_stopping == 1;
         }
     }
 
@@ -367,6 +366,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
             Array.ForEach(_queues, q => q.Reset());
             (_deviceFeatureSelect, _driverFeatureSelect, _accepted, _configVector, _selected, _isr) = (0, 0, 0, NoVector, 0, 0);
             _status = _statusAfterReset;
+            _stopping = 0;
             PutPin(false);
         }
 

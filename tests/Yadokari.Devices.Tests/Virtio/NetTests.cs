@@ -184,31 +184,6 @@ public sealed class NetTests : IDisposable
         })];
     }
 
-    [Fact]
-    public void Random_rings_are_survived()
-    {
-        var random = new Random(5);
-        byte[] noise = new byte[0x3000];
-        for (int round = 0; round < 3000; round++)
-        {
-            (DriverQueue driver, Virtqueue queue) = Queue(random.Next(2) == 0, random.Next(2) == 0 ? Merges : 0, 1 << random.Next(1, 6));
-            random.NextBytes(noise);
-            for (int i = 0; i < noise.Length; i += 16)
-            {
-                BitConverter.TryWriteBytes(noise.AsSpan(i), (ulong)random.Next(5 << 20));
-                BitConverter.TryWriteBytes(noise.AsSpan(i + 8), random.Next(16) == 0 ? (uint)random.Next() : (uint)random.Next(2000));
-            }
-
-            _memory.Write(Ring, noise);
-            _memory.Write(driver.Addresses.Driver + 2, BitConverter.GetBytes((ushort)random.Next(40)));
-            _wire.ToGuest.Enqueue((Frame(random.Next(14, 3000)), default));
-            _card.Process(random.Next(3), queue, _chain, () => { });
-            _card.Stop();
-        }
-
-        A_frame_fills_as_many_buffers_as_it_needs(packed: false);
-    }
-
     private int Command(byte group, byte command, byte[] data, ulong accepted = 0)
     {
         (DriverQueue driver, Virtqueue queue) = Queue(packed: false, accepted == 0 ? _card.Accepted : _card.Accepted | accepted);

@@ -200,40 +200,6 @@ public sealed class QueueTests : IDisposable
         Assert.NotNull(Virtqueue.Create(_dma, new QueueAddresses(0x1_0000, 0x2_0000, 0x3_0000), 8, features));
     }
 
-    [Theory]
-    [InlineData(false, 11)]
-    [InlineData(true, 12)]
-    public void RandomRingsAreSurvived(bool packed, int seed)
-    {
-        var random = new Random(seed);
-        byte[] noise = new byte[0x8000];
-        var chain = new DescriptorChain(_dma);
-        for (int round = 0; round < 2_000; round++)
-        {
-            (DriverQueue driver, Virtqueue queue) = Make(packed, 1 << random.Next(8), events: random.Next(2) == 0);
-            random.NextBytes(noise);
-            for (int i = 0; i < noise.Length; i += 16)
-            {
-                // Addresses that are RAM mostly, lengths that fit, so that some get far.
-                BitConverter.TryWriteBytes(noise.AsSpan(i), random.Next(8) == 0 ? (ulong)random.NextInt64() : (ulong)random.Next(4 << 20));
-                BitConverter.TryWriteBytes(noise.AsSpan(i + 8), random.Next(8) == 0 ? (uint)random.Next() : 16 * (uint)random.Next(20));
-            }
-
-            _memory.Write(Ring, noise);
-            _memory.Write(driver.Addresses.Driver + 2, BitConverter.GetBytes((ushort)random.Next(12)));
-            for (int i = 0; i < 300 && queue.TryTake(chain); i++)
-            {
-                chain.Read(random.Next(100), noise.AsSpan(0, 64));
-                chain.Write(random.Next(100), noise.AsSpan(0, 64));
-                queue.Return(chain, (uint)random.Next());
-                queue.WantsInterrupt();
-            }
-
-            queue.DisableKicks();
-            queue.EnableKicks();
-        }
-    }
-
     private (DriverQueue Driver, Virtqueue Queue) Make(bool packed, int size, bool events)
     {
         var driver = new DriverQueue(_memory, Ring, size, packed);

@@ -263,62 +263,6 @@ public sealed class VsockTests : IDisposable
         Assert.Throws<UserErrorException>(() => new SocketStreams(Path.Combine(_folder, "missing", "socket")));
     }
 
-    [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(3)]
-    public void RandomPacketsAreSurvived(int seed)
-    {
-        var random = new Random(seed);
-        using Socket listener = Listen(1);
-        List<Socket> sockets = [];
-        for (int i = 0; i < 5000; i++)
-        {
-            byte[] data = new byte[random.Next(4) == 0 ? random.Next(3000) : 0];
-            Send(
-                (uint)random.Next(4), (uint)random.Next(3), random.Next(9), data, flags: (uint)random.Next(5), room: random.Next(3) == 0 ? (uint)random.Next() : 4000,
-                taken: random.Next(3) == 0 ? (uint)random.Next() : 0, type: random.Next(20) == 0 ? 2 : 1, length: random.Next(20) == 0 ? (uint)random.NextInt64(1L << 32) : null);
-            while (listener.Poll(0, SelectMode.SelectRead))
-            {
-                sockets.Add(listener.Accept());
-                sockets[^1].Blocking = false;
-            }
-
-            if (sockets.Count > 0 && random.Next(3) == 0)
-            {
-                Socket socket = sockets[random.Next(sockets.Count)];
-                try
-                {
-                    _ = random.Next(8) switch
-                    {
-                        0 => Gone(sockets, socket),
-                        1 or 2 => socket.Receive(new byte[10_000]),
-                        _ => socket.Send(data),
-                    };
-                }
-                catch (SocketException)
-                {
-                }
-            }
-
-            while (TryNext(out _))
-            {
-            }
-        }
-
-        sockets.ForEach(s => s.Dispose());
-        using Socket later = Listen(7);
-        _device.Stop();
-        Open(1000, 7);
-
-        static int Gone(List<Socket> sockets, Socket socket)
-        {
-            socket.Dispose();
-            sockets.Remove(socket);
-            return 0;
-        }
-    }
-
     private void Open(uint guestPort, uint hostPort)
     {
         Send(guestPort, hostPort, Request);

@@ -1,0 +1,54 @@
+using System.Runtime.InteropServices;
+using Yadokari.Devices.Virtio;
+using Yadokari.Fuzz.Tests.Guests;
+
+namespace Yadokari.Fuzz.Tests.Targets;
+
+/// <summary>Memory that goes back to the host: but for the pages that a guest names, and that are its own, none does.</summary>
+internal sealed class BalloonTarget : Target
+{
+    private const uint Page = (uint)(GuardedMemory.LowSize >> 12) - 1; // No queue lies there.
+
+    private readonly VirtioBalloon _balloon = new();
+
+    public override VirtioDevice Device => _balloon;
+
+    public override Request Make(Random random, int queue)
+    {
+        if (queue == 2)
+        {
+            return new Request([], random.Next(20_000));
+        }
+
+        byte[] numbers = Mutate(random, [.. Enumerable.Range(0, random.Next(300)).SelectMany(_ => BitConverter.GetBytes(random.Next(8) == 0 ? random.Next() : PageOfBuffers(random)))]);
+
+        // A driver that keeps the rules does not give away what its queues lie in.
+        Span<uint> pages = MemoryMarshal.Cast<byte, uint>(numbers.AsSpan());
+        for (int i = 0; i < pages.Length; i++)
+        {
+            pages[i] |= pages[i] <= Page ? (uint)(GuardedMemory.HighStart >> 12) : 0;
+        }
+
+        return new Request(numbers, 0);
+    }
+
+    public override void Outside(Random random)
+    {
+        if (random.Next(4) == 0)
+        {
+            _balloon.Target = (long)random.Next(1000) << 12;
+        }
+    }
+
+    public override void Work(Driver driver, Random random)
+    {
+        GuardedMemory ram = driver.Ram;
+        byte[] byteOfPage = [1];
+        ram.Memory.Write((ulong)Page << 12, byteOfPage);
+        driver.Ask(0, BitConverter.GetBytes(Page), 0);
+        ram.Memory.Read((ulong)Page << 12, byteOfPage);
+        Assert.Equal([0], byteOfPage);
+    }
+
+    private static int PageOfBuffers(Random random) => (int)(GuardedMemory.HighStart >> 12) + random.Next((int)(GuardedMemory.HighSize >> 12) + 2);
+}
