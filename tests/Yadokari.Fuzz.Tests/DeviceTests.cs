@@ -19,6 +19,8 @@ public sealed class DeviceTests
         ["network, user"] = (_ => new UserNetworkTarget(), ["ok", "error", "sent", "ARP", "IPv6", "UDP", "ICMP", "TCP connected", "TCP data"]),
         ["share"] = (folder => new FsTarget(folder), ["ok", "error"]),
         ["vsock"] = (folder => new VsockTarget(folder), ["request", "response", "reset", "data"]),
+        ["console"] = (_ => new ConsoleTarget(named: false), ["typed", "said"]),
+        ["ports"] = (_ => new ConsoleTarget(named: true), ["typed", "said", "message"]),
         ["entropy"] = (_ => new EntropyTarget(), ["done"]),
         ["balloon"] = (_ => new BalloonTarget(), ["done"]),
     };

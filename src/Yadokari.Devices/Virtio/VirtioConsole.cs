@@ -138,6 +138,11 @@ public sealed class VirtioConsole : VirtioDevice
             return number == ControlReceive ? SendMessages(queue, chain, returned) : TakeMessages(queue, chain, returned);
         }
 
+        if (!IsNamed && number >= ControlReceive)
+        {
+            return false; // For a driver that knows of one port alone there are no such queues.
+        }
+
         if (number == 0 && !_hasToldSize)
         {
             // Linux asks for the size only when it hears of a change (6.1, drivers/char/virtio_console.c).
