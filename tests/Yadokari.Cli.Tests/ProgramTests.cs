@@ -49,7 +49,7 @@ public sealed class ProgramTests : IDisposable
         (code, output, errors) = Yado("run", "--help");
         Assert.Equal((0, ""), (code, errors));
         Assert.Contains($"{ExitCodes.GuestPanic} the guest's kernel panicked", output);
-        Assert.Contains("--console <stdio|vga|FILE|none>", output);
+        Assert.Contains("--console <stdio|virtio|vga|FILE|none>", output);
     }
 
     [Fact]

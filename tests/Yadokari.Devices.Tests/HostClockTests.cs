@@ -147,14 +147,25 @@ public sealed class HostClockTests
         using var clock = new HostClock();
         using IAlarm alarm = clock.CreateAlarm(() => { });
         alarm.Arm(clock.Now + 1_000_000_000_000);
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 1_000; i++)
+        long allocated = 0;
+        for (int rounds = 0; rounds < 3; rounds++)
         {
-            alarm.Arm(clock.Now + 1_000_000_000_000 - i);
-            alarm.Cancel();
+            // The runtime's lock makes an event when two threads first want it at once, which may be in one round, not in three.
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 1_000; i++)
+            {
+                alarm.Arm(clock.Now + 1_000_000_000_000 - i);
+                alarm.Cancel();
+            }
+
+            allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            if (allocated == 0)
+            {
+                break;
+            }
         }
 
-        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        Assert.Equal(0, allocated);
     }
 
     [Fact]
