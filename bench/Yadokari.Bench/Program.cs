@@ -46,6 +46,8 @@ static int Compare(Options options)
     Console.WriteLine($"{Host()}; the shortest of {options.Rounds} rounds at {options.Percent} % size");
     Console.WriteLine();
     Console.Write(Report.Table(comparisons));
+    foreach (var line in Report.Scaling(comparisons))
+        Console.WriteLine(line);
     var remarks = comparisons.SelectMany(static comparison => comparison.Remarks()).ToList();
     if (remarks.Count > 0)
         Console.WriteLine();

@@ -32,6 +32,18 @@ internal static class Report
         return text.ToString();
     }
 
+    /// <summary>A line for each contender: how many times faster the same work is on two processors. None where it was not measured.</summary>
+    public static IEnumerable<string> Scaling(IReadOnlyList<Comparison> comparisons)
+    {
+        var one = comparisons.FirstOrDefault(static comparison => comparison.Workload == Workload.MakeOnOne);
+        var two = comparisons.FirstOrDefault(static comparison => comparison.Workload == Workload.MakeOnTwo);
+        foreach (var contender in (string[])["TCG", "Yadokari"])
+        {
+            if (one?.Best(contender) is { } alone && two?.Best(contender) is { Cost: > 0 } both)
+                yield return $"{contender}: two processors are {Times(alone.Cost / both.Cost)} times as fast as one (make)";
+        }
+    }
+
     private static string[] Row(Comparison comparison) =>
     [
         comparison.Workload.Name,

@@ -10,6 +10,12 @@ internal sealed record Workload(string Name, string What, double Target, bool Is
     /// <summary>From the command's start to systemd's login prompt on the serial port, in a stock Debian.</summary>
     public static Workload Login { get; } = new("login", "Debian with systemd to its login prompt", 2) { IsSystem = true };
 
+    /// <summary>A build of several files on one processor.</summary>
+    public static Workload MakeOnOne { get; } = new("make-1", "make of 8 such files, 1 processor", 3) { IsSystem = true };
+
+    /// <summary>The same build on two.</summary>
+    public static Workload MakeOnTwo { get; } = new("make-2", "the same, 2 processors, make -j2", 3) { IsSystem = true, Cpus = 2 };
+
     /// <summary>Whether it runs in a stock Debian with systemd off a disk. Has no native counterpart.</summary>
     public bool IsSystem { get; init; }
 
@@ -46,8 +52,8 @@ internal sealed record Workload(string Name, string What, double Target, bool Is
         new("rsa", "openssl RSA-2048 signatures", 8, IsRate: true),
         Login,
         new("gcc", "gcc -O2 of a file of 8,000 lines", 3) { IsSystem = true },
-        new("make-1", "make of 8 such files, 1 processor", 3) { IsSystem = true },
-        new("make-2", "the same, 2 processors, make -j2", 3) { IsSystem = true, Cpus = 2 },
+        MakeOnOne,
+        MakeOnTwo,
         new("read-seq", "fio, sequential reads of 1 MiB", 1, IsRate: true) { IsSystem = true },
         new("read-4k", "fio, random reads of 4 KiB, 32 at once", 1, IsRate: true) { IsSystem = true },
         new("net-out", "iperf3, guest to host", 1, IsRate: true) { IsSystem = true, IsNetwork = true },
