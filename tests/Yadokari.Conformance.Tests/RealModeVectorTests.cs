@@ -51,6 +51,11 @@ public class RealModeVectorTests
                 {
                     passed++;
                 }
+                else if (ProcessorDifferences.IsIntel && IsShiftByImmediate(vector) && difference.Contains("flags", StringComparison.Ordinal))
+                {
+                    const string Undefined = "the overflow flag of a shift by more than one bit, which is undefined: Intel's have another than a 286";
+                    left[Undefined] = left.GetValueOrDefault(Undefined) + 1;
+                }
                 else
                 {
                     (int count, string first) = failures.GetValueOrDefault(vector.Form, (0, difference));
@@ -91,6 +96,8 @@ public class RealModeVectorTests
 
         return false;
     }
+
+    private static bool IsShiftByImmediate(RealModeVector vector) => vector.Form.StartsWith("C0.", StringComparison.Ordinal) || vector.Form.StartsWith("C1.", StringComparison.Ordinal);
 
     private static Instruction Decode(RealModeVector vector) => Iced.Intel.Decoder.Create(16, Convert.FromHexString(vector.Bytes)).Decode();
 

@@ -26,7 +26,8 @@ internal static unsafe partial class Emulator
     // SDM 2B SYSCALL; from compatibility mode AMD APM 3 SYSCALL, which takes CSTAR.
     private static Outcome Syscall(Vcpu cpu, in Instruction instruction)
     {
-        if ((cpu.Efer & X86.Efer.SCE) == 0 || !cpu.LongMode)
+        // On Intel's processors 32-bit code has no SYSCALL; Linux leaves its entry point (CSTAR) empty there.
+        if ((cpu.Efer & X86.Efer.SCE) == 0 || !cpu.LongMode || (!cpu.Code64 && cpu.Cpuid.Vendor == X86.Cpuid.CpuVendor.Intel))
         {
             return cpu.Raise(Vector.InvalidOpcode);
         }

@@ -1,0 +1,55 @@
+using System.Runtime.Intrinsics.X86;
+using Iced.Intel;
+using Yadokari.Conformance.Tests.Samples;
+using Yadokari.X86.Cpuid;
+using Decoder = Iced.Intel.Decoder;
+
+namespace Yadokari.Conformance.Tests;
+
+/// <summary>
+/// In what processors differ from one another, where the engine does as AMD's do: on a host of Intel's, a program that differs and has such an
+/// instruction is counted and named, and does not fail the test. Everything else must agree on every host.
+/// </summary>
+internal static class ProcessorDifferences
+{
+    private static readonly (string Reason, Func<Instruction, bool> Covers)[] s_intel =
+    [
+        ("a segment register pushed writes two bytes of its slot", i => i.Mnemonic == Mnemonic.Push && i.Op0Kind == OpKind.Register && i.Op0Register.IsSegmentRegister()),
+        ("a repeated string instruction that faults or steps: the flags so far, upper halves of counters, the address told", i => i.IsStringInstruction),
+        ("a masked store that faults: the address told", i => i.Op0Kind != OpKind.Register && (i.HasOpMask || IsMaskedMove(i.Mnemonic))),
+        ("a store of an MMX register that faults: x87's stack top by then", i => Enumerable.Range(0, i.OpCount).Any(n => i.GetOpKind(n) == OpKind.Register && i.GetOpRegister(n).IsMM())),
+        ("an x87 store into two pages: what comes first, and what is written before", i => i.Op0Kind == OpKind.Memory && i.Mnemonic.ToString()[0] == 'F'),
+        ("a conversion whose store faults: the exceptions told", i => i.Mnemonic == Mnemonic.Vcvtps2ph),
+        ("bounds of which a part can't be read", i => i.Mnemonic == Mnemonic.Bound),
+        ("a call by memory to where there is no code: whether the return address is written", i => i.IsCallNearIndirect),
+    ];
+
+    private static readonly Lazy<InstructionSet> s_shown = new(static () => new InstructionSet(CpuidModel.FromHost(new CpuidConfiguration(1, 1_000_000_000, 1_000_000_000))));
+
+    /// <summary>Whether the host's processor is Intel's.</summary>
+    public static bool IsIntel { get; } = X86Base.CpuId(0, 0).Ebx == 0x756E6547;
+
+    /// <summary>Why a program that differs may; null if it may not.</summary>
+    public static string? Reason(MachineImage before, Sample sample, Outcome expected, Outcome actual)
+    {
+        Decoder decoder = Decoder.Create(before.Bitness, before.At(before.Rip)[..sample.CodeLength].ToArray(), before.Rip);
+        while (decoder.IP < before.Rip + (ulong)sample.CodeLength)
+        {
+            Instruction instruction = decoder.Decode();
+            if (!s_shown.Value.Has(instruction))
+            {
+                return "the processor has an instruction that the host's CPUID hides";
+            }
+
+            if (IsIntel && s_intel.FirstOrDefault(d => d.Covers(instruction)).Reason is { } reason)
+            {
+                return reason;
+            }
+        }
+
+        return IsIntel && before.Bitness == 32 && expected.Vector == 14 && actual.Vector == 12 ? "a stack access across 4 GiB: a page fault before a stack fault" : null;
+    }
+
+    private static bool IsMaskedMove(Mnemonic mnemonic) => mnemonic is Mnemonic.Maskmovdqu or Mnemonic.Maskmovq or Mnemonic.Vmaskmovdqu
+        or Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd or Mnemonic.Vpmaskmovq;
+}
