@@ -1,7 +1,6 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using Yadokari.Core;
+using Yadokari.Guests;
 
 namespace Yadokari.Bench;
 
@@ -19,13 +18,7 @@ internal sealed class NetworkPeer : IDisposable
     /// <exception cref="UserErrorException">It is not installed.</exception>
     public static NetworkPeer Start()
     {
-        int port;
-        using (var listener = new TcpListener(IPAddress.Loopback, 0))
-        {
-            listener.Start();
-            port = ((IPEndPoint)listener.LocalEndpoint).Port;
-        }
-
+        var port = HostPort.Free();
         try
         {
             var start = new ProcessStartInfo("iperf3", ["-s", "-1", "-p", $"{port}"]) { RedirectStandardOutput = true };

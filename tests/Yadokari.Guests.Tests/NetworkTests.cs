@@ -17,7 +17,7 @@ public sealed class NetworkTests
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         using var server = new TcpListener(IPAddress.Loopback, 0);
         server.Start();
-        int published = FreePort();
+        int published = HostPort.Free();
         using var vm = Guest.Start("--net", network, "--publish", $"{published}:7000", "--cpus", $"{cpus}");
         vm.Console.WaitFor("# ");
         vm.Console.Send("until grep -q nameserver /etc/resolv.conf 2>/dev/null; do sleep 1; done; ip route; cat /etc/resolv.conf; ping -c 1 10.0.2.2; until ip address | grep -q fd79:6164:6f00; do sleep 1; done; ping -c 1 fd79:6164:6f00::3");
@@ -111,12 +111,5 @@ public sealed class NetworkTests
 
             await Task.Delay(100, token);
         }
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }
