@@ -25,8 +25,9 @@ public enum DirectMode
 /// <summary>
 /// Direct execution of user code: trap and emulate, for programs that run long between traps. Each such program has a
 /// <see cref="Sandbox"/>, a process that mirrors its address space; what traps there goes on under translation. A stop costs tens of
-/// microseconds, under translation next to nothing. So a program is taken on when it hardly trapped from one timer interrupt to the next,
-/// and given back when the processor time that it used was not worth its stops. Of the vCPU's thread, but for <see cref="Kick"/>.
+/// microseconds, under translation next to nothing. Either way is left when the other would have been so much better by now that
+/// changing over is worth it: a program is taken on when it ran long for what it trapped, and given back when the processor time that
+/// it used was not worth its stops. Of the vCPU's thread, but for <see cref="Kick"/>.
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
@@ -37,9 +38,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     /// <summary>Programs that may have a sandbox at once.</summary>
     private const int MaxPrograms = 8;
-
-    /// <summary>Exceptions and system calls between two timer interrupts of a program that is worth it.</summary>
-    private const int QuietTraps = 40;
 
     /// <summary>Stops over which the time between them is looked at.</summary>
     private const int Window = 32;
@@ -73,12 +71,15 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
     private const long LeastRun = 500_000;
 
-    // Timer interrupts in a row between which a program hardly trapped, for it to be taken on; after each time that it was not worth it twice as many.
-    private const int LeastQuiet = 2;
-    private const int MostQuiet = 512;
+    // As many at most of them count: there may have been other programs between.
+    private const long MostRun = 10_000_000;
+
+    // Nanoseconds that a translated program must have lost to be taken on; after each time that this was not worth it twice as many.
+    private const long LeastLoss = 6_000_000;
+    private const long MostLoss = 64 * LeastLoss;
 
     // As many at most for a program that is new: it is taken to be like those before it.
-    private const int MostQuietAtFirst = 8;
+    private const long MostLossAtFirst = 4 * LeastLoss;
 
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
@@ -93,7 +94,10 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private long _traps;
     private long _interrupted;
     private long _began;
-    private int _needed = LeastQuiet;
+    private long _needed = LeastLoss;
+
+    // What a stop takes, all in all, on average of those of late, in nanoseconds.
+    private long _stopCost = 75_000;
     private bool _refused;
 
     // The thread whose children the processes are.
@@ -115,7 +119,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     }
 
     /// <summary>What is known of a program, by the root of its page tables.</summary>
-    private sealed class Program(ulong root, int needed)
+    private sealed class Program(ulong root, long needed)
     {
         public ulong Root { get; } = root;
 
@@ -124,10 +128,10 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         /// <summary>It is worth running directly.</summary>
         public bool Wanted { get; set; }
 
-        /// <summary>Timer interrupts in a row between which it hardly trapped, and how many make it wanted.</summary>
-        public int Quiet { get; set; }
+        /// <summary>Nanoseconds that it has lost by being translated, by estimate, and how many make it wanted.</summary>
+        public long Lost { get; set; }
 
-        public int Needed { get; set; } = needed;
+        public long Needed { get; set; } = needed;
 
         /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
         public int Stops { get; set; }
@@ -159,6 +163,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>RDTSC stops the process, as far as is known; where it does not, pages with it run translated.</summary>
     public bool HidesClock => _scan.HidesClock;
 
+    /// <summary>CPUID stops the process, as far as is known; where it does not, pages with it run translated.</summary>
+    public bool HidesProcessor => _scan.HidesProcessor;
+
     /// <summary>Times that user code was entered.</summary>
     public long Entries { get; private set; }
 
@@ -186,7 +193,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>Processor time of user code, in nanoseconds, but for what is left since the last look.</summary>
     public long UserTime { get; private set; }
 
-    /// <summary>A timer or other interrupt arrives while user code runs: how quiet has it been?</summary>
+    /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
+    /// <param name="traps">Exceptions and system calls so far.</param>
     public void Interrupted(long traps)
     {
         if (_mode != DirectMode.Auto || _refused)
@@ -200,8 +208,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
+        long ran = Math.Min(now - _interrupted, MostRun);
+        long stops = traps - _traps;
         _interrupted = now;
-        long since = traps - _traps;
         _traps = traps;
 
         Program program = Current(create: true)!;
@@ -210,8 +219,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        program.Quiet = since <= QuietTraps ? program.Quiet + 1 : 0;
-        if (program.Quiet >= program.Needed)
+        program.Lost = Math.Max(program.Lost + (ran * Gain / (Gain + 1)) - (stops * _stopCost), 0);
+        if (program.Lost >= program.Needed)
         {
             Promote(program);
         }
@@ -419,7 +428,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         program.Wanted = true;
         program.Balance = 0;
         program.Paid = false;
-        Begin(program, 0);
+        Begin(program);
         program.Avoided = ulong.MaxValue;
         Promotions++;
         Turned();
@@ -433,9 +442,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _began = now;
     }
 
-    private static void Begin(Program program, int stops)
+    private static void Begin(Program program)
     {
-        program.Stops = stops;
+        program.Stops = 0;
         program.Cost = 0;
         program.Time = program.Sandbox?.ProcessorTime ?? 0;
         program.OwnTime = program.Sandbox?.OwnTime ?? 0;
@@ -455,16 +464,18 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         UserTime += used;
 
         // Of the process's own time part goes into stopping: the host's kernel is busy with that on both sides.
-        var stopping = (long)(program.Cost * sandbox.StopShare);
-        long gained = ((used - stopping) * Gain) - program.Cost - stopping - own;
+        long stopping = Math.Min(sandbox.StopTime * Window, used);
+        long cost = program.Cost + stopping + own;
+        _stopCost += ((cost / Window) - _stopCost) / 16;
+        long gained = ((used - stopping) * Gain) - cost;
         program.Balance = Math.Min(program.Balance + gained, Credit);
-        Begin(program, 0);
+        Begin(program);
         if (program.Balance < -Credit && _mode == DirectMode.Auto)
         {
             program.Wanted = false;
-            program.Quiet = 0;
-            program.Needed = Math.Min(program.Needed * 2, MostQuiet);
-            _needed = program.Paid ? _needed : Math.Min(_needed * 2, MostQuietAtFirst);
+            program.Lost = 0;
+            program.Needed = Math.Min(program.Needed * 2, MostLoss);
+            _needed = program.Paid ? _needed : Math.Min(_needed * 2, MostLossAtFirst);
             _affinity?.Part();
             _joined = null;
             Demotions++;
@@ -472,8 +483,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
         else if (program.Balance > 0)
         {
-            program.Needed = Math.Max(program.Needed / 2, LeastQuiet);
-            _needed = program.Paid ? _needed : Math.Max(_needed / 2, LeastQuiet);
+            program.Needed = Math.Max(program.Needed / 2, LeastLoss);
+            _needed = program.Paid ? _needed : Math.Max(_needed / 2, LeastLoss);
             program.Paid = true;
         }
     }
@@ -491,12 +502,12 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             }
 
             Sandboxes++;
-            (_scan.HidesClock, _scan.KeepsBases) = (sandbox.HidesClock, HostFeatures.UserBases);
+            (_scan.HidesClock, _scan.HidesProcessor, _scan.KeepsBases) = (sandbox.HidesClock, sandbox.HidesProcessor, HostFeatures.UserBases);
             _thread = Environment.CurrentManagedThreadId;
         }
 
         program.Sandbox = sandbox;
-        Begin(program, -Window); // It is all new at first: judged by twice as many.
+        Begin(program);
         program.Stale = false;
         program.Suspects.Clear();
         return sandbox;
@@ -532,7 +543,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         sandbox?.Dispose();
         program.Sandbox = null;
         program.Wanted = false;
-        program.Quiet = 0;
+        program.Lost = 0;
         Turned();
     }
 

@@ -36,8 +36,7 @@ internal sealed unsafe class Sandbox : IDisposable
     private readonly MemoryFile _table;
     private readonly ulong* _operations;
     private readonly TracedProcess _process;
-    private readonly ulong _batch;
-    private readonly ulong _flags;
+    private readonly SandboxEntries _entries;
     private readonly ulong _start;
     private readonly Dictionary<ulong, Mirrored> _pages = [];
     private readonly List<ulong> _gone = [];
@@ -50,7 +49,7 @@ internal sealed unsafe class Sandbox : IDisposable
     private ulong _held;
     private int _count;
 
-    private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, ulong batch, ulong flags)
+    private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, SandboxEntries entries)
     {
         _memory = memory;
         _ram = ram;
@@ -59,8 +58,7 @@ internal sealed unsafe class Sandbox : IDisposable
         _operations = (ulong*)operations;
         _process = process;
         _start = start;
-        _batch = batch;
-        _flags = flags;
+        _entries = entries;
         _process.Read(out _template);
         _template.OrigRax = ulong.MaxValue;
         _held = _template.Rflags;
@@ -85,14 +83,14 @@ internal sealed unsafe class Sandbox : IDisposable
         try
         {
             nint operations = table.Map(0, SandboxProgram.TableBytes, executable: false);
-            byte[] elf = SandboxProgram.Build(start, ram.Descriptor, table.Descriptor, out ulong batch, out ulong flags, out ulong clock);
+            byte[] elf = SandboxProgram.Build(start, ram.Descriptor, table.Descriptor, out SandboxEntries entries);
 
             // SAFETY: the file is a page, the program shorter.
             elf.CopyTo(new Span<byte>((void*)program.Map(0, 4096, executable: false), 4096));
             process = TracedProcess.Start(program, ram, table);
             if (process != null)
             {
-                var sandbox = new Sandbox(memory, ram, program, table, operations, process, start, batch, flags);
+                var sandbox = new Sandbox(memory, ram, program, table, operations, process, start, entries);
                 if (sandbox._template.Rbx == 0 && sandbox._extendedLength >= 576)
                 {
                     // The kernel's own gifts go first: stack, vDSO and its data.
@@ -100,7 +98,8 @@ internal sealed unsafe class Sandbox : IDisposable
                     if (sandbox.Settle() && sandbox.MeasureStops())
                     {
                         // Ended by the breakpoint after it: the host's kernel promised a signal and the processor gave none.
-                        sandbox.HidesClock = !sandbox.RunOwn(clock, out _);
+                        sandbox.HidesClock = !sandbox.RunOwn(entries.Clock, out _);
+                        sandbox.HidesProcessor = !sandbox.RunOwn(entries.Identification, out _);
                         return sandbox;
                     }
                 }
@@ -128,8 +127,11 @@ internal sealed unsafe class Sandbox : IDisposable
     /// <summary>RDTSC stops it. A host that is a guest without hardware support may not be able to.</summary>
     public bool HidesClock { get; private set; }
 
-    /// <summary>What a stop takes of the process's own time, in parts of what it takes of the monitor's thread.</summary>
-    public double StopShare { get; private set; }
+    /// <summary>CPUID stops it: the host's processor and kernel can make it.</summary>
+    public bool HidesProcessor { get; private set; }
+
+    /// <summary>What a stop takes of the process's own time, in nanoseconds.</summary>
+    public long StopTime { get; private set; }
 
     /// <summary>Pages mapped.</summary>
     public int Pages => _pages.Count;
@@ -258,7 +260,7 @@ internal sealed unsafe class Sandbox : IDisposable
         _operations[words] = 0;
         _count = 0;
         long before = _process.ProcessorTime;
-        bool done = RunOwn(_batch, out TracedRegisters registers) && registers.Rax == 0;
+        bool done = RunOwn(_entries.Batch, out TracedRegisters registers) && registers.Rax == 0;
         OwnTime += _process.ProcessorTime - before;
 
         // The guest's program can read the table: nothing of where its pages lie stays there.
@@ -273,7 +275,7 @@ internal sealed unsafe class Sandbox : IDisposable
         {
             // The kernel sets all flags but this one, which it leaves to POPF.
             _operations[(SandboxProgram.Flags - SandboxProgram.Table) / 8] = (registers.Rflags & Identification) | 0x202;
-            if (!RunOwn(_flags, out _))
+            if (!RunOwn(_entries.Flags, out _))
             {
                 return false;
             }
@@ -334,26 +336,22 @@ internal sealed unsafe class Sandbox : IDisposable
         _table.Dispose();
     }
 
-    // By stops with nothing between them; the least of some, for the first find caches cold.
+    // By stops with nothing between them; the least of some, for others may be busy here.
     private bool MeasureStops()
     {
-        long own = long.MaxValue;
-        long monitor = long.MaxValue;
+        StopTime = long.MaxValue;
         _operations[0] = 0;
         for (int i = 0; i < 8; i++)
         {
-            long process = _process.ProcessorTime;
-            long thread = TracedProcess.ThreadTime;
-            if (!RunOwn(_batch, out _))
+            long before = _process.ProcessorTime;
+            if (!RunOwn(_entries.Batch, out _))
             {
                 return false;
             }
 
-            monitor = Math.Min(monitor, TracedProcess.ThreadTime - thread);
-            own = Math.Min(own, _process.ProcessorTime - process);
+            StopTime = Math.Min(StopTime, _process.ProcessorTime - before);
         }
 
-        StopShare = (double)own / Math.Max(monitor, 1);
         OwnTime = _process.ProcessorTime;
         return true;
     }

@@ -4,9 +4,16 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Yadokari.Translation.Direct;
 
+/// <summary>Where to enter a sandbox's program. Each piece ends in a breakpoint.</summary>
+/// <param name="Batch">To carry out the table.</param>
+/// <param name="Flags">To load RFLAGS from <see cref="SandboxProgram.Flags"/>.</param>
+/// <param name="Clock">For an RDTSC, to see whether that stops.</param>
+/// <param name="Identification">For a CPUID, to see whether that stops.</param>
+internal readonly record struct SandboxEntries(ulong Batch, ulong Flags, ulong Clock, ulong Identification);
+
 /// <summary>
 /// The few instructions that the process of a <see cref="Sandbox"/> starts with, as a static ELF executable. They close what the process
-/// inherited, ask to be traced, make RDTSC trap, give up all system calls but those that map guest memory, and stop. What follows them
+/// inherited, ask to be traced, make RDTSC and CPUID trap, give up all system calls but those that map guest memory, and stop. What follows them
 /// carries out the operations in a table, which the monitor writes and the process only reads.
 /// </summary>
 internal static class SandboxProgram
@@ -47,10 +54,8 @@ internal static class SandboxProgram
     /// <param name="start">Where it lies in its process; a multiple of 4096.</param>
     /// <param name="ram">Descriptor of guest memory, inherited.</param>
     /// <param name="table">Descriptor of the table's file, inherited.</param>
-    /// <param name="batch">Where to enter it to carry out the table.</param>
-    /// <param name="flags">Where to enter it to load RFLAGS from <see cref="Flags"/>.</param>
-    /// <param name="clock">Where to enter it for an RDTSC, to see whether that stops.</param>
-    public static byte[] Build(ulong start, int ram, int table, out ulong batch, out ulong flags, out ulong clock)
+    /// <param name="entries">Where to enter it.</param>
+    public static byte[] Build(ulong start, int ram, int table, out SandboxEntries entries)
     {
         var c = new Assembler(64);
         Label filter = c.CreateLabel();
@@ -61,6 +66,7 @@ internal static class SandboxProgram
         Label next = c.CreateLabel();
         Label done = c.CreateLabel();
         Label time = c.CreateLabel();
+        Label identify = c.CreateLabel();
         (int low, int high) = (Math.Min(ram, table), Math.Max(ram, table));
 
         // ptrace(PTRACE_TRACEME), setsid()
@@ -128,6 +134,11 @@ internal static class SandboxProgram
         c.rdtsc();
         c.int3();
 
+        c.Label(ref identify);
+        c.xor(eax, eax);
+        c.cpuid();
+        c.int3();
+
         c.Label(ref filter);
         foreach (ulong instruction in s_filter)
         {
@@ -142,9 +153,7 @@ internal static class SandboxProgram
         using var code = new MemoryStream();
         AssemblerResult result = c.Assemble(new StreamCodeWriter(code), start + Headers, BlockEncoderOptions.ReturnNewInstructionOffsets);
         byte[] text = code.ToArray();
-        batch = result.GetLabelRIP(work);
-        flags = result.GetLabelRIP(load);
-        clock = result.GetLabelRIP(time);
+        entries = new SandboxEntries(result.GetLabelRIP(work), result.GetLabelRIP(load), result.GetLabelRIP(time), result.GetLabelRIP(identify));
         BinaryPrimitives.WriteUInt64LittleEndian(text.AsSpan((int)(result.GetLabelRIP(filterAddress) - start) - Headers), result.GetLabelRIP(filter));
         return Elf(start, text);
     }

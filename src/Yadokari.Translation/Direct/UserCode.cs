@@ -29,6 +29,9 @@ internal sealed unsafe class UserCode : CodeReader
     /// <summary>RDTSC stops the process; else pages with it are not for it.</summary>
     public bool HidesClock { get; set; } = true;
 
+    /// <summary>CPUID stops the process; else pages with it are not for it.</summary>
+    public bool HidesProcessor { get; set; } = true;
+
     /// <summary>The host's kernel knows that user code sets its segment bases by itself; where it does not, it loses them.</summary>
     public bool KeepsBases { get; set; } = true;
 
@@ -82,6 +85,7 @@ internal sealed unsafe class UserCode : CodeReader
     private bool NeedsMonitor(in Instruction instruction)
         => SensitiveInstructions.Find(instruction.Code)?.Direct == DirectUse.ShowsHost
             || (!HidesClock && instruction.Mnemonic is (Mnemonic.Rdtsc or Mnemonic.Rdtscp))
+            || (!HidesProcessor && instruction.Mnemonic == Mnemonic.Cpuid)
             || (!KeepsBases && instruction.Mnemonic is (Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase));
 
     private Instruction Across(byte* first, int tail, byte* second)

@@ -39,15 +39,18 @@ public enum DirectUse : byte
 /// <param name="Forms">The forms meant, or an empty string for all.</param>
 public sealed record SensitiveInstruction(Mnemonic Mnemonic, SensitivityClass Class, string Reason, string Source, string Forms = "")
 {
-    /// <summary>What it does in a process under Linux whose time-stamp counter traps (prctl(2), PR_SET_TSC) and whose system calls do.</summary>
+    /// <summary>
+    /// What it does in a process under Linux whose time-stamp counter traps (prctl(2), PR_SET_TSC), whose CPUID does (arch_prctl(2),
+    /// ARCH_SET_CPUID) and whose system calls do.
+    /// </summary>
     public DirectUse Direct => Mnemonic switch
     {
         // In a host that is a virtual machine itself, its hypervisor answers.
         Mnemonic.Vmcall => DirectUse.ShowsHost,
         _ when Class == SensitivityClass.Privileged => DirectUse.Traps,
         Mnemonic.Syscall or Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Ud0 or Mnemonic.Ud1 or Mnemonic.Ud2
-            or Mnemonic.INVALID or Mnemonic.Rdtsc or Mnemonic.Rdtscp => DirectUse.Traps,
-        Mnemonic.Cpuid or Mnemonic.Rdpid or Mnemonic.Rdpmc or Mnemonic.Rdpru or Mnemonic.Lar or Mnemonic.Lsl or Mnemonic.Verr or Mnemonic.Verw
+            or Mnemonic.INVALID or Mnemonic.Rdtsc or Mnemonic.Rdtscp or Mnemonic.Cpuid => DirectUse.Traps,
+        Mnemonic.Rdpid or Mnemonic.Rdpmc or Mnemonic.Rdpru or Mnemonic.Lar or Mnemonic.Lsl or Mnemonic.Verr or Mnemonic.Verw
             or Mnemonic.Sgdt or Mnemonic.Sidt or Mnemonic.Sldt or Mnemonic.Smsw or Mnemonic.Str or Mnemonic.Sysenter or Mnemonic.Xgetbv
             or Mnemonic.Rdpkru or Mnemonic.Wrpkru or Mnemonic.Vmmcall or Mnemonic.Vmgexit or Mnemonic.Vmfunc
             or Mnemonic.Umonitor or Mnemonic.Umwait or Mnemonic.Tpause or Mnemonic.Monitorx or Mnemonic.Mwaitx => DirectUse.ShowsHost,
