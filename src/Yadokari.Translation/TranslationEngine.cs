@@ -154,6 +154,7 @@ internal sealed class TranslationVm : IEngineVm
                 rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Bounces, ""));
                 rows.Add(("vcpu " + vcpu.Id, "interrupts", vcpu.Interrupts, ""));
                 rows.Add(("vcpu " + vcpu.Id, "exceptions", vcpu.Exceptions, ""));
+                rows.Add(("vcpu " + vcpu.Id, "system calls", vcpu.SystemCalls, ""));
                 if (vcpu.Direct is { } direct)
                 {
                     rows.Add(("direct " + vcpu.Id, "programs taken on", direct.Promotions, ""));
@@ -220,8 +221,6 @@ internal sealed class TranslationVm : IEngineVm
             _tscGap.Look();
         }
     }
-
-    internal long Emulated(Mnemonic mnemonic) => _emulated[(int)mnemonic];
 
     internal void CountEmulated(in Instruction instruction, long start)
     {

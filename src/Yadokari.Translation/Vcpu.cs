@@ -112,6 +112,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     internal long Exceptions { get; private set; }
 
+    internal uint SystemCalls => State->SystemCalls;
+
     /// <inheritdoc/>
     public void Kick()
     {
@@ -239,7 +241,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     block = null;
                     if (Cpl == 3)
                     {
-                        Direct?.Interrupted(Exceptions + _vm.Emulated(Mnemonic.Syscall));
+                        Direct?.Interrupted((uint)Exceptions + State->SystemCalls);
                     }
 
                     Trace?.Interrupt(this, vector);

@@ -180,6 +180,9 @@ internal unsafe struct VcpuState
     /// </summary>
     public int FastCallLevel;
 
+    /// <summary>SYSCALLs so far, modulo 2^32.</summary>
+    public uint SystemCalls;
+
     /// <summary>Not zero: user code of the current address space is to run directly, so that a return to it is C#'s.</summary>
     public int DirectWanted;
 

@@ -14,7 +14,7 @@ internal sealed unsafe partial class Translator
     private static readonly int s_lstar = StateLayout.Of(nameof(VcpuState.Lstar));
     private static readonly int s_fmask = StateLayout.Of(nameof(VcpuState.Fmask));
     private static readonly int s_fastCallLevel = StateLayout.Of(nameof(VcpuState.FastCallLevel));
-
+    private static readonly int s_systemCalls = StateLayout.Of(nameof(VcpuState.SystemCalls));
     private static readonly int s_directWanted = StateLayout.Of(nameof(VcpuState.DirectWanted));
 
     // SDM 2B SYSCALL. What decides the kernel's mode beside the level is AC, which the mask must clear; so it must the arithmetic flags.
@@ -41,6 +41,7 @@ internal sealed unsafe partial class Translator
         _a.Load32(Host.R15, Mem.State(s_star + 4));
         _a.Arithmetic32(Alu.And, Host.R15, 0xFFFC);
         EmitSelectors(stack: 8, level: 0);
+        _a.Arithmetic32(Alu.Add, Mem.State(s_systemCalls), 1);
         _a.MoveImmediate(Host.Rax, FlagFixed << 8);
         _a.Load(Host.R15, Mem.State(s_lstar));
         _mode &= ~CpuMode.User;

@@ -78,6 +78,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private const long LeastLoss = 6_000_000;
     private const long MostLoss = 64 * LeastLoss;
 
+    // Nanoseconds that each trap of a translated program would cost if it ran directly: with all that a stop drives out of caches.
+    private const long StopCost = 75_000;
+
     // As many at most for a program that is new: it is taken to be like those before it.
     private const long MostLossAtFirst = 4 * LeastLoss;
 
@@ -91,13 +94,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private Sandbox? _joined;
     private Program? _current;
     private ulong _currentRoot = ulong.MaxValue;
-    private long _traps;
+    private uint _traps;
     private long _interrupted;
     private long _began;
     private long _needed = LeastLoss;
 
-    // What a stop takes, all in all, on average of those of late, in nanoseconds.
-    private long _stopCost = 75_000;
+    // What a stop takes of a process's own time, in nanoseconds: the least that was seen, for now and then others get in the way all along.
+    private long _stopTime = 50_000;
     private bool _refused;
 
     // The thread whose children the processes are.
@@ -194,8 +197,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public long UserTime { get; private set; }
 
     /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
-    /// <param name="traps">Exceptions and system calls so far.</param>
-    public void Interrupted(long traps)
+    /// <param name="traps">Exceptions and system calls so far, modulo 2^32.</param>
+    public void Interrupted(uint traps)
     {
         if (_mode != DirectMode.Auto || _refused)
         {
@@ -209,7 +212,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         long ran = Math.Min(now - _interrupted, MostRun);
-        long stops = traps - _traps;
+        uint stops = traps - _traps;
         _interrupted = now;
         _traps = traps;
 
@@ -219,7 +222,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        program.Lost = Math.Max(program.Lost + (ran * Gain / (Gain + 1)) - (stops * _stopCost), 0);
+        program.Lost = Math.Max(program.Lost + (ran * Gain / (Gain + 1)) - (stops * StopCost), 0);
         if (program.Lost >= program.Needed)
         {
             Promote(program);
@@ -464,9 +467,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         UserTime += used;
 
         // Of the process's own time part goes into stopping: the host's kernel is busy with that on both sides.
-        long stopping = Math.Min(sandbox.StopTime * Window, used);
+        long stopping = Math.Min(_stopTime * Window, used);
         long cost = program.Cost + stopping + own;
-        _stopCost += ((cost / Window) - _stopCost) / 16;
         long gained = ((used - stopping) * Gain) - cost;
         program.Balance = Math.Min(program.Balance + gained, Credit);
         Begin(program);
@@ -502,6 +504,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             }
 
             Sandboxes++;
+            _stopTime = Math.Min(_stopTime, sandbox.StopTime);
             (_scan.HidesClock, _scan.HidesProcessor, _scan.KeepsBases) = (sandbox.HidesClock, sandbox.HidesProcessor, HostFeatures.UserBases);
             _thread = Environment.CurrentManagedThreadId;
         }

@@ -38,6 +38,7 @@ internal static unsafe partial class Emulator
         cpu.Rflags &= ~(cpu.Fmask | FlagResume);
         LoadFlat(cpu, (ushort)((cpu.Star >> 32) & 0xFFFC), 8, 0, FlatCode64);
         cpu.Rip = target;
+        cpu.State->SystemCalls++;
         return Outcome.Jumped;
     }
 
