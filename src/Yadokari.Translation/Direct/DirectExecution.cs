@@ -25,9 +25,8 @@ public enum DirectMode
 /// <summary>
 /// Direct execution of user code: trap and emulate, for programs that run long between traps. Each such program has a
 /// <see cref="Sandbox"/>, a process that mirrors its address space; what traps there goes on under translation. A stop costs tens of
-/// microseconds, under translation next to nothing. Either way is left when the other would have been so much better by now that
-/// changing over is worth it: a program is taken on when it ran long for what it trapped, and given back when the processor time that
-/// it used was not worth its stops. Of the vCPU's thread, but for <see cref="Kick"/>.
+/// microseconds, under translation next to nothing. So a program is taken on when it ran long for what it trapped, and given back when
+/// the processor time that it used was not worth its stops (<see cref="DirectAccount"/>). Of the vCPU's thread, but for <see cref="Kick"/>.
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
@@ -58,37 +57,18 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    // What running directly gains, in times of what it takes: translated code takes three to five times as long.
-    private const long Gain = 3;
-
     // The most nanoseconds that one stop counts for: code that was looked through is known from then on, by and large.
     private const long MostCost = 100_000;
 
-    // Nanoseconds that a program may lose before it is given back, for its pages are shown one by one at first; and as many more at most
-    // from better days.
-    private const long Credit = 20_000_000;
-
     // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
     private const long LeastRun = 500_000;
-
-    // As many at most of them count: there may have been other programs between.
-    private const long MostRun = 10_000_000;
-
-    // Nanoseconds that a translated program must have lost to be taken on; after each time that this was not worth it twice as many.
-    private const long LeastLoss = 6_000_000;
-    private const long MostLoss = 64 * LeastLoss;
-
-    // Nanoseconds that each trap of a translated program would cost if it ran directly: with all that a stop drives out of caches.
-    private const long StopCost = 75_000;
-
-    // As many at most for a program that is new: it is taken to be like those before it.
-    private const long MostLossAtFirst = 4 * LeastLoss;
 
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
     private readonly TranslatedCode _code;
     private readonly DirectMode _mode;
     private readonly List<Program> _programs = [];
+    private readonly DirectOutlook _outlook = new();
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
     private Sandbox? _joined;
@@ -97,7 +77,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private uint _traps;
     private long _interrupted;
     private long _began;
-    private long _needed = LeastLoss;
 
     // What a stop takes of a process's own time, in nanoseconds: the least that was seen, for now and then others get in the way all along.
     private long _stopTime = 50_000;
@@ -122,19 +101,14 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     }
 
     /// <summary>What is known of a program, by the root of its page tables.</summary>
-    private sealed class Program(ulong root, long needed)
+    private sealed class Program(ulong root, DirectOutlook outlook)
     {
         public ulong Root { get; } = root;
 
         public Sandbox? Sandbox { get; set; }
 
-        /// <summary>It is worth running directly.</summary>
-        public bool Wanted { get; set; }
-
-        /// <summary>Nanoseconds that it has lost by being translated, by estimate, and how many make it wanted.</summary>
-        public long Lost { get; set; }
-
-        public long Needed { get; set; } = needed;
+        /// <summary>Whether it is worth running directly.</summary>
+        public DirectAccount Account { get; } = new(outlook);
 
         /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
         public int Stops { get; set; }
@@ -144,12 +118,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         public long Time { get; set; }
 
         public long OwnTime { get; set; }
-
-        /// <summary>Nanoseconds that running directly has gained since it was taken on, by estimate, as far as they count.</summary>
-        public long Balance { get; set; }
-
-        /// <summary>Its balance has been positive since then.</summary>
-        public bool Paid { get; set; }
 
         /// <summary>Translations were flushed while it did not run: of all pages, or of these.</summary>
         public bool Stale { get; set; }
@@ -211,21 +179,18 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        long ran = Math.Min(now - _interrupted, MostRun);
-        uint stops = traps - _traps;
+        long ran = now - _interrupted;
+        uint since = traps - _traps;
         _interrupted = now;
         _traps = traps;
 
         Program program = Current(create: true)!;
-        if (program.Wanted)
+        if (!program.Account.Direct && program.Account.Translated(ran, since))
         {
-            return;
-        }
-
-        program.Lost = Math.Max(program.Lost + (ran * Gain / (Gain + 1)) - (stops * StopCost), 0);
-        if (program.Lost >= program.Needed)
-        {
-            Promote(program);
+            Begin(program);
+            program.Avoided = ulong.MaxValue;
+            Promotions++;
+            Turned();
         }
     }
 
@@ -238,7 +203,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         Program? program = Current(create: _mode == DirectMode.Always);
-        if (program == null || (!program.Wanted && _mode != DirectMode.Always) || (_cpu.Rip & ~0xFFFul) == program.Avoided)
+        if (program == null || (!program.Account.Direct && _mode != DirectMode.Always) || (_cpu.Rip & ~0xFFFul) == program.Avoided)
         {
             return false;
         }
@@ -257,7 +222,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// Whether translated code that is about to run, in a page that is not for the process, should come back at its next poll: it will soon
     /// be out of that page. Not for ever: a loop there is better left alone.
     /// </summary>
-    public bool WantsBack() => _patience > 0 && _patience-- > 0 && _current is { Wanted: true };
+    public bool WantsBack() => _patience > 0 && _patience-- > 0 && _current is { Account.Direct: true };
 
     /// <summary>Runs user code until something needs the monitor. RIP is then what to go on with.</summary>
     public Outcome Run()
@@ -357,7 +322,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public void Kick() => _running?.Kick();
 
     /// <summary>CR3 was written.</summary>
-    public void Turned() => _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Wanted: true }) ? 1 : 0;
+    public void Turned() => _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Account.Direct: true }) ? 1 : 0;
 
     /// <summary>Translations were flushed: of one page, or all of them.</summary>
     public void Flushed(ulong linear = ulong.MaxValue)
@@ -419,22 +384,11 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 _programs.RemoveAt(_programs.FindIndex(static p => p.Sandbox == null));
             }
 
-            _current = new Program(root, _needed);
+            _current = new Program(root, _outlook);
             _programs.Add(_current);
         }
 
         return _current;
-    }
-
-    private void Promote(Program program)
-    {
-        program.Wanted = true;
-        program.Balance = 0;
-        program.Paid = false;
-        Begin(program);
-        program.Avoided = ulong.MaxValue;
-        Promotions++;
-        Turned();
     }
 
     // What the monitor did since it began, or was last charged, was for this program.
@@ -469,25 +423,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         // Of the process's own time part goes into stopping: the host's kernel is busy with that on both sides.
         long stopping = Math.Min(_stopTime * Window, used);
         long cost = program.Cost + stopping + own;
-        long gained = ((used - stopping) * Gain) - cost;
-        program.Balance = Math.Min(program.Balance + gained, Credit);
         Begin(program);
-        if (program.Balance < -Credit && _mode == DirectMode.Auto)
+        if (_mode == DirectMode.Auto && !program.Account.RanDirectly(used - stopping, cost))
         {
-            program.Wanted = false;
-            program.Lost = 0;
-            program.Needed = Math.Min(program.Needed * 2, MostLoss);
-            _needed = program.Paid ? _needed : Math.Min(_needed * 2, MostLossAtFirst);
             _affinity?.Part();
             _joined = null;
             Demotions++;
             Turned();
-        }
-        else if (program.Balance > 0)
-        {
-            program.Needed = Math.Max(program.Needed / 2, LeastLoss);
-            _needed = program.Paid ? _needed : Math.Max(_needed / 2, LeastLoss);
-            program.Paid = true;
         }
     }
 
@@ -545,8 +487,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     {
         sandbox?.Dispose();
         program.Sandbox = null;
-        program.Wanted = false;
-        program.Lost = 0;
+        program.Account.GiveBack();
         Turned();
     }
 
