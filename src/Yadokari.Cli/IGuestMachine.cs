@@ -15,8 +15,8 @@ internal interface IGuestMachine : IDisposable
     /// <summary>Presses the power button. Any thread.</summary>
     void PressPower();
 
-    /// <summary>Types into the console. Any thread; takes all.</summary>
-    void Type(ReadOnlySpan<byte> keys);
+    /// <summary>Types into the console. Any thread. Returns how many keys there was room for.</summary>
+    int Type(ReadOnlySpan<byte> keys);
 
     /// <summary>Tells the guest of its console's size, where it can know. Any thread.</summary>
     void Resize(int rows, int columns);
@@ -26,7 +26,7 @@ internal interface IGuestMachine : IDisposable
     /// <returns>Bytes that it has now, and that it has been built with. The guest's driver goes along in its own time.</returns>
     (ulong Now, ulong Full) Balloon(ulong? wanted);
 
-    /// <summary>Presses and releases keys of the keyboard: codes of set 2. Any thread; takes all.</summary>
+    /// <summary>Presses and releases keys of the keyboard: codes of set 2. Any thread.</summary>
     void Press(byte[] stroke);
 
     /// <summary>Looks at the screen; false where there is none. Any thread.</summary>

@@ -91,7 +91,7 @@ internal sealed class PcGuest : IGuestMachine
     public void PressPower() => _pc.PowerButton();
 
     /// <inheritdoc/>
-    public void Type(ReadOnlySpan<byte> keys) => _pc.Type(keys);
+    public int Type(ReadOnlySpan<byte> keys) => _pc.Type(keys);
 
     /// <inheritdoc/>
     public void Resize(int rows, int columns) => _pc.ResizeConsole(rows, columns);

@@ -23,6 +23,7 @@ internal sealed class RunSession : IDisposable
     private readonly Lock _lock = new();
     private readonly PosixSignalRegistration? _size;
     private IGuestMachine? _machine; // Guarded by _lock.
+    private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: of the terminal that the console is on, for the machine after a reset too.
     private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
     private string? _farewell;
 
@@ -40,8 +41,8 @@ internal sealed class RunSession : IDisposable
             "vga" => new VgaConsole(Look, Press, End),
             _ => new FileConsole(consoleFile!),
         };
-        _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => Resize()) : null;
-        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type, Balloon)) ?? console;
+        _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => LookAtSize()) : null;
+        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type, Resize, Balloon)) ?? console;
     }
 
     /// <summary>Runs a PC with what the options name, or the default guest.</summary>
@@ -143,9 +144,13 @@ internal sealed class RunSession : IDisposable
             }
 
             _machine = machine;
+            if (_terminalSize is var (rows, columns))
+            {
+                machine.Resize(rows, columns);
+            }
         }
 
-        Resize();
+        LookAtSize();
         MachineEnd end = machine.Run();
         _console.Flush();
         lock (_lock)
@@ -250,22 +255,28 @@ internal sealed class RunSession : IDisposable
     }
 
     // A terminal that the guest's console is on has its size; anything else has none that the guest should know.
-    private void Resize()
+    private void LookAtSize()
     {
         if (_size is not null && Terminal.Size(0) is var (rows, columns))
         {
-            lock (_lock)
-            {
-                _machine?.Resize(rows, columns);
-            }
+            Resize(rows, columns);
         }
     }
 
-    private void Type(ReadOnlySpan<byte> keys)
+    private void Resize(int rows, int columns)
     {
         lock (_lock)
         {
-            _machine?.Type(keys); // Under the lock: the machine may be gone as soon as it ended.
+            _terminalSize = (rows, columns);
+            _machine?.Resize(rows, columns);
+        }
+    }
+
+    private int Type(ReadOnlySpan<byte> keys)
+    {
+        lock (_lock)
+        {
+            return _machine?.Type(keys) ?? keys.Length; // Under the lock: the machine may be gone as soon as it ended.
         }
     }
 }

@@ -2,12 +2,12 @@ using Yadokari.Devices.Serial;
 
 namespace Yadokari.Machines;
 
-/// <summary>The keyboard end of the serial port: takes whatever is typed and feeds it in as the guest makes room.</summary>
-public sealed class ConsoleInput
+/// <summary>The keyboard end of the serial port: keeps what is typed and feeds it in as the guest makes room.</summary>
+internal sealed class ConsoleInput
 {
     private readonly Serial16550 _serial;
     private readonly Lock _lock = new(); // Held while bytes go into the serial port, which calls nothing back from there.
-    private readonly Queue<byte> _waiting = [];
+    private readonly TypedBytes _waiting = new();
 
     internal ConsoleInput(Serial16550 serial)
     {
@@ -15,18 +15,15 @@ public sealed class ConsoleInput
         serial.Drained += Pump;
     }
 
-    /// <summary>Types. Any thread; takes all, and waits for nothing.</summary>
-    public void Receive(ReadOnlySpan<byte> bytes)
+    /// <summary>Types. Any thread; waits for nothing. Returns how many bytes there was room for.</summary>
+    public int Receive(ReadOnlySpan<byte> bytes)
     {
         lock (_lock)
         {
-            foreach (byte b in bytes)
-            {
-                _waiting.Enqueue(b);
-            }
+            int taken = _waiting.Add(bytes);
+            Pump();
+            return taken;
         }
-
-        Pump();
     }
 
     /// <summary>Forgets what the guest did not take yet.</summary>
@@ -40,32 +37,11 @@ public sealed class ConsoleInput
 
     private void Pump()
     {
-        Span<byte> piece = stackalloc byte[64];
         lock (_lock)
         {
-            while (_waiting.Count > 0)
+            while (!_waiting.Next.IsEmpty && _serial.Receive(_waiting.Next) is int taken and > 0)
             {
-                int count = 0;
-                foreach (byte b in _waiting)
-                {
-                    if (count == piece.Length)
-                    {
-                        break;
-                    }
-
-                    piece[count++] = b;
-                }
-
-                int taken = _serial.Receive(piece[..count]);
-                for (int i = 0; i < taken; i++)
-                {
-                    _waiting.Dequeue();
-                }
-
-                if (taken < count)
-                {
-                    return;
-                }
+                _waiting.Take(taken);
             }
         }
     }

@@ -8,7 +8,7 @@ namespace Yadokari.Machines;
 internal sealed class ConsolePort(IConsole output) : IPortHost
 {
     private readonly Lock _lock = new(); // Innermost.
-    private readonly Queue<byte> _typed = [];
+    private readonly TypedBytes _typed = new();
 
     /// <inheritdoc/>
     public Action? Ready { get; set; }
@@ -16,18 +16,17 @@ internal sealed class ConsolePort(IConsole output) : IPortHost
     /// <inheritdoc/>
     public bool IsConnected => true;
 
-    /// <summary>Types. Any thread; takes all, and waits for nothing.</summary>
-    public void Receive(ReadOnlySpan<byte> bytes)
+    /// <summary>Types. Any thread; waits for nothing. Returns how many bytes there was room for.</summary>
+    public int Receive(ReadOnlySpan<byte> bytes)
     {
+        int taken;
         lock (_lock)
         {
-            foreach (byte b in bytes)
-            {
-                _typed.Enqueue(b);
-            }
+            taken = _typed.Add(bytes);
         }
 
         Ready?.Invoke();
+        return taken;
     }
 
     /// <summary>Forgets what the guest did not take yet.</summary>
@@ -44,13 +43,11 @@ internal sealed class ConsolePort(IConsole output) : IPortHost
     {
         lock (_lock)
         {
-            int count = 0;
-            while (count < data.Length && _typed.TryDequeue(out byte b))
-            {
-                data[count++] = b;
-            }
-
-            return count;
+            ReadOnlySpan<byte> next = _typed.Next;
+            next = next[..Math.Min(next.Length, data.Length)];
+            next.CopyTo(data);
+            _typed.Take(next.Length);
+            return next.Length;
         }
     }
 

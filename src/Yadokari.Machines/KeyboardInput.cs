@@ -2,9 +2,11 @@ using Yadokari.Devices.Keyboard;
 
 namespace Yadokari.Machines;
 
-/// <summary>Hands at the keyboard: takes strokes as they come and presses keys as the guest reads them.</summary>
+/// <summary>Hands at the keyboard: keeps strokes as they come and presses keys as the guest reads them.</summary>
 public sealed class KeyboardInput
 {
+    private const int MaxWaiting = 4096;
+
     private readonly I8042 _controller;
     private readonly Lock _lock = new(); // Held while keys are pressed, which calls nothing back from there.
     private readonly Queue<byte[]> _waiting = [];
@@ -15,13 +17,19 @@ public sealed class KeyboardInput
         controller.Drained += Pump;
     }
 
-    /// <summary>Presses and releases keys, all of a stroke together. Any thread; takes all, and waits for nothing.</summary>
+    /// <summary>
+    /// Presses and releases keys, all of a stroke together. Any thread; waits for nothing. Strokes that a guest does not read for too long
+    /// are lost, as a keyboard loses them.
+    /// </summary>
     /// <param name="stroke">Codes of <see cref="ScanCodes">set 2</see>, 64 at most.</param>
     public void Press(ReadOnlySpan<byte> stroke)
     {
         lock (_lock)
         {
-            _waiting.Enqueue(stroke.ToArray());
+            if (_waiting.Count < MaxWaiting)
+            {
+                _waiting.Enqueue(stroke.ToArray());
+            }
         }
 
         Pump();

@@ -243,18 +243,11 @@ public sealed class Pc : IDisposable
     /// <summary>Guest RAM.</summary>
     public GuestMemory Memory => _memory;
 
-    /// <summary>Types into the console. Any thread; takes all, and waits for nothing.</summary>
-    public void Type(ReadOnlySpan<byte> bytes)
-    {
-        if (_consolePort is { } port)
-        {
-            port.Receive(bytes);
-        }
-        else
-        {
-            _serialInput.Receive(bytes);
-        }
-    }
+    /// <summary>
+    /// Types into the console. Any thread; waits for nothing. Returns how many bytes there was room for: the guest has yet to read what
+    /// went before the others.
+    /// </summary>
+    public int Type(ReadOnlySpan<byte> bytes) => _consolePort?.Receive(bytes) ?? _serialInput.Receive(bytes);
 
     /// <summary>Tells the guest of the size of its console, in characters, if it can know. Any thread.</summary>
     public void ResizeConsole(int rows, int columns) => _console?.Resize(rows, columns);

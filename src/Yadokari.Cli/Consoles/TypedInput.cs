@@ -4,17 +4,20 @@ using Yadokari.Linux;
 namespace Yadokari.Cli.Consoles;
 
 /// <summary>
-/// What is typed at standard input. A terminal is raw, with <see cref="EscapeKeys"/>; otherwise bytes go through as they are, and the end of
-/// input does not end the guest.
+/// What is typed at standard input. A terminal is raw, with <see cref="EscapeKeys"/>, and what a guest does not read for too long is lost, as a
+/// terminal loses it; otherwise bytes go through as they are, all of them in the end, and the end of input does not end the guest.
 /// </summary>
 /// <param name="type">Gets the keys for the guest, on the input's thread.</param>
 /// <param name="escaped">Told of what the user asked of the monitor, on the input's thread.</param>
 internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> escaped) : IDisposable
 {
-    /// <summary>Takes keys.</summary>
-    public delegate void TypeKeys(ReadOnlySpan<byte> keys);
+    /// <summary>Takes keys. Returns how many there was room for.</summary>
+    public delegate int TypeKeys(ReadOnlySpan<byte> keys);
 
     private const int StandardInput = 0;
+
+    // A guest that does not read is looked at so often.
+    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(20);
 
     private Terminal? _terminal;
     private PosixSignalRegistration? _continued;
@@ -37,6 +40,16 @@ internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> 
         new Thread(ReadKeys) { IsBackground = true, Name = "console input" }.Start();
     }
 
+    /// <summary>Types all keys, and waits until there was room for them.</summary>
+    public static void TypeAll(TypeKeys type, ReadOnlySpan<byte> keys)
+    {
+        while (keys[type(keys)..] is { IsEmpty: false } rest)
+        {
+            keys = rest;
+            Thread.Sleep(s_pause);
+        }
+    }
+
     /// <summary>Gives the terminal back. Any thread.</summary>
     public void Restore() => _terminal?.Restore();
 
@@ -57,12 +70,12 @@ internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> 
         {
             if (_terminal is null)
             {
-                type(keys[..count]);
+                TypeAll(type, keys[..count]);
                 continue;
             }
 
             EscapeAction action = escapes.Feed(keys[..count], forGuest, out int guestCount);
-            type(forGuest[..guestCount]);
+            _ = type(forGuest[..guestCount]);
             if (action != EscapeAction.None)
             {
                 escaped(action);

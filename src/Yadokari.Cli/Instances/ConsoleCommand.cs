@@ -1,11 +1,13 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 using Yadokari.Cli.Consoles;
 using Yadokari.Linux;
 
 namespace Yadokari.Cli.Instances;
 
-/// <summary><c>yado console</c>: attaches to the serial port of a machine that runs.</summary>
+/// <summary><c>yado console</c>: attaches to the console of a machine that runs.</summary>
 internal static class ConsoleCommand
 {
     private const string Help = "Ctrl-A x  leaves the machine to itself\r\nCtrl-A a  sends Ctrl-A to the guest\r\nCtrl-A h  shows this\r\n";
@@ -36,6 +38,8 @@ internal static class ConsoleCommand
                 {
                     // The machine has ended, which the other thread sees.
                 }
+
+                return keys.Length;
             },
             action =>
             {
@@ -49,6 +53,12 @@ internal static class ConsoleCommand
                 socket.Shutdown(SocketShutdown.Both);
             });
         input.Begin();
+        using PosixSignalRegistration? size = input.IsTerminal ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => TellSize(machine)) : null;
+        if (input.IsTerminal)
+        {
+            TellSize(machine);
+        }
+
         byte[] piece = new byte[1 << 14];
         try
         {
@@ -64,5 +74,14 @@ internal static class ConsoleCommand
         input.Restore();
         StandardStreams.Error.WriteLine(Volatile.Read(ref left) ? $"\nyado: {machine.Name} runs on" : $"\nyado: {machine.Name} has ended");
         return ExitCodes.Success;
+    }
+
+    // A virtio console follows it; a serial port has none.
+    private static void TellSize(MachineFolder machine)
+    {
+        if (Terminal.Size(0) is var (rows, columns))
+        {
+            ControlClient.TryAsk(machine, string.Create(CultureInfo.InvariantCulture, $"size {rows} {columns}"))?.Dispose();
+        }
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net.Sockets;
 using System.Text;
+using Yadokari.Cli.Consoles;
 using Yadokari.Core;
 
 namespace Yadokari.Cli.Instances;
@@ -9,12 +10,15 @@ namespace Yadokari.Cli.Instances;
 /// <param name="PressPower">Presses the power button.</param>
 /// <param name="End">Ends the run with an exit code.</param>
 /// <param name="Type">Types into the console.</param>
+/// <param name="Resize">Tells the guest of the size of its console's terminal: rows, columns.</param>
 /// <param name="Balloon">As <see cref="IGuestMachine.Balloon"/>; null where the machine ends just now.</param>
-internal sealed record MonitorControls(Action PressPower, Action<int> End, Consoles.TypedInput.TypeKeys Type, Func<ulong?, (ulong Now, ulong Full)?> Balloon);
+internal sealed record MonitorControls(
+    Action PressPower, Action<int> End, TypedInput.TypeKeys Type, Action<int, int> Resize, Func<ulong?, (ulong Now, ulong Full)?> Balloon);
 
 /// <summary>
 /// Takes requests for a machine that runs, by a socket in its folder: a line each, answered with <c>ok</c>. After <c>console</c> the connection
-/// is the console itself; after <c>balloon</c>, with or without bytes, a line says what the guest has and had at first. Whoever may open the socket is the user.
+/// is the console itself, whose terminal has the rows and columns of <c>size</c>; after <c>balloon</c>, with or without bytes, a line says what
+/// the guest has and had at first. Whoever may open the socket is the user.
 /// </summary>
 internal sealed class ControlServer : IDisposable
 {
@@ -119,6 +123,9 @@ internal sealed class ControlServer : IDisposable
                     client.Send(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"ok\n{now} {full}\n")));
                     client.Dispose();
                     return;
+                case "size" when words.Length == 3 && ushort.TryParse(words[1], out ushort rows) && ushort.TryParse(words[2], out ushort columns):
+                    controls.Resize(rows, columns);
+                    break;
                 case "power":
                     controls.PressPower();
                     break;
@@ -132,7 +139,8 @@ internal sealed class ControlServer : IDisposable
                     return;
                 default:
                     client.Send("no such request\n"u8);
-                    break;
+                    client.Dispose();
+                    return;
             }
 
             client.Send("ok\n"u8);
@@ -163,7 +171,7 @@ internal sealed class ControlServer : IDisposable
         {
             while (client.Receive(keys) is int count and > 0)
             {
-                controls.Type(keys.AsSpan(0, count));
+                TypedInput.TypeAll(controls.Type, keys.AsSpan(0, count));
             }
         }
         catch (Exception error) when (error is SocketException or ObjectDisposedException)
