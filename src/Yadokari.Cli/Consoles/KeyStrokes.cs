@@ -34,9 +34,10 @@ internal sealed class KeyStrokes(Action<byte[]> press)
         0, 0x47, 0x52, 0x53, 0x4F, 0x49, 0x51, 0x47, 0x4F, 0, 0, 0x3B, 0x3C, 0x3D, 0x3E, 0x3F, 0, 0x40, 0x41, 0x42, 0x43, 0x44, 0, 0x57, 0x58,
     ];
 
-    /// <summary>Takes what was typed; a sequence is complete in one call.</summary>
-    public void Type(ReadOnlySpan<byte> keys)
+    /// <summary>Takes what was typed, all of it, and returns how many bytes that is; a sequence is complete in one call.</summary>
+    public int Type(ReadOnlySpan<byte> keys)
     {
+        int typed = keys.Length;
         while (!keys.IsEmpty)
         {
             int taken = keys[0] == Escape && keys.Length > 1 ? TypeSequence(keys) : 1;
@@ -47,6 +48,8 @@ internal sealed class KeyStrokes(Action<byte[]> press)
 
             keys = keys[taken..];
         }
+
+        return typed;
     }
 
     private int TypeSequence(ReadOnlySpan<byte> keys)

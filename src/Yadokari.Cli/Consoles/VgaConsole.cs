@@ -35,13 +35,7 @@ internal sealed class VgaConsole : IGuestConsole
         _look = look;
         _end = end;
         var strokes = new KeyStrokes(press);
-        _input = new TypedInput(
-            keys =>
-            {
-                strokes.Type(keys);
-                return keys.Length;
-            },
-            OnEscape);
+        _input = new TypedInput(strokes.Type, OnEscape);
         var output = new TerminalStream(StandardOutput);
         _pump = new OutputPump(output.Write, _ => end(ExitCodes.Signal(Sigpipe)));
         _text = Terminal.IsTerminal(StandardOutput) ? new TerminalScreen() : new ScreenLines();

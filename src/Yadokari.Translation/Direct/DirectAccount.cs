@@ -2,8 +2,7 @@ namespace Yadokari.Translation.Direct;
 
 /// <summary>
 /// Whether a program is worth running directly. It keeps account, in nanoseconds of processor time, of what the other way would have gained:
-/// when that is as much as changing over costs, the program changes over. So whatever a program does next, it loses little more than twice what
-/// one that knew would have lost. Of the vCPU's thread.
+/// when that is as much as changing over costs, the program changes over. Of the vCPU's thread.
 /// </summary>
 /// <param name="outlook">What is expected of programs that are new; that of all programs of a vCPU.</param>
 internal sealed class DirectAccount(DirectOutlook outlook)
