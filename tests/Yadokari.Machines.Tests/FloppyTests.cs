@@ -38,7 +38,7 @@ public sealed class FloppyTests : IDisposable
         File.WriteAllBytes(_image, new byte[kibibytes << 10]);
         Run(Config with { Floppy = new DiskConfig(_image) }, vcpu =>
         {
-            Assert.Equal((expected, (byte)3, (byte)0x10), (Cmos(vcpu, 0x10), Cmos(vcpu, 0x14), Ask(vcpu)));
+            Assert.Equal((expected, (byte)3, (byte)0x90), (Cmos(vcpu, 0x10), Cmos(vcpu, 0x14), Ask(vcpu)));
             return VmExit.Shutdown;
         });
     }
@@ -131,14 +131,15 @@ public sealed class FloppyTests : IDisposable
 
     private static string Tables(FakeVcpu vcpu) => Encoding.Latin1.GetString(vcpu.Memory.Bytes(Layout.AcpiTables, 0x1_0000));
 
-    // A command that it does not know.
+    // Which version it is.
     private static byte Ask(FakeVcpu vcpu)
     {
         Start(vcpu);
-        return (byte)(vcpu.In(Layout.Floppy + 4) & 0x1F);
+        Send(vcpu, 0x10);
+        return vcpu.In(Layout.Floppy + 5);
     }
 
-    // Lets the controller go, at the rate of high density, and begins a command.
+    // Lets the controller go, at the rate of high density, with DMA.
     private static void Start(FakeVcpu vcpu)
     {
         vcpu.Out(Layout.Floppy + 2, 0x1C);
@@ -146,14 +147,11 @@ public sealed class FloppyTests : IDisposable
         Send(vcpu, 0x03);
         Send(vcpu, 0xAF);
         Send(vcpu, 0x02);
-        Send(vcpu, 0x03);
     }
 
     // The third sector.
     private static void Transfer(FakeVcpu vcpu, bool toMemory)
     {
-        Send(vcpu, 0xAF);
-        Send(vcpu, 0x02);
         foreach ((int port, int value) in (ReadOnlySpan<(int, int)>)[
             (0x0A, 6), (0x0C, 0), (0x04, 0), (0x04, 0), (0x05, 0xFF), (0x05, 1), (0x0B, toMemory ? 0x46 : 0x4A), (0x81, 5), (0x0A, 2)])
         {
@@ -171,8 +169,6 @@ public sealed class FloppyTests : IDisposable
         {
             vcpu.In(Layout.Floppy + 5);
         }
-
-        Send(vcpu, 0x03);
     }
 
     private static void Send(FakeVcpu vcpu, byte value) => vcpu.Out(Layout.Floppy + 5, value);
