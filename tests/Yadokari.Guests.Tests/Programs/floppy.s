@@ -31,12 +31,15 @@ end:    mov     al, 0
 halt:   hlt
         jmp     halt
 
-print:  lodsb                           # The text at SI, up to a zero.
+print:  pushf                           # The text at SI, up to a zero. The BIOS's own comes by the same port when the timer ticks.
+        cli
+0:      lodsb
         or      al, al
         jz      1f
         call    put
-        jmp     print
-1:      ret
+        jmp     0b
+1:      popf
+        ret
 
 put:    push    dx                      # The character in AL.
         push    ax
