@@ -157,20 +157,18 @@ public sealed class GuestImages(GuestCache cache)
         var script = Script("disk.sh");
         return Image($"disk-{GuestCache.Fingerprint([package, script])}", s_packages, (_, archive) =>
         {
-            var unpacked = Directory.CreateTempSubdirectory("yadokari-modules-").FullName;
-            try
-            {
-                DebianArchive.Unpack(_archive.Fetch("kernel-cloud", package), unpacked, "./lib/modules/*/virtio*.ko");
-                foreach (var module in Directory.EnumerateFiles(unpacked, "*.ko", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
-                    archive.AddFile($"disk/{Path.GetFileName(module)}", File.ReadAllBytes(module));
-            }
-            finally
-            {
-                Directory.Delete(unpacked, recursive: true);
-            }
-
+            AddModules(archive, "disk", _archive.Fetch("kernel-cloud", package), "./lib/modules/*/virtio*.ko");
             archive.AddFile("disk/disk.sh", Encoding.UTF8.GetBytes(script));
         });
+    }
+
+    /// <summary>busybox, and the generic kernel's driver for floppies, <c>/floppy/floppy.ko</c>.</summary>
+    public string FloppyInitrd()
+    {
+        var package = _archive.Dependency("linux-image-amd64");
+        return Image(
+            $"floppy-{GuestCache.Fingerprint([package])}", s_packages,
+            (_, archive) => AddModules(archive, "floppy", _archive.Fetch("kernel-generic", package), "./lib/modules/*/floppy.ko"));
     }
 
     /// <summary>The folder that <see cref="CompilerInitrd"/> was made from, for <see cref="HostRun.ExerciseInside"/>.</summary>
@@ -304,6 +302,21 @@ public sealed class GuestImages(GuestCache cache)
             File.WriteAllText(Path.Combine(place, "corpus.txt"), Corpus.Text(4 << 20));
         });
         return new GuestTree(folder);
+    }
+
+    private static void AddModules(NewcArchive archive, string folder, IReadOnlyList<string> kernel, string members)
+    {
+        var unpacked = Directory.CreateTempSubdirectory("yadokari-modules-").FullName;
+        try
+        {
+            DebianArchive.Unpack(kernel, unpacked, members);
+            foreach (var module in Directory.EnumerateFiles(unpacked, "*.ko", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
+                archive.AddFile($"{folder}/{Path.GetFileName(module)}", File.ReadAllBytes(module));
+        }
+        finally
+        {
+            Directory.Delete(unpacked, recursive: true);
+        }
     }
 
     private static void AddScripts(NewcArchive archive)

@@ -13,6 +13,8 @@ internal static class RunCommand
 {
     private const string DiskShape = "FILE[,ro][,snapshot][,format=raw|qcow2][,bus=virtio|ide][,packed]";
 
+    private const string FloppyShape = "FILE[,ro][,snapshot]";
+
     private const string VirtioConsole = "virtio";
 
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
@@ -60,7 +62,7 @@ internal static class RunCommand
     };
 
     private static readonly Option<string?> s_cdrom = new("--cdrom") { HelpName = "FILE", Description = "Image of a CD for the firmware to boot from" };
-    private static readonly Option<string?> s_floppy = new("--floppy") { HelpName = "FILE", Description = "Image of a floppy for the firmware to boot from" };
+    private static readonly Option<string?> s_floppy = new("--floppy") { HelpName = FloppyShape, Description = "Raw image of a floppy, which firmware boots from first" };
     private static readonly Option<string[]> s_modules = new("--module")
     {
         HelpName = "'FILE TEXT'",
@@ -147,7 +149,7 @@ internal static class RunCommand
         Vsock = VsockOption.Parse(result.GetValue(s_vsock)),
         Ports = [.. result.GetValue(s_ports)!.Select(PortOption.Parse)],
         Cdrom = CheckPath("--cdrom", result.GetValue(s_cdrom)),
-        Floppy = CheckPath("--floppy", result.GetValue(s_floppy)),
+        Floppy = ParseFloppy(result.GetValue(s_floppy)),
         Modules = CheckModules(result.GetValue(s_modules)!),
         Append = CheckAppend(result.GetValue(s_append)),
         Memory = MemorySize.Parse(result.GetValue(s_memory)!, hostMemory),
@@ -170,24 +172,16 @@ internal static class RunCommand
     {
         string? firmware = CheckPath("--firmware", result.GetValue(s_firmware));
         bool kernel = result.GetValue(s_kernel) is not null || result.GetValue(s_initrd) is not null || result.GetValue(s_append) is not null;
-        bool media = result.GetValue(s_cdrom) is not null || result.GetValue(s_floppy) is not null;
+        bool cdrom = result.GetValue(s_cdrom) is not null;
         return firmware is not null && kernel ? throw new UserErrorException("--firmware starts without a kernel: leave --kernel, --initrd and --append out.")
-            : firmware is null && media ? throw new UserErrorException("--cdrom and --floppy are for firmware to boot from: give --firmware too, such as SeaBIOS's bios.bin.")
+            : firmware is null && cdrom ? throw new UserErrorException("--cdrom is for firmware to boot from: give --firmware too, such as SeaBIOS's bios.bin.")
             : firmware;
     }
 
     private static DiskConfig ParseDisk(string text)
     {
-        const string path = "path=";
-        string[] parts = text.Split(',');
-        string file = parts[0].StartsWith(path, StringComparison.Ordinal) ? parts[0][path.Length..] : parts[0];
-        if (file.Length == 0)
-        {
-            throw new UserErrorException("--disk names no file: give the path of one.");
-        }
-
-        var disk = new DiskConfig(file);
-        foreach (string setting in parts[1..])
+        DiskConfig disk = ParseFile("--disk", text, out string[] settings);
+        foreach (string setting in settings)
         {
             disk = setting switch
             {
@@ -202,10 +196,42 @@ internal static class RunCommand
             };
         }
 
-        return disk is not { ReadOnly: true, Snapshot: true }
-            ? disk
-            : throw new UserErrorException($"--disk {text} has both ro and snapshot: with snapshot the image is only read, too; leave one out.");
+        return CheckRights("--disk", text, disk);
     }
+
+    private static DiskConfig? ParseFloppy(string? text)
+    {
+        if (text is null)
+        {
+            return null;
+        }
+
+        DiskConfig floppy = ParseFile("--floppy", text, out string[] settings);
+        foreach (string setting in settings)
+        {
+            floppy = setting switch
+            {
+                "ro" => floppy with { ReadOnly = true },
+                "snapshot" => floppy with { Snapshot = true },
+                _ => throw new UserErrorException($"--floppy {text} has a setting '{setting}' that is not known: give {FloppyShape}."),
+            };
+        }
+
+        return CheckRights("--floppy", text, floppy);
+    }
+
+    private static DiskConfig ParseFile(string option, string text, out string[] settings)
+    {
+        const string path = "path=";
+        string[] parts = text.Split(',');
+        string file = parts[0].StartsWith(path, StringComparison.Ordinal) ? parts[0][path.Length..] : parts[0];
+        settings = parts[1..];
+        return file.Length > 0 ? new DiskConfig(file) : throw new UserErrorException($"{option} names no file: give the path of one.");
+    }
+
+    private static DiskConfig CheckRights(string option, string text, DiskConfig disk) => disk is not { ReadOnly: true, Snapshot: true }
+        ? disk
+        : throw new UserErrorException($"{option} {text} has both ro and snapshot: with snapshot the image is only read, too; leave one out.");
 
     private static string[] CheckModules(string[] modules) => modules.All(m => m.Length > 0 && m[0] != ' ')
         ? modules

@@ -34,8 +34,8 @@ internal sealed record RunOptions
     /// <summary>A CD image; null for none.</summary>
     public string? Cdrom { get; init; }
 
-    /// <summary>A floppy image; null for none.</summary>
-    public string? Floppy { get; init; }
+    /// <summary>A floppy; null for none.</summary>
+    public DiskConfig? Floppy { get; init; }
 
     /// <summary>Files for a Multiboot kernel: path, space, arguments.</summary>
     public IReadOnlyList<string> Modules { get; init; } = [];

@@ -58,8 +58,8 @@ internal sealed class RunSession : IDisposable
             Initrd.Open(own).Dispose();
         }
 
-        using var snapshots = new SnapshotDisks(options.Disks);
-        options = options with { Disks = snapshots.Disks };
+        using var snapshots = new SnapshotDisks(options.Disks, options.Floppy);
+        options = options with { Disks = snapshots.Disks, Floppy = snapshots.Floppy };
         string? kernel = options.Kernel;
         string? initrd = options.Initrd;
         if (kernel is null && options.Firmware is null)

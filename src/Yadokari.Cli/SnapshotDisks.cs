@@ -1,5 +1,6 @@
 using Yadokari.Core;
 using Yadokari.Core.Disks;
+using Yadokari.Disks;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli;
@@ -11,11 +12,12 @@ internal sealed class SnapshotDisks : IDisposable
 
     /// <summary>Opens those that are snapshots.</summary>
     /// <exception cref="UserErrorException">One can't be.</exception>
-    public SnapshotDisks(IReadOnlyList<DiskConfig> disks)
+    public SnapshotDisks(IReadOnlyList<DiskConfig> disks, DiskConfig? floppy)
     {
         try
         {
-            Disks = [.. disks.Select(d => d.Snapshot ? d with { Opened = Open(d) } : d)];
+            Disks = [.. disks.Select(Opened)];
+            Floppy = floppy is null ? null : Opened(floppy with { Format = DiskFormat.Raw });
         }
         catch
         {
@@ -27,13 +29,21 @@ internal sealed class SnapshotDisks : IDisposable
     /// <summary>All disks.</summary>
     public IReadOnlyList<DiskConfig> Disks { get; }
 
+    /// <summary>The floppy, if there is one.</summary>
+    public DiskConfig? Floppy { get; }
+
     /// <inheritdoc/>
     public void Dispose() => _open.ForEach(disk => disk.Dispose());
 
-    private IDisk Open(DiskConfig config)
+    private DiskConfig Opened(DiskConfig config)
     {
+        if (!config.Snapshot)
+        {
+            return config;
+        }
+
         IDisk disk = config.Open();
         _open.Add(disk);
-        return disk;
+        return config with { Opened = disk };
     }
 }

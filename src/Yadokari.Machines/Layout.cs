@@ -202,6 +202,27 @@ public static class Layout
     /// <summary>The least RAM a board is built with.</summary>
     public const ulong MinMemory = 4UL << 20;
 
+    /// <summary>First DMA controller.</summary>
+    public const ushort DmaFirst = 0x00;
+
+    /// <summary>Second DMA controller.</summary>
+    public const ushort DmaSecond = 0xC0;
+
+    /// <summary>DMA page registers.</summary>
+    public const ushort DmaPages = 0x81;
+
+    /// <summary>Floppy controller.</summary>
+    public const ushort Floppy = 0x3F0;
+
+    /// <summary>The floppy controller's digital input and configuration control.</summary>
+    public const ushort FloppyInput = 0x3F7;
+
+    /// <summary>Floppy controller.</summary>
+    public const int FloppyIrq = 6;
+
+    /// <summary>DMA channel of the floppy controller.</summary>
+    public const int FloppyDma = 2;
+
     /// <summary>First IDE channel: eight ports, and its control port.</summary>
     public const ushort Ide0 = 0x1F0;
 

@@ -8,6 +8,7 @@ using Yadokari.Core.Time;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Firmware;
 using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.IsaDma;
 using Yadokari.Devices.Keyboard;
 using Yadokari.Devices.Pci;
 using Yadokari.Devices.Power;
@@ -52,6 +53,8 @@ public sealed class Pc : IDisposable
     private readonly IoApic _ioApic;
     private readonly PciHost _pci;
     private readonly Dma _dma;
+    private readonly IsaDmaController _isaDma;
+    private readonly FloppyController? _floppy;
     private readonly List<VirtioPci> _virtio = [];
     private readonly Pit8254 _pit;
     private readonly CmosRtc _rtc;
@@ -59,7 +62,7 @@ public sealed class Pc : IDisposable
     private readonly ConsoleInput _serialInput;
     private readonly ConsolePort? _consolePort;
     private readonly VirtioConsole? _console;
-    private readonly VgaText? _screen;
+    private readonly VgaText _screen;
     private readonly I8042 _keyboard;
     private readonly SystemControlA _controlA;
     private readonly ResetControl _resetControl;
@@ -144,12 +147,10 @@ public sealed class Pc : IDisposable
         _console = _consolePort is null ? null : VirtioConsole.Console(_consolePort);
         _pio.Map(Layout.Com1, 8, "com1", _com1);
 
-        // Screen and keyboard.
-        _screen = config.Screen ? new VgaText(_memory) : null;
-        if (_screen is not null)
-        {
-            _pio.Map(VgaText.FirstPort, VgaText.PortCount, "vga", _screen.Ports);
-        }
+        // Screen and keyboard. The registers are there for systems that move the cursor without asking; nobody is told of a screen that nobody sees.
+        _screen = new VgaText(_memory);
+        _pio.Map(VgaText.FirstMonochromePort, VgaText.MonochromePortCount, "vga", _screen.MonochromePorts);
+        _pio.Map(VgaText.FirstPort, VgaText.PortCount, "vga", _screen.Ports);
 
         // Power and reset.
         _power = new AcpiPowerManagement(clock, Isa(Layout.SciIrq), () => _run.End(new MachineEnd(EndReason.PowerOff)));
@@ -165,7 +166,21 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.ResetControl, 1, "reset", _resetControl);
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
         _pio.Map(Layout.FwCfg, 2, "fw_cfg", _fwCfg);
-        FirmwareTables.Describe(config, _memory, _fwCfg, _rtc);
+
+        // DMA for what is on the ISA bus: the floppy.
+        _isaDma = new IsaDmaController(_dma);
+        _pio.Map(Layout.DmaFirst, IsaDmaController.FirstLength, "dma", _isaDma.First);
+        _pio.Map(Layout.DmaSecond, IsaDmaController.SecondLength, "dma", _isaDma.Second);
+        _pio.Map(Layout.DmaPages, IsaDmaController.PagesLength, "dma", _isaDma.Pages);
+        FloppyMedium? floppy = config.Floppy is null ? null : FloppyMedium.Open(config.Floppy);
+        if (floppy is not null)
+        {
+            _floppy = new FloppyController(Isa(Layout.FloppyIrq), _isaDma.Channel(Layout.FloppyDma), floppy.Drive);
+            _pio.Map(Layout.Floppy, FloppyController.RegistersLength, "floppy", _floppy.Registers);
+            _pio.Map(Layout.FloppyInput, 1, "floppy", _floppy.Input);
+        }
+
+        FirmwareTables.Describe(config, floppy, _memory, _fwCfg, _rtc);
 
         // Disks. IDE is there for firmware to boot from.
         IDisk[] disks = [.. config.Disks.Select(d => d.Open())];
@@ -175,7 +190,7 @@ public sealed class Pc : IDisposable
         _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null);
         if (_firmware is not null)
         {
-            BootMedia.Check(disks, disc, config.Floppy is not null);
+            BootMedia.Check(disks, disc, floppy);
             _pio.Map(Layout.Ide0, 8, "ide0", _ide0.Command);
             _pio.Map(Layout.Ide0Control, 1, "ide0", _ide0.Control);
             _pio.Map(Layout.Ide1, 8, "ide1", _ide1.Command);
@@ -263,8 +278,12 @@ public sealed class Pc : IDisposable
     /// <returns>False where there is none.</returns>
     public bool Look(TextFrame frame)
     {
-        _screen?.Look(frame);
-        return _screen is not null;
+        if (_config.Screen)
+        {
+            _screen.Look(frame);
+        }
+
+        return _config.Screen;
     }
 
     /// <summary>The vCPUs, for debuggers: to be touched only while a gate holds them all, or after <see cref="Run"/>.</summary>
@@ -318,6 +337,7 @@ public sealed class Pc : IDisposable
         }
 
         // What they write they tell the engine.
+        _floppy?.Dispose();
         _virtio.ForEach(v => v.Dispose());
         _vm.Dispose();
         _ide0.Dispose();
@@ -397,13 +417,15 @@ public sealed class Pc : IDisposable
         _serialInput.Reset();
         _consolePort?.Reset();
         Keyboard.Reset();
-        _screen?.Reset();
+        _screen.Reset();
         _power.Reset();
         _keyboard.Reset();
         _controlA.Reset();
         _resetControl.Reset();
         _ide0.Reset();
         _ide1.Reset();
+        _floppy?.Reset();
+        _isaDma.Reset();
         _fwCfg.Reset();
         _com1.Reset();
         _rtc.Reset();

@@ -79,8 +79,8 @@ public sealed record PcConfig
     /// <summary>Path of a CD image, or null.</summary>
     public string? Cdrom { get; init; }
 
-    /// <summary>Path of a floppy image for firmware to boot from, or null.</summary>
-    public string? Floppy { get; init; }
+    /// <summary>A floppy, which firmware boots from first, or null: a raw image of up to 2880 KiB, whatever its bus and format say.</summary>
+    public DiskConfig? Floppy { get; init; }
 
     /// <summary>Path of the initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }

@@ -56,14 +56,14 @@ public sealed class CommandLineTests
     [Fact]
     public void Options_of_firmware_arrive()
     {
-        RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--disk", "d5,snapshot,format=qcow2", "--cdrom", "c", "--floppy", "p", "--cpus", "32");
+        RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--disk", "d5,snapshot,format=qcow2", "--cdrom", "c", "--floppy", "p,ro", "--cpus", "32");
         var expected = new RunOptions
         {
             Networks = [new NetworkConfig()],
             Firmware = "f",
             Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true), new DiskConfig("d3", Bus: DiskBus.Ide), new DiskConfig("d4", Packed: true), new DiskConfig("d5", Format: DiskFormat.Qcow2, Snapshot: true)],
             Cdrom = "c",
-            Floppy = "p",
+            Floppy = new DiskConfig("p", ReadOnly: true),
             Memory = 512UL << 20,
             Cpus = 32,
             Engine = "translate",
@@ -76,7 +76,9 @@ public sealed class CommandLineTests
     [InlineData("--firmware", "f", "--kernel", "k")]
     [InlineData("--firmware", "f", "--append", "quiet")]
     [InlineData("--kernel", "k", "--cdrom", "d")]
-    [InlineData("--floppy", "p", "--memory", "1G")]
+    [InlineData("--floppy", "")]
+    [InlineData("--floppy", "p,ro,snapshot")]
+    [InlineData("--floppy", "p,format=qcow2")]
     [InlineData("--net", "")]
     [InlineData("--net", "bridge")]
     [InlineData("--net", "user,fast")]

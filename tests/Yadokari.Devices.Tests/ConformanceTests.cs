@@ -1,5 +1,8 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Memory;
+using Yadokari.Devices.Display;
 using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.IsaDma;
 using Yadokari.Devices.Keyboard;
 using Yadokari.Devices.Pci;
 using Yadokari.Devices.Power;
@@ -7,6 +10,7 @@ using Yadokari.Devices.Rtc;
 using Yadokari.Devices.Serial;
 using Yadokari.Devices.Storage;
 using Yadokari.Devices.Timers;
+using Yadokari.Linux;
 
 namespace Yadokari.Devices.Tests;
 
@@ -54,6 +58,29 @@ public sealed class ConformanceTests
         },
         ["msix"] = (_, _) => Of(new MsixTable(3, (_, _) => { }), d => d.Reset()),
         ["post code"] = (_, _) => Of(new PostCode(), _ => { }),
+        ["vga"] = (_, _) =>
+        {
+            GuestMemory memory = GuestRam.Create([(0, 1 << 20)]);
+            var vga = new VgaText(memory);
+            return new([vga.Ports, vga.MonochromePorts], vga.Reset, memory.Dispose);
+        },
+        ["isa dma"] = (_, _) =>
+        {
+            GuestMemory memory = GuestRam.Create([(0, 1 << 20)]);
+            var dma = new IsaDmaController(new Dma(memory, (_, _) => { }));
+            return new([dma.First, dma.Second, dma.Pages], dma.Reset, memory.Dispose);
+        },
+        ["floppy"] = (_, irq) =>
+        {
+            GuestMemory memory = GuestRam.Create([(0, 1 << 20)]);
+            var dma = new IsaDmaController(new Dma(memory, (_, _) => { }));
+            var floppy = new FloppyController(irq, dma.Channel(2), new FloppyDrive(new FloppyImage(1440 << 10), FloppyFormat.Of(1440 << 10)!.Value));
+            return new([floppy.Registers, floppy.Input, dma.First], floppy.Reset, () =>
+            {
+                floppy.Dispose();
+                memory.Dispose();
+            });
+        },
     };
 
     public static TheoryData<string> Devices => [.. s_devices.Keys];

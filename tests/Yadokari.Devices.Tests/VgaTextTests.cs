@@ -89,6 +89,19 @@ public sealed class VgaTextTests : IDisposable
     }
 
     [Fact]
+    public void The_crt_controller_is_where_the_miscellaneous_output_says()
+    {
+        Crtc(0x0F, 0x5A);
+        Assert.Equal((0x5A, 0xFF), (_vga.Ports.In(0x15), _vga.MonochromePorts.In(0x05)));
+        _vga.MonochromePorts.Out(0x05, 1);
+        _vga.Ports.Out(0x02, 0x66);
+        Assert.Equal((0xFF, 0x5A), (_vga.Ports.In(0x15), _vga.MonochromePorts.In(0x05)));
+        Assert.NotEqual(0xFF, _vga.MonochromePorts.In(0x0A));
+        _vga.Reset();
+        Assert.Equal(0xFF, _vga.MonochromePorts.In(0x04));
+    }
+
+    [Fact]
     public void Registers_keep_what_is_written()
     {
         _ = _vga.Ports.In(0x1A);

@@ -17,6 +17,7 @@ internal sealed class Guest : IDisposable
 
     private readonly string _kernel;
     private readonly string[]? _arguments;
+    private readonly string[]? _argumentsOnQemu;
     private string _initrd = "";
     private string _memory = "512M";
     private string _words = "";
@@ -24,10 +25,11 @@ internal sealed class Guest : IDisposable
     private Process? _process;
     private GuestConsole? _console;
 
-    private Guest(string kernel, string[]? arguments = null)
+    private Guest(string kernel, string[]? arguments = null, string[]? argumentsOnQemu = null)
     {
         _kernel = kernel;
         _arguments = arguments;
+        _argumentsOnQemu = argumentsOnQemu;
     }
 
     /// <summary>Whether the tests run on QEMU to be checked themselves.</summary>
@@ -47,6 +49,9 @@ internal sealed class Guest : IDisposable
 
     /// <summary>A machine with the given arguments of <c>yado run</c> and no others.</summary>
     public static Guest Start(params string[] arguments) => new("", arguments);
+
+    /// <summary>The same, where there are arguments of QEMU's that mean the same machine.</summary>
+    public static Guest StartOn(string[] argumentsOnQemu, params string[] arguments) => new("", arguments, argumentsOnQemu);
 
     /// <summary>Gets what has to be downloaded first, and skips the test, saying why, where that fails.</summary>
     public static T Had<T>(Func<T> get)
@@ -125,7 +130,7 @@ internal sealed class Guest : IDisposable
         var start = OnQemu
             ? new ProcessStartInfo("qemu-system-x86_64",
                 ["-accel", "tcg", "-cpu", "max,la57=off", "-m", _memory, "-smp", $"{_cpus}", "-display", "none", "-nodefaults", "-serial", "stdio",
-                 "-kernel", _kernel, "-initrd", _initrd, "-append", append])
+                 .. _argumentsOnQemu ?? ["-kernel", _kernel, "-initrd", _initrd, "-append", append]])
             : new ProcessStartInfo(Yado, _arguments is not null ? ["run", .. _arguments] :
                 ["run", "--kernel", _kernel, "--initrd", _initrd, "--append", append, "--memory", _memory, "--cpus", $"{_cpus}", "--engine", "translate", "--console", "stdio"]);
         start.RedirectStandardInput = true;

@@ -23,6 +23,19 @@ public sealed class ScreenTests
     }
 
     [Fact]
+    public void AKernelOfAMachineWithoutAScreenFindsNone()
+    {
+        Assert.SkipWhen(Guest.OnQemu, "QEMU's machine has a screen.");
+        using var vm = Guest.Boot(KernelFlavour.Cloud);
+        vm.Console.WaitFor("colour dummy device");
+        vm.Console.WaitFor("/ #");
+        vm.Console.Send("echo \"$((6 * 7)): {$(cat /sys/class/tty/console/active)}\"");
+        vm.Console.WaitFor("42: {ttyS0}");
+        vm.Console.Send("poweroff -f");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    [Fact]
     public void FirmwareAndItsLoaderShowOnTheScreen()
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");

@@ -78,6 +78,8 @@ public sealed class AcpiTests
                     Assert.Contains("Device (COM1)", text);
                     Assert.Contains("Device (PCI0)", text);
                     Assert.Contains("Device (KBD", text);
+                    Assert.Contains("EisaId (\"PNP0200\")", text);
+                    Assert.Contains("EisaId (\"PNP0700\")", text);
                     Assert.Contains("EisaId (\"PNP0501\")", text);
                     Assert.Contains("Name (\\_S5", text);
                     string compiled = Run(iasl, Path.ChangeExtension(file, ".dsl"));
@@ -91,7 +93,7 @@ public sealed class AcpiTests
         }
     }
 
-    private static AcpiBoard Board(int cpus, bool screen) => new(cpus, screen, Layout.PciWindows(16 << 20));
+    private static AcpiBoard Board(int cpus, bool screen) => new(cpus, screen, Layout.PciWindows(16 << 20), Floppy: screen);
 
     private static Dictionary<string, byte[]> Tables(GuestMemory memory, int cpus)
     {

@@ -304,6 +304,32 @@ public sealed class PcTests : IDisposable
     }
 
     [Fact]
+    public void Without_a_screen_the_cursor_can_still_be_moved()
+    {
+        var engine = new FakeEngine(vcpu =>
+        {
+            Assert.Equal((0, 0), (Cursor(vcpu, 0x0E), Cursor(vcpu, 0x0F)));
+            vcpu.Out(0x3D5, 0x50);
+            Assert.Equal(0x50, Cursor(vcpu, 0x0F));
+            vcpu.Memory.Write(0xB_8000, [(byte)'x', 7]);
+            Assert.Equal((byte)'x', vcpu.Memory.Bytes(0xB_8000, 1)[0]);
+
+            // Kernels that ask are told of no screen.
+            Assert.Equal(0, vcpu.Memory.Bytes(Layout.ZeroPage + 0x0F, 1)[0]);
+            return VmExit.Shutdown;
+        });
+        using var pc = new Pc(Config, engine);
+        Assert.Equal(EndReason.TripleFault, pc.Run().Reason);
+        Assert.False(pc.Look(new Devices.Display.TextFrame()));
+
+        static byte Cursor(FakeVcpu vcpu, byte register)
+        {
+            vcpu.Out(0x3D4, register);
+            return vcpu.In(0x3D5);
+        }
+    }
+
+    [Fact]
     public void A_debug_port_that_is_taken_is_refused()
     {
         PcConfig config = Config with { DebugPorts = new DebugPorts(Layout.Com1) };

@@ -17,6 +17,12 @@ public sealed class VgaText
     /// <summary>How many ports.</summary>
     public const int PortCount = 0x20;
 
+    /// <summary>The first port of those that a monochrome adapter has.</summary>
+    public const ushort FirstMonochromePort = 0x3B0;
+
+    /// <summary>How many of them.</summary>
+    public const int MonochromePortCount = 0x10;
+
     // Ports, from the first one.
     private const int AttributeIndex = 0x00;
     private const int AttributeData = 0x01;
@@ -30,6 +36,8 @@ public sealed class VgaText
     private const int MiscellaneousRead = 0x0C;
     private const int GraphicsIndex = 0x0E;
     private const int GraphicsData = 0x0F;
+    // From here on what is 10h lower for monochrome adapters.
+    private const int FirstOfAdapter = 0x10;
     private const int CrtcIndex = 0x14;
     private const int CrtcData = 0x15;
     private const int InputStatus = 0x1A;
@@ -47,6 +55,8 @@ public sealed class VgaText
     private const int Offset = 0x13;
 
     private const int GraphicsMiscellaneous = 0x06;
+
+    private const byte ColourAddresses = 0x01; // Of the miscellaneous output register.
 
     // What a video BIOS sets for mode 3: 80 columns, 25 rows, 16 colours, at 0xB8000.
     private static readonly byte[] s_crtc = [0x5F, 0x4F, 0x50, 0x82, 0x55, 0x81, 0xBF, 0x1F, 0x00, 0x4F, 0x0D, 0x0E, 0, 0, 0, 0, 0x9C, 0x8E, 0x8F, 0x28, 0x1F, 0x96, 0xB9, 0xA3, 0xFF];
@@ -77,12 +87,17 @@ public sealed class VgaText
     public VgaText(GuestMemory memory)
     {
         _memory = memory;
-        Ports = new BytePorts(PortCount, Read, Write);
+        Ports = new BytePorts(PortCount, port => Read(port, monochrome: false), (port, value) => Write(port, value, monochrome: false));
+        MonochromePorts = new BytePorts(
+            MonochromePortCount, port => Read(port + FirstOfAdapter, monochrome: true), (port, value) => Write(port + FirstOfAdapter, value, monochrome: true));
         Reset();
     }
 
-    /// <summary>The registers.</summary>
+    /// <summary>The registers, at <see cref="FirstPort"/>.</summary>
     public IBusDevice Ports { get; }
+
+    /// <summary>The CRT controller and the input status, at <see cref="FirstMonochromePort"/>, while the miscellaneous output register says so; else nothing.</summary>
+    public IBusDevice MonochromePorts { get; }
 
     /// <summary>Mode 3 again. The text stays.</summary>
     public void Reset()
@@ -98,6 +113,7 @@ public sealed class VgaText
             _attributeHasIndex = false;
             _dacMask = 0xFF;
             _miscellaneous = 0x67;
+            _status = 0;
         }
 
         static void Set(byte[] registers, byte[] values)
@@ -147,10 +163,18 @@ public sealed class VgaText
         }
     }
 
-    private byte Read(int port)
+    // Whether the CRT controller and the input status are at the other of the two addresses.
+    private bool IsElsewhere(int port, bool monochrome) => port >= FirstOfAdapter && ((_miscellaneous & ColourAddresses) == 0) != monochrome;
+
+    private byte Read(int port, bool monochrome)
     {
         lock (_lock)
         {
+            if (IsElsewhere(port, monochrome))
+            {
+                return byte.MaxValue;
+            }
+
             switch (port)
             {
                 case AttributeIndex:
@@ -190,10 +214,15 @@ public sealed class VgaText
         }
     }
 
-    private void Write(int port, byte value)
+    private void Write(int port, byte value, bool monochrome)
     {
         lock (_lock)
         {
+            if (IsElsewhere(port, monochrome))
+            {
+                return;
+            }
+
             switch (port)
             {
                 case AttributeIndex when !_attributeHasIndex:

@@ -6,8 +6,9 @@ namespace Yadokari.Machines.Acpi;
 /// <param name="Cpus">From 1 to <see cref="Layout.MaxCpus"/>; APIC IDs are 0 and up.</param>
 /// <param name="Screen">Whether there is a screen and a keyboard.</param>
 /// <param name="Pci">Where PCI functions may be.</param>
-public readonly record struct AcpiBoard(int Cpus, bool Screen, PciWindows Pci)
+/// <param name="Floppy">Whether there is a floppy controller.</param>
+public readonly record struct AcpiBoard(int Cpus, bool Screen, PciWindows Pci, bool Floppy = false)
 {
     /// <summary>The board that a configuration asks for.</summary>
-    public static AcpiBoard Of(PcConfig config) => new(config.Cpus, config.Screen, Layout.PciWindows(config.Memory));
+    public static AcpiBoard Of(PcConfig config) => new(config.Cpus, config.Screen, Layout.PciWindows(config.Memory), config.Floppy is not null);
 }

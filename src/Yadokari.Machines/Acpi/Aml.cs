@@ -98,6 +98,12 @@ internal static class Aml
     /// <summary>IRQNoFlags () { irq }: edge triggered, active high, not shared (ACPI 6.5, 6.4.2.1)</summary>
     public static byte[] Irq(int irq) => [0x22, (byte)(1 << irq), (byte)((1 << irq) >> 8)];
 
+    /// <summary>DMA (Compatibility, NotBusMaster, Transfer8) { channel } (ACPI 6.5, 6.4.2.2)</summary>
+    public static byte[] Dma(int channel) => [0x2A, (byte)(1 << channel), 0];
+
+    /// <summary>DMA (Compatibility, BusMaster, Transfer8_16) { channel }: where another controller is cascaded</summary>
+    public static byte[] CascadeDma(int channel) => [0x2A, (byte)(1 << channel), 0x05];
+
     /// <summary>Memory32Fixed (ReadWrite, start, length) (ACPI 6.5, 6.4.3.4)</summary>
     public static byte[] FixedMemory(uint start, uint length)
     {

@@ -1,5 +1,7 @@
+using Yadokari.Devices.IsaDma;
 using Yadokari.Devices.Pci;
 using Yadokari.Devices.Power;
+using Yadokari.Devices.Storage;
 using static Yadokari.Machines.Acpi.Aml;
 
 namespace Yadokari.Machines.Acpi;
@@ -28,6 +30,13 @@ internal static class Dsdt
         Device("PIC",
             Name("_HID", EisaId("PNP0000")),
             Name("_CRS", Resources(Io(Layout.PicPrimary, 2), Io(Layout.PicSecondary, 2), Io(Layout.PicElcr, 2), Irq(2)))),
+        Device("DMAC",
+            Name("_HID", EisaId("PNP0200")),
+            Name("_CRS", Resources(
+                Io(Layout.DmaFirst, IsaDmaController.FirstLength),
+                Io(Layout.DmaPages, IsaDmaController.PagesLength),
+                Io(Layout.DmaSecond, IsaDmaController.SecondLength),
+                CascadeDma(4)))),
         Device("TMR",
             Name("_HID", EisaId("PNP0100")),
             Name("_CRS", Resources(Io(Layout.Pit, 4), Irq(Layout.PitIrq)))),
@@ -39,6 +48,7 @@ internal static class Dsdt
             Name("_UID", Integer(1)),
             Name("_CRS", Resources(Io(Layout.Com1, 8), Irq(Layout.Com1Irq)))),
         .. board.Screen ? [Keyboard()] : Array.Empty<byte[]>(),
+        .. board.Floppy ? [Floppy()] : Array.Empty<byte[]>(),
         Device("PEVT",
             Name("_HID", Text("QEMU0001")),
             Name("_STA", Integer(0x0B)),
@@ -72,6 +82,11 @@ internal static class Dsdt
     private static byte[] Keyboard() => Device("KBD",
         Name("_HID", EisaId("PNP0303")),
         Name("_CRS", Resources(Io(Layout.KeyboardData, 1), Io(Layout.KeyboardCommand, 1), Irq(Layout.KeyboardIrq))));
+
+    private static byte[] Floppy() => Device("FDC0",
+        Name("_HID", EisaId("PNP0700")),
+        Name("_CRS", Resources(
+            Io(Layout.Floppy, FloppyController.RegistersLength), Io(Layout.FloppyInput, 1), Irq(Layout.FloppyIrq), Dma(Layout.FloppyDma))));
 
     private static byte[] Processor(int id) => Device($"C{id:D3}",
         Name("_HID", Text("ACPI0007")),

@@ -16,11 +16,11 @@ internal static class BootMedia
     /// <summary>Whether a sector ends as boot sectors do.</summary>
     public static bool IsBootSector(ReadOnlySpan<byte> sector) => sector.Length >= 512 && BinaryPrimitives.ReadUInt16LittleEndian(sector[510..]) == BootSignature;
 
-    /// <summary>Refuses disks and a CD of which none can be booted from. A floppy speaks for itself.</summary>
+    /// <summary>Refuses disks, a CD and a floppy of which none can be booted from.</summary>
     /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
-    public static void Check(IReadOnlyList<IDisk> disks, IDisk? disc, bool floppy)
+    public static void Check(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyMedium? floppy)
     {
-        if (floppy || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
+        if (floppy is { Boots: true } || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
         {
             return;
         }
@@ -33,6 +33,11 @@ internal static class BootMedia
         if (disc is not null)
         {
             throw new UserErrorException($"The CD '{disc.Path}' has no boot record, and nothing else is there to boot from: give a CD that boots, or a disk by --disk.");
+        }
+
+        if (floppy is not null)
+        {
+            throw new UserErrorException($"The floppy '{floppy.Path}' has no boot sector, and nothing else is there to boot from: give one that boots.");
         }
     }
 

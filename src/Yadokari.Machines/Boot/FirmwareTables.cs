@@ -13,8 +13,6 @@ namespace Yadokari.Machines.Boot;
 /// </summary>
 internal static class FirmwareTables
 {
-    private const int LargestFloppy = 2880 << 10;
-
     // SeaBIOS's for a VGA adapter without PCI.
     private const string VideoBios = "vgabios-isavga.bin";
 
@@ -26,12 +24,18 @@ internal static class FirmwareTables
     private const uint AcpiReclaim = 3;
 
     // Offsets in the clock's memory.
+    private const int FloppyDrives = 0x10;
+    private const int Equipment = 0x14;
     private const int BootOrder21 = 0x3D;
     private const int BootOrder3 = 0x38;
     private const int ExtendedKibibytes = 0x30;
     private const int Above16MiB = 0x34;
     private const int Above4GiB = 0x5B;
     private const int ProcessorsButOne = 0x5F;
+
+    // Equipment: an x87, and one floppy drive (IBM PC/AT technical reference, "CMOS RAM addresses").
+    private const byte Coprocessor = 0x02;
+    private const byte OneFloppy = 0x01;
 
     // Kinds of drives in the boot order.
     private const int Floppy = 1;
@@ -44,8 +48,8 @@ internal static class FirmwareTables
         AcpiTables.Write(memory, AcpiBoard.Of(config), Layout.RamRegions(config.Memory)[0].Length - AcpiSize);
 
     /// <summary>Fills both.</summary>
-    /// <exception cref="UserErrorException">The floppy image can't be used.</exception>
-    public static void Describe(PcConfig config, GuestMemory memory, FwCfg fwCfg, CmosRtc clock)
+    /// <exception cref="UserErrorException">There is a screen, and no video BIOS beside the firmware.</exception>
+    public static void Describe(PcConfig config, FloppyMedium? floppy, GuestMemory memory, FwCfg fwCfg, CmosRtc clock)
     {
         fwCfg.Set(FwCfg.Item.RamSize, BitConverter.GetBytes(config.Memory));
         fwCfg.Set(FwCfg.Item.Cpus, BitConverter.GetBytes((ushort)config.Cpus));
@@ -74,17 +78,14 @@ internal static class FirmwareTables
             fwCfg.AddFile("etc/sercon-port", BitConverter.GetBytes((ulong)Layout.Com1));
         }
 
-        if (config.Floppy is { } floppy)
-        {
-            fwCfg.AddFile("floppyimg/" + (Path.GetFileName(floppy) is { Length: < 40 } name && name.All(char.IsAscii) ? name : "floppy.img"), ReadFloppy(floppy));
-        }
-
+        clock[FloppyDrives] = (byte)((floppy?.Format.Drive ?? 0) << 4); // Drive A in the upper half, B in the lower one.
+        clock[Equipment] = (byte)(Coprocessor | (floppy is null ? 0 : OneFloppy));
         Put(clock, ExtendedKibibytes, (uint)Math.Min((low - Layout.ExtendedMemory) >> 10, 0xFFFF), 2);
         Put(clock, Above16MiB, low > 16 << 20 ? (uint)((low - (16 << 20)) >> 16) : 0, 2);
         Put(clock, Above4GiB, ram.Count > 1 ? (uint)(ram[1].Length >> 16) : 0, 3);
         clock[ProcessorsButOne] = (byte)(config.Cpus - 1);
         List<int> order = [];
-        if (config.Floppy is not null)
+        if (floppy is { Boots: true })
         {
             order.Add(Floppy);
         }
@@ -135,26 +136,6 @@ internal static class FirmwareTables
         for (int i = 0; i < bytes; i++)
         {
             clock[at + i] = (byte)(value >> (8 * i));
-        }
-    }
-
-    private static byte[] ReadFloppy(string path)
-    {
-        try
-        {
-            byte[] bytes = File.ReadAllBytes(path);
-            return bytes.Length is 0 or > LargestFloppy || bytes.Length % 512 != 0
-                ? throw new UserErrorException($"The floppy '{path}' has {bytes.Length} bytes; a floppy has a multiple of 512 up to {LargestFloppy >> 10} KiB: give a raw image.")
-                : !BootMedia.IsBootSector(bytes) ? throw new UserErrorException($"The floppy '{path}' has no boot sector: give one that boots.")
-                : bytes;
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            throw new UserErrorException($"The floppy '{path}' does not exist; check the path given to --floppy.");
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new UserErrorException($"The floppy '{path}' can't be read ({e.Message.TrimEnd('.')}); check the file and its permissions.");
         }
     }
 }

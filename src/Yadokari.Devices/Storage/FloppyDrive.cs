@@ -1,0 +1,41 @@
+using Yadokari.Core.Disks;
+
+namespace Yadokari.Devices.Storage;
+
+/// <summary>A floppy drive with a floppy in it. Guarded by the controller; the image may be reached from any thread.</summary>
+/// <param name="image">The floppy's sectors, cylinder by cylinder, side by side. What the image lacks of its format reads as zeroes. The drive's to dispose of.</param>
+/// <param name="format">How it is laid out.</param>
+public sealed class FloppyDrive(IDisk image, FloppyFormat format) : IDisposable
+{
+    /// <summary>How the floppy is laid out.</summary>
+    public FloppyFormat Format => format;
+
+    /// <summary>Whether the floppy is write protected.</summary>
+    public bool ReadOnly => image.ReadOnly;
+
+    /// <summary>The disk change line: active from power-on until the heads move.</summary>
+    public bool Changed { get; set; } = true;
+
+    /// <summary>Reads a sector, counted from the first one of the floppy. False on an error of the host's.</summary>
+    public bool TryRead(int sector, Span<byte> data)
+    {
+        long offset = (long)sector * FloppyFormat.SectorSize;
+        if (offset + data.Length > image.Length)
+        {
+            data.Clear();
+            return true;
+        }
+
+        return image.TryRead(offset, data);
+    }
+
+    /// <summary>Writes a sector. False on an error of the host's, or where the image ends.</summary>
+    public bool TryWrite(int sector, ReadOnlySpan<byte> data)
+    {
+        long offset = (long)sector * FloppyFormat.SectorSize;
+        return offset + data.Length <= image.Length && image.TryWrite(offset, data);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => image.Dispose();
+}

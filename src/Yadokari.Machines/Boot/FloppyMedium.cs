@@ -1,0 +1,45 @@
+using Yadokari.Core;
+using Yadokari.Core.Disks;
+using Yadokari.Devices.Storage;
+using Yadokari.Disks;
+
+namespace Yadokari.Machines.Boot;
+
+/// <summary>A floppy's image, in a drive that reads it.</summary>
+internal sealed class FloppyMedium
+{
+    private FloppyMedium(IDisk image, FloppyFormat format)
+    {
+        byte[] sector = new byte[FloppyFormat.SectorSize];
+        Path = image.Path;
+        Format = format;
+        Drive = new FloppyDrive(image, format);
+        Boots = Drive.TryRead(0, sector) && BootMedia.IsBootSector(sector);
+    }
+
+    /// <summary>What messages call it.</summary>
+    public string Path { get; }
+
+    /// <summary>How it is laid out.</summary>
+    public FloppyFormat Format { get; }
+
+    /// <summary>The drive, whose disposal closes the image.</summary>
+    public FloppyDrive Drive { get; }
+
+    /// <summary>Whether it has a boot sector.</summary>
+    public bool Boots { get; }
+
+    /// <summary>Opens an image, as raw whatever its configuration says.</summary>
+    /// <exception cref="UserErrorException">It can't be used.</exception>
+    public static FloppyMedium Open(DiskConfig config)
+    {
+        IDisk image = (config with { Format = DiskFormat.Raw }).Open();
+        if (FloppyFormat.Of(image.Length) is { } format)
+        {
+            return new FloppyMedium(image, format);
+        }
+
+        image.Dispose();
+        throw new UserErrorException($"The floppy '{config.Path}' has {image.Length} bytes; a floppy has {FloppyFormat.Largest >> 10} KiB at most: give a raw image of one.");
+    }
+}
