@@ -33,7 +33,7 @@ internal sealed class Coherence
         _pages = new Page[(memory.End + 4095) >> 12];
     }
 
-    /// <summary>Times that a vCPU was asked, and waited for.</summary>
+    /// <summary>Times that a vCPU inside guest code was asked, and waited for.</summary>
     public long Requests;
 
     /// <summary>Sections in which one vCPU ran alone.</summary>
@@ -99,19 +99,21 @@ internal sealed class Coherence
         }
 
         Interlocked.Increment(ref Exclusives);
-        IsAlone = true;
+
+        // Said before the others are asked: one that is outside now and comes inside afterwards sees it.
+        Volatile.Write(ref _alone, vcpu);
         foreach (Vcpu other in Others(vcpu, uint.MaxValue))
         {
-            Ask(vcpu, other, new Request(RequestKind.Stand, 0, 0));
+            Ask(vcpu, other, new Request(RequestKind.Wait, 0, 0));
         }
 
         return new Section(this);
     }
 
-    /// <summary>Whether a vCPU is alone now: the others wait until it is not.</summary>
-    public bool IsAlone { get => Volatile.Read(ref _alone); private set => Volatile.Write(ref _alone, value); }
+    /// <summary>Whether a vCPU has to wait because another one runs alone. On its own thread.</summary>
+    public bool IsAnotherAlone(Vcpu vcpu) => Volatile.Read(ref _alone) is { } alone && alone != vcpu;
 
-    private bool _alone;
+    private Vcpu? _alone;
 
     /// <summary>The end of a section in which one vCPU ran alone.</summary>
     public readonly ref struct Section(Coherence? coherence)
@@ -120,7 +122,7 @@ internal sealed class Coherence
         {
             if (coherence != null)
             {
-                coherence.IsAlone = false;
+                Volatile.Write(ref coherence._alone, null);
                 Monitor.Exit(coherence._exclusive);
             }
         }
@@ -155,8 +157,13 @@ internal sealed class Coherence
     // By a vCPU, or by a device.
     private void Ask(Vcpu? vcpu, Vcpu other, in Request request)
     {
-        Interlocked.Increment(ref Requests);
         long number = other.Post(request);
+        if (number == 0)
+        {
+            return;
+        }
+
+        Interlocked.Increment(ref Requests);
         SpinWait wait = default;
         while (!other.HasAnswered(number))
         {
@@ -201,9 +208,13 @@ internal enum RequestKind
     /// <summary>To drop code that was made of bytes that changed.</summary>
     DropCode,
 
-    /// <summary>To wait until whoever asked is not alone any more.</summary>
-    Stand,
+    /// <summary>To wait while the vCPU that asked runs alone: <see cref="Coherence.IsAnotherAlone"/>.</summary>
+    Wait,
 }
 
 /// <summary>One thing asked.</summary>
-internal readonly record struct Request(RequestKind Kind, ulong Gpa, int Length);
+internal readonly record struct Request(RequestKind Kind, ulong Gpa, int Length)
+{
+    /// <summary>The same for the whole page.</summary>
+    public Request OfPage => new(Kind, Gpa & ~0xFFFul, 4096);
+}
