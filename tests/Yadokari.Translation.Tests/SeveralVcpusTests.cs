@@ -302,6 +302,36 @@ public sealed class SeveralVcpusTests : IDisposable
     }
 
     [Fact]
+    public void A_program_of_nothing_but_such_sections_does_not_keep_another_vcpu_from_running()
+    {
+        const int rounds = 300;
+        Run(
+            a =>
+            {
+                // Until the other is done.
+                Label top = a.CreateLabel();
+                a.mov(rbx, Data + 0xFFE);
+                a.mov(rdx, Flag);
+                a.Label(ref top);
+                a.@lock.inc(__dword_ptr[rbx]);
+                a.cmp(__dword_ptr[rdx], rounds);
+                a.jne(top);
+            },
+            a =>
+            {
+                Label top = a.CreateLabel();
+                a.mov(rdx, Flag);
+                a.Label(ref top);
+                a.cpuid(); // Comes out of guest code each time.
+                a.mov(rdx, Flag);
+                a.inc(__dword_ptr[rdx]);
+                a.cmp(__dword_ptr[rdx], rounds);
+                a.jne(top);
+            });
+        Assert.Equal((uint)rounds, (uint)Get(Flag));
+    }
+
+    [Fact]
     public void What_is_asked_of_a_sleeping_vcpu_is_kept_once_a_page_and_done_when_it_wakes()
     {
         // The second vCPU calls code and writes data, then sleeps.

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Translation.Memory;
@@ -98,16 +99,33 @@ internal sealed class Coherence
             Thread.Yield();
         }
 
+        while (Stopwatch.GetTimestamp() < _notBefore)
+        {
+            vcpu.Answer();
+            Thread.Yield();
+        }
+
         Interlocked.Increment(ref Exclusives);
+        _began = Stopwatch.GetTimestamp();
+        _othersWait = false;
 
         // Said before the others are asked: one that is outside now and comes inside afterwards sees it.
         Volatile.Write(ref _alone, vcpu);
         foreach (Vcpu other in Others(vcpu, uint.MaxValue))
         {
-            Ask(vcpu, other, new Request(RequestKind.Wait, 0, 0));
+            _othersWait |= Ask(vcpu, other, new Request(RequestKind.Wait, 0, 0));
         }
 
         return new Section(this);
+    }
+
+    // A program that has one section after another must not keep the other vCPUs from running: they get as much time as a section took them.
+    private void EndSection()
+    {
+        long now = Stopwatch.GetTimestamp();
+        _notBefore = _othersWait ? now + Math.Min(now - _began, Stopwatch.Frequency / 100) : 0;
+        Volatile.Write(ref _alone, null);
+        Monitor.Exit(_exclusive);
     }
 
     /// <summary>Whether a vCPU has to wait because another one runs alone. On its own thread.</summary>
@@ -115,17 +133,15 @@ internal sealed class Coherence
 
     private Vcpu? _alone;
 
+    // Guarded by the section's lock: when it began, whether others wait for its end, and when the next may begin.
+    private long _began;
+    private bool _othersWait;
+    private long _notBefore;
+
     /// <summary>The end of a section in which one vCPU ran alone.</summary>
     public readonly ref struct Section(Coherence? coherence)
     {
-        public void Dispose()
-        {
-            if (coherence != null)
-            {
-                Volatile.Write(ref coherence._alone, null);
-                Monitor.Exit(coherence._exclusive);
-            }
-        }
+        public void Dispose() => coherence?.EndSection();
     }
 
     /// <summary>
@@ -154,13 +170,13 @@ internal sealed class Coherence
 
     private VcpusOf Others(Vcpu vcpu, uint mask) => new(_vcpus, mask & ~(1u << vcpu.Id));
 
-    // By a vCPU, or by a device.
-    private void Ask(Vcpu? vcpu, Vcpu other, in Request request)
+    // By a vCPU, or by a device. Whether there was anything to wait for.
+    private bool Ask(Vcpu? vcpu, Vcpu other, in Request request)
     {
         long number = other.Post(request);
         if (number == 0)
         {
-            return;
+            return false;
         }
 
         Interlocked.Increment(ref Requests);
@@ -170,6 +186,8 @@ internal sealed class Coherence
             vcpu?.Answer();
             wait.SpinOnce(sleep1Threshold: -1);
         }
+
+        return true;
     }
 
     // The vCPUs of a mask, without an allocation.
