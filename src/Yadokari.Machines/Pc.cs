@@ -440,6 +440,7 @@ public sealed class Pc : IDisposable
         }
 
         _panics.Reset();
+        _vm.Reset();
         PowerOn(_config.Kernel is null ? null : KernelImage.Open(_config.Kernel));
     }
 

@@ -71,6 +71,9 @@ internal sealed class TranslationVm : IEngineVm
     private readonly long[] _emulated = new long[Enum.GetValues<Mnemonic>().Length + 1];
     private readonly long[] _emulatedTicks = new long[Enum.GetValues<Mnemonic>().Length + 1];
 
+    // What the counters of vCPUs were ahead of the host's at power-on, or at the last reset.
+    private ulong _tscOffset = 0 - HostTsc.Read();
+
     private readonly TscGap _tscGap = new(HostTsc.Read, () => Linux.SleepWatch.BootTime, HostTsc.Hz);
     private readonly Timer _tscLooks;
 
@@ -187,12 +190,28 @@ internal sealed class TranslationVm : IEngineVm
     public void Written(ulong gpa, ulong length) => Coherence.Written(gpa, length);
 
     /// <inheritdoc/>
-    public void HostResumed()
+    public void Reset()
     {
         lock (_tscGap)
         {
-            ulong gap = _tscGap.Take();
+            _tscOffset = 0 - HostTsc.Read();
+            _vcpus.ForEach(v => v.PowerOn(_tscOffset));
+        }
+    }
+
+    /// <inheritdoc/>
+    public void HostResumed()
+    {
+        ulong gap;
+        lock (_tscGap)
+        {
+            gap = _tscGap.Take();
             _vcpus.ForEach(v => v.MoveTsc(gap));
+        }
+
+        if (gap != 0)
+        {
+            _vcpus.ForEach(v => Host.TscChanged(v.Id));
         }
     }
 
@@ -200,6 +219,7 @@ internal sealed class TranslationVm : IEngineVm
     public IVcpu CreateVcpu(int id)
     {
         var vcpu = new Vcpu(this, id);
+        vcpu.PowerOn(_tscOffset);
         _vcpus.Add(vcpu);
         return vcpu;
     }

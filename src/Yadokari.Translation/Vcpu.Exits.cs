@@ -43,6 +43,7 @@ internal sealed unsafe partial class Vcpu
             }
 
             Block from = _code.ByNumber(site->Block)!;
+            long flushes = _code.CacheFlushes;
             ulong page = (from.Mode & CpuMode.User) != 0 ? State->CodePage : from.LinearPage;
             ulong linear = page + (ulong)site->GuestOffset;
             block = null;
@@ -106,8 +107,9 @@ internal sealed unsafe partial class Vcpu
                         return DeliverRaised();
                     }
 
-                    // The block may have gone with a cache that was full, or its page with the other block's translation.
-                    if (Trace == null && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
+                    // The block may have gone with a cache that was full, and describe another by now, or its page with the other block's
+                    // translation.
+                    if (Trace == null && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
                     {
                         _code.Link(site, block, LinearRip, _fetchGlobal);
                     }
@@ -135,7 +137,7 @@ internal sealed unsafe partial class Vcpu
                     if (Trace == null)
                     {
                         _space.FillJump(State->ExitValue, block, _fetchGlobal);
-                        if (site->Resume != 0 && from.Valid && _code.ByNumber(site->Block) == from && (block.Mode & CpuMode.Single) == 0)
+                        if (site->Resume != 0 && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
                         {
                             _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
                         }
@@ -151,7 +153,7 @@ internal sealed unsafe partial class Vcpu
                         return DeliverRaised();
                     }
 
-                    if (block == from)
+                    if (block == from && _code.CacheFlushes == flushes)
                     {
                         *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
                     }

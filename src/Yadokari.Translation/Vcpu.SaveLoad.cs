@@ -96,6 +96,15 @@ internal sealed unsafe partial class Vcpu
         ModeChanged();
     }
 
+    /// <summary>Puts what <see cref="Load"/> leaves as it is into the state after power-on. While outside guest code.</summary>
+    /// <param name="tscOffset">By how much the time-stamp counter is ahead of the host's.</param>
+    internal void PowerOn(ulong tscOffset)
+    {
+        MsrFile.Reset();
+        TscAdjust = 0;
+        Volatile.Write(ref State->TscOffset, tscOffset);
+    }
+
     /// <inheritdoc/>
     bool IVcpu.ReadLinear(ulong address, Span<byte> data) => DebugCopy(address, data, write: false);
 

@@ -72,7 +72,7 @@ internal sealed unsafe partial class Vcpu
 
     internal ref ulong TscAux => ref State->TscAux;
 
-    internal ulong TscAdjust = 0;
+    internal ulong TscAdjust;
 
     /// <summary>Interrupts are held off until one more instruction has run: after STI, MOV SS, POP SS.</summary>
     internal bool InterruptShadow;

@@ -11,12 +11,22 @@ internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
 
     public List<FakeVcpu> Vcpus { get; } = [];
 
+    /// <summary>The frequency of the vCPUs' time-stamp counters, which stand still unless moved; 0 for none.</summary>
+    public ulong TscHz { get; init; }
+
+    /// <summary>How often the machine was reset.</summary>
+    public int Resets { get; private set; }
+
     public Support Probe() => Support.Yes;
 
     public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new Vm(this, memory, host, guest);
 
     private sealed class Vm(FakeEngine engine, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest) : IEngineVm
     {
+        public ulong TscHz => engine.TscHz;
+
+        public void Reset() => engine.Resets++;
+
         public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [("fake", "runs", engine.Vcpus.Sum(v => v.Runs), "")];
 
         public IVcpu CreateVcpu(int id)
@@ -47,6 +57,13 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
     public int Runs { get; private set; }
 
     public int Loads { get; private set; }
+
+    /// <summary>Called while a state is loaded, with it.</summary>
+    public Action<X86State>? OnLoad { get; set; }
+
+    public ulong Tsc { get; set; }
+
+    public ulong ReadTsc() => Tsc;
 
     public bool SingleStep { get; set; }
 
@@ -97,14 +114,21 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
 
     public void Save(X86State state)
     {
-        state.Rip = State.Rip;
-        state.Gpr[6] = State.Gpr[6];
+        (state.Rip, state.Cr0, state.Cr3, state.Efer, state.Xcr0) = (State.Rip, State.Cr0, State.Cr3, State.Efer, State.Xcr0);
+        State.Gpr.CopyTo(state.Gpr, 0);
+        State.Segments.CopyTo(state.Segments, 0);
+        state.Xsave = [.. State.Xsave];
+        foreach ((uint index, ulong value) in State.Msrs)
+        {
+            state.Msrs[index] = value;
+        }
     }
 
     public void Load(X86State state)
     {
         Loads++;
         State = state;
+        OnLoad?.Invoke(state);
     }
 
     public bool ReadLinear(ulong address, Span<byte> data) => false;

@@ -1,6 +1,7 @@
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Engines;
+using Yadokari.Core.State;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Serial;
 
@@ -248,6 +249,166 @@ public sealed class PcTests : IDisposable
     }
 
     [Fact]
+    public void A_start_up_message_that_comes_while_INIT_is_being_taken_is_not_lost()
+    {
+        int starts = 0;
+        using var started = new ManualResetEventSlim();
+        FakeVcpu? boot = null;
+        var engine = new FakeEngine(vcpu =>
+        {
+            if (vcpu.Id == 0)
+            {
+                boot = vcpu;
+                SendTo1(vcpu, Init);
+                SendTo1(vcpu, StartUp | 0x12);
+                started.Wait(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+                SendTo1(vcpu, Init);
+                return vcpu.Spin();
+            }
+
+            if (++starts == 2)
+            {
+                return VmExit.Shutdown;
+            }
+
+            vcpu.OnLoad = _ =>
+            {
+                vcpu.OnLoad = null;
+                SendTo1(boot!, StartUp | 0x13);
+            };
+            started.Set();
+            return vcpu.Spin();
+        });
+        MachineEnd end = RunOrStop(Config with { Cpus = 2 }, engine);
+        Assert.Equal((EndReason.TripleFault, 1), (end.Reason, end.Vcpu));
+        Assert.Equal(0x13000UL, engine.Vcpus[1].State.Segments[1].Base);
+    }
+
+    [Fact]
+    public void Of_two_start_up_messages_the_first_counts()
+    {
+        FakeEngine? engine = null;
+        engine = new FakeEngine(vcpu =>
+        {
+            if (vcpu.Id == 1)
+            {
+                return VmExit.Shutdown;
+            }
+
+            // It can't take the first before the second has come.
+            FakeVcpu other = engine!.Vcpus[1];
+            other.OnLoad = _ =>
+            {
+                other.OnLoad = null;
+                SendTo1(vcpu, StartUp | 0x12);
+                SendTo1(vcpu, StartUp | 0x13);
+            };
+            SendTo1(vcpu, Init);
+            return vcpu.Spin();
+        });
+        MachineEnd end = RunOrStop(Config with { Cpus = 2 }, engine);
+        Assert.Equal(1, end.Vcpu);
+        Assert.Equal(0x12000UL, engine.Vcpus[1].State.Segments[1].Base);
+    }
+
+    [Fact]
+    public void INIT_wakes_a_halted_processor_and_leaves_what_it_does_not_reset()
+    {
+        int starts = 0;
+        using var halted = new ManualResetEventSlim();
+        var engine = new FakeEngine(vcpu =>
+        {
+            if (vcpu.Id == 0)
+            {
+                SendTo1(vcpu, Init);
+                SendTo1(vcpu, StartUp | 0x12);
+                halted.Wait(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken);
+                SendTo1(vcpu, Init);
+                SendTo1(vcpu, StartUp | 0x13);
+                return vcpu.Spin();
+            }
+
+            if (++starts == 2)
+            {
+                return VmExit.Shutdown;
+            }
+
+            (vcpu.State.Cr0, vcpu.State.Cr3, vcpu.State.Efer, vcpu.State.Xcr0) = (0xC005_0033, 0x5000, 0xD00, 7);
+            vcpu.State.Xsave = [1, 2, 3];
+            vcpu.State.Msrs[0xC000_0082] = 0x1234;
+            vcpu.State.Gpr[3] = 5;
+            halted.Set();
+            return VmExit.HaltedForGood;
+        });
+        Assert.Equal(1, RunOrStop(Config with { Cpus = 2 }, engine).Vcpu);
+        X86State after = engine.Vcpus[1].State;
+        Assert.Equal(0x13000UL, after.Segments[1].Base);
+        Assert.Equal((0x4000_0000ul, 0ul, 0ul, 7ul), (after.Cr0, after.Cr3, after.Efer, after.Xcr0));
+        Assert.Equal<byte>([1, 2, 3], after.Xsave);
+        Assert.Equal(0x1234ul, after.Msrs[0xC000_0082]);
+        Assert.Equal(0ul, after.Gpr[3]);
+    }
+
+    [Fact]
+    public void INIT_sends_the_bootstrap_processor_to_the_reset_vector()
+    {
+        int runs = 0;
+        var engine = new FakeEngine(vcpu =>
+        {
+            if (++runs == 2)
+            {
+                return VmExit.Shutdown;
+            }
+
+            Apic(vcpu, 0x310, 0);
+            Apic(vcpu, 0x300, Init);
+            return vcpu.Spin();
+        });
+        MachineEnd end = RunOrStop(Config, engine);
+        Assert.Equal((EndReason.TripleFault, 0xFFF0ul), (end.Reason, end.State!.Rip));
+    }
+
+    [Fact]
+    public void A_reset_reaches_what_no_load_of_registers_does()
+    {
+        int boots = 0;
+        var engine = new FakeEngine(vcpu =>
+        {
+            if (++boots == 2)
+            {
+                return VmExit.Shutdown;
+            }
+
+            vcpu.Out(Layout.ResetControl, 6);
+            return vcpu.Spin();
+        });
+        RunOrStop(Config, engine);
+        Assert.Equal(1, engine.Resets);
+    }
+
+    [Fact]
+    public void A_TSC_deadline_comes_with_the_counter_that_the_guest_moved()
+    {
+        (bool Before, bool After) interrupted = default;
+        var engine = new FakeEngine(vcpu =>
+        {
+            Apic(vcpu, 0xF0, 0x1FF);
+            Apic(vcpu, 0x320, (2 << 17) | 0x40);
+            Assert.True(vcpu.Host.WriteMsr(0, 0x6E0, 1_000_000));
+            interrupted.Before = vcpu.Host.HasInterrupt(0);
+            vcpu.Tsc = 1_000_000;
+            vcpu.Host.TscChanged(0);
+            interrupted.After = vcpu.Host.HasInterrupt(0);
+            return VmExit.Shutdown;
+        })
+        {
+            TscHz = 1_000_000_000,
+        };
+        RunOrStop(Config, engine);
+        Assert.Equal((false, true), interrupted);
+    }
+
+    [Fact]
     public void An_engines_own_fault_reaches_the_caller()
     {
         using var pc = new Pc(Config, new FakeEngine(_ => throw new InvalidOperationException("a fault of the engine's")));
@@ -363,6 +524,23 @@ public sealed class PcTests : IDisposable
     {
         var e = Assert.Throws<UserErrorException>(() => new Pc(Config with { Memory = (ulong)memory, Cpus = cpus }, new FakeEngine(v => v.Spin())));
         Assert.Contains(expected, e.Message);
+    }
+
+    private const uint Init = 0x4500;
+    private const uint StartUp = 0x4600;
+
+    private static void SendTo1(FakeVcpu vcpu, uint command)
+    {
+        Apic(vcpu, 0x310, 1 << 24);
+        Apic(vcpu, 0x300, command);
+    }
+
+    // A machine that hangs is stopped after a while.
+    private static MachineEnd RunOrStop(PcConfig config, FakeEngine engine)
+    {
+        using var pc = new Pc(config, engine);
+        using var limit = new Timer(_ => pc.Stop(), null, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan);
+        return pc.Run();
     }
 
     private static void Apic(FakeVcpu vcpu, ulong register, uint value) => vcpu.Host.MmioWrite(vcpu.Id, Layout.LocalApic + register, BitConverter.GetBytes(value));

@@ -73,6 +73,47 @@ public sealed class CodeCacheTests : IDisposable
         Assert.InRange(_code.CacheFlushes, 2, 3);
     }
 
+    [Fact]
+    public void AFlushIsNoTimeToCollectGarbage()
+    {
+        // Collections that others caused may fall into one of them or another, not into each.
+        var collections = new List<int>();
+        for (ulong gpa = 0; gpa < 8 << 20 && _code.CacheFlushes < 4; gpa += 16)
+        {
+            long flushes = _code.CacheFlushes;
+            int before = GC.CollectionCount(GC.MaxGeneration);
+            Run(gpa);
+            if (_code.CacheFlushes != flushes)
+            {
+                collections.Add(GC.CollectionCount(GC.MaxGeneration) - before);
+            }
+        }
+
+        Assert.Equal(4, collections.Count);
+        Assert.Contains(0, collections);
+    }
+
+    [Fact]
+    public void WhatDescribesBlocksIsTakenAgainAfterAFlush()
+    {
+        var described = new HashSet<Block>(ReferenceEqualityComparer.Instance);
+        int most = 0;
+        int blocks = 0;
+        for (ulong gpa = 0; gpa < 8 << 20 && _code.CacheFlushes < 3; gpa += 16)
+        {
+            long flushes = _code.CacheFlushes;
+            Block block = _code.Translate(gpa, 0, gpa, Mode)!;
+            blocks = _code.CacheFlushes == flushes ? blocks + 1 : 1;
+            most = Math.Max(most, blocks);
+            described.Add(block);
+            Assert.Equal((gpa, gpa & ~0xFFFul, Mode, true), (block.Gpa, block.LinearPage, block.Mode, block.Valid));
+            Assert.Same(block, _code.Find(gpa, gpa, Mode));
+        }
+
+        Assert.Equal(3, _code.CacheFlushes);
+        Assert.Equal(most, described.Count);
+    }
+
     private void Run(ulong gpa)
     {
         if (_code.Find(gpa, gpa, Mode) == null)

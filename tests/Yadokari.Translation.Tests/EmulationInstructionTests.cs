@@ -189,6 +189,55 @@ public sealed class EmulationInstructionTests
         }
     }
 
+    [Theory]
+    [InlineData(0x10, 0x1000)]
+    [InlineData(0x3B, 0x1000)]
+    public void TheMachineHearsOfATscThatTheGuestMoved(ulong register, ulong value)
+    {
+        using var m = new EmulationMachine(64);
+        (m.Cpu.Rcx, m.Cpu.Rdx, m.Cpu.Rax) = (register, 0, value);
+        Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x30));
+        Assert.Equal(1, m.TscChanges);
+    }
+
+    [Fact]
+    public void AResetPutsBackWhatNoLoadTouches()
+    {
+        using var m = new EmulationMachine(64);
+        ulong start = m.Cpu.ReadTsc();
+        (uint Register, ulong Value)[] changes =
+        [
+            (0x1A0, 1), // IA32_MISC_ENABLE
+            (0x200, 0x8000_0006), // IA32_MTRR_PHYSBASE0
+            (0x201, 0xF_8000_0800), // IA32_MTRR_PHYSMASK0
+            (0x250, 0x0606_0606_0606_0606), // IA32_MTRR_FIX64K_00000
+            (0x277, 0x0007_0106_0007_0106), // IA32_PAT
+            (0x2FF, 0xC00), // IA32_MTRR_DEF_TYPE
+            (0x3B, 1ul << 60), // IA32_TSC_ADJUST
+        ];
+        ulong[] before = [.. changes.Select(c => Read(c.Register))];
+        foreach ((uint register, ulong value) in changes)
+        {
+            (m.Cpu.Rcx, m.Cpu.Rdx, m.Cpu.Rax) = (register, value >> 32, (uint)value);
+            Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x30));
+            Assert.Equal(value, Read(register));
+        }
+
+        Assert.True(m.Cpu.ReadTsc() >= 1ul << 60);
+        m.Vm.Reset();
+
+        Assert.Equal(before, changes.Select(c => Read(c.Register)));
+        Assert.True(start < 1ul << 60);
+        Assert.True(m.Cpu.ReadTsc() < 1ul << 60);
+
+        ulong Read(uint register)
+        {
+            m.Cpu.Rcx = register;
+            Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x32));
+            return (m.Cpu.Rdx << 32) | (uint)m.Cpu.Rax;
+        }
+    }
+
     [Fact]
     public void HypercallsReachTheHostFromTheKernelOnly()
     {

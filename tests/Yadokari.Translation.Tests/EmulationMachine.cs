@@ -52,6 +52,8 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
 
     public Vcpu Cpu { get; }
 
+    public IEngineVm Vm => _vm;
+
     public int Bits { get; set; }
 
     public List<(ushort Port, ulong Value, int Bytes)> PortWrites { get; } = [];
@@ -188,6 +190,11 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
     }
 
     public bool WriteMsr(int vcpu, uint index, ulong value) => value == 0;
+
+    /// <summary>How often the host was told that the time-stamp counter has jumped.</summary>
+    public int TscChanges { get; private set; }
+
+    public void TscChanged(int vcpu) => TscChanges++;
 
     public byte TaskPriority { get; set; }
 

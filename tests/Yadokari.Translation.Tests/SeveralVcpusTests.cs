@@ -4,6 +4,7 @@ using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Core.State;
 using Yadokari.Linux;
+using Yadokari.Translation.Memory;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Yadokari.Translation.Tests;
@@ -240,6 +241,129 @@ public sealed class SeveralVcpusTests : IDisposable
         Assert.Equal("", wrong);
     }
 
+    [Fact]
+    public void A_vcpu_sleeps_through_a_million_sections_in_which_another_runs_alone()
+    {
+        (Vcpu first, Vcpu second) = ((Vcpu)_vcpus[0], (Vcpu)_vcpus[1]);
+        Coherence coherence = ((TranslationVm)_vm).Coherence;
+        for (int i = 0; i < 1_000_000; i++)
+        {
+            using (coherence.Alone(first))
+            {
+                Assert.Equal(0, second.RequestsWaiting);
+            }
+        }
+
+        Assert.Equal((1_000_000, 0), (coherence.Exclusives, coherence.Requests));
+        Run(_ => { }, a => a.inc(__qword_ptr[Data]));
+        Assert.Equal(1ul, Get(Data));
+    }
+
+    [Fact]
+    public void A_halted_vcpu_wakes_after_another_ran_alone_again_and_again()
+    {
+        const int rounds = 20_000;
+        Run(_ => { }, _ => { });
+        Run(
+            a =>
+            {
+                Label top = a.CreateLabel();
+                a.mov(ecx, rounds);
+                a.mov(rbx, Data + 0xFFE);
+                a.Label(ref top);
+                a.@lock.inc(__dword_ptr[rbx]);
+                a.dec(ecx);
+                a.jne(top);
+            },
+            _ => { });
+        Run(_ => { }, a => a.inc(__qword_ptr[Data]));
+
+        Assert.Equal((uint)rounds, (uint)Get(Data + 0xFFE));
+        Assert.Equal(1u, (uint)Get(Data));
+    }
+
+    [Fact]
+    public void A_vcpu_that_comes_inside_while_another_is_alone_waits_for_the_end_of_it()
+    {
+        _memory.Write(Second, [0x48, 0xFF, 0x03, 0xF4]); // inc qword [rbx]; hlt
+        X86State state = Start(_vcpus[1], Second);
+        state.Gpr[3] = Data;
+        _vcpus[1].Load(state);
+        var thread = new Thread(() => _vcpus[1].Run());
+        using (((TranslationVm)_vm).Coherence.Alone((Vcpu)_vcpus[0]))
+        {
+            thread.Start();
+            Assert.False(thread.Join(50));
+            Assert.Equal(0ul, Get(Data));
+        }
+
+        thread.Join();
+        Assert.Equal(1ul, Get(Data));
+    }
+
+    [Fact]
+    public void A_program_of_nothing_but_such_sections_does_not_keep_another_vcpu_from_running()
+    {
+        const int rounds = 300;
+        Run(
+            a =>
+            {
+                // Until the other is done.
+                Label top = a.CreateLabel();
+                a.mov(rbx, Data + 0xFFE);
+                a.mov(rdx, Flag);
+                a.Label(ref top);
+                a.@lock.inc(__dword_ptr[rbx]);
+                a.cmp(__dword_ptr[rdx], rounds);
+                a.jne(top);
+            },
+            a =>
+            {
+                Label top = a.CreateLabel();
+                a.mov(rdx, Flag);
+                a.Label(ref top);
+                a.cpuid(); // Comes out of guest code each time.
+                a.mov(rdx, Flag);
+                a.inc(__dword_ptr[rdx]);
+                a.cmp(__dword_ptr[rdx], rounds);
+                a.jne(top);
+            });
+        Assert.Equal((uint)rounds, (uint)Get(Flag));
+    }
+
+    [Fact]
+    public void What_is_asked_of_a_sleeping_vcpu_is_kept_once_a_page_and_done_when_it_wakes()
+    {
+        // The second vCPU calls code and writes data, then sleeps.
+        void CallAndWrite(Assembler a)
+        {
+            a.call(Code);
+            a.mov(rbx, Data);
+            a.mov(__qword_ptr[rbx], rax);
+        }
+
+        Run(_ => { }, CallAndWrite, (Code, [0xB8, 1, 0, 0, 0, 0xC3]));
+        Assert.Equal(1ul, Get(Data));
+        (Vcpu first, Vcpu second) = ((Vcpu)_vcpus[0], (Vcpu)_vcpus[1]);
+        Coherence coherence = ((TranslationVm)_vm).Coherence;
+        long asked = coherence.Requests;
+        for (int i = 1; i <= 100_000; i++)
+        {
+            // A device writes over the code, and the data becomes code of the first vCPU's.
+            _memory.Write(Code + 1, BitConverter.GetBytes(i));
+            _vm.Written(Code + 1 + ((ulong)i % 4), 1);
+            coherence.BecomesCode(first, Data);
+            coherence.IsNoCode(first, Data);
+            Assert.InRange(second.RequestsWaiting, 1, 2);
+        }
+
+        coherence.BecomesCode(first, Data);
+        Assert.Equal(asked, coherence.Requests);
+        Run(_ => { }, CallAndWrite);
+        Assert.Equal(0, second.RequestsWaiting);
+        Assert.Equal(100_000ul, Get(Data));
+    }
+
     // Writes code for each number, tells, and waits until it was called.
     private static void Tell(Assembler a, int rounds, Action write)
     {
@@ -278,6 +402,7 @@ public sealed class SeveralVcpusTests : IDisposable
             using var stream = new MemoryStream();
             assembler.Assemble(new StreamCodeWriter(stream), start);
             _memory.Write(start, stream.ToArray());
+            _vm.Written(start, (ulong)stream.Length);
             IVcpu vcpu = _vcpus[i];
             threads[i] = new Thread(() =>
             {

@@ -43,7 +43,18 @@ public interface IEngineVm : IDisposable
     {
     }
 
-    /// <summary>The host slept: time-stamp counters that did not count on meanwhile are put right. Any thread.</summary>
+    /// <summary>
+    /// The machine resets: registers that <see cref="IVcpu.Load"/> leaves as they are go back to their values after power-on, and all
+    /// time-stamp counters count from 0, alike (Intel SDM volume 3, table 10-1). Called with no vCPU in <see cref="IVcpu.Run"/>.
+    /// </summary>
+    void Reset()
+    {
+    }
+
+    /// <summary>
+    /// The host slept: time-stamp counters that did not count on meanwhile are put right, and <see cref="IVcpuHost.TscChanged"/> is called
+    /// for them. Any thread, with no lock held.
+    /// </summary>
     void HostResumed()
     {
     }
@@ -176,6 +187,14 @@ public interface IVcpuHost
 
     /// <summary>WRMSR of a register that belongs to the machine; false makes the guest take #GP.</summary>
     bool WriteMsr(int vcpu, uint index, ulong value);
+
+    /// <summary>
+    /// A vCPU's time-stamp counter has jumped, as <see cref="IVcpu.ReadTsc"/> shows. On the vCPU's thread where the guest wrote it, on
+    /// another where <see cref="IEngineVm.HostResumed"/> was called.
+    /// </summary>
+    void TscChanged(int vcpu)
+    {
+    }
 
     /// <summary>CR8: the task priority, 0 to 15.</summary>
     byte ReadTaskPriority(int vcpu);

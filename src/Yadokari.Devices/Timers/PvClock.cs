@@ -98,11 +98,12 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
         }
     }
 
-    /// <summary>No vCPU has a clock any more.</summary>
+    /// <summary>No vCPU has a clock any more, and their counters may begin anew.</summary>
     public void Reset()
     {
         lock (_lock)
         {
+            _hasRead = false;
             Array.Clear(_places);
             _wallPlace = 0;
         }

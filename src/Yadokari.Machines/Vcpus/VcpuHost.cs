@@ -85,6 +85,9 @@ internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IVcpuHost
     }
 
     /// <inheritdoc/>
+    public void TscChanged(int vcpu) => Threads[vcpu].Apic.TscChanged();
+
+    /// <inheritdoc/>
     public byte ReadTaskPriority(int vcpu) => Threads[vcpu].Apic.TaskPriority;
 
     /// <inheritdoc/>

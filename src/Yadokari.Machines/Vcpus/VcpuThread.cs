@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Yadokari.Core.Engines;
 using Yadokari.Core.State;
 using Yadokari.Devices.Interrupts;
+using Yadokari.X86;
 
 namespace Yadokari.Machines.Vcpus;
 
@@ -12,16 +13,18 @@ namespace Yadokari.Machines.Vcpus;
 internal sealed class VcpuThread
 {
     private const int NoPage = -1;
+    private const ulong InitLeavesOfCr0 = Cr0.CD | Cr0.NW;
 
     private readonly IVcpu _vcpu;
     private readonly IVcpuThreadOwner _owner;
     private readonly X86State _afterReset = new();
-    private readonly object _sleep = new(); // Innermost: nothing is called while it is held but volatile reads.
+    private readonly object _sleep = new(); // Innermost: nothing is called while it is held but volatile reads. Guards what follows.
     private bool _sleeping;
     private volatile bool _woken;
-    private volatile bool _initPending;
-    private volatile int _startPage = NoPage;
-    private volatile bool _awaitsStartUp;
+    private bool _initPending;
+    private int _startPage = NoPage;
+    private bool _awaitsStartUp; // Written by the vCPU's thread only, which reads it without the lock.
+
     private bool _halted;
 
     // It halted with interrupts disabled.
@@ -78,10 +81,13 @@ internal sealed class VcpuThread
     public void PowerOn(X86State? state)
     {
         _vcpu.Load(state ?? _afterReset);
-        _awaitsStartUp = state is null;
-        _initPending = false;
-        _startPage = NoPage;
         _halted = false;
+        lock (_sleep)
+        {
+            _awaitsStartUp = state is null;
+            _initPending = false;
+            _startPage = NoPage;
+        }
     }
 
     /// <summary>An interrupt may be there to take. Any thread.</summary>
@@ -182,43 +188,84 @@ internal sealed class VcpuThread
         Volatile.Write(ref _sleptTicks, _sleptTicks + (Stopwatch.GetTimestamp() - start));
     }
 
+    // The bootstrap processor begins at the reset vector after INIT, the others wait for a start-up message (Intel SDM volume 3, 9.4.3).
+    private bool IsBootstrap => _vcpu.Id == 0;
+
     private void OnInit()
     {
-        _startPage = NoPage;
-        _initPending = true;
+        lock (_sleep)
+        {
+            _startPage = NoPage;
+            _initPending = true;
+        }
+
         Wake();
     }
 
     private void OnStartUp(byte page)
     {
-        // Only the first start-up message after INIT counts (Intel SDM volume 3, 9.4.4).
-        if (_awaitsStartUp || _initPending)
+        lock (_sleep)
         {
+            // Only the first start-up message after INIT counts (Intel SDM volume 3, 9.4.4).
+            if (_startPage != NoPage || !(_awaitsStartUp || (_initPending && !IsBootstrap)))
+            {
+                return;
+            }
+
             _startPage = page;
-            Wake();
         }
+
+        Wake();
     }
 
     private void TakeMessages()
     {
-        if (_initPending)
+        bool init;
+        int page = NoPage;
+        lock (_sleep)
         {
+            // At once: a start-up message finds an INIT that was not taken yet, or a vCPU that waits.
+            init = _initPending;
             _initPending = false;
-            _vcpu.Load(_afterReset);
-            _awaitsStartUp = true;
+            _awaitsStartUp |= init && !IsBootstrap;
+            if (_awaitsStartUp && _startPage != NoPage)
+            {
+                page = _startPage;
+                _startPage = NoPage;
+                _awaitsStartUp = false;
+            }
+        }
+
+        if (init)
+        {
+            _vcpu.Load(AfterInit());
             _halted = false;
         }
 
-        int page = _startPage;
-        if (page != NoPage && _awaitsStartUp)
+        if (page != NoPage)
         {
-            _startPage = NoPage;
-            X86State state = CopyOfReset();
-            SegmentState code = state.Segments[1];
-            state.Segments[1] = code with { Selector = (ushort)(page << 8), Base = (ulong)page << 12 };
+            var state = new X86State();
+            _vcpu.Save(state);
+            state.Segments[1] = state.Segments[1] with { Selector = (ushort)(page << 8), Base = (ulong)page << 12 };
             state.Rip = 0;
             _vcpu.Load(state);
-            _awaitsStartUp = false;
         }
+    }
+
+    // As after reset but for what INIT leaves as it is: caching, x87 and vector state, model-specific registers (Intel SDM volume 3, table 10-1).
+    private X86State AfterInit()
+    {
+        var before = new X86State();
+        _vcpu.Save(before);
+        X86State state = CopyOfReset();
+        state.Cr0 = (state.Cr0 & ~InitLeavesOfCr0) | (before.Cr0 & InitLeavesOfCr0);
+        state.Xcr0 = before.Xcr0;
+        state.Xsave = before.Xsave;
+        foreach ((uint index, ulong value) in before.Msrs)
+        {
+            state.Msrs[index] = value;
+        }
+
+        return state;
     }
 }

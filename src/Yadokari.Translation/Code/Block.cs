@@ -67,21 +67,22 @@ internal struct Site
     public byte Base;
 }
 
-/// <summary>A translated run of guest instructions.</summary>
-internal sealed unsafe class Block
+/// <summary>A translated run of guest instructions. Once the code cache was cleared it describes another: see <see cref="Begin"/>.</summary>
+/// <param name="id">Its number among the blocks of the cache.</param>
+internal sealed unsafe class Block(int id)
 {
-    public required int Id { get; init; }
+    public int Id => id;
 
     /// <summary>Guest physical address of the first byte.</summary>
-    public required ulong Gpa { get; init; }
+    public ulong Gpa { get; private set; }
 
     /// <summary>Linear page address it was translated for; meaningful for blocks that are not position independent.</summary>
-    public required ulong LinearPage { get; init; }
+    public ulong LinearPage { get; private set; }
 
-    public required CpuMode Mode { get; init; }
+    public CpuMode Mode { get; private set; }
 
     /// <summary>Guest bytes covered.</summary>
-    public int Length { get; set; }
+    public int Length { get; private set; }
 
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
@@ -116,10 +117,10 @@ internal sealed unsafe class Block
     public int SharingFailures { get; set; }
 
     /// <summary>Could not be translated: leaves its only instruction to the emulator.</summary>
-    public bool Refused { get; init; }
+    public bool Refused { get; private set; }
 
     /// <summary>Still what the guest's memory says.</summary>
-    public bool Valid { get; set; } = true;
+    public bool Valid { get; set; }
 
     /// <summary>Second page, where the only instruction crosses a page boundary; 0 otherwise.</summary>
     public ulong SecondGpa { get; set; }
@@ -129,4 +130,11 @@ internal sealed unsafe class Block
 
     /// <summary>Jumps of other blocks that come here: addresses of displacements, and the stubs they go to when this block dies.</summary>
     public List<(nint Displacement, nint Unlinked)>? Incoming { get; set; }
+
+    /// <summary>Describes other code from now on, which is about to be translated.</summary>
+    public void Begin(ulong gpa, ulong linearPage, CpuMode mode, int length, bool refused = false)
+    {
+        (Gpa, LinearPage, Mode, Length, Refused) = (gpa, linearPage, mode, length, refused);
+        (UsesSimd, SharingFailures, SecondGpa, SecondGlobal, Valid) = (false, 0, 0, false, true);
+    }
 }

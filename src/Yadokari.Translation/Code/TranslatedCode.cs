@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.Core.Memory;
 using Yadokari.X86.Cpuid;
@@ -44,8 +45,10 @@ internal sealed unsafe class TranslatedCode : IDisposable
     // The keys of the pages, a bit each: asked at every TLB fill.
     private readonly ulong[] _codePages;
 
-    // By number, and so by address: blocks are laid down one after another.
+    // By number, and so by address: blocks are laid down one after another. Those past the count described code before the last flush, and are
+    // taken again: a flush leaves little to collect.
     private readonly List<Block> _all = [];
+    private int _count;
 
     public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set, bool crowded = false)
     {
@@ -86,7 +89,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     // Blocks translated since the last flush, and those of them that were there before it.
     private int _translated;
     private int _again;
-    private ulong[] _before = [];
+    private readonly ulong[] _before = new ulong[FilterBits / 64];
 
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
     public bool IsCode(ulong gpa) => (_codePages[gpa >> 18] & (1ul << (int)(gpa >> 12 & 63))) != 0;
@@ -113,13 +116,13 @@ internal sealed unsafe class TranslatedCode : IDisposable
     public void Watch(ulong gpa) => PageAt(gpa).Covered.AsSpan().Fill(ulong.MaxValue);
 
     /// <summary>The block of a number found in a <see cref="Site"/>.</summary>
-    public Block? ByNumber(int number) => number < _all.Count ? _all[number] : null;
+    public Block? ByNumber(int number) => number < _count ? _all[number] : null;
 
     /// <summary>The block whose host code holds an executable address.</summary>
     public Block? ByHostAddress(byte* address)
     {
         int low = 0;
-        int high = _all.Count - 1;
+        int high = _count - 1;
         while (low <= high)
         {
             int middle = (low + high) >>> 1;
@@ -235,7 +238,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
             length = inPage + 16;
         }
 
-        Block? block = Translator.Translate(_all.Count, gpa, linear, mode, code, length, bounce, epoch, global, _unshared.GetValueOrDefault(gpa));
+        if (_count == _all.Count)
+        {
+            _all.Add(new Block(_count));
+        }
+
+        Block? block = Translator.Translate(_all[_count], gpa, linear, mode, code, length, bounce, epoch, global, _unshared.GetValueOrDefault(gpa));
         if (block == null)
         {
             return null;
@@ -246,7 +254,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _again += WasBefore(gpa) ? 1 : 0;
         block.SecondGpa = secondGpa;
         block.SecondGlobal = global;
-        _all.Add(block);
+        _count++;
         _blocks[KeyOf(gpa, linear, mode, bounce)] = block;
         if (!bounce)
         {
@@ -416,16 +424,13 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         _translated = _again = 0;
-        _before = new ulong[FilterBits / 64];
-        foreach (Block block in _all)
+        Array.Clear(_before);
+        foreach (Block block in CollectionsMarshal.AsSpan(_all)[.._count])
         {
             uint bit = FilterBit(block.Gpa);
             _before[bit / 64] |= 1ul << (int)(bit % 64);
-        }
-
-        foreach (Block block in _all)
-        {
             block.Valid = false;
+            block.Incoming = null;
         }
 
         _blocks.Clear();
@@ -437,7 +442,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
         _pages.Clear();
         Array.Clear(_codePages);
-        _all.Clear();
+        _count = 0;
         CrossPage.Clear();
         _unshared.Clear();
         _farLinks.Clear();
@@ -445,9 +450,6 @@ internal sealed unsafe class TranslatedCode : IDisposable
         Cache.Clear();
         Cleared?.Invoke();
         CodeForgotten?.Invoke(ulong.MaxValue);
-
-        // What described the blocks is old by now, and would stay for long.
-        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
 
     public void Dispose()
@@ -459,7 +461,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private bool WasBefore(ulong gpa)
     {
         uint bit = FilterBit(gpa);
-        return _before.Length != 0 && (_before[bit / 64] >> (int)(bit % 64) & 1) != 0;
+        return (_before[bit / 64] >> (int)(bit % 64) & 1) != 0;
     }
 
     private static uint FilterBit(ulong gpa) => (uint)((gpa * 0x9E37_79B9_7F4A_7C15) >> 44);

@@ -116,7 +116,7 @@ internal sealed unsafe partial class Translator
     /// Translates from a linear address whose bytes stand at <paramref name="code"/>. Returns null if the first instruction does not end
     /// within <paramref name="length"/> bytes.
     /// </summary>
-    /// <param name="id">The new block's number.</param>
+    /// <param name="block">What is to describe it.</param>
     /// <param name="gpa">Guest physical address of the first byte.</param>
     /// <param name="linear">Linear address of the first byte.</param>
     /// <param name="mode">The processor's mode.</param>
@@ -126,7 +126,7 @@ internal sealed unsafe partial class Translator
     /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
     /// <param name="global">The epoch is that of global pages.</param>
     /// <param name="unshared">Registers, a bit each, for whose accesses one check may not stand together.</param>
-    public Block? Translate(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool global, int unshared)
+    public Block? Translate(Block block, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool global, int unshared)
     {
         _epoch = epoch;
         _global = global;
@@ -134,14 +134,14 @@ internal sealed unsafe partial class Translator
         _bounce = bounce;
         try
         {
-            return TranslateWhole(id, gpa, linear, mode, code, length, bounce);
+            return TranslateWhole(block, gpa, linear, mode, code, length, bounce);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
             // A gap in the translator is no reason for the machine to end: the emulator has the instruction, or refuses it by #UD.
             Failures++;
             LastRefusal = e.Message;
-            return TranslateFirst(id, gpa, linear, mode, code, length);
+            return TranslateFirst(block, gpa, linear, mode, code, length);
         }
     }
 
@@ -149,7 +149,7 @@ internal sealed unsafe partial class Translator
     public long Failures { get; private set; }
 
     // The first instruction alone, for the emulator.
-    private Block TranslateFirst(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length)
+    private Block TranslateFirst(Block block, ulong gpa, ulong linear, CpuMode mode, byte* code, int length)
     {
         _mode = mode;
         _page = linear & ~0xFFFul;
@@ -166,14 +166,15 @@ internal sealed unsafe partial class Translator
         _hostOffsets[0] = 0;
         _axAt[0] = false;
         _a.Cursor = _start = _cache.Next;
-        _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = _instructions[0].Length, Refused = true };
+        _block = block;
+        _block.Begin(gpa, _page, mode, _instructions[0].Length, refused: true);
         EmitEntry();
         EmitEmulate(_instructions[0]);
         Finish();
         return _block;
     }
 
-    private Block? TranslateWhole(int id, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce)
+    private Block? TranslateWhole(Block block, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce)
     {
         _mode = mode;
         _page = linear & ~0xFFFul;
@@ -208,7 +209,8 @@ internal sealed unsafe partial class Translator
         ref readonly Instruction last = ref _instructions[_count - 1];
         InstructionsTranslated += _count;
         int guestBytes = (int)(last.NextIP - linear);
-        _block = new Block { Id = id, Gpa = gpa, LinearPage = _page, Mode = mode, Length = guestBytes };
+        _block = block;
+        _block.Begin(gpa, _page, mode, guestBytes);
         _a.Cursor = _start = _cache.Next;
         _coldCount = 0;
         _coldStringCount = 0;

@@ -183,6 +183,7 @@ internal static unsafe partial class Emulator
     {
         cpu.MoveTsc(distance);
         cpu.TscAdjust += distance;
+        cpu.Host.TscChanged(cpu.Id);
     }
 
     private static bool WriteAddress(ref ulong register, ulong value)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Translation.Memory;
@@ -33,7 +34,7 @@ internal sealed class Coherence
         _pages = new Page[(memory.End + 4095) >> 12];
     }
 
-    /// <summary>Times that a vCPU was asked, and waited for.</summary>
+    /// <summary>Times that a vCPU inside guest code was asked, and waited for.</summary>
     public long Requests;
 
     /// <summary>Sections in which one vCPU ran alone.</summary>
@@ -98,32 +99,49 @@ internal sealed class Coherence
             Thread.Yield();
         }
 
+        while (Stopwatch.GetTimestamp() < _notBefore)
+        {
+            vcpu.Answer();
+            Thread.Yield();
+        }
+
         Interlocked.Increment(ref Exclusives);
-        IsAlone = true;
+        _began = Stopwatch.GetTimestamp();
+        _othersWait = false;
+
+        // Said before the others are asked: one that is outside now and comes inside afterwards sees it.
+        Volatile.Write(ref _alone, vcpu);
         foreach (Vcpu other in Others(vcpu, uint.MaxValue))
         {
-            Ask(vcpu, other, new Request(RequestKind.Stand, 0, 0));
+            _othersWait |= Ask(vcpu, other, new Request(RequestKind.Wait, 0, 0));
         }
 
         return new Section(this);
     }
 
-    /// <summary>Whether a vCPU is alone now: the others wait until it is not.</summary>
-    public bool IsAlone { get => Volatile.Read(ref _alone); private set => Volatile.Write(ref _alone, value); }
+    // A program that has one section after another must not keep the other vCPUs from running: they get as much time as a section took them.
+    private void EndSection()
+    {
+        long now = Stopwatch.GetTimestamp();
+        _notBefore = _othersWait ? now + Math.Min(now - _began, Stopwatch.Frequency / 100) : 0;
+        Volatile.Write(ref _alone, null);
+        Monitor.Exit(_exclusive);
+    }
 
-    private bool _alone;
+    /// <summary>Whether a vCPU has to wait because another one runs alone. On its own thread.</summary>
+    public bool IsAnotherAlone(Vcpu vcpu) => Volatile.Read(ref _alone) is { } alone && alone != vcpu;
+
+    private Vcpu? _alone;
+
+    // Guarded by the section's lock: when it began, whether others wait for its end, and when the next may begin.
+    private long _began;
+    private bool _othersWait;
+    private long _notBefore;
 
     /// <summary>The end of a section in which one vCPU ran alone.</summary>
     public readonly ref struct Section(Coherence? coherence)
     {
-        public void Dispose()
-        {
-            if (coherence != null)
-            {
-                coherence.IsAlone = false;
-                Monitor.Exit(coherence._exclusive);
-            }
-        }
+        public void Dispose() => coherence?.EndSection();
     }
 
     /// <summary>
@@ -152,17 +170,24 @@ internal sealed class Coherence
 
     private VcpusOf Others(Vcpu vcpu, uint mask) => new(_vcpus, mask & ~(1u << vcpu.Id));
 
-    // By a vCPU, or by a device.
-    private void Ask(Vcpu? vcpu, Vcpu other, in Request request)
+    // By a vCPU, or by a device. Whether there was anything to wait for.
+    private bool Ask(Vcpu? vcpu, Vcpu other, in Request request)
     {
-        Interlocked.Increment(ref Requests);
         long number = other.Post(request);
+        if (number == 0)
+        {
+            return false;
+        }
+
+        Interlocked.Increment(ref Requests);
         SpinWait wait = default;
         while (!other.HasAnswered(number))
         {
             vcpu?.Answer();
             wait.SpinOnce(sleep1Threshold: -1);
         }
+
+        return true;
     }
 
     // The vCPUs of a mask, without an allocation.
@@ -201,9 +226,13 @@ internal enum RequestKind
     /// <summary>To drop code that was made of bytes that changed.</summary>
     DropCode,
 
-    /// <summary>To wait until whoever asked is not alone any more.</summary>
-    Stand,
+    /// <summary>To wait while the vCPU that asked runs alone: <see cref="Coherence.IsAnotherAlone"/>.</summary>
+    Wait,
 }
 
 /// <summary>One thing asked.</summary>
-internal readonly record struct Request(RequestKind Kind, ulong Gpa, int Length);
+internal readonly record struct Request(RequestKind Kind, ulong Gpa, int Length)
+{
+    /// <summary>The same for the whole page.</summary>
+    public Request OfPage => new(Kind, Gpa & ~0xFFFul, 4096);
+}

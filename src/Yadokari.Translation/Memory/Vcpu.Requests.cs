@@ -6,28 +6,55 @@ namespace Yadokari.Translation;
 internal sealed unsafe partial class Vcpu
 {
     private readonly Lock _requestLock = new(); // Innermost.
+
+    // While this vCPU is inside, each is waited for: no more of them than there are threads that ask. While it is outside, which may be for
+    // hours, nobody waits, and what is there already is not added again: no more of them than there are pages.
     private readonly Queue<Request> _requests = new();
+
+    // Those in the queue that were added while this vCPU was outside.
+    private readonly HashSet<Request> _deferred = [];
     private long _asked;
     private long _answered;
     private volatile bool _inside;
 
-    /// <summary>Asks something. Any thread. Returns the number to give to <see cref="HasAnswered"/>.</summary>
+    /// <summary>Requests that wait until this vCPU runs guest code again. Any thread.</summary>
+    internal int RequestsWaiting
+    {
+        get
+        {
+            lock (_requestLock)
+            {
+                return _requests.Count;
+            }
+        }
+    }
+
+    /// <summary>
+    /// Asks something. Any thread. Returns the number to give to <see cref="HasAnswered"/>, or 0 if there is nothing to wait for: this vCPU
+    /// is outside guest code, and does what was asked before it runs any.
+    /// </summary>
     internal long Post(in Request request)
     {
         long number;
-        bool inside;
         lock (_requestLock)
         {
+            if (!_inside)
+            {
+                // Whether it has to wait for another is seen when it comes inside.
+                if (request.Kind != RequestKind.Wait && _deferred.Add(request.OfPage))
+                {
+                    _requests.Enqueue(request.OfPage);
+                    _asked++;
+                }
+
+                return 0;
+            }
+
             _requests.Enqueue(request);
             number = ++_asked;
-            inside = _inside;
         }
 
-        if (inside)
-        {
-            Notify();
-        }
-
+        Notify();
         return number;
     }
 
@@ -37,44 +64,48 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Whether translated code, or a page watched, depends on bytes of guest memory. Any thread.</summary>
     internal bool DependsOn(ulong gpa, int length) => _code.Covers(gpa, length);
 
-    /// <summary>Does what was asked. On this vCPU's thread, not within guest code.</summary>
+    /// <summary>
+    /// Does what was asked, and waits while another vCPU runs alone, which may go on asking. On this vCPU's thread, not within guest code.
+    /// </summary>
     internal void Answer()
     {
-        while (Volatile.Read(ref _answered) != Volatile.Read(ref _asked))
+        SpinWait wait = default;
+        while (true)
         {
-            Request request;
-            lock (_requestLock)
+            while (Volatile.Read(ref _answered) != Volatile.Read(ref _asked))
             {
-                request = _requests.Dequeue();
+                AnswerOne();
             }
 
-            switch (request.Kind)
+            if (!_coherence.IsAnotherAlone(this))
             {
-                case RequestKind.StopWriting:
-                    StopWriting(request.Gpa);
-                    break;
-                case RequestKind.DropCode:
-                    _code.Written(request.Gpa, request.Length);
-                    break;
+                return;
             }
 
-            Volatile.Write(ref _answered, _answered + 1);
-            if (request.Kind == RequestKind.Stand)
-            {
-                StandAside();
-            }
+            wait.SpinOnce(sleep1Threshold: -1);
         }
     }
 
-    // Whoever is alone may still ask.
-    private void StandAside()
+    private void AnswerOne()
     {
-        SpinWait wait = default;
-        while (_coherence.IsAlone)
+        Request request;
+        lock (_requestLock)
         {
-            Answer();
-            wait.SpinOnce(sleep1Threshold: -1);
+            request = _requests.Dequeue();
+            _deferred.Remove(request);
         }
+
+        switch (request.Kind)
+        {
+            case RequestKind.StopWriting:
+                StopWriting(request.Gpa);
+                break;
+            case RequestKind.DropCode:
+                _code.Written(request.Gpa, request.Length);
+                break;
+        }
+
+        Volatile.Write(ref _answered, _answered + 1);
     }
 
     private void ComeInside()
