@@ -98,6 +98,7 @@ public sealed class VgaText
             _attributeHasIndex = false;
             _dacMask = 0xFF;
             _miscellaneous = 0x67;
+            _status = 0;
         }
 
         static void Set(byte[] registers, byte[] values)
