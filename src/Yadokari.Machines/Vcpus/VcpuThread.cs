@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Yadokari.Core.Engines;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.State;
 using Yadokari.Devices.Interrupts;
 
@@ -16,6 +17,7 @@ internal sealed class VcpuThread
     private readonly IVcpu _vcpu;
     private readonly IVcpuThreadOwner _owner;
     private readonly X86State _afterReset = new();
+    private readonly CallGate _gate = new(); // Of calls from other threads.
     private readonly object _sleep = new(); // Innermost: nothing is called while it is held but volatile reads.
     private bool _sleeping;
     private volatile bool _woken;
@@ -58,11 +60,7 @@ internal sealed class VcpuThread
         Apic = apic;
         apic.Init += OnInit;
         apic.StartUp += OnStartUp;
-        apic.Nmi += () =>
-        {
-            _vcpu.RaiseNmi();
-            Notify();
-        };
+        apic.Nmi += OnNmi;
     }
 
     /// <summary>A fresh copy of the registers after reset.</summary>
@@ -84,10 +82,19 @@ internal sealed class VcpuThread
         _halted = false;
     }
 
-    /// <summary>An interrupt may be there to take. Any thread.</summary>
+    /// <summary>Nothing reaches the vCPU any more when this returns: it may be disposed of.</summary>
+    public void Close() => _gate.TryClose();
+
+    /// <summary>An interrupt may be there to take. Any thread; nothing once closed.</summary>
     public void Notify()
     {
+        if (!_gate.TryEnter())
+        {
+            return;
+        }
+
         _vcpu.Notify();
+        _gate.Leave();
         Interlocked.MemoryBarrier();
         if (Volatile.Read(ref _sleeping))
         {
@@ -98,9 +105,14 @@ internal sealed class VcpuThread
         }
     }
 
-    /// <summary>Brings the thread out of guest code, or out of its sleep, to look at what is asked. Any thread.</summary>
+    /// <summary>Brings the thread out of guest code, or out of its sleep, to look at what is asked. Any thread; nothing once closed.</summary>
     public void Wake()
     {
+        if (!_gate.TryEnter())
+        {
+            return;
+        }
+
         lock (_sleep)
         {
             _woken = true;
@@ -108,6 +120,7 @@ internal sealed class VcpuThread
         }
 
         _vcpu.Kick();
+        _gate.Leave();
     }
 
     /// <summary>The thread's body: returns when the machine ended.</summary>
@@ -180,6 +193,16 @@ internal sealed class VcpuThread
         }
 
         Volatile.Write(ref _sleptTicks, _sleptTicks + (Stopwatch.GetTimestamp() - start));
+    }
+
+    private void OnNmi()
+    {
+        if (_gate.TryEnter())
+        {
+            _vcpu.RaiseNmi();
+            _gate.Leave();
+            Notify();
+        }
     }
 
     private void OnInit()
