@@ -1,5 +1,6 @@
 using System.Runtime.ExceptionServices;
 using Yadokari.Core.Engines;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
 using Yadokari.Core.State;
 using Yadokari.Linux;
@@ -9,19 +10,20 @@ namespace Yadokari;
 
 /// <summary>
 /// One processor and memory at addresses of the caller's choosing, with no operating system and no devices: for running pieces of machine
-/// code, under the same engine as whole machines. Members may be called from any thread, one at a time.
+/// code, under the same engine as whole machines. Members may be called from any thread, one at a time, but not from what they call
+/// themselves. Once it is disposed of, they throw <see cref="ObjectDisposedException"/>.
 /// </summary>
 public sealed class FlatMachine : IDisposable
 {
     private const int PageSize = 4096;
 
     private readonly GuestMemory _memory;
-    private readonly IEngineVm _vm;
     private readonly IVcpu _vcpu;
     private readonly FlatTables _tables;
     private readonly FlatHost _host;
-    private readonly VcpuWorker _worker = new();
+    private readonly VcpuWorker _worker;
     private readonly FlatMode _mode;
+    private readonly DisposableStack _parts = new(); // In the order in which they were made.
 
     /// <summary>Makes a machine with no memory mapped (in real mode, with all there is).</summary>
     /// <param name="mode">The mode that code starts in.</param>
@@ -40,22 +42,27 @@ public sealed class FlatMachine : IDisposable
             throw new ArgumentException($"A memory of {options.Memory} bytes won't do: give from 4 MiB to 64 GiB.", nameof(options));
         }
 
+        using var unfinished = new DisposableStack();
+        unfinished.Push(_parts); // What has been made goes again if anything of the rest can't be.
         _mode = mode;
-        _memory = GuestRam.Create([(0, (ulong)options.Memory & ~0xFFFul)]);
+        _memory = _parts.Push(GuestRam.Create([(0, (ulong)options.Memory & ~0xFFFul)]));
+        _worker = _parts.Push(new VcpuWorker());
         _tables = new FlatTables(_memory, mode, options.User);
         Registers = new X86State();
         Vectors = new VectorRegisters(Registers);
         _tables.Initialise(Registers, VectorRegisters.Components);
         _host = new FlatHost();
-        (_vm, _vcpu) = _worker.Do(() =>
+        _vcpu = _worker.Do(() =>
         {
             IEngineVm vm = new TranslationEngine { Direct = Translation.Direct.DirectMode.Off }.CreateVm(_memory, _host);
+            _parts.Defer(() => _worker.Do(vm.Dispose));
             IVcpu vcpu = vm.CreateVcpu(0);
             vcpu.CatchExceptions = options.CatchExceptions;
             vcpu.Load(Registers);
-            return (vm, vcpu);
+            return vcpu;
         });
         _host.Stop = _vcpu.Kick;
+        unfinished.Release();
     }
 
     /// <summary>All registers but <see cref="Vectors"/>: what <see cref="Run"/> starts with and what it leaves.</summary>
@@ -86,6 +93,7 @@ public sealed class FlatMachine : IDisposable
     /// <exception cref="InvalidOperationException">The machine's memory is used up; <see cref="FlatOptions.Memory"/> gives more.</exception>
     public void Map(ulong address, long length, MemoryRights rights = MemoryRights.All)
     {
+        ObjectDisposedException.ThrowIf(_worker.IsStopped, this);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(length);
         ulong last = address + (ulong)length - 1;
         bool hole = _mode == FlatMode.Long64 && ((long)(address << 16) >> 16 != (long)address || (long)(last << 16) >> 16 != (long)last || ((address ^ last) >> 63) != 0);
@@ -107,16 +115,19 @@ public sealed class FlatMachine : IDisposable
             return;
         }
 
-        for (ulong page = address; page - address < (ulong)length; page += PageSize)
+        _worker.Do(() =>
         {
-            if (!_tables.Map(page, rights))
+            for (ulong page = address; page - address < (ulong)length; page += PageSize)
             {
-                throw new InvalidOperationException($"The machine's {_memory.Size >> 20} MiB of memory are used up at {page:X}: give FlatOptions.Memory more.");
+                if (!_tables.Map(page, rights))
+                {
+                    throw new InvalidOperationException($"The machine's {_memory.Size >> 20} MiB of memory are used up at {page:X}: give FlatOptions.Memory more.");
+                }
             }
-        }
 
-        // The tables changed behind the processor's back: what it remembers of them goes.
-        _worker.Do(() => _vcpu.Load(Registers));
+            // The tables changed behind the processor's back: what it remembers of them goes.
+            _vcpu.Load(Registers);
+        });
     }
 
     /// <summary>Writes memory, whatever its rights.</summary>
@@ -169,16 +180,13 @@ public sealed class FlatMachine : IDisposable
         });
     }
 
-    /// <inheritdoc/>
+    /// <summary>Gives everything back, after it has waited for a call in flight: cancel a run before.</summary>
     public void Dispose()
     {
-        _worker.Do(() =>
+        if (!_worker.IsStopped)
         {
-            _vcpu.Dispose();
-            _vm.Dispose();
-        });
-        _worker.Dispose();
-        _memory.Dispose();
+            _parts.Dispose();
+        }
     }
 
     private FlatStop RunOn(long budget, CancellationToken cancellation)
@@ -225,12 +233,25 @@ public sealed class FlatMachine : IDisposable
         private readonly SemaphoreSlim _asked = new(0);
         private readonly SemaphoreSlim _done = new(0);
         private readonly Lock _lock = new();
-        private Action? _work;
+        private readonly Thread _thread;
+        private Action? _work; // Written under the lock, as is what follows; null ends the thread.
         private Exception? _failure;
+        private bool _stopped;
 
         public VcpuWorker()
         {
-            new Thread(Main) { IsBackground = true, Name = "flat" }.Start();
+            _thread = HostThread.Start("flat", Main, null); // What work throws is the caller's.
+        }
+
+        public bool IsStopped
+        {
+            get
+            {
+                lock (_lock)
+                {
+                    return _stopped;
+                }
+            }
         }
 
         public T Do<T>(Func<T> work)
@@ -245,8 +266,14 @@ public sealed class FlatMachine : IDisposable
 
         public void Do(Action work)
         {
+            if (Thread.CurrentThread == _thread)
+            {
+                throw new InvalidOperationException("The machine is at work: what it calls can't call it.");
+            }
+
             lock (_lock)
             {
+                ObjectDisposedException.ThrowIf(_stopped, typeof(FlatMachine));
                 _work = work;
                 _asked.Release();
                 _done.Wait();
@@ -259,8 +286,21 @@ public sealed class FlatMachine : IDisposable
 
         public void Dispose()
         {
-            _work = null;
-            _asked.Release();
+            lock (_lock)
+            {
+                if (_stopped)
+                {
+                    return;
+                }
+
+                _stopped = true;
+                _work = null;
+                _asked.Release();
+            }
+
+            _thread.Join();
+            _asked.Dispose();
+            _done.Dispose();
         }
 
         private void Main()

@@ -54,10 +54,13 @@ internal static class CommandLine
         }
         catch (Exception error)
         {
-            StandardStreams.Error.WriteLine($"yado: a fault of its own: {error}");
+            StandardStreams.Error.WriteLine($"yado: {Fault(error)}");
             return ExitCodes.Internal;
         }
     }
+
+    /// <summary>What is said of an exception that nothing expected.</summary>
+    public static string Fault(Exception error) => $"a fault of its own: {error}";
 
     private static IEnumerable<string> Names(CommandResult command) =>
         command.Parent is CommandResult { Command: not RootCommand } parent ? [.. Names(parent), command.Command.Name] : [command.Command.Name];

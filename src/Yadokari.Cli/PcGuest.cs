@@ -63,6 +63,7 @@ internal sealed class PcGuest : IGuestMachine
         }
         catch
         {
+            _pc?.Dispose();
             _clock.Dispose();
             throw;
         }
@@ -117,7 +118,7 @@ internal sealed class PcGuest : IGuestMachine
     public void Dispose()
     {
         _debugger?.Dispose();
-        _clock.Dispose(); // First, and waits: an alarm that fires would notify vCPUs that are gone.
         _pc.Dispose();
+        _clock.Dispose();
     }
 }

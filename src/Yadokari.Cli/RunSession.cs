@@ -2,6 +2,8 @@ using System.Runtime.InteropServices;
 using Yadokari.Cli.Consoles;
 using Yadokari.Cli.DefaultGuest;
 using Yadokari.Cli.Instances;
+using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
@@ -21,6 +23,7 @@ internal sealed class RunSession : IDisposable
     private readonly StreamWriter? _trace;
     private readonly bool _stats;
     private readonly Lock _lock = new();
+    private readonly ManualResetEventSlim _over = new(); // The run has ended.
     private readonly PosixSignalRegistration? _size;
     private IGuestMachine? _machine; // Guarded by _lock.
     private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: of the terminal that the console is on, for the machine after a reset too.
@@ -37,18 +40,18 @@ internal sealed class RunSession : IDisposable
         IGuestConsole console = options.Console switch
         {
             "none" => new SilentConsole(),
-            "stdio" => new StdioConsole(Type, End),
-            "vga" => new VgaConsole(Look, Press, End),
-            _ => new FileConsole(consoleFile!),
+            "stdio" => new StdioConsole(Type, End, Fail),
+            "vga" => new VgaConsole(Look, Press, End, Fail),
+            _ => new FileConsole(consoleFile!, Fail),
         };
         _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => LookAtSize()) : null;
-        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type, Resize, Balloon)) ?? console;
+        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type, Resize, Balloon, Fail)) ?? console;
     }
 
     /// <summary>Runs a PC with what the options name, or the default guest.</summary>
     /// <param name="options">What it is made of.</param>
     /// <param name="name">For a machine with a name: makes its console of the one that it would have without, and takes what controls it.</param>
-    /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
     public static int Run(RunOptions options, Func<IGuestConsole, MonitorControls, IGuestConsole>? name = null)
     {
         // The default guest takes its time to be made: what is wrong with the rest is said before.
@@ -74,7 +77,7 @@ internal sealed class RunSession : IDisposable
     }
 
     /// <summary>Runs machines that <paramref name="build"/> makes: one, and one more after each reset.</summary>
-    /// <exception cref="Core.UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
     public static int Run(
         RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, MonitorControls, IGuestConsole>? name = null)
     {
@@ -87,6 +90,7 @@ internal sealed class RunSession : IDisposable
     /// <summary>Gives the terminal back, after the last of the output.</summary>
     public void Dispose()
     {
+        _over.Set();
         _size?.Dispose();
         _console.Dispose();
         _trace?.Dispose();
@@ -127,10 +131,7 @@ internal sealed class RunSession : IDisposable
         finally
         {
             _console.Dispose();
-            if (_farewell is not null)
-            {
-                StandardStreams.Error.WriteLine($"yado: {_farewell}");
-            }
+            SayFarewell();
         }
     }
 
@@ -151,14 +152,24 @@ internal sealed class RunSession : IDisposable
         }
 
         LookAtSize();
-        MachineEnd end = machine.Run();
-        _console.Flush();
-        lock (_lock)
+        try
         {
-            _machine = null;
+            MachineEnd end = machine.Run();
+            _console.Flush();
+            return end;
         }
-
-        return end;
+        catch (Exception error) when (error is not UserErrorException)
+        {
+            Fail(error);
+            return new MachineEnd(EndReason.Stopped);
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                _machine = null;
+            }
+        }
     }
 
     /// <summary>The exit code that an end means, or null for one more round.</summary>
@@ -214,12 +225,39 @@ internal sealed class RunSession : IDisposable
         // A machine that does not stop must not keep the user's terminal.
         void GiveUp()
         {
-            Thread.Sleep(s_patience);
+            if (_over.Wait(s_patience))
+            {
+                return;
+            }
+
             _console.Restore();
+            SayFarewell();
             Environment.Exit(code);
         }
 
-        new Thread(GiveUp) { IsBackground = true, Name = "patience" }.Start();
+        HostThread.Start("patience", GiveUp, null); // Nothing of it throws.
+    }
+
+    /// <summary>Ends the run by an exception that a thread of the monitor's met and nothing expected. Any thread; the first end counts.</summary>
+    private void Fail(Exception error)
+    {
+        lock (_lock)
+        {
+            if (_endCode is null)
+            {
+                _farewell = CommandLine.Fault(error);
+            }
+        }
+
+        End(ExitCodes.Internal);
+    }
+
+    private void SayFarewell()
+    {
+        if (Interlocked.Exchange(ref _farewell, null) is { } farewell)
+        {
+            StandardStreams.Error.WriteLine($"yado: {farewell}");
+        }
     }
 
     private void PressPower()

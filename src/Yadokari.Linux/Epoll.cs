@@ -35,8 +35,8 @@ public sealed unsafe partial class Epoll : IDisposable
     private const uint EdgeTriggered = 1u << 31;
     private const ulong WakeToken = ulong.MaxValue;
 
-    private readonly int _descriptor = Create(CloseOnExec);
-    private readonly int _wake = Libc.EventFd(0, CloseOnExec | NonBlocking);
+    private int _descriptor = Create(CloseOnExec);
+    private int _wake = Libc.EventFd(0, CloseOnExec | NonBlocking);
 
     /// <summary>Makes one that waits for nothing yet.</summary>
     /// <exception cref="IOException">The host has no descriptors left.</exception>
@@ -44,7 +44,9 @@ public sealed unsafe partial class Epoll : IDisposable
     {
         if (_descriptor < 0 || _wake < 0 || !TryAdd(_wake, WakeToken, Readiness.Read))
         {
-            throw new IOException($"The host gives no descriptor to wait with ({Marshal.GetLastPInvokeErrorMessage()}).");
+            string why = Marshal.GetLastPInvokeErrorMessage();
+            Dispose();
+            throw new IOException($"The host gives no descriptor to wait with ({why}).");
         }
     }
 
@@ -94,8 +96,17 @@ public sealed unsafe partial class Epoll : IDisposable
     /// <summary>Gives the descriptors back. Nobody may wait any more.</summary>
     public void Dispose()
     {
-        _ = Libc.Close(_wake);
-        _ = Libc.Close(_descriptor);
+        Close(ref _wake);
+        Close(ref _descriptor);
+    }
+
+    private static void Close(ref int descriptor)
+    {
+        if (descriptor >= 0)
+        {
+            _ = Libc.Close(descriptor);
+            descriptor = -1;
+        }
     }
 
     [LibraryImport("libc", EntryPoint = "epoll_create1", SetLastError = true)]

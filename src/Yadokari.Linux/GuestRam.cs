@@ -13,7 +13,17 @@ public static class GuestRam
         (ulong Gpa, ulong Length)[] wanted = [.. regions];
         long total = wanted.Sum(r => (long)r.Length);
         var file = new MemoryFile("yadokari-ram", total);
-        nint host = file.Map(0, total, executable: false);
+        nint host;
+        try
+        {
+            host = file.Map(0, total, executable: false);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+
         var placed = new List<MemoryRegion>();
         foreach ((ulong gpa, ulong length) in wanted)
         {

@@ -1,11 +1,12 @@
 using System.Diagnostics;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Time;
 
 namespace Yadokari.Linux;
 
 /// <summary>
 /// The host's monotonic clock as a machine's clock. One thread of its own sleeps until the earliest deadline and calls what is due, with no
-/// lock held; callbacks must be short and must not throw. Arming allocates nothing, and wakes the thread only for a deadline earlier than the
+/// lock of a device held; callbacks must be short and must not throw. Arming allocates nothing, and wakes the thread only for a deadline earlier than the
 /// one it sleeps for: a timer that is moved away again and again, as kernels do, costs no system call.
 /// </summary>
 public sealed class HostClock : IClock, IDisposable
@@ -15,6 +16,8 @@ public sealed class HostClock : IClock, IDisposable
 
     private readonly long _start = Stopwatch.GetTimestamp(); // CLOCK_MONOTONIC in nanoseconds, on Linux.
     private readonly Lock _lock = new(); // Innermost of all: devices arm alarms under their own locks. Nothing is called inside it.
+    private readonly Lock _firing = new(); // Held while an alarm's receiver is called: disposing of an alarm waits for it.
+    private readonly Lock _telling = new(); // Held while handlers of the events are called: removing one waits for it.
     private readonly Futex _changed = new();
     private readonly Thread _thread;
     private readonly SleepWatch _sleeps;
@@ -23,19 +26,63 @@ public sealed class HostClock : IClock, IDisposable
     private int _armed;
     private int _made;
     private long _sleepsUntil = Awake;
-    private bool _stopping;
+    private bool _stopping; // No alarm fires any more.
+    private int _disposed;
+    private Action? _resumed; // Written under _telling, as is what follows.
+    private Action<Exception>? _failed;
+    private Exception? _failure;
 
     /// <summary>Starts the clock at 0.</summary>
     public HostClock()
     {
         Debug.Assert(Stopwatch.Frequency == 1_000_000_000, "the runtime counts CLOCK_MONOTONIC in nanoseconds");
-        _thread = new Thread(Run) { IsBackground = true, Name = "clock" };
-        _thread.Start();
-        _sleeps = new SleepWatch(AfterSleep);
+        _thread = HostThread.Start("clock", Run, Fail);
+        _sleeps = new SleepWatch(AfterSleep, Fail);
     }
 
     /// <inheritdoc/>
-    public event Action? Resumed;
+    public event Action? Resumed
+    {
+        add
+        {
+            lock (_telling)
+            {
+                _resumed += value;
+            }
+        }
+
+        remove
+        {
+            lock (_telling)
+            {
+                _resumed -= value;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public event Action<Exception>? Failed
+    {
+        add
+        {
+            lock (_telling)
+            {
+                _failed += value;
+                if (_failure is { } failure)
+                {
+                    value?.Invoke(failure);
+                }
+            }
+        }
+
+        remove
+        {
+            lock (_telling)
+            {
+                _failed -= value;
+            }
+        }
+    }
 
     /// <inheritdoc/>
     public long Now => Stopwatch.GetTimestamp() - _start + Volatile.Read(ref _asleep);
@@ -87,22 +134,28 @@ public sealed class HostClock : IClock, IDisposable
             _changed.Wake();
         }
 
-        Resumed?.Invoke();
+        lock (_telling)
+        {
+            _resumed?.Invoke();
+        }
     }
 
     /// <summary>Stops the clock's thread; no alarm fires after that. Waits for a callback that runs, unless it is the caller.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+        {
+            return;
+        }
+
         lock (_lock)
         {
-            if (_stopping)
+            if (!_stopping)
             {
-                return;
+                _stopping = true;
+                _changed.Increment();
+                _changed.Wake();
             }
-
-            _stopping = true;
-            _changed.Increment();
-            _changed.Wake();
         }
 
         _sleeps.Dispose();
@@ -112,9 +165,36 @@ public sealed class HostClock : IClock, IDisposable
         }
     }
 
+    private void Fail(Exception error)
+    {
+        lock (_telling)
+        {
+            _failure ??= error;
+            _failed?.Invoke(error);
+        }
+    }
+
     private void Run()
     {
         TimerSlack.Set(1);
+        try
+        {
+            FireAlarms();
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                // Arming goes on doing nothing: under the lock, this is seen before the futex is touched.
+                _stopping = true;
+            }
+
+            _changed.Dispose();
+        }
+    }
+
+    private void FireAlarms()
+    {
         while (true)
         {
             Alarm? due = null;
@@ -148,18 +228,20 @@ public sealed class HostClock : IClock, IDisposable
                 asleep = _asleep;
             }
 
-            if (due is not null)
-            {
-                due.Fire();
-            }
-            else
+            if (due is null)
             {
                 _changed.Wait(seen, until > Never - _start ? Never : until + _start - asleep);
+                continue;
+            }
+
+            lock (_firing)
+            {
+                if (!due.Disposed)
+                {
+                    due.Fire();
+                }
             }
         }
-
-        // Arming goes on doing nothing: under the lock, _stopping is seen before the futex is touched.
-        _changed.Dispose();
     }
 
     private void Arm(Alarm alarm, long deadline)
@@ -202,6 +284,14 @@ public sealed class HostClock : IClock, IDisposable
             {
                 alarm.Disposed = true;
                 _made--;
+            }
+        }
+
+        if (dispose)
+        {
+            // A call that has begun ends first, one that has not sees that it is disposed of. On the clock's thread the lock is its own.
+            lock (_firing)
+            {
             }
         }
     }
@@ -270,7 +360,12 @@ public sealed class HostClock : IClock, IDisposable
         /// <summary>Where it is in the heap; -1 if not armed.</summary>
         public int Position { get; set; } = -1;
 
-        public bool Disposed { get; set; }
+        /// <summary>Set under the clock's lock.</summary>
+        public bool Disposed
+        {
+            get => Volatile.Read(ref field);
+            set => Volatile.Write(ref field, value);
+        }
 
         public void Arm(long deadline) => clock.Arm(this, deadline);
 

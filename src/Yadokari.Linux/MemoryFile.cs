@@ -11,7 +11,7 @@ public sealed class MemoryFile : IMemoryBacking
     private const int DontNeed = 4;
 
     private readonly List<(nint Address, nuint Length)> _mappings = [];
-    private readonly int _descriptor;
+    private int _descriptor;
 
     /// <summary>Makes a memory file; pages are taken from the host when first touched.</summary>
     /// <param name="name">Shown in /proc/self/maps.</param>
@@ -22,7 +22,9 @@ public sealed class MemoryFile : IMemoryBacking
         _descriptor = Libc.MemfdCreate(name, CloseOnExec);
         if (_descriptor < 0 || Libc.Ftruncate(_descriptor, length) != 0)
         {
-            throw new UserErrorException($"{length >> 20} MiB of memory could not be had from the host ({Marshal.GetLastPInvokeErrorMessage()}); give the machine less with --memory");
+            string why = Marshal.GetLastPInvokeErrorMessage();
+            Dispose();
+            throw new UserErrorException($"{length >> 20} MiB of memory could not be had from the host ({why}); give the machine less with --memory");
         }
     }
 
@@ -73,6 +75,10 @@ public sealed class MemoryFile : IMemoryBacking
         }
 
         _mappings.Clear();
-        _ = Libc.Close(_descriptor);
+        if (_descriptor >= 0)
+        {
+            _ = Libc.Close(_descriptor);
+            _descriptor = -1;
+        }
     }
 }

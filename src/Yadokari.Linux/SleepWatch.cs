@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Yadokari.Core.Lifetimes;
 
 namespace Yadokari.Linux;
 
@@ -26,13 +27,13 @@ public sealed unsafe partial class SleepWatch : IDisposable
 
     /// <summary>Watches from now on. A host that has no such timers is not watched.</summary>
     /// <param name="slept">Gets nanoseconds, soon after the host woke up. On the watch's thread.</param>
-    public SleepWatch(Action<long> slept)
+    /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
+    public SleepWatch(Action<long> slept, Action<Exception>? failed = null)
     {
         _slept = slept;
         if (_timer >= 0)
         {
-            _thread = new Thread(Watch) { IsBackground = true, Name = "sleep watch" };
-            _thread.Start();
+            _thread = HostThread.Start("sleep watch", Watch, failed);
         }
     }
 

@@ -2,6 +2,7 @@ using Yadokari.Core;
 using Yadokari.Core.Buses;
 using Yadokari.Core.Disks;
 using Yadokari.Core.Engines;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
 using Yadokari.Core.State;
 using Yadokari.Core.Time;
@@ -28,7 +29,8 @@ using Yadokari.Shares;
 namespace Yadokari.Machines;
 
 /// <summary>
-/// A PC as small as a stock kernel allows: serial port, clock, timers, interrupt controllers, ACPI. Made, run once to its end, disposed of.
+/// A PC as small as a stock kernel allows: serial port, clock, timers, interrupt controllers, ACPI. Made, run once to its end, disposed of:
+/// before its clock or after. Then every member throws <see cref="ObjectDisposedException"/>.
 /// </summary>
 public sealed class Pc : IDisposable
 {
@@ -37,6 +39,8 @@ public sealed class Pc : IDisposable
     private const int FirstVirtioSlot = 2;
 
     private readonly PcConfig _config;
+    private readonly DisposableStack _parts = new(); // In the order in which they were made.
+    private readonly CallGate _calls = new();
     private readonly GuestMemory _memory;
     private readonly FirmwareImage? _firmware;
     private readonly AtaChannel _ide0;
@@ -64,6 +68,8 @@ public sealed class Pc : IDisposable
     private readonly VirtioConsole? _console;
     private readonly VgaText _screen;
     private readonly I8042 _keyboard;
+    private readonly KeyboardInput _keys;
+    private readonly VirtioBalloon _balloon = new();
     private readonly SystemControlA _controlA;
     private readonly ResetControl _resetControl;
     private readonly AcpiPowerManagement _power;
@@ -79,15 +85,17 @@ public sealed class Pc : IDisposable
     public Pc(PcConfig config, IEngine engine)
     {
         config.Check();
+        using var unfinished = new DisposableStack();
+        unfinished.Push(_parts); // What has been made goes again if anything of the rest can't be.
         _config = config;
         KernelImage? kernel = config.Kernel is null ? null : KernelImage.Open(config.Kernel);
         _firmware = config.Firmware is null ? null : FirmwareImage.Open(config.Firmware);
-        _initrd = config.Initrd is null ? null : Initrd.Open(config.Initrd);
+        _initrd = config.Initrd is null ? null : _parts.Push(Initrd.Open(config.Initrd));
         _modules = [.. config.Modules.Select(OpenModule)];
         IReadOnlyList<(ulong Gpa, ulong Length)> ram = Layout.RamRegions(config.Memory);
-        _memory = GuestRam.Create(_firmware is null ? ram : [ram[0], (_firmware.Start, (ulong)_firmware.Length), .. ram.Skip(1)]);
+        _memory = _parts.Push(GuestRam.Create(_firmware is null ? ram : [ram[0], (_firmware.Start, (ulong)_firmware.Length), .. ram.Skip(1)]));
         _host = new VcpuHost(_pio, _mmio, _apicBus);
-        _vm = engine.CreateVm(_memory, _host, config.Cpus);
+        _vm = _parts.Push(engine.CreateVm(_memory, _host, config.Cpus));
         _dma = new Dma(_memory, _vm.Written);
         _threads = new VcpuThread[config.Cpus];
         _run = new VcpuRun(_host, _threads, Restart);
@@ -100,9 +108,11 @@ public sealed class Pc : IDisposable
         {
             IVcpu vcpu = _vm.CreateVcpu(i);
             var thread = new VcpuThread(vcpu, _run);
+            _parts.Defer(thread.Close);
             LocalApic apic = _vm.TscHz == 0
                 ? new LocalApic(i, _apicBus, clock, () => (ulong)clock.Now, NanosecondsHz, thread.Notify)
                 : new LocalApic(i, _apicBus, clock, vcpu.ReadTsc, _vm.TscHz, thread.Notify);
+            _parts.Push(apic);
             thread.Wire(apic);
             _threads[i] = thread;
             _host.Apics[i] = new Bus($"apic{i}");
@@ -115,6 +125,9 @@ public sealed class Pc : IDisposable
         }
 
         clock.Resumed += OnHostResumed;
+        _parts.Defer(() => clock.Resumed -= OnHostResumed);
+        clock.Failed += _run.Fail;
+        _parts.Defer(() => clock.Failed -= _run.Fail);
 
         // Interrupt controllers: the 8259s reach the first processor's LINT0.
         _pic = new DualPic8259(_threads[0].Apic.Lint0);
@@ -132,15 +145,15 @@ public sealed class Pc : IDisposable
         _mmio.Map(Layout.PciEcam, PciHost.EcamSize, "pci", _pci.Ecam);
 
         // Timers and clock.
-        _pit = new Pit8254(clock, Isa(Layout.PitIrq));
+        _pit = _parts.Push(new Pit8254(clock, Isa(Layout.PitIrq)));
         _host.Acknowledged = _pit.CatchUp;
-        _rtc = new CmosRtc(clock, Isa(Layout.CmosIrq));
+        _rtc = _parts.Push(new CmosRtc(clock, Isa(Layout.CmosIrq)));
         _pio.Map(Layout.Pit, 4, "pit", _pit.Counters);
         _pio.Map(Layout.SystemControlB, 1, "pit", _pit.SystemControl);
         _pio.Map(Layout.Cmos, 2, "rtc", _rtc);
 
         // Console.
-        _panics = new PanicWatch(config.Console, clock, () => _threads.Sum(t => t.Halts), OnPanic);
+        _panics = _parts.Push(new PanicWatch(config.Console, clock, () => _threads.Sum(t => t.Halts), OnPanic));
         _com1 = new Serial16550(Isa(Layout.Com1Irq), _panics);
         _serialInput = new ConsoleInput(_com1);
         _consolePort = config.VirtioConsole ? new ConsolePort(_panics) : null;
@@ -153,10 +166,10 @@ public sealed class Pc : IDisposable
         _pio.Map(VgaText.FirstPort, VgaText.PortCount, "vga", _screen.Ports);
 
         // Power and reset.
-        _power = new AcpiPowerManagement(clock, Isa(Layout.SciIrq), () => _run.End(new MachineEnd(EndReason.PowerOff)));
+        _power = _parts.Push(new AcpiPowerManagement(clock, Isa(Layout.SciIrq), () => _run.End(new MachineEnd(EndReason.PowerOff))));
         var a20 = new A20Gate(open => Array.ForEach(_threads, t => t.Vcpu.SetA20(open)));
         _keyboard = new I8042(Isa(Layout.KeyboardIrq), OnReset, a20, config.Screen ? new Ps2Keyboard() : null);
-        Keyboard = new KeyboardInput(_keyboard);
+        _keys = new KeyboardInput(_keyboard);
         _controlA = new SystemControlA(OnReset, a20);
         _resetControl = new ResetControl(OnReset);
         _pio.Map(Layout.PowerManagement, AcpiPowerManagement.BlockLength, "acpi", _power);
@@ -175,7 +188,7 @@ public sealed class Pc : IDisposable
         FloppyMedium? floppy = config.Floppy is null ? null : FloppyMedium.Open(config.Floppy);
         if (floppy is not null)
         {
-            _floppy = new FloppyController(Isa(Layout.FloppyIrq), _isaDma.Channel(Layout.FloppyDma), floppy.Drive);
+            _floppy = _parts.Push(new FloppyController(Isa(Layout.FloppyIrq), _isaDma.Channel(Layout.FloppyDma), _run.Fail, floppy.Drive));
             _pio.Map(Layout.Floppy, FloppyController.RegistersLength, "floppy", _floppy.Registers);
             _pio.Map(Layout.FloppyInput, 1, "floppy", _floppy.Input);
         }
@@ -183,11 +196,11 @@ public sealed class Pc : IDisposable
         FirmwareTables.Describe(config, floppy, _memory, _fwCfg, _rtc);
 
         // Disks. IDE is there for firmware to boot from.
-        IDisk[] disks = [.. config.Disks.Select(d => d.Open())];
-        IDisk? disc = config.Cdrom is null ? null : RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block);
+        IDisk[] disks = [.. config.Disks.Select(d => _parts.Push(d.Open()))];
+        IDisk? disc = config.Cdrom is null ? null : _parts.Push(RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block));
         AtaDisk[] ide = [.. disks.Where((_, i) => config.Disks[i].Bus == DiskBus.Ide).Select(d => new AtaDisk(d))];
-        _ide0 = new AtaChannel(Isa(Layout.Ide0Irq), ide.ElementAtOrDefault(0), ide.ElementAtOrDefault(1));
-        _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null);
+        _ide0 = _parts.Push(new AtaChannel(Isa(Layout.Ide0Irq), ide.ElementAtOrDefault(0), ide.ElementAtOrDefault(1)));
+        _ide1 = _parts.Push(new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null));
         if (_firmware is not null)
         {
             BootMedia.Check(disks, disc, floppy);
@@ -208,7 +221,7 @@ public sealed class Pc : IDisposable
 
         for (int i = 0; i < config.Networks.Count; i++)
         {
-            AddVirtio(new VirtioNet(config.Networks[i].Open(), i, config.Networks[i].Mac), config.Networks[i].Packed);
+            AddVirtio(new VirtioNet(config.Networks[i].Open(_run.Fail), i, config.Networks[i].Mac), config.Networks[i].Packed);
         }
 
         for (int i = 0; i < config.Shares.Count; i++)
@@ -219,7 +232,7 @@ public sealed class Pc : IDisposable
 
         if (config.Vsock is { } vsock)
         {
-            AddVirtio(new VirtioVsock(vsock.Open(), vsock.Cid));
+            AddVirtio(new VirtioVsock(vsock.Open(_run.Fail), vsock.Cid));
         }
 
         if (_console is not null)
@@ -229,11 +242,14 @@ public sealed class Pc : IDisposable
 
         if (config.Ports.Count > 0)
         {
-            AddVirtio(VirtioConsole.Ports([.. config.Ports.Select(p => (p.Name, p.Open()))]));
+            using var opened = new DisposableStack();
+            VirtioConsole ports = VirtioConsole.Ports([.. config.Ports.Select(p => (p.Name, opened.Push(p.Open(_run.Fail))))]);
+            opened.Release();
+            AddVirtio(ports);
         }
 
         AddVirtio(new VirtioEntropy());
-        AddVirtio(Balloon);
+        AddVirtio(_balloon);
 
         _pio.Map(Layout.PostCode, 1, "post", new PostCode());
         AddDebugPort(config.DebugPorts.Console, 1, "debug-console", new DebugConsole(config.Console));
@@ -253,31 +269,41 @@ public sealed class Pc : IDisposable
         AddDebugPort(config.DebugPorts.Exit, 4, "debug-exit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
 
         PowerOn(kernel);
+        unfinished.Release();
     }
 
     /// <summary>Guest RAM.</summary>
-    public GuestMemory Memory => _memory;
+    public GuestMemory Memory => Undisposed(_memory);
 
     /// <summary>
     /// Types into the console. Any thread; waits for nothing. Returns how many bytes there was room for: the guest has yet to read what
     /// went before the others.
     /// </summary>
-    public int Type(ReadOnlySpan<byte> bytes) => _consolePort?.Receive(bytes) ?? _serialInput.Receive(bytes);
+    public int Type(ReadOnlySpan<byte> bytes)
+    {
+        using CallGate.Scope call = _calls.Enter(this);
+        return _consolePort?.Receive(bytes) ?? _serialInput.Receive(bytes);
+    }
 
     /// <summary>Tells the guest of the size of its console, in characters, if it can know. Any thread.</summary>
-    public void ResizeConsole(int rows, int columns) => _console?.Resize(rows, columns);
+    public void ResizeConsole(int rows, int columns)
+    {
+        using CallGate.Scope call = _calls.Enter(this);
+        _console?.Resize(rows, columns);
+    }
 
     /// <summary>Takes memory from the guest and gives it back, as far as the guest's driver goes along.</summary>
-    public VirtioBalloon Balloon { get; } = new();
+    public VirtioBalloon Balloon => Undisposed(_balloon);
 
     /// <summary>The keyboard, if there is a screen too.</summary>
-    public KeyboardInput Keyboard { get; }
+    public KeyboardInput Keyboard => Undisposed(_keys);
 
-    /// <summary>Looks at the screen. Any thread, until the machine is disposed of; as <see cref="VgaText.Look"/>.</summary>
+    /// <summary>Looks at the screen. Any thread; as <see cref="VgaText.Look"/>.</summary>
     /// <param name="frame">Gets what is shown.</param>
     /// <returns>False where there is none.</returns>
     public bool Look(TextFrame frame)
     {
+        using CallGate.Scope call = _calls.Enter(this);
         if (_config.Screen)
         {
             _screen.Look(frame);
@@ -287,75 +313,101 @@ public sealed class Pc : IDisposable
     }
 
     /// <summary>The vCPUs, for debuggers: to be touched only while a gate holds them all, or after <see cref="Run"/>.</summary>
-    public IReadOnlyList<IVcpu> Vcpus => [.. _threads.Select(t => t.Vcpu)];
+    public IReadOnlyList<IVcpu> Vcpus => Undisposed<IVcpu[]>([.. _threads.Select(t => t.Vcpu)]);
 
     /// <summary>What vCPUs ask of this machine, for debuggers.</summary>
-    public IVcpuHost Host => _host;
+    public IVcpuHost Host => Undisposed(_host);
 
     /// <summary>The buses, with their counters.</summary>
-    public IReadOnlyList<Bus> Buses => [_pio, _mmio, .. _host.Apics];
+    public IReadOnlyList<Bus> Buses => Undisposed<Bus[]>([_pio, _mmio, .. _host.Apics]);
 
     /// <summary>How the kernel was loaded.</summary>
-    public BootReport Boot => _boot;
+    public BootReport Boot => Undisposed(_boot);
 
     /// <summary>Where a debugger holds vCPUs back; to be set before <see cref="Run"/>.</summary>
     public IVcpuGate? Gate
     {
-        get => _host.Gate;
-        set => _host.Gate = value;
+        get => Undisposed(_host).Gate;
+        set => Undisposed(_host).Gate = value;
     }
 
     /// <summary>What boot, engine, vCPUs and devices did, in the order to show it.</summary>
-    public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => PcStatistics.Of(_boot, _vm, _threads, Buses);
-
-    /// <summary>Runs the guest to its end; the calling thread waits. Once only.</summary>
-    public MachineEnd Run() => _run.ToEnd() with { Panic = _panics.Message };
-
-    /// <summary>Ends the run as if the power were cut. Any thread, also before <see cref="Run"/>; returns at once.</summary>
-    public void Stop() => _run.End(new MachineEnd(EndReason.Stopped));
-
-    /// <summary>Presses the power button. Any thread.</summary>
-    public void PowerButton() => _power.PressPowerButton();
-
-    /// <summary>Brings a vCPU's thread out of guest code or its sleep, to pass its gate. Any thread.</summary>
-    public void Wake(int vcpu) => _threads[vcpu].Wake();
-
-    /// <summary>
-    /// Gives everything back. <see cref="Run"/> must have returned, or never been called; the clock must have stopped, and nobody else may
-    /// call in any more: what a device tells a vCPU would reach one that is gone.
-    /// </summary>
-    public void Dispose()
+    public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics
     {
-        _config.Clock.Resumed -= OnHostResumed;
-        _panics.Dispose();
-        _power.Dispose();
-        _rtc.Dispose();
-        _pit.Dispose();
-        foreach (VcpuThread thread in _threads)
+        get
         {
-            thread.Apic.Dispose();
-        }
-
-        // What they write they tell the engine.
-        _floppy?.Dispose();
-        _virtio.ForEach(v => v.Dispose());
-        _vm.Dispose();
-        _ide0.Dispose();
-        _ide1.Dispose();
-        _memory.Dispose();
-        _initrd?.Dispose();
-        foreach (BootModule module in _modules)
-        {
-            module.File.Dispose();
+            using CallGate.Scope call = _calls.Enter(this);
+            return PcStatistics.Of(_boot, _vm, _threads, Buses);
         }
     }
 
+    /// <summary>
+    /// Runs the guest to its end; the calling thread waits. Once only. Throws what a thread of the machine met and nothing expected, and what
+    /// <see cref="Fail"/> was given.
+    /// </summary>
+    public MachineEnd Run()
+    {
+        using CallGate.Scope call = _calls.Enter(this);
+        return _run.ToEnd() with { Panic = _panics.Message };
+    }
+
+    /// <summary>Ends the run as if the power were cut. Any thread, also before <see cref="Run"/>; returns at once.</summary>
+    public void Stop()
+    {
+        using CallGate.Scope call = _calls.Enter(this);
+        _run.End(new MachineEnd(EndReason.Stopped));
+    }
+
+    /// <summary>
+    /// Ends the run by an exception, which <see cref="Run"/> throws: for threads beside the machine's own, without which it is of no use. Any
+    /// thread, also before <see cref="Run"/>; returns at once. Nothing once disposed of.
+    /// </summary>
+    public void Fail(Exception error) => _run.Fail(error);
+
+    /// <summary>Presses the power button. Any thread.</summary>
+    public void PowerButton()
+    {
+        using CallGate.Scope call = _calls.Enter(this);
+        _power.PressPowerButton();
+    }
+
+    /// <summary>Brings a vCPU's thread out of guest code or its sleep, to pass its gate. Any thread.</summary>
+    public void Wake(int vcpu)
+    {
+        using CallGate.Scope call = _calls.Enter(this);
+        _threads[vcpu].Wake();
+    }
+
+    /// <summary>
+    /// Gives everything back, after it has ended the run and waited for calls in flight: those of any member, of alarms, of queues' workers and
+    /// of networks' threads. Any thread, but within no call of the machine's, such as that of a console.
+    /// </summary>
+    public void Dispose()
+    {
+        if (_calls.TryEnter())
+        {
+            _run.End(new MachineEnd(EndReason.Stopped));
+            _calls.Leave();
+        }
+
+        if (_calls.TryClose())
+        {
+            _parts.Dispose();
+        }
+    }
+
+    private T Undisposed<T>(T value)
+    {
+        using CallGate.Scope call = _calls.Enter(this);
+        return value;
+    }
+
     // By custom a module's text begins with its name, as the kernel's does.
-    private static BootModule OpenModule(string text)
+    private BootModule OpenModule(string text)
     {
         int space = text.IndexOf(' ');
         string path = space < 0 ? text : text[..space];
-        return new BootModule(Initrd.Open(path, "module"), Path.GetFileName(path) + (space < 0 ? "" : text[space..]));
+        return new BootModule(_parts.Push(Initrd.Open(path, "module")), Path.GetFileName(path) + (space < 0 ? "" : text[space..]));
     }
 
     private (IInterruptLine Line, byte Irq) PciWire(int wire) =>
@@ -365,7 +417,7 @@ public sealed class Pc : IDisposable
 
     private void AddVirtio(VirtioDevice device, bool packed = false)
     {
-        var function = new VirtioPci(device, _dma, _apicBus.SendMsi, packed);
+        VirtioPci function = _parts.Push(new VirtioPci(device, _dma, _apicBus.SendMsi, packed, _run.Fail));
         _pci.Add(FirstVirtioSlot + _virtio.Count, function);
         _virtio.Add(function);
     }
@@ -416,7 +468,7 @@ public sealed class Pc : IDisposable
     {
         _serialInput.Reset();
         _consolePort?.Reset();
-        Keyboard.Reset();
+        _keys.Reset();
         _screen.Reset();
         _power.Reset();
         _keyboard.Reset();

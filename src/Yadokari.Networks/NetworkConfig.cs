@@ -1,4 +1,5 @@
 using System.Net.NetworkInformation;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 using Yadokari.Networks.User;
 
@@ -43,11 +44,12 @@ public sealed record NetworkConfig
     public static PhysicalAddress MacOf(int card) => new([0x52, 0x59, 0x41, 0x44, 0x4F, (byte)(0x0F + card)]);
 
     /// <summary>Makes the network.</summary>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>, for its thread.</param>
     /// <exception cref="Core.UserErrorException">Something of the host's that it needs can't be had.</exception>
-    public INetwork Open() => Kind switch
+    public INetwork Open(Action<Exception>? failed = null) => Kind switch
     {
-        NetworkKind.Passt => new PasstNetwork(Forwards, HostLoopback),
-        NetworkKind.Tap => new TapNetwork(Tap),
-        _ => new UserNetwork(Forwards, HostLoopback),
+        NetworkKind.Passt => new PasstNetwork(Forwards, HostLoopback, failed),
+        NetworkKind.Tap => new TapNetwork(Tap, failed),
+        _ => new UserNetwork(Forwards, HostLoopback, failed),
     };
 }

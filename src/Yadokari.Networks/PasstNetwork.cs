@@ -3,6 +3,7 @@ using System.ComponentModel;
 using System.Diagnostics;
 using System.Net.Sockets;
 using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 
 namespace Yadokari.Networks;
@@ -28,8 +29,9 @@ public sealed class PasstNetwork : INetwork
     /// <summary>Starts it.</summary>
     /// <param name="forwards">Ports of the host's that are the guest's.</param>
     /// <param name="hostLoopback">Whether the gateway's address stands for the host's loopback.</param>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
     /// <exception cref="UserErrorException">It is not there, or does not want to.</exception>
-    public PasstNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback)
+    public PasstNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback, Action<Exception>? failed = null)
     {
         try
         {
@@ -37,12 +39,12 @@ public sealed class PasstNetwork : INetwork
         }
         catch
         {
+            _socket.Dispose();
             Directory.Delete(_folder, recursive: true);
             throw;
         }
 
-        _thread = new Thread(Serve) { IsBackground = true, Name = "network" };
-        _thread.Start();
+        _thread = HostThread.Start("network", Serve, failed);
     }
 
     /// <inheritdoc/>

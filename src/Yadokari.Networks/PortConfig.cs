@@ -1,4 +1,5 @@
 using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 using Yadokari.Networks.Streams;
 
@@ -10,6 +11,7 @@ namespace Yadokari.Networks;
 public sealed record PortConfig(string Name, string Path)
 {
     /// <summary>Makes the host's end.</summary>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>, for its thread.</param>
     /// <exception cref="UserErrorException">The socket can't be made.</exception>
-    public IPortHost Open() => new SocketPort(Path);
+    public IPortHost Open(Action<Exception>? failed = null) => new SocketPort(Path, failed);
 }

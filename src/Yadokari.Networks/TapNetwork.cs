@@ -1,3 +1,4 @@
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 using Yadokari.Linux;
 
@@ -16,8 +17,9 @@ public sealed class TapNetwork : INetwork
 
     /// <summary>Opens the device.</summary>
     /// <param name="name">Its name.</param>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
     /// <exception cref="Core.UserErrorException">The host does not allow it.</exception>
-    public TapNetwork(string name)
+    public TapNetwork(string name, Action<Exception>? failed = null)
     {
         try
         {
@@ -31,8 +33,7 @@ public sealed class TapNetwork : INetwork
 
         _device.TrySetOffloads(NetworkOffloads.None);
         _epoll.TryAdd(_device.Descriptor, 0, Readiness.Read);
-        _thread = new Thread(Serve) { IsBackground = true, Name = "network" };
-        _thread.Start();
+        _thread = HostThread.Start("network", Serve, failed);
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,4 @@
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 using Yadokari.Networks.Streams;
 
@@ -12,6 +13,7 @@ public sealed record VsockConfig(string Path, uint Cid = VsockConfig.FirstCid)
     public const uint FirstCid = 3;
 
     /// <summary>Makes the host's end.</summary>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>, for its thread.</param>
     /// <exception cref="Core.UserErrorException">The socket can't be made.</exception>
-    public IStreamHost Open() => new SocketStreams(Path);
+    public IStreamHost Open(Action<Exception>? failed = null) => new SocketStreams(Path, failed);
 }

@@ -15,6 +15,7 @@ internal sealed unsafe partial class Vcpu
     /// <inheritdoc/>
     public void Save(X86State state)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         for (int i = 0; i < 16; i++)
         {
             state.Gpr[i] = Gpr(i);
@@ -51,6 +52,7 @@ internal sealed unsafe partial class Vcpu
     /// <inheritdoc/>
     public void Load(X86State state)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         for (int i = 0; i < 16; i++)
         {
             Gpr(i) = state.Gpr[i];
@@ -117,6 +119,7 @@ internal sealed unsafe partial class Vcpu
 
     private bool DebugCopy(ulong address, Span<byte> data, bool write)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
         while (!data.IsEmpty)
         {

@@ -26,6 +26,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     private bool _modeStale = true;
     private ulong _modeFlags;
     private volatile bool _kicked;
+    private volatile bool _disposed; // The memory of the state is given back.
     private HashSet<ulong> _breakpoints = [];
 
     /// <summary>MAXPHYADDR shown to the guest.</summary>
@@ -80,7 +81,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     internal MsrFile MsrFile { get; }
 
     /// <inheritdoc/>
-    public ulong ReadTsc() => HostTsc.Read() + Volatile.Read(ref State->TscOffset);
+    public ulong ReadTsc() => _disposed ? 0 : HostTsc.Read() + Volatile.Read(ref State->TscOffset);
 
     /// <summary>Moves the counter, whatever the guest does to it at the same time. Any thread.</summary>
     internal void MoveTsc(ulong distance) => Interlocked.Add(ref State->TscOffset, distance);
@@ -93,6 +94,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         get;
         set
         {
+            ObjectDisposedException.ThrowIf(_disposed, this);
             field = value;
             ModeChanged();
         }
@@ -124,6 +126,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public void Notify()
     {
+        if (_disposed)
+        {
+            return;
+        }
+
         Interlocked.Exchange(ref State->Pending, 1);
         Direct?.Kick();
     }
@@ -166,6 +173,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         _breakpoints = [.. addresses];
         ModeChanged();
     }
@@ -173,6 +181,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public VmExit Run()
     {
+        ObjectDisposedException.ThrowIf(_disposed, this);
         ComeInside();
         try
         {
@@ -394,6 +403,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
         Direct?.Dispose();
         _code.Dispose();
         _writeEntries.Dispose();

@@ -185,4 +185,29 @@ public sealed class FlatMachineTests
         other.Run();
         Assert.Equal((1ul, ulong.MaxValue), (one.Registers.Rax, other.Registers.Rax));
     }
+
+    [Fact]
+    public void MembersThrowOnceItIsDisposedOf()
+    {
+        FlatMachine machine = Machine(FlatMode.Long64, user: true, "48FFC0CC");
+        machine.Dispose();
+        machine.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => machine.Run());
+        Assert.Throws<ObjectDisposedException>(() => machine.Map(0x10_0000, 4096));
+        Assert.Throws<ObjectDisposedException>(() => machine.Read(Code, 1));
+        Assert.Throws<ObjectDisposedException>(() => machine.Write(Code, [1]));
+        var real = new FlatMachine(FlatMode.Real16);
+        real.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => real.Map(0, 4096));
+    }
+
+    [Fact]
+    public void WhatAMachineCallsCanNotCallIt()
+    {
+        using FlatMachine machine = Machine(FlatMode.Long64, user: false, "E621F4"); // out 21h,al; hlt
+        Exception? caught = null;
+        machine.PortWritten = _ => caught = Record.Exception(() => machine.Read(Code, 1));
+        machine.Run();
+        Assert.IsType<InvalidOperationException>(caught);
+    }
 }

@@ -17,7 +17,7 @@ public sealed class ControlServerTests : IDisposable
     {
         _server = ControlServer.Open(_path);
         _server.Begin(new MonitorControls(
-            () => Note("power"), code => Note($"end {code}"), Type, (rows, columns) => Note($"size {rows} {columns}"), wanted => ((wanted ?? 7) * 2, 100)));
+            () => Note("power"), code => Note($"end {code}"), Type, (rows, columns) => Note($"size {rows} {columns}"), wanted => ((wanted ?? 7) * 2, 100), error => Note($"fail {error.Message}")));
     }
 
     [Theory]

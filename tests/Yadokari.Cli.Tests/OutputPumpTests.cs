@@ -37,6 +37,23 @@ public sealed class OutputPumpTests
     }
 
     [Fact]
+    public void An_exception_of_an_output_is_told_and_holds_nobody_up()
+    {
+        var errors = new List<Exception>();
+        var fault = new InvalidOperationException("an output's");
+        using (var pump = new OutputPump(_ => throw fault, _ => { }, errors.Add))
+        {
+            for (int i = 0; i < 10; i++)
+            {
+                pump.Write(new byte[1 << 20]);
+                pump.Flush();
+            }
+        }
+
+        Assert.Equal([fault], errors);
+    }
+
+    [Fact]
     public void A_broken_output_is_told_once_and_holds_nobody_up()
     {
         var errors = new List<int>();

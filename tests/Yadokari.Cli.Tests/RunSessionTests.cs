@@ -1,5 +1,6 @@
 using System.Text;
 using Xunit;
+using Yadokari.Cli.Instances;
 using Yadokari.Core;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
@@ -38,6 +39,34 @@ public sealed class RunSessionTests : IDisposable
 
     [Fact]
     public void A_triple_fault_ends() => Assert.Equal(ExitCodes.TripleFault, Run(new MachineEnd(EndReason.TripleFault)));
+
+    // Of a thread of the monitor's, and of the machine itself: both are an orderly end.
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_fault_of_its_own_ends_the_run(bool ofAThread)
+    {
+        MonitorControls? controls = null;
+        var fault = new InvalidOperationException("a fault of the test's");
+        int code = RunSession.Run(
+            Options,
+            (console, _) => new ScriptedMachine(console, new MachineEnd(EndReason.Stopped), () =>
+            {
+                if (!ofAThread)
+                {
+                    throw fault;
+                }
+
+                controls!.Fail(fault);
+            }),
+            (console, given) =>
+            {
+                controls = given;
+                return console;
+            });
+        Assert.Equal(ExitCodes.Internal, code);
+        Assert.Equal(7, controls!.Type("0123456"u8)); // There is no machine any more.
+    }
 
     [Fact]
     public void The_console_file_holds_what_all_machines_said_and_no_more()
@@ -78,12 +107,13 @@ public sealed class RunSessionTests : IDisposable
         Assert.EndsWith(" 0.250 s", lines[2]);
     }
 
-    private sealed class ScriptedMachine(IConsole console, MachineEnd end) : IGuestMachine
+    private sealed class ScriptedMachine(IConsole console, MachineEnd end, Action? during = null) : IGuestMachine
     {
         public IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics => [];
 
         public MachineEnd Run()
         {
+            during?.Invoke();
             console.Write(Encoding.ASCII.GetBytes($"{end.Reason}\r\n"));
             return end;
         }

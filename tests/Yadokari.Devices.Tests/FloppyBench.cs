@@ -69,7 +69,7 @@ internal sealed class FloppyBench : IDisposable
     {
         Image = image;
         Dma = new IsaDmaController(new Dma(Memory, (_, _) => { }));
-        Controller = new FloppyController(Irq, Dma.Channel(2), new FloppyDrive(image, FloppyFormat.Of(image.Length)!.Value));
+        Controller = new FloppyController(Irq, Dma.Channel(2), null, new FloppyDrive(image, FloppyFormat.Of(image.Length)!.Value));
     }
 
     public FloppyImage Image { get; }

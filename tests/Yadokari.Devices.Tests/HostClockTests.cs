@@ -172,11 +172,92 @@ public sealed class HostClockTests
     public void Disposed_it_can_still_be_called()
     {
         var clock = new HostClock();
-        IAlarm alarm = clock.CreateAlarm(() => { });
+        int fired = 0;
+        IAlarm alarm = clock.CreateAlarm(() => fired++);
         clock.Dispose();
         clock.Dispose();
         alarm.Arm(0);
         alarm.Cancel();
+        alarm.Arm(0);
+        clock.AfterSleep(1_000_000_000_000);
+        Assert.InRange(clock.Now, 0, 1_000_000_000_000);
         alarm.Dispose();
+        Assert.Equal(0, fired);
+    }
+
+    // What a receiver works with may be given back once its alarm is disposed of.
+    [Fact]
+    public async Task Disposing_of_an_alarm_waits_for_its_call()
+    {
+        using var clock = new HostClock();
+        using var begun = new ManualResetEventSlim();
+        using var disposed = new ManualResetEventSlim();
+        bool late = false;
+        IAlarm alarm = clock.CreateAlarm(() =>
+        {
+            begun.Set();
+            late = disposed.Wait(300); // In vain, as disposing of it waits for this call.
+        });
+        alarm.Arm(0);
+        Assert.True(begun.Wait(s_patience, TestContext.Current.CancellationToken));
+        alarm.Dispose();
+        disposed.Set();
+        Assert.False(late);
+
+        // From its own call it does not wait for itself.
+        var own = new TaskCompletionSource();
+        IAlarm? last = null;
+        last = clock.CreateAlarm(() =>
+        {
+            last!.Dispose();
+            own.SetResult();
+        });
+        last.Arm(0);
+        await own.Task.WaitAsync(s_patience, TestContext.Current.CancellationToken);
+    }
+
+    [Fact]
+    public async Task Removing_a_handler_waits_for_its_call()
+    {
+        using var clock = new HostClock();
+        using var begun = new ManualResetEventSlim();
+        using var removed = new ManualResetEventSlim();
+        bool late = false;
+        void Resumed()
+        {
+            begun.Set();
+            late = removed.Wait(300);
+        }
+
+        clock.Resumed += Resumed;
+        Task sleep = Task.Run(() => clock.AfterSleep(1_000_000_000), TestContext.Current.CancellationToken);
+        Assert.True(begun.Wait(s_patience, TestContext.Current.CancellationToken));
+        clock.Resumed -= Resumed;
+        removed.Set();
+        await sleep;
+        Assert.False(late);
+    }
+
+    [Fact]
+    public void An_exception_that_nothing_expected_is_told_and_ends_no_process()
+    {
+        using var clock = new HostClock();
+        using var told = new ManualResetEventSlim();
+        var fault = new InvalidOperationException("a receiver's");
+        Exception? first = null;
+        clock.Failed += error =>
+        {
+            first = error;
+            told.Set();
+        };
+        using IAlarm alarm = clock.CreateAlarm(() => throw fault);
+        alarm.Arm(0);
+        Assert.True(told.Wait(s_patience, TestContext.Current.CancellationToken));
+        Assert.Same(fault, first);
+        Exception? later = null;
+        clock.Failed += error => later = error;
+        Assert.Same(fault, later);
+        alarm.Arm(0);
+        clock.AfterSleep(1);
     }
 }

@@ -1,3 +1,4 @@
+using Yadokari.Devices.Virtio;
 using Yadokari.Disks;
 using Yadokari.Fuzz.Tests.Guests;
 using Yadokari.Fuzz.Tests.Targets;
@@ -28,6 +29,24 @@ public sealed class DeviceTests
     private static readonly GuardedMemory s_ram = new();
 
     public static TheoryData<string> Targets => [.. s_targets.Keys.Where(name => name.Contains(Environment.GetEnvironmentVariable("YADO_FUZZ_TARGET") ?? "", StringComparison.Ordinal))];
+
+    // A device that is added and not named above is found here.
+    [Fact]
+    public void Every_virtio_device_is_among_them()
+    {
+        string folder = Directory.CreateTempSubdirectory("yadokari-fuzz-").FullName;
+        List<Type> tested = [];
+        foreach ((Func<string, Target> make, _) in s_targets.Values)
+        {
+            using VirtioDevice device = make(Directory.CreateDirectory(Path.Combine(folder, $"{tested.Count}")).FullName).Device;
+            tested.Add(device.GetType());
+        }
+
+        Directory.Delete(folder, recursive: true);
+        Type[] there = [.. typeof(VirtioDevice).Assembly.GetExportedTypes().Where(t => !t.IsAbstract && t.IsSubclassOf(typeof(VirtioDevice)))];
+        Assert.NotEmpty(there);
+        Assert.Equal([], there.Except(tested).Select(t => t.Name));
+    }
 
     [Theory]
     [MemberData(nameof(Targets))]

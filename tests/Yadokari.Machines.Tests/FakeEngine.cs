@@ -17,9 +17,24 @@ internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
     /// <summary>How often the machine was reset.</summary>
     public int Resets { get; private set; }
 
+    /// <summary>Making a machine fails.</summary>
+    public bool FailsVm { get; init; }
+
+    /// <summary>Making a vCPU fails.</summary>
+    public bool FailsVcpu { get; init; }
+
+    /// <summary>Called when a vCPU is notified. Any thread.</summary>
+    public Action? Notified { get; set; }
+
+    /// <summary>Called when a machine is disposed of.</summary>
+    public Action? VmDisposed { get; set; }
+
+    public int VmsDisposed { get; private set; }
+
     public Support Probe() => Support.Yes;
 
-    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new Vm(this, memory, host, guest);
+    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) =>
+        FailsVm ? throw new InvalidOperationException("no machine") : new Vm(this, memory, host, guest);
 
     private sealed class Vm(FakeEngine engine, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest) : IEngineVm
     {
@@ -31,20 +46,29 @@ internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
 
         public IVcpu CreateVcpu(int id)
         {
-            var vcpu = new FakeVcpu(id, memory, host, guest);
+            if (engine.FailsVcpu)
+            {
+                throw new InvalidOperationException("no vCPU");
+            }
+
+            var vcpu = new FakeVcpu(id, memory, host, guest, () => engine.Notified?.Invoke());
             engine.Vcpus.Add(vcpu);
             return vcpu;
         }
 
         public void Dispose()
         {
+            engine.Vcpus.ForEach(v => v.Dispose());
+            engine.VmsDisposed++;
+            engine.VmDisposed?.Invoke();
         }
     }
 }
 
-internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest) : IVcpu
+internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest, Action notified) : IVcpu
 {
     private readonly ManualResetEventSlim _kicked = new();
+    private volatile bool _disposed;
 
     public int Id => id;
 
@@ -64,6 +88,9 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
     public ulong Tsc { get; set; }
 
     public ulong ReadTsc() => Tsc;
+
+    /// <summary>Calls of other threads that came once it was disposed of.</summary>
+    public int CallsAfterDispose { get; private set; }
 
     public bool SingleStep { get; set; }
 
@@ -106,11 +133,19 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
         }
     }
 
-    public void Kick() => _kicked.Set();
+    public void Kick()
+    {
+        Called();
+        _kicked.Set();
+    }
 
     public void Notify()
     {
+        Called();
+        notified();
     }
+
+    public void RaiseNmi() => Called();
 
     public void Save(X86State state)
     {
@@ -139,7 +174,7 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
     {
     }
 
-    public void Dispose()
-    {
-    }
+    public void Dispose() => _disposed = true;
+
+    private void Called() => CallsAfterDispose += _disposed ? 1 : 0;
 }

@@ -8,12 +8,39 @@ internal sealed class ManualClock : IClock
     private readonly object _lock = new();
     private readonly List<Alarm> _armed = [];
     private long _now;
+    private int _alarms;
+    private Action? _resumed;
+    private Action<Exception>? _failed;
+
+    public event Action? Resumed
+    {
+        add => _resumed += value;
+        remove => _resumed -= value;
+    }
+
+    public event Action<Exception>? Failed
+    {
+        add => _failed += value;
+        remove => _failed -= value;
+    }
+
+    /// <summary>Handlers of events that were added and not removed.</summary>
+    public int Handlers => (_resumed?.GetInvocationList().Length ?? 0) + (_failed?.GetInvocationList().Length ?? 0);
+
+    /// <summary>Alarms that were made and not disposed of.</summary>
+    public int Alarms => Volatile.Read(ref _alarms);
+
+    public void Fail(Exception error) => _failed?.Invoke(error);
 
     public long Now => Volatile.Read(ref _now);
 
     public DateTime UtcNow => DateTime.UnixEpoch.AddTicks(Now / 100);
 
-    public IAlarm CreateAlarm(Action fire) => new Alarm(this, fire);
+    public IAlarm CreateAlarm(Action fire)
+    {
+        Interlocked.Increment(ref _alarms);
+        return new Alarm(this, fire);
+    }
 
     public void Advance(TimeSpan time)
     {
@@ -63,6 +90,10 @@ internal sealed class ManualClock : IClock
             }
         }
 
-        public void Dispose() => Cancel();
+        public void Dispose()
+        {
+            Cancel();
+            Interlocked.Decrement(ref clock._alarms);
+        }
     }
 }

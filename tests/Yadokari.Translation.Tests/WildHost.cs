@@ -8,6 +8,9 @@ internal sealed class WildHost(int seed) : IVcpuHost
     private readonly Random _random = new(seed);
     private byte _priority;
 
+    /// <summary>Called when a vCPU writes a port, on its thread.</summary>
+    public Action<ushort>? PortWritten { get; init; }
+
     public void MmioRead(int vcpu, ulong gpa, Span<byte> data) => _random.NextBytes(data);
 
     public void MmioWrite(int vcpu, ulong gpa, ReadOnlySpan<byte> data)
@@ -16,9 +19,7 @@ internal sealed class WildHost(int seed) : IVcpuHost
 
     public void PioRead(int vcpu, ushort port, Span<byte> data) => _random.NextBytes(data);
 
-    public void PioWrite(int vcpu, ushort port, ReadOnlySpan<byte> data)
-    {
-    }
+    public void PioWrite(int vcpu, ushort port, ReadOnlySpan<byte> data) => PortWritten?.Invoke(port);
 
     public bool ReadMsr(int vcpu, uint index, out ulong value)
     {

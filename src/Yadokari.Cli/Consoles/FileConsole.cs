@@ -8,10 +8,11 @@ internal sealed class FileConsole : IGuestConsole
 
     /// <summary>Makes it.</summary>
     /// <param name="file">Stays the caller's.</param>
-    public FileConsole(OutputFile file)
+    /// <param name="fail">Ends the run by an exception. Any thread.</param>
+    public FileConsole(OutputFile file, Action<Exception> fail)
     {
         _file = file;
-        _pump = new OutputPump(WriteFile, _ => { });
+        _pump = new OutputPump(WriteFile, _ => { }, fail);
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,5 @@
+using Yadokari.Core.Lifetimes;
+
 namespace Yadokari.Cli.Consoles;
 
 /// <summary>
@@ -24,12 +26,19 @@ internal sealed class OutputPump : IDisposable
     /// <summary>Starts the pump.</summary>
     /// <param name="write">Writes all of the bytes, or returns the errno that stopped it.</param>
     /// <param name="failed">Called once with that errno; output after it is dropped.</param>
-    public OutputPump(Func<ReadOnlySpan<byte>, int> write, Action<int> failed)
+    /// <param name="threw">As with <see cref="HostThread.Start"/>; output after it is dropped.</param>
+    public OutputPump(Func<ReadOnlySpan<byte>, int> write, Action<int> failed, Action<Exception>? threw = null)
     {
         _write = write;
         _failed = failed;
-        _thread = new Thread(Pump) { IsBackground = true, Name = "console output" };
-        _thread.Start();
+        _thread = HostThread.Start("console output", Pump, threw is null ? null : Throw);
+
+        void Throw(Exception error)
+        {
+            _broken = true;
+            _drained.Set();
+            threw(error);
+        }
     }
 
     /// <summary>Takes output. Any thread; waits while a mebibyte is waiting already.</summary>

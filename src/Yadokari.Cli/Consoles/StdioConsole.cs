@@ -15,12 +15,13 @@ internal sealed class StdioConsole : IGuestConsole
 
     /// <param name="type">Gets the keys for the guest, on the console's thread.</param>
     /// <param name="end">Ends the run with an exit code. Any thread.</param>
-    public StdioConsole(TypedInput.TypeKeys type, Action<int> end)
+    /// <param name="fail">Ends the run by an exception. Any thread.</param>
+    public StdioConsole(TypedInput.TypeKeys type, Action<int> end, Action<Exception> fail)
     {
         _end = end;
-        _input = new TypedInput(type, OnEscape);
+        _input = new TypedInput(type, OnEscape, fail);
         var output = new TerminalStream(StandardOutput);
-        _pump = new OutputPump(output.Write, _ => end(ExitCodes.Signal(Sigpipe)));
+        _pump = new OutputPump(output.Write, _ => end(ExitCodes.Signal(Sigpipe)), fail);
     }
 
     /// <inheritdoc/>

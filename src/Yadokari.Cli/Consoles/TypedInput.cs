@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Linux;
 
 namespace Yadokari.Cli.Consoles;
@@ -9,7 +10,8 @@ namespace Yadokari.Cli.Consoles;
 /// </summary>
 /// <param name="type">Gets the keys for the guest, on the input's thread.</param>
 /// <param name="escaped">Told of what the user asked of the monitor, on the input's thread.</param>
-internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> escaped) : IDisposable
+/// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
+internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> escaped, Action<Exception> failed) : IDisposable
 {
     /// <summary>Takes keys. Returns how many there was room for.</summary>
     public delegate int TypeKeys(ReadOnlySpan<byte> keys);
@@ -37,7 +39,7 @@ internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> 
             _continued = PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal.Reapply());
         }
 
-        new Thread(ReadKeys) { IsBackground = true, Name = "console input" }.Start();
+        HostThread.Start("console input", ReadKeys, failed);
     }
 
     /// <summary>Types all keys, and waits until there was room for them.</summary>

@@ -1,4 +1,5 @@
 using System.Text;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Devices.Display;
 using Yadokari.Linux;
 
@@ -18,6 +19,7 @@ internal sealed class VgaConsole : IGuestConsole
 
     private readonly Func<TextFrame, bool> _look;
     private readonly Action<int> _end;
+    private readonly Action<Exception> _fail;
     private readonly TypedInput _input;
     private readonly OutputPump _pump;
     private readonly IScreenText _text;
@@ -25,21 +27,22 @@ internal sealed class VgaConsole : IGuestConsole
     private readonly StringBuilder _changes = new(); // Guarded by _lock.
     private readonly Lock _lock = new();
     private readonly ManualResetEventSlim _ending = new();
-    private readonly Thread _thread;
+    private Thread? _thread;
 
     /// <param name="look">Looks at the screen; false where there is no machine just now. Any thread.</param>
     /// <param name="press">Gets the strokes for the guest, on the console's thread.</param>
     /// <param name="end">Ends the run with an exit code. Any thread.</param>
-    public VgaConsole(Func<TextFrame, bool> look, Action<byte[]> press, Action<int> end)
+    /// <param name="fail">Ends the run by an exception. Any thread.</param>
+    public VgaConsole(Func<TextFrame, bool> look, Action<byte[]> press, Action<int> end, Action<Exception> fail)
     {
         _look = look;
         _end = end;
+        _fail = fail;
         var strokes = new KeyStrokes(press);
-        _input = new TypedInput(strokes.Type, OnEscape);
+        _input = new TypedInput(strokes.Type, OnEscape, fail);
         var output = new TerminalStream(StandardOutput);
-        _pump = new OutputPump(output.Write, _ => end(ExitCodes.Signal(Sigpipe)));
+        _pump = new OutputPump(output.Write, _ => end(ExitCodes.Signal(Sigpipe)), fail);
         _text = Terminal.IsTerminal(StandardOutput) ? new TerminalScreen() : new ScreenLines();
-        _thread = new Thread(Refresh) { IsBackground = true, Name = "screen" };
     }
 
     /// <inheritdoc/>
@@ -49,7 +52,7 @@ internal sealed class VgaConsole : IGuestConsole
     public void Begin()
     {
         _input.Begin();
-        _thread.Start();
+        _thread = HostThread.Start("screen", Refresh, _fail);
     }
 
     /// <inheritdoc/>
@@ -76,9 +79,9 @@ internal sealed class VgaConsole : IGuestConsole
         }
 
         _ending.Set();
-        if (_thread.IsAlive)
+        if (_thread is { } thread)
         {
-            _thread.Join();
+            thread.Join();
             _pump.Write(Encoding.UTF8.GetBytes(_text.Leave()));
         }
 

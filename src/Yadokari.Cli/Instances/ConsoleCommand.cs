@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Net.Sockets;
+using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using Yadokari.Cli.Consoles;
 using Yadokari.Linux;
@@ -27,6 +28,7 @@ internal static class ConsoleCommand
         StandardStreams.Error.WriteLine($"{MachineRun.Greeting(machine, machine.ReadConfig()).Replace("ends it", "leaves it to itself", StringComparison.Ordinal)}");
         var output = new TerminalStream(1);
         bool left = false;
+        Exception? fault = null;
         using var input = new TypedInput(
             keys =>
             {
@@ -51,6 +53,11 @@ internal static class ConsoleCommand
 
                 Volatile.Write(ref left, true);
                 socket.Shutdown(SocketShutdown.Both);
+            },
+            error =>
+            {
+                Volatile.Write(ref fault, error);
+                socket.Shutdown(SocketShutdown.Both);
             });
         input.Begin();
         using PosixSignalRegistration? size = input.IsTerminal ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => TellSize(machine)) : null;
@@ -72,6 +79,11 @@ internal static class ConsoleCommand
         }
 
         input.Restore();
+        if (Volatile.Read(ref fault) is { } met)
+        {
+            ExceptionDispatchInfo.Throw(met);
+        }
+
         StandardStreams.Error.WriteLine(Volatile.Read(ref left) ? $"\nyado: {machine.Name} runs on" : $"\nyado: {machine.Name} has ended");
         return ExitCodes.Success;
     }

@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using System.Text;
 using Yadokari.Cli.Consoles;
 using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 
 namespace Yadokari.Cli.Instances;
 
@@ -12,8 +13,9 @@ namespace Yadokari.Cli.Instances;
 /// <param name="Type">Types into the console.</param>
 /// <param name="Resize">Tells the guest of the size of its console's terminal: rows, columns.</param>
 /// <param name="Balloon">As <see cref="IGuestMachine.Balloon"/>; null where the machine ends just now.</param>
+/// <param name="Fail">Ends the run by an exception that nothing expected.</param>
 internal sealed record MonitorControls(
-    Action PressPower, Action<int> End, TypedInput.TypeKeys Type, Action<int, int> Resize, Func<ulong?, (ulong Now, ulong Full)?> Balloon);
+    Action PressPower, Action<int> End, TypedInput.TypeKeys Type, Action<int, int> Resize, Func<ulong?, (ulong Now, ulong Full)?> Balloon, Action<Exception> Fail);
 
 /// <summary>
 /// Takes requests for a machine that runs, by a socket in its folder: a line each, answered with <c>ok</c>. After <c>console</c> the connection
@@ -62,7 +64,7 @@ internal sealed class ControlServer : IDisposable
     }
 
     /// <summary>Starts to answer.</summary>
-    public void Begin(MonitorControls controls) => new Thread(() => Accept(controls)) { IsBackground = true, Name = "control" }.Start();
+    public void Begin(MonitorControls controls) => HostThread.Start("control", () => Accept(controls), controls.Fail);
 
     /// <summary>Shows the console's output to those who watch. One thread; one who does not read within a second watches no more.</summary>
     public void Show(ReadOnlySpan<byte> output)
@@ -102,7 +104,7 @@ internal sealed class ControlServer : IDisposable
             try
             {
                 Socket client = _listener.Accept();
-                new Thread(() => Serve(client, controls)) { IsBackground = true, Name = "control client" }.Start();
+                HostThread.Start("control client", () => Serve(client, controls), controls.Fail);
             }
             catch (Exception error) when (error is SocketException or ObjectDisposedException)
             {

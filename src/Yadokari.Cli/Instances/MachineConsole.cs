@@ -16,13 +16,14 @@ internal sealed class MachineConsole : IGuestConsole
     /// <param name="log">Gets all output; becomes this one's.</param>
     /// <param name="control">Shows output to those who attach; stays the caller's.</param>
     /// <param name="begun">Called when the run begins.</param>
-    public MachineConsole(IGuestConsole console, FileStream log, ControlServer control, Action begun)
+    /// <param name="fail">Ends the run by an exception. Any thread.</param>
+    public MachineConsole(IGuestConsole console, FileStream log, ControlServer control, Action begun, Action<Exception> fail)
     {
         _console = console;
         _log = log;
         _control = control;
         _begun = begun;
-        _pump = new OutputPump(Keep, _ => { });
+        _pump = new OutputPump(Keep, _ => { }, fail);
     }
 
     /// <inheritdoc/>

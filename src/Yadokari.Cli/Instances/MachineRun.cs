@@ -221,7 +221,8 @@ internal static class MachineRun
                     machine.WriteProcess(new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow, ssh, ports));
                     control.Begin(controls);
                     begun();
-                }));
+                },
+                controls.Fail));
         }
         finally
         {

@@ -91,7 +91,10 @@ public enum VmExit
 /// <param name="Software">INT n, INT3 or INTO: RIP is after the instruction. Else it is at the one that faulted (or, of a trap, after it).</param>
 public readonly record struct CaughtException(int Vector, uint? ErrorCode, bool Software);
 
-/// <summary>A virtual processor. <see cref="Run"/>, <see cref="Save"/> and <see cref="Load"/> are for one thread at a time; Kick for any.</summary>
+/// <summary>
+/// A virtual processor. <see cref="Run"/>, <see cref="Save"/> and <see cref="Load"/> are for one thread at a time; Kick for any. Once it is disposed
+/// of, what is for any thread does nothing, and the rest throws <see cref="ObjectDisposedException"/>.
+/// </summary>
 public interface IVcpu : IDisposable
 {
     /// <summary>Its number, from 0; also its APIC ID.</summary>

@@ -14,11 +14,11 @@ public readonly record struct MemoryRegion(ulong Gpa, ulong Length, nint Host)
 
 /// <summary>
 /// All RAM of one guest. Its layout never changes while the guest lives, so that every member may be called from any thread;
-/// ordering against a running guest is that of the processor.
+/// ordering against a running guest is that of the processor. Once it is disposed of, nothing is RAM any more.
 /// </summary>
 public sealed unsafe class GuestMemory : IDisposable
 {
-    private readonly MemoryRegion[] _regions;
+    private MemoryRegion[] _regions;
     private IDisposable? _backing;
 
     /// <summary>Puts regions of an existing host mapping together. <paramref name="backing"/> is disposed with this object.</summary>
@@ -32,7 +32,7 @@ public sealed unsafe class GuestMemory : IDisposable
     public ReadOnlySpan<MemoryRegion> Regions => _regions;
 
     /// <summary>First guest physical address past all RAM.</summary>
-    public ulong End => _regions.Max(r => r.End);
+    public ulong End => _regions.Select(r => r.End).DefaultIfEmpty().Max();
 
     /// <summary>What this object was made with, for those who know its kind.</summary>
     public IDisposable? Backing => _backing;
@@ -180,9 +180,10 @@ public sealed unsafe class GuestMemory : IDisposable
             && backing.TryDiscard(host, (long)(end - start));
     }
 
-    /// <summary>Gives the host mapping back. No vCPU may run any more.</summary>
+    /// <summary>Gives the host mapping back. No vCPU and no device may be at work any more.</summary>
     public void Dispose()
     {
+        _regions = [];
         _backing?.Dispose();
         _backing = null;
     }

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 
 namespace Yadokari.Debugging.Gdb;
 
@@ -17,6 +18,7 @@ public sealed class GdbServer : IDisposable
     private readonly IDebugTarget _target;
     private readonly TcpListener _listener;
     private readonly Action<string>? _log;
+    private readonly Action<Exception>? _failed;
     private readonly Thread _thread;
 
     // Guards _session.
@@ -24,14 +26,14 @@ public sealed class GdbServer : IDisposable
     private GdbSession? _session;
     private volatile bool _disposed;
 
-    private GdbServer(IDebugTarget target, TcpListener listener, Action<string>? log)
+    private GdbServer(IDebugTarget target, TcpListener listener, Action<string>? log, Action<Exception>? failed)
     {
         _target = target;
         _listener = listener;
         _log = log;
+        _failed = failed;
         EndPoint = (IPEndPoint)listener.LocalEndpoint;
-        _thread = new Thread(Accept) { Name = "gdb server", IsBackground = true };
-        _thread.Start();
+        _thread = HostThread.Start("gdb server", Accept, failed);
     }
 
     /// <summary>Where it listens, with the port that was really taken.</summary>
@@ -42,8 +44,9 @@ public sealed class GdbServer : IDisposable
     /// <param name="port">0 to 65535; 0 takes any free one.</param>
     /// <param name="address">Loopback (IPv4) if not given.</param>
     /// <param name="log">Told, a line each, when debuggers come and go. Called on the server's threads.</param>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>, for the server's threads.</param>
     /// <exception cref="UserErrorException">The port is out of range, taken or forbidden, or the address is not this host's.</exception>
-    public static GdbServer Start(IDebugTarget target, int port, IPAddress? address = null, Action<string>? log = null)
+    public static GdbServer Start(IDebugTarget target, int port, IPAddress? address = null, Action<string>? log = null, Action<Exception>? failed = null)
     {
         if (port is < 0 or > 65535)
         {
@@ -68,7 +71,7 @@ public sealed class GdbServer : IDisposable
             });
         }
 
-        return new GdbServer(target, listener, log);
+        return new GdbServer(target, listener, log, failed);
     }
 
     /// <summary>Stops listening and ends the session, after it told the debugger what the machine told it.</summary>
@@ -129,7 +132,7 @@ public sealed class GdbServer : IDisposable
                     continue;
                 }
 
-                _session = session = new GdbSession(_target, client, OnEnded);
+                _session = session = new GdbSession(_target, client, OnEnded, _failed);
             }
 
             _log?.Invoke("gdb: a debugger attached");

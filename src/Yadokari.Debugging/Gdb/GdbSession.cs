@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Net.Sockets;
 using System.Text;
+using Yadokari.Core.Lifetimes;
 
 namespace Yadokari.Debugging.Gdb;
 
@@ -38,37 +39,41 @@ internal sealed class GdbSession
     private readonly SemaphoreSlim _room = new(QueuedInputs);
     private readonly CancellationTokenSource _over = new();
     private readonly GdbCommands _commands;
-    private readonly Thread _sessionThread;
-    private readonly Thread _readerThread;
+    private readonly Action<Exception>? _failed;
+    private readonly ManualResetEventSlim _done = new();
+    private volatile bool _started;
     private byte[] _last = [];
     private bool _acknowledge = true;
     private bool _running = true;
 
-    /// <summary>Takes over a connection. <paramref name="ended"/> is called on the session's thread when it is over.</summary>
-    public GdbSession(IDebugTarget target, TcpClient client, Action ended)
+    /// <summary>
+    /// Takes over a connection. <paramref name="ended"/> is called on the session's thread when it is over; <paramref name="failed"/> is as with
+    /// <see cref="HostThread.Start"/>.
+    /// </summary>
+    public GdbSession(IDebugTarget target, TcpClient client, Action ended, Action<Exception>? failed)
     {
         _target = target;
         _client = client;
         _stream = client.GetStream();
         _ended = ended;
+        _failed = failed;
         _commands = new GdbCommands(target);
-        _sessionThread = new Thread(Run) { Name = "gdb session", IsBackground = true };
-        _readerThread = new Thread(Receive) { Name = "gdb reader", IsBackground = true };
     }
 
     /// <summary>Attaches to the machine and begins to serve.</summary>
     public void Start()
     {
         _target.Attach(stop => _inputs.Add(new Input(InputKind.Stopped, [], stop)));
-        _readerThread.Start();
-        _sessionThread.Start();
+        _started = true; // Before it may say anything: what it has begun to say is waited for.
+        HostThread.Start("gdb reader", Receive, _failed);
+        HostThread.Start("gdb session", Run, _failed);
     }
 
     /// <summary>Ends the session, giving it a while to say what is queued. Any thread.</summary>
     public void Close(TimeSpan patience)
     {
         _inputs.Add(new Input(InputKind.Closed, [], default));
-        if (_sessionThread.ThreadState.HasFlag(ThreadState.Unstarted) || !_sessionThread.Join(patience))
+        if (!_started || !_done.Wait(patience))
         {
             _client.Dispose();
         }
@@ -129,6 +134,7 @@ internal sealed class GdbSession
             _over.Cancel();
             _client.Dispose();
             _ended();
+            _done.Set();
         }
     }
 

@@ -9,8 +9,16 @@ public sealed class TestMemory(int length) : IBusDevice
     private readonly byte[] _bytes = new byte[length];
 
     /// <inheritdoc/>
-    public void Read(ulong offset, Span<byte> data) => _bytes.AsSpan((int)offset, Math.Min(data.Length, length - (int)offset)).CopyTo(data);
+    public void Read(ulong offset, Span<byte> data) => At(offset, data.Length).CopyTo(data);
 
     /// <inheritdoc/>
-    public void Write(ulong offset, ReadOnlySpan<byte> data) => data[..Math.Min(data.Length, length - (int)offset)].CopyTo(_bytes.AsSpan((int)offset));
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+        Span<byte> target = At(offset, data.Length);
+        data[..target.Length].CopyTo(target);
+    }
+
+    // What lies behind the end is not there.
+    private Span<byte> At(ulong offset, int count) =>
+        offset >= (ulong)length ? [] : _bytes.AsSpan((int)offset, (int)Math.Min((ulong)count, (ulong)length - offset));
 }

@@ -12,5 +12,11 @@ public sealed class InterruptLines(IReadOnlyList<IInterruptLine> lines) : IBusDe
     }
 
     /// <inheritdoc/>
-    public void Write(ulong offset, ReadOnlySpan<byte> data) => lines[(int)offset].Set(data.ContainsAnyExcept((byte)0));
+    public void Write(ulong offset, ReadOnlySpan<byte> data)
+    {
+        if (offset < (ulong)lines.Count)
+        {
+            lines[(int)offset].Set(data.ContainsAnyExcept((byte)0));
+        }
+    }
 }

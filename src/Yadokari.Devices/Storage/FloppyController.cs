@@ -59,13 +59,14 @@ public sealed partial class FloppyController : IDisposable
     /// <summary>Wires the controller.</summary>
     /// <param name="irq">IRQ 6. Called with no lock held.</param>
     /// <param name="dma">DMA channel 2.</param>
+    /// <param name="failed">Is told of an exception on the thread that serves commands, which ends then; null to let it end the process.</param>
     /// <param name="drives">Drives A and on, null where none is; the controller's to dispose of.</param>
-    public FloppyController(IInterruptLine irq, IsaDmaChannel dma, params ReadOnlySpan<FloppyDrive?> drives)
+    public FloppyController(IInterruptLine irq, IsaDmaChannel dma, Action<Exception>? failed, params ReadOnlySpan<FloppyDrive?> drives)
     {
         _irq = new OutputPin(irq);
         _dma = dma;
         drives.CopyTo(_drives);
-        _worker = new QueueWorker("floppy", Serve, () => { });
+        _worker = new QueueWorker("floppy", Serve, () => { }, failed);
         dma.Ready += _worker.Kick;
         Registers = new BytePorts(RegistersLength, ReadRegister, WriteRegister);
         Input = new BytePorts(1, _ => ReadInput(), (_, value) => WriteRate(value));

@@ -1,10 +1,13 @@
+using Yadokari.Core.Lifetimes;
+
 namespace Yadokari.Devices.Virtio;
 
 /// <summary>The thread that serves a queue: sleeps until it is kicked. It begins with the first kick and ends for good when stopped.</summary>
 /// <param name="name">The thread's.</param>
 /// <param name="process">What to do after each kick. Kicks that come meanwhile make one more round.</param>
 /// <param name="kicked">Is told of a kick that comes meanwhile; under the lock, so that none comes after <see cref="Stop"/>.</param>
-internal sealed class QueueWorker(string name, Action process, Action kicked)
+/// <param name="failed">As with <see cref="HostThread.Start"/>; the worker is stopped then.</param>
+internal sealed class QueueWorker(string name, Action process, Action kicked, Action<Exception>? failed)
 {
     private readonly object _lock = new(); // Innermost.
     private Thread? _thread;
@@ -26,8 +29,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked)
             _kicked = true;
             if (_thread is null)
             {
-                _thread = new Thread(Main) { IsBackground = true, Name = name };
-                _thread.Start();
+                _thread = HostThread.Start(name, Main, failed is null ? null : Fail);
             }
             else if (_busy)
             {
@@ -63,6 +65,20 @@ internal sealed class QueueWorker(string name, Action process, Action kicked)
         }
 
         _stopped?.Invoke();
+    }
+
+    // A reset that waits for the worker must not wait for ever.
+    private void Fail(Exception error)
+    {
+        Action? stopped;
+        lock (_lock)
+        {
+            (_stopping, _busy) = (true, false);
+            stopped = _stopped;
+        }
+
+        failed!(error);
+        stopped?.Invoke();
     }
 
     private bool WaitForKick()

@@ -35,6 +35,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
     private readonly Lock _lock = new(); // Guards the registers, the pin and the queues' settings. Taken before the function's own lock.
     private readonly VirtioDevice _device;
     private readonly Dma _dma;
+    private readonly Action<Exception>? _failed;
     private readonly ulong _offered;
     private readonly Queue[] _queues;
     private readonly PciBar _bar;
@@ -50,17 +51,20 @@ public sealed class VirtioPci : PciFunction, IDisposable
     private byte _isr;
     private int _stopping; // While a reset goes on: workers that are to end and have not yet, and its own beginning and end.
     private byte _statusAfterReset;
+    private bool _disposed;
 
     /// <summary>Puts a device on PCI. It belongs to this function from now on.</summary>
     /// <param name="device">The device.</param>
     /// <param name="dma">Guest memory.</param>
     /// <param name="sendMsi">Sends an interrupt message: address and data.</param>
     /// <param name="packed">Whether to offer packed rings.</param>
-    public VirtioPci(VirtioDevice device, Dma dma, Action<ulong, uint> sendMsi, bool packed = false)
+    /// <param name="failed">As with <see cref="HostThread.Start"/>, for the threads that serve queues.</param>
+    public VirtioPci(VirtioDevice device, Dma dma, Action<ulong, uint> sendMsi, bool packed = false, Action<Exception>? failed = null)
         : base(new PciIdentity(0x1AF4, (ushort)(0x1040 + device.Type), device.ClassCode, Revision: 1, SubsystemVendor: 0x1AF4, Subsystem: (ushort)(0x1040 + device.Type)))
     {
         _device = device;
         _dma = dma;
+        _failed = failed;
         _offered = device.Features | VirtioFeatures.OfAll | (packed ? VirtioFeatures.PackedRing : 0);
         _queues = [.. device.QueueSizes.Select((size, i) => new Queue(this, i, size))];
         Array.ForEach(_queues, q => q.Reset());
@@ -113,7 +117,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
             {
                 _chain ??= new DescriptorChain(owner._dma);
                 Action returned = () => owner.OnReturned(this, ring);
-                Worker = new QueueWorker($"virtio {owner._device.Name} {number}", () => Serve(ring, returned), () => owner._device.Kicked(number));
+                Worker = new QueueWorker($"virtio {owner._device.Name} {number}", () => Serve(ring, returned), () => owner._device.Kicked(number), owner._failed);
             }
         }
 
@@ -139,9 +143,14 @@ public sealed class VirtioPci : PciFunction, IDisposable
         base.Reset();
     }
 
-    /// <summary>Ends what the device does. No vCPU may run guest code any more.</summary>
+    /// <summary>Ends what the device does. No vCPU may run guest code any more. A driver that starts it again finds it without queues.</summary>
     public void Dispose()
     {
+        lock (_lock)
+        {
+            _disposed = true;
+        }
+
         StopAndWait();
         _device.Dispose();
     }
@@ -281,7 +290,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
                 value &= unchecked((byte)~FeaturesOk);
             }
 
-            bool starts = (value & ~_status & DriverOk) != 0 && (value & FeaturesOk) != 0;
+            bool starts = !_disposed && (value & ~_status & DriverOk) != 0 && (value & FeaturesOk) != 0;
             _status = starts ? value : (byte)(value & ~(DriverOk & ~_status));
             if (starts)
             {

@@ -44,6 +44,7 @@ internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
     private readonly Refcounts? _counts; // Null in an image that is only read.
     private ulong _incompatible;
     private volatile bool _isCorrupt;
+    private bool _disposed;
 
     private Qcow2Disk(string path, IImageFile file, Qcow2Header header, IDisk? backing, ulong[] l1, HashSet<long> metadata, Refcounts? counts)
     {
@@ -124,6 +125,12 @@ internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
         if (!ReadOnly)
         {
             Close();

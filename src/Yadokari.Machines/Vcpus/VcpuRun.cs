@@ -1,4 +1,5 @@
 using System.Runtime.ExceptionServices;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.State;
 
 namespace Yadokari.Machines.Vcpus;
@@ -9,7 +10,7 @@ namespace Yadokari.Machines.Vcpus;
 /// <param name="restart">Puts the machine back to power-on. Called with all vCPUs parked.</param>
 internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restart) : IVcpuThreadOwner
 {
-    private readonly object _lock = new(); // Guards what follows. Outermost of the machine: the restart runs under it.
+    private readonly object _lock = new(); // Guards what follows. Nothing is called inside it.
     private int _parked;
     private int _restarts;
     private MachineEnd? _end;
@@ -22,13 +23,7 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
     /// <summary>Runs until the end; the calling thread waits.</summary>
     public MachineEnd ToEnd()
     {
-        Thread[] hosts = [.. threads.Select(t => new Thread(() => Body(t)) { Name = $"vcpu{t.Vcpu.Id}", IsBackground = true })];
-        foreach (Thread thread in hosts)
-        {
-            thread.Start();
-        }
-
-        foreach (Thread thread in hosts)
+        foreach (Thread thread in (Thread[])[.. threads.Select(t => HostThread.Start($"vcpu{t.Vcpu.Id}", () => Body(t), Fail))])
         {
             thread.Join();
         }
@@ -50,6 +45,13 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
                 Monitor.PulseAll(_lock);
             }
         }
+    }
+
+    /// <summary>Ends the run by an exception that nothing expected, which <see cref="ToEnd"/> throws; the first one counts. As <see cref="End"/>.</summary>
+    public void Fail(Exception error)
+    {
+        Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(error), null);
+        End(new MachineEnd(EndReason.Stopped));
     }
 
     /// <summary>Resets the machine soon. Any thread, not under a device's lock.</summary>
@@ -111,24 +113,31 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
                 return false;
             }
 
-            if (++_parked == threads.Length)
+            if (++_parked < threads.Length)
             {
-                _parked = 0;
-                _meet = false;
-                restart();
-                _restarts++;
-                Monitor.PulseAll(_lock);
-
-                // An end that came while the guest was loaded again must not be lost.
-                if (Volatile.Read(ref _end) is not null)
+                while (restarts == _restarts && Volatile.Read(ref _end) is null)
                 {
-                    _meet = true;
+                    Monitor.Wait(_lock);
                 }
+
+                return Volatile.Read(ref _end) is null;
             }
 
-            while (restarts == _restarts && Volatile.Read(ref _end) is null)
+            _parked = 0;
+            _meet = false;
+        }
+
+        // Without the lock: a queue's worker that the restart waits for may end the run.
+        restart();
+        lock (_lock)
+        {
+            _restarts++;
+            Monitor.PulseAll(_lock);
+
+            // An end that came while the guest was loaded again must not be lost.
+            if (Volatile.Read(ref _end) is not null)
             {
-                Monitor.Wait(_lock);
+                _meet = true;
             }
 
             return Volatile.Read(ref _end) is null;
@@ -144,8 +153,7 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
         catch (Exception e)
         {
             // A fault of the monitor's own, or a kernel file that vanished before a restart: the caller of Run gets it.
-            Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(e), null);
-            End(new MachineEnd(EndReason.Stopped));
+            Fail(e);
         }
         finally
         {

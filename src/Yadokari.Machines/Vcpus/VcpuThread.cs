@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Yadokari.Core.Engines;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.State;
 using Yadokari.Devices.Interrupts;
 using Yadokari.X86;
@@ -18,6 +19,7 @@ internal sealed class VcpuThread
     private readonly IVcpu _vcpu;
     private readonly IVcpuThreadOwner _owner;
     private readonly X86State _afterReset = new();
+    private readonly CallGate _gate = new(); // Of calls from other threads.
     private readonly object _sleep = new(); // Innermost: nothing is called while it is held but volatile reads. Guards what follows.
     private bool _sleeping;
     private volatile bool _woken;
@@ -61,11 +63,7 @@ internal sealed class VcpuThread
         Apic = apic;
         apic.Init += OnInit;
         apic.StartUp += OnStartUp;
-        apic.Nmi += () =>
-        {
-            _vcpu.RaiseNmi();
-            Notify();
-        };
+        apic.Nmi += OnNmi;
     }
 
     /// <summary>A fresh copy of the registers after reset.</summary>
@@ -90,10 +88,19 @@ internal sealed class VcpuThread
         }
     }
 
-    /// <summary>An interrupt may be there to take. Any thread.</summary>
+    /// <summary>Nothing reaches the vCPU any more when this returns: it may be disposed of.</summary>
+    public void Close() => _gate.TryClose();
+
+    /// <summary>An interrupt may be there to take. Any thread; nothing once closed.</summary>
     public void Notify()
     {
+        if (!_gate.TryEnter())
+        {
+            return;
+        }
+
         _vcpu.Notify();
+        _gate.Leave();
         Interlocked.MemoryBarrier();
         if (Volatile.Read(ref _sleeping))
         {
@@ -104,9 +111,14 @@ internal sealed class VcpuThread
         }
     }
 
-    /// <summary>Brings the thread out of guest code, or out of its sleep, to look at what is asked. Any thread.</summary>
+    /// <summary>Brings the thread out of guest code, or out of its sleep, to look at what is asked. Any thread; nothing once closed.</summary>
     public void Wake()
     {
+        if (!_gate.TryEnter())
+        {
+            return;
+        }
+
         lock (_sleep)
         {
             _woken = true;
@@ -114,6 +126,7 @@ internal sealed class VcpuThread
         }
 
         _vcpu.Kick();
+        _gate.Leave();
     }
 
     /// <summary>The thread's body: returns when the machine ended.</summary>
@@ -190,6 +203,16 @@ internal sealed class VcpuThread
 
     // The bootstrap processor begins at the reset vector after INIT, the others wait for a start-up message (Intel SDM volume 3, 9.4.3).
     private bool IsBootstrap => _vcpu.Id == 0;
+
+    private void OnNmi()
+    {
+        if (_gate.TryEnter())
+        {
+            _vcpu.RaiseNmi();
+            _gate.Leave();
+            Notify();
+        }
+    }
 
     private void OnInit()
     {

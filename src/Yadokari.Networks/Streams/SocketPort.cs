@@ -1,4 +1,5 @@
 using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 using Yadokari.Linux;
 
@@ -24,8 +25,9 @@ public sealed class SocketPort : IPortHost
 
     /// <summary>Listens.</summary>
     /// <param name="path">The socket's name; it goes with this object.</param>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
     /// <exception cref="UserErrorException">It can't be made.</exception>
-    public SocketPort(string path)
+    public SocketPort(string path, Action<Exception>? failed = null)
     {
         _path = path;
         try
@@ -39,8 +41,7 @@ public sealed class SocketPort : IPortHost
         }
 
         _epoll.TryAdd(_listener.Descriptor, ListenerToken, Readiness.Read);
-        _thread = new Thread(Main) { IsBackground = true, Name = "port" };
-        _thread.Start();
+        _thread = HostThread.Start("port", Main, failed);
     }
 
     /// <inheritdoc/>

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 using Yadokari.Linux;
 
@@ -30,8 +31,9 @@ public sealed class SocketStreams : IStreamHost
 
     /// <summary>Listens.</summary>
     /// <param name="path">The socket's name; it goes with this object.</param>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
     /// <exception cref="UserErrorException">It can't be made.</exception>
-    public SocketStreams(string path)
+    public SocketStreams(string path, Action<Exception>? failed = null)
     {
         _path = path;
         try
@@ -45,8 +47,7 @@ public sealed class SocketStreams : IStreamHost
         }
 
         _epoll.TryAdd(_listener.Descriptor, ListenerToken, Readiness.Read);
-        _thread = new Thread(Main) { IsBackground = true, Name = "vsock" };
-        _thread.Start();
+        _thread = HostThread.Start("vsock", Main, failed);
     }
 
     /// <inheritdoc/>

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core;
+using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 
 namespace Yadokari.Networks.User;
@@ -33,8 +34,9 @@ public sealed class UserNetwork : INetwork
     /// <summary>Makes it, and opens ports of the host's.</summary>
     /// <param name="forwards">Ports of the host's that are the guest's.</param>
     /// <param name="hostLoopback">Whether the gateway's address stands for the host's loopback, so that the guest reaches what listens there alone.</param>
+    /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
     /// <exception cref="UserErrorException">A port can't be had.</exception>
-    public UserNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback = false)
+    public UserNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback = false, Action<Exception>? failed = null)
     {
         var routes = new Routes(hostLoopback);
         _arp = new Arp(_link);
@@ -54,8 +56,7 @@ public sealed class UserNetwork : INetwork
             throw;
         }
 
-        _thread = new Thread(Serve) { IsBackground = true, Name = "network" };
-        _thread.Start();
+        _thread = HostThread.Start("network", Serve, failed);
     }
 
     /// <inheritdoc/>

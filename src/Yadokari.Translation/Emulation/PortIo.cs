@@ -29,7 +29,7 @@ internal static unsafe partial class Emulator
         }
 
         T value = default;
-        cpu.Host.PioRead(cpu.Id, port, MemoryMarshal.AsBytes(new Span<T>(ref value)));
+        cpu.ReadPort(port, MemoryMarshal.AsBytes(new Span<T>(ref value)));
         Set(cpu, instruction.Op0Register, ZeroExtend(value));
         return Outcome.Next;
     }
@@ -45,7 +45,7 @@ internal static unsafe partial class Emulator
         }
 
         uint value = (uint)cpu.Rax;
-        cpu.Host.PioWrite(cpu.Id, port, MemoryMarshal.AsBytes(new ReadOnlySpan<uint>(in value))[..sizeof(T)]);
+        cpu.WritePort(port, MemoryMarshal.AsBytes(new ReadOnlySpan<uint>(in value))[..sizeof(T)]);
         return Outcome.Next;
     }
 

@@ -297,7 +297,7 @@ internal static unsafe partial class Emulator
             }
 
             T value = default;
-            cpu.Host.PioRead(cpu.Id, port, MemoryMarshal.AsBytes(new Span<T>(ref value)));
+            cpu.ReadPort(port, MemoryMarshal.AsBytes(new Span<T>(ref value)));
             if (!cpu.Write(destination, value))
             {
                 return Outcome.Fault;
@@ -327,7 +327,7 @@ internal static unsafe partial class Emulator
                 return Outcome.Fault;
             }
 
-            cpu.Host.PioWrite(cpu.Id, port, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+            cpu.WritePort(port, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
             run.Advance(cpu, 1, source: true, destination: false);
         }
 

@@ -24,6 +24,9 @@ internal sealed class Coherence
         public uint Writers;
     }
 
+    // A vCPU answers within microseconds; one that the host does not run is waited for without a processor's time.
+    private const int SpinsBeforeSleep = 1_000;
+
     private readonly Vcpu?[] _vcpus;
     private readonly Page[] _pages;
     private readonly object _exclusive = new(); // Outermost of the engine: whoever holds it makes all others wait.
@@ -184,7 +187,7 @@ internal sealed class Coherence
         while (!other.HasAnswered(number))
         {
             vcpu?.Answer();
-            wait.SpinOnce(sleep1Threshold: -1);
+            wait.SpinOnce(SpinsBeforeSleep);
         }
 
         return true;

@@ -211,6 +211,16 @@ internal sealed unsafe partial class Vcpu
 
         if (!rest.IsEmpty)
         {
+            if (reach == Reach.Device)
+            {
+                // What was found before the call of the device may be stale.
+                restReach = Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
+                if (restReach == Reach.Fault)
+                {
+                    return false;
+                }
+            }
+
             Move(rest, restReach, restHost, restGpa, write);
         }
 
@@ -235,11 +245,11 @@ internal sealed unsafe partial class Vcpu
             default:
                 if (write)
                 {
-                    _host.MmioWrite(Id, gpa, data);
+                    WriteDevice(gpa, data);
                 }
                 else
                 {
-                    _host.MmioRead(Id, gpa, data);
+                    ReadDevice(gpa, data);
                 }
 
                 break;

@@ -223,6 +223,52 @@ public sealed class VirtioPciTests : IDisposable
         Assert.Equal(1, device.Stops);
     }
 
+    // An exception of a worker's reaches the machine, and a reset that waits for the worker is done all the same.
+    [Fact]
+    public void AFaultOfAWorkerIsToldAndHoldsNoResetUp()
+    {
+        using var told = new ManualResetEventSlim();
+        Exception? error = null;
+        using var function = new VirtioPci(new FaultyDevice(), new Dma(_memory, (_, _) => { }), (_, _) => { }, failed: e =>
+        {
+            error = e;
+            told.Set();
+        });
+        _host.Add(3, function);
+        _host.Assign();
+        _host.Ecam.Out32((3 << 15) | 4, 7);
+        ulong registers = _host.Ecam.In32((3 << 15) | 0x10) & ~15ul;
+        void Set(ulong offset, uint value, int length) => _mmio.Write(registers + offset, BitConverter.GetBytes(value)[..length]);
+        Set(20, 3, 1);
+        Set(8, 1, 4);
+        Set(12, 1, 4);
+        Set(20, 11, 1);
+        Set(32, (uint)Ring, 4);
+        Set(40, (uint)Ring + 0x1000, 4);
+        Set(48, (uint)Ring + 0x2000, 4);
+        Set(28, 1, 2);
+        Set(20, 15, 1);
+        Assert.True(told.Wait(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken));
+        Assert.Equal("a device's", error!.Message);
+        Set(20, 0, 1);
+        WaitFor(() => Bytes(registers + 20, 1)[0] == 0);
+    }
+
+    // After it is disposed of, a driver that goes on reaches no memory of the guest's, which may have been given back.
+    [Fact]
+    public void ADisposedFunctionServesNoQueue()
+    {
+        BringUp(packed: false);
+        _function.Dispose();
+        Write(20, 3);
+        Accept(Version1);
+        Write64(32, Ring);
+        Write16(28, 1);
+        Write(20, 15);
+        Assert.Equal(0u, Read(20, 1) & 4);
+        Kick();
+    }
+
     [Fact]
     public void ABrokenQueueAsksForAReset()
     {
@@ -375,6 +421,17 @@ public sealed class VirtioPciTests : IDisposable
             Stopping.Set();
             MayStop.Wait();
         }
+    }
+
+    private sealed class FaultyDevice : VirtioDevice
+    {
+        public override string Name => "faulty";
+
+        public override ushort Type => 4;
+
+        public override IReadOnlyList<ushort> QueueSizes { get; } = [16];
+
+        public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned) => throw new InvalidOperationException("a device's");
     }
 
     private sealed class MemoryDisk(int length) : IDisk
