@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
@@ -70,12 +69,7 @@ public sealed class VsockTests
             var socket = Path.Combine(folder, "socket");
             var data = RandomNumberGenerator.GetBytes(3_000_000);
             File.WriteAllBytes(Path.Combine(folder, "data"), data);
-            File.WriteAllText(Path.Combine(folder, "vsock.c"), Program);
-            using (var compiler = Process.Start(Guest.HostProgram("gcc"), ["-O1", "-static", "-o", Path.Combine(folder, "vsock"), Path.Combine(folder, "vsock.c")]))
-            {
-                compiler.WaitForExit();
-                Assert.Equal(0, compiler.ExitCode);
-            }
+            Guest.Compile(Program, Path.Combine(folder, "vsock"));
 
             using var vm = Guest.Start("--vsock", socket + ",cid=42", "--share", folder + ":/work", "--cpus", $"{cpus}");
             vm.Console.WaitFor("# ");
