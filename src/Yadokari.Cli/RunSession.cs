@@ -18,7 +18,7 @@ internal sealed class RunSession : IDisposable
     private readonly IGuestConsole _console;
     private readonly Func<IConsole, TextWriter?, IGuestMachine> _build;
     private readonly OutputFile? _traceFile;
-    private readonly StreamWriter? _trace;
+    private readonly LineWriter? _trace;
     private readonly bool _stats;
     private readonly Lock _lock = new();
     private readonly PosixSignalRegistration? _size;
@@ -33,7 +33,7 @@ internal sealed class RunSession : IDisposable
         _stats = options.Stats;
         _build = build;
         _traceFile = traceFile;
-        _trace = traceFile is null ? null : new StreamWriter(traceFile, bufferSize: 1 << 16, leaveOpen: true);
+        _trace = traceFile is null ? null : new LineWriter(traceFile);
         IGuestConsole console = options.Console switch
         {
             "none" => new SilentConsole(),
@@ -80,8 +80,14 @@ internal sealed class RunSession : IDisposable
     {
         using OutputFile? consoleFile = options.Console is "stdio" or "vga" or "none" ? null : OutputFile.Open("--console", options.Console);
         using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
-        using var session = new RunSession(options, consoleFile, traceFile, build, name);
-        return session.Run(build(session._console, session._trace));
+        var session = new RunSession(options, consoleFile, traceFile, build, name);
+
+        // To the very end: who ends a program may signal it twice (timeout(1) does), and the second must not cut what is left to write.
+        using var signals = new SignalGuard(number => session.End(ExitCodes.Signal(number)));
+        using (session)
+        {
+            return session.Run(build(session._console, session._trace));
+        }
     }
 
     /// <summary>Gives the terminal back, after the last of the output.</summary>
@@ -94,7 +100,6 @@ internal sealed class RunSession : IDisposable
 
     private int Run(IGuestMachine machine)
     {
-        using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)));
         _traceFile?.Begin();
         lock (_lock)
         {
@@ -211,11 +216,12 @@ internal sealed class RunSession : IDisposable
             _machine?.Stop();
         }
 
-        // A machine that does not stop must not keep the user's terminal.
+        // A machine that does not stop must not keep the user's terminal, nor what it has done so far.
         void GiveUp()
         {
             Thread.Sleep(s_patience);
             _console.Restore();
+            _trace?.Dispose();
             Environment.Exit(code);
         }
 
