@@ -70,16 +70,6 @@ internal sealed class Guest : IDisposable
         return path!;
     }
 
-    /// <summary>Makes a program of C that needs nothing in the guest. Skips the test if there is no compiler.</summary>
-    public static void Compile(string source, string path)
-    {
-        using var compiler = Process.Start(new ProcessStartInfo(HostProgram("gcc"), ["-O1", "-static", "-x", "c", "-o", path, "-"]) { RedirectStandardInput = true })!;
-        compiler.StandardInput.Write(source);
-        compiler.StandardInput.Close();
-        compiler.WaitForExit();
-        Assert.Equal(0, compiler.ExitCode);
-    }
-
     /// <summary>Gives it memory, as <c>--memory</c> takes it.</summary>
     public Guest WithMemory(string memory)
     {

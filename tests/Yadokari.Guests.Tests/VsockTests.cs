@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
@@ -69,7 +70,12 @@ public sealed class VsockTests
             var socket = Path.Combine(folder, "socket");
             var data = RandomNumberGenerator.GetBytes(3_000_000);
             File.WriteAllBytes(Path.Combine(folder, "data"), data);
-            Guest.Compile(Program, Path.Combine(folder, "vsock"));
+            File.WriteAllText(Path.Combine(folder, "vsock.c"), Program);
+            using (var compiler = Process.Start(Guest.HostProgram("gcc"), ["-O1", "-static", "-o", Path.Combine(folder, "vsock"), Path.Combine(folder, "vsock.c")]))
+            {
+                compiler.WaitForExit();
+                Assert.Equal(0, compiler.ExitCode);
+            }
 
             using var vm = Guest.Start("--vsock", socket + ",cid=42", "--share", folder + ":/work", "--cpus", $"{cpus}");
             vm.Console.WaitFor("# ");
