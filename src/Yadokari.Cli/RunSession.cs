@@ -20,7 +20,7 @@ internal sealed class RunSession : IDisposable
     private readonly IGuestConsole _console;
     private readonly Func<IConsole, TextWriter?, IGuestMachine> _build;
     private readonly OutputFile? _traceFile;
-    private readonly StreamWriter? _trace;
+    private readonly LineWriter? _trace;
     private readonly bool _stats;
     private readonly Lock _lock = new();
     private readonly ManualResetEventSlim _over = new(); // The run has ended.
@@ -36,7 +36,7 @@ internal sealed class RunSession : IDisposable
         _stats = options.Stats;
         _build = build;
         _traceFile = traceFile;
-        _trace = traceFile is null ? null : new StreamWriter(traceFile, bufferSize: 1 << 16, leaveOpen: true);
+        _trace = traceFile is null ? null : new LineWriter(traceFile);
         IGuestConsole console = options.Console switch
         {
             "none" => new SilentConsole(),
@@ -83,8 +83,14 @@ internal sealed class RunSession : IDisposable
     {
         using OutputFile? consoleFile = options.Console is "stdio" or "vga" or "none" ? null : OutputFile.Open("--console", options.Console);
         using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
-        using var session = new RunSession(options, consoleFile, traceFile, build, name);
-        return session.Run(build(session._console, session._trace));
+        var session = new RunSession(options, consoleFile, traceFile, build, name);
+
+        // To the very end: who ends a program may signal it twice (timeout(1) does), and the second must not cut what is left to write.
+        using var signals = new SignalGuard(number => session.End(ExitCodes.Signal(number)));
+        using (session)
+        {
+            return session.Run(build(session._console, session._trace));
+        }
     }
 
     /// <summary>Gives the terminal back, after the last of the output.</summary>
@@ -98,7 +104,6 @@ internal sealed class RunSession : IDisposable
 
     private int Run(IGuestMachine machine)
     {
-        using var signals = new SignalGuard(number => End(ExitCodes.Signal(number)));
         _traceFile?.Begin();
         lock (_lock)
         {
@@ -222,7 +227,7 @@ internal sealed class RunSession : IDisposable
             _machine?.Stop();
         }
 
-        // A machine that does not stop must not keep the user's terminal.
+        // A machine that does not stop must not keep the user's terminal, nor what it has done so far.
         void GiveUp()
         {
             if (_over.Wait(s_patience))
@@ -232,6 +237,7 @@ internal sealed class RunSession : IDisposable
 
             _console.Restore();
             SayFarewell();
+            _trace?.Dispose();
             Environment.Exit(code);
         }
 

@@ -23,9 +23,8 @@ public static class DiskFiles
             }
 
             string file = DiskImage.BackingPath(path, backing);
-            DiskFormat format = wanted.BackingFormat ?? DiskImage.Find(file);
-            using IDisk disk = DiskImage.Open(file, readOnly: true, format, unit: 1);
-            wanted = wanted with { BackingFormat = format, Size = wanted.Size ?? ((disk.Length + 511) & ~511L) };
+            using IDisk disk = DiskImage.Open(file, readOnly: true, wanted.BackingFormat, unit: 1);
+            wanted = wanted with { BackingFormat = disk is RawDisk ? DiskFormat.Raw : DiskFormat.Qcow2, Size = wanted.Size ?? ((disk.Length + 511) & ~511L) };
         }
 
         Make(path, wanted, (file, header) => Begin(path, file, wanted, header));

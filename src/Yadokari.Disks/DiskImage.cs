@@ -13,14 +13,14 @@ public static class DiskImage
     /// <summary>Opens an image, and all that it builds on, which is only read.</summary>
     /// <param name="path">The file.</param>
     /// <param name="readOnly">Not to be written.</param>
-    /// <param name="format">Its format, or null to find it out (<see cref="Find"/>).</param>
+    /// <param name="format">Its format, or null to find it out by its name and its beginning.</param>
     /// <param name="unit">What the length of a raw disk must be a multiple of, in bytes.</param>
     /// <exception cref="UserErrorException">It can't be used.</exception>
     public static IDisk Open(string path, bool readOnly, DiskFormat? format = null, int unit = 512) => Open(path, readOnly, format, unit, []);
 
     /// <summary>Opens an image to be read, under a disk that takes what is written and is gone when it is closed.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="format">Its format, or null to find it out (<see cref="Find"/>).</param>
+    /// <param name="format">Its format, or null to find it out by its name and its beginning.</param>
     /// <exception cref="UserErrorException">It can't be used, or there is no place for what is written.</exception>
     public static IDisk OpenSnapshot(string path, DiskFormat? format = null)
     {
@@ -44,13 +44,7 @@ public static class DiskImage
     /// Finds out what format an image has. A guest may write anything into a raw image, also what makes it look like a qcow2 image that builds on
     /// any file of the host's: only the file's name, which no guest has a hand in, makes it one without being told.
     /// </summary>
-    /// <exception cref="UserErrorException">Its name and its beginning contradict each other, or it can't be read.</exception>
-    public static DiskFormat Find(string path)
-    {
-        using HostFile file = HostFile.Open(path, readOnly: true);
-        return Find(path, file);
-    }
-
+    /// <exception cref="UserErrorException">Its name and its beginning contradict each other.</exception>
     internal static DiskFormat Find(string path, IImageFile file)
     {
         Span<byte> start = stackalloc byte[4];
@@ -83,12 +77,12 @@ public static class DiskImage
         {
             if ((format ?? Find(path, file)) == DiskFormat.Raw)
             {
-                file.Dispose();
+                HostFile raw = file;
                 file = null;
-                return RawDisk.Open(path, readOnly, unit);
+                return RawDisk.Of(path, raw, readOnly, unit);
             }
 
-            if (!readOnly && (File.GetAttributes(path) & FileAttributes.Device) != 0)
+            if (!readOnly && !file.CanGrow)
             {
                 throw new UserErrorException($"The qcow2 image '{path}' is a device, which can't grow: open it with ro, or put the image in a file.");
             }

@@ -26,6 +26,9 @@ internal sealed class HostFile : IImageFile
     /// <inheritdoc/>
     public SafeFileHandle? Handle { get; }
 
+    /// <summary>Whether it can grow, which devices can't.</summary>
+    public bool CanGrow => FileStatus.Of(_file, out FileStatus status) == 0 && status.Type == FileTree.Regular;
+
     /// <summary>Bytes that it takes of the host's disk.</summary>
     public long Allocated => FileRange.Allocated(_file);
 

@@ -37,25 +37,20 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
     /// <param name="readOnly">Not to be written.</param>
     /// <param name="unit">What its length must be a multiple of, in bytes.</param>
     /// <exception cref="UserErrorException">It is missing, locked, unreadable or of no fitting length.</exception>
-    public static RawDisk Open(string path, bool readOnly, int unit)
-    {
-        HostFile? file = HostFile.Open(path, readOnly);
-        try
-        {
-            long length = file.Length;
-            if (length == 0 || length % unit != 0)
-            {
-                throw new UserErrorException($"The disk '{path}' has {length} bytes, which is no multiple of {unit}: give a raw image.");
-            }
+    public static RawDisk Open(string path, bool readOnly, int unit) => Of(path, HostFile.Open(path, readOnly), readOnly, unit);
 
-            var image = new RawDisk(path, file, length, readOnly);
-            file = null;
-            return image;
-        }
-        finally
+    /// <summary>Takes over a file that is open. What is no disk is closed.</summary>
+    /// <exception cref="UserErrorException">It is of no fitting length.</exception>
+    internal static RawDisk Of(string path, HostFile file, bool readOnly, int unit)
+    {
+        long length = file.Length;
+        if (length == 0 || length % unit != 0)
         {
-            file?.Dispose();
+            file.Dispose();
+            throw new UserErrorException($"The disk '{path}' has {length} bytes, which is no multiple of {unit}: give a raw image.");
         }
+
+        return new RawDisk(path, file, length, readOnly);
     }
 
     /// <inheritdoc/>

@@ -31,13 +31,6 @@ public static partial class Daemon
         }
     }
 
-    /// <summary>Ends a process at once (SIGKILL). False where there is none, or it is another user's.</summary>
-    public static bool TryKill(int process)
-    {
-        const int Sigkill = 9;
-        return process > 1 && Kill(process, Sigkill) == 0;
-    }
-
     [LibraryImport("libc", EntryPoint = "setsid")]
     private static partial int SetSession();
 
@@ -46,7 +39,4 @@ public static partial class Daemon
 
     [LibraryImport("libc", EntryPoint = "dup2")]
     private static partial int Duplicate(int from, int to);
-
-    [LibraryImport("libc", EntryPoint = "kill")]
-    private static partial int Kill(int process, int signal);
 }

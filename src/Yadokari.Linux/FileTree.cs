@@ -55,6 +55,7 @@ public static unsafe partial class FileTree
     private const uint NoFollow = 0x20000;
     private const uint CloseOnExec = 0x80000;
     private const uint PathOnly = 0x200000;
+    private const uint Unnamed = 0x400000 | DirectoryFlag; // O_TMPFILE
 
     // linux/fcntl.h
     private const int CurrentFolder = -100;
@@ -126,6 +127,23 @@ public static unsafe partial class FileTree
             return Opened(OpenAt(folder, from, flags | CreateFlag | Exclusive | NoFollow | NoTerminal | CloseOnExec, mode & PermissionMask), out file);
         }
     }
+
+    /// <summary>Makes a file of bytes without a name in the file system of a folder, and opens it. Not every file system can.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="flags">Access, which must be to write, and how writes are done; with <see cref="Exclusive"/> it never gets a name.</param>
+    /// <param name="mode">Its permissions. The process's umask takes bits from them.</param>
+    /// <param name="file">Gets it.</param>
+    public static int CreateUnnamed(SafeFileHandle folder, uint flags, uint mode, out SafeFileHandle file)
+    {
+        // SAFETY: the kernel reads up to the NUL.
+        fixed (byte* self = "."u8)
+        {
+            return Opened(OpenAt(folder, self, flags | Unnamed | NoTerminal | CloseOnExec, mode & PermissionMask), out file);
+        }
+    }
+
+    /// <summary>The place of an open file, which may have no name.</summary>
+    public static int PlaceOf(SafeFileHandle file, out SafeFileHandle place) => Reopen(file, PathOnly, out place);
 
     /// <summary>Makes a folder.</summary>
     public static int MakeFolder(SafeFileHandle folder, ReadOnlySpan<byte> name, uint mode)

@@ -57,9 +57,14 @@ public sealed unsafe partial class TracedProcess : IDisposable
     private const int SeccompEvent = SignalAction.Sigtrap | (7 << 8);
 
     private readonly int _pid;
+    private readonly ProcessHandle? _handle; // For signals: after it was waited for, its number may be another's. Null before Linux 5.3.
     private bool _gone;
 
-    private TracedProcess(int pid) => _pid = pid;
+    private TracedProcess(int pid)
+    {
+        _pid = pid;
+        _handle = ProcessHandle.TryOpen(pid);
+    }
 
     /// <summary>
     /// Starts a program that asks to be traced and then stops itself by a breakpoint. Null where the host does not let it.
@@ -207,7 +212,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
     public static long ThreadTime => TimeOf(ThreadClock);
 
     /// <summary>Makes a running process stop soon by <see cref="KickSignal"/>. Any thread.</summary>
-    public void Kick() => _ = Syscall(TgkillNumber, _pid, _pid, KickSignal);
+    public void Kick() => Signal(KickSignal);
 
     /// <summary>Ends it. Any thread.</summary>
     public void Dispose()
@@ -215,7 +220,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         if (!_gone)
         {
             _gone = true;
-            _ = Syscall(TgkillNumber, _pid, _pid, Sigkill);
+            Signal(Sigkill);
             int status;
             int pid;
             do
@@ -223,6 +228,20 @@ public sealed unsafe partial class TracedProcess : IDisposable
                 pid = Wait4(_pid, &status, WaitAll, 0);
             }
             while (pid == _pid ? (status & 0x7F) == 0x7F : pid < 0 && Marshal.GetLastPInvokeError() == Interrupted);
+        }
+
+        _handle?.Dispose();
+    }
+
+    private void Signal(int signal)
+    {
+        if (_handle is null)
+        {
+            _ = Syscall(TgkillNumber, _pid, _pid, signal);
+        }
+        else
+        {
+            _handle.TrySignal(signal);
         }
     }
 

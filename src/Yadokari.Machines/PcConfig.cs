@@ -25,7 +25,7 @@ public enum DiskBus
 /// <param name="ReadOnly">Not to be written.</param>
 /// <param name="Bus">What it is reached by.</param>
 /// <param name="Packed">Whether a virtio disk offers packed queues too.</param>
-/// <param name="Format">The image's format; null to find it out (<see cref="DiskImage.Find"/>).</param>
+/// <param name="Format">The image's format; null to find it out by its name and its beginning.</param>
 /// <param name="Snapshot">Whether the image is only read, and what the guest writes gone when the machine is.</param>
 public sealed record DiskConfig(
     string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio, bool Packed = false, DiskFormat? Format = null, bool Snapshot = false)

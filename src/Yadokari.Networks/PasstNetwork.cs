@@ -1,30 +1,25 @@
-using System.Buffers.Binary;
 using System.ComponentModel;
 using System.Diagnostics;
-using System.Net.Sockets;
+using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
+using Yadokari.Linux;
 
 namespace Yadokari.Networks;
 
 /// <summary>
-/// A network by passt, a program that is the network's other side for a user without rights (passt(1)): frames over a stream socket, each
-/// behind its length, as QEMU's <c>-netdev stream</c> has them.
+/// A network by passt, a program that is the network's other side for a user without rights (passt(1)), over a <see cref="FrameStream"/>.
 /// </summary>
 public sealed class PasstNetwork : INetwork
 {
     private const string Program = "passt";
-    private const int LengthSize = 4;
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+    private const uint Nobody = 65534; // As which it runs for root: its parsers of packets need no rights.
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
 
-    private readonly FrameQueue _queue = new();
-    private readonly byte[] _outgoing = new byte[LengthSize + INetwork.MostBytes];
-    private readonly byte[] _lost = new byte[INetwork.MostBytes];
     private readonly string _folder = Directory.CreateTempSubdirectory("yado-passt-").FullName;
     private readonly Process _process;
-    private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-    private readonly Thread _thread;
+    private readonly FrameStream _frames;
 
     /// <summary>Starts it.</summary>
     /// <param name="forwards">Ports of the host's that are the guest's.</param>
@@ -35,7 +30,8 @@ public sealed class PasstNetwork : INetwork
     {
         try
         {
-            _process = Start(forwards, hostLoopback);
+            (_process, HostSocket socket) = Start(forwards, hostLoopback);
+            _frames = new FrameStream(socket, failed);
         }
         catch
         {
@@ -43,9 +39,10 @@ public sealed class PasstNetwork : INetwork
             Directory.Delete(_folder, recursive: true);
             throw;
         }
-
-        _thread = HostThread.Start("network", Serve, failed);
     }
+
+    /// <summary>The process's number.</summary>
+    internal int ProcessId => _process.Id;
 
     /// <inheritdoc/>
     public int Mtu => 1500;
@@ -57,26 +54,14 @@ public sealed class PasstNetwork : INetwork
     public NetworkOffloads Taken { get; set; }
 
     /// <inheritdoc/>
-    public Action? Arrived { get; set; }
+    public Action? Arrived
+    {
+        get => _frames.Arrived;
+        set => _frames.Arrived = value;
+    }
 
     /// <inheritdoc/>
-    public void Send(ReadOnlySpan<byte> frame, in FrameOffload offload)
-    {
-        BinaryPrimitives.WriteInt32BigEndian(_outgoing, frame.Length);
-        frame.CopyTo(_outgoing.AsSpan(LengthSize));
-        ReadOnlySpan<byte> rest = _outgoing.AsSpan(0, LengthSize + frame.Length);
-        while (rest.Length > 0)
-        {
-            // It reads what comes as long as it lives; it is a process of ours.
-            int sent = _socket.Send(rest, SocketFlags.None, out SocketError error);
-            if (error != SocketError.Success)
-            {
-                return;
-            }
-
-            rest = rest[sent..];
-        }
-    }
+    public void Send(ReadOnlySpan<byte> frame, in FrameOffload offload) => _frames.Send(frame);
 
     /// <inheritdoc/>
     public void Flush()
@@ -84,20 +69,18 @@ public sealed class PasstNetwork : INetwork
     }
 
     /// <inheritdoc/>
-    public bool TryPeek(out ReadOnlySpan<byte> frame, out FrameOffload offload) => _queue.TryPeek(out frame, out offload);
+    public bool TryPeek(out ReadOnlySpan<byte> frame, out FrameOffload offload) => _frames.Queue.TryPeek(out frame, out offload);
 
     /// <inheritdoc/>
-    public void Release() => _queue.Release();
+    public void Release() => _frames.Queue.Release();
 
     /// <inheritdoc/>
-    public void Reset() => _queue.Drain();
+    public void Reset() => _frames.Queue.Drain();
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _socket.Shutdown(SocketShutdown.Both);
-        _thread.Join();
-        _socket.Dispose();
+        _frames.Dispose();
         if (!_process.WaitForExit(s_patience))
         {
             _process.Kill();
@@ -107,7 +90,7 @@ public sealed class PasstNetwork : INetwork
         Directory.Delete(_folder, recursive: true);
     }
 
-    private Process Start(IReadOnlyList<PortForward> forwards, bool hostLoopback)
+    private (Process Process, HostSocket Socket) Start(IReadOnlyList<PortForward> forwards, bool hostLoopback)
     {
         string path = Path.Combine(_folder, "socket");
         var start = new ProcessStartInfo(Program) { RedirectStandardError = true, RedirectStandardOutput = true };
@@ -129,9 +112,14 @@ public sealed class PasstNetwork : INetwork
 
         if (Environment.IsPrivilegedProcess)
         {
-            // It gives root's rights up, and is to make its socket all the same.
+            // It changes to that user before it makes its socket.
             start.ArgumentList.Add("--runas");
-            start.ArgumentList.Add("0");
+            start.ArgumentList.Add($"{Nobody}:{Nobody}");
+            FileTree.OpenFolder(_folder, out SafeFileHandle folder);
+            using (folder)
+            {
+                FileTree.ChangeOwner(folder, Nobody, Nobody);
+            }
         }
 
         Process process;
@@ -150,66 +138,23 @@ public sealed class PasstNetwork : INetwork
         process.OutputDataReceived += (_, _) => { };
         process.BeginErrorReadLine();
         process.BeginOutputReadLine();
-        for (long end = Environment.TickCount64 + (long)s_patience.TotalMilliseconds; ;)
+        HostSocket? socket = HostSocket.OpenLocal();
+        long end = Environment.TickCount64 + (long)s_patience.TotalMilliseconds;
+        while (socket is not null && !process.HasExited && Environment.TickCount64 < end)
         {
-            try
+            if (socket.ConnectLocal(path) == 0)
             {
-                _socket.Connect(new UnixDomainSocketEndPoint(path));
-                return process;
-            }
-            catch (SocketException) when (!process.HasExited && Environment.TickCount64 < end)
-            {
-                Thread.Sleep(5);
-            }
-            catch (SocketException)
-            {
-                process.Kill();
-                process.WaitForExit();
-                string why = said.LastOrDefault(line => line.Length > 0 && !line.StartsWith("Failed to send", StringComparison.Ordinal)) ?? "it does not say why";
-                process.Dispose();
-                throw new UserErrorException($"passt does not start ({why}): see to that, or leave --net out for a network that needs nothing.");
-            }
-        }
-    }
-
-    private void Serve()
-    {
-        byte[] head = new byte[LengthSize];
-        while (TryReceive(head))
-        {
-            int length = BinaryPrimitives.ReadInt32BigEndian(head);
-            if (length is < 0 or > INetwork.MostBytes)
-            {
-                return;
+                return (process, socket);
             }
 
-            bool room = _queue.TryReserve(length, out Span<byte> frame);
-            if (!TryReceive(room ? frame : _lost.AsSpan(0, length)))
-            {
-                return;
-            }
-
-            if (room && length > 0)
-            {
-                _queue.Put(length, default);
-                Arrived?.Invoke();
-            }
-        }
-    }
-
-    private bool TryReceive(Span<byte> bytes)
-    {
-        while (bytes.Length > 0)
-        {
-            int count = _socket.Receive(bytes, SocketFlags.None, out SocketError error);
-            if (count <= 0 || error != SocketError.Success)
-            {
-                return false;
-            }
-
-            bytes = bytes[count..];
+            Thread.Sleep(5);
         }
 
-        return true;
+        socket?.Dispose();
+        process.Kill();
+        process.WaitForExit();
+        process.Dispose();
+        string why = said.LastOrDefault(line => line.Length > 0 && !line.StartsWith("Failed to send", StringComparison.Ordinal)) ?? "it does not say why";
+        throw new UserErrorException($"passt does not start ({why}): see to that, or leave --net out for a network that needs nothing.");
     }
 }

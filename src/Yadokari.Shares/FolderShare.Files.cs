@@ -101,18 +101,59 @@ public sealed partial class FolderShare
                 return error;
             }
 
-            if ((error = _files.Add(file!, null, out ulong handle)) != 0)
+            return AnswerCreated(answer, file!, id, status);
+        }
+    }
+
+    // A file without a name, which the guest may give one later by a link (O_TMPFILE of open(2)). The name in the message means nothing.
+    private int CreateUnnamed(in FuseMessage message, Span<byte> answer)
+    {
+        uint flags = message.UInt32(0);
+        if ((flags & FileTree.AccessMask) is 0 or > FileTree.ReadWrite)
+        {
+            return Error.Invalid;
+        }
+
+        int error = UseFolder(message.Node, out Lease folder);
+        if (error != 0)
+        {
+            return error;
+        }
+
+        using (folder)
+        {
+            uint mode = FileTree.Regular | (message.UInt32(4) & PermissionMask);
+            error = FileTree.CreateUnnamed(folder.File, flags & (FileTree.AccessMask | FileTree.Synchronous | FileTree.Exclusive), mode, out SafeFileHandle file);
+            if (error != 0)
             {
-                _nodes.Forget(id, 1);
                 return error;
             }
 
-            var writer = new FuseWriter(answer);
-            WriteEntry(ref writer, id, status);
-            writer.UInt64(handle);
-            writer.UInt64(0);
-            return writer.Length;
+            ulong id = 0;
+            if ((error = Adopt(message, folder.File, file, mode, out FileStatus status)) != 0 || (error = _nodes.AddUnnamed(message.Node, file, status, out id)) != 0)
+            {
+                file.Dispose();
+                return error;
+            }
+
+            return AnswerCreated(answer, file, id, status);
         }
+    }
+
+    private int AnswerCreated(Span<byte> answer, SafeFileHandle file, ulong id, in FileStatus status)
+    {
+        int error = _files.Add(file, null, out ulong handle);
+        if (error != 0)
+        {
+            _nodes.Forget(id, 1);
+            return error;
+        }
+
+        var writer = new FuseWriter(answer);
+        WriteEntry(ref writer, id, status);
+        writer.UInt64(handle);
+        writer.UInt64(0);
+        return writer.Length;
     }
 
     private int OpenThere(ulong folderId, SafeFileHandle folder, ReadOnlySpan<byte> name, uint flags, out FileStatus status, out ulong id, out SafeFileHandle? file)

@@ -141,14 +141,15 @@ public sealed partial class FolderShare : IFileServer
         FuseOperation.Allocate => 32,
         FuseOperation.Release or FuseOperation.ReleaseFolder or FuseOperation.Seek => 24,
         FuseOperation.GetAttributes or FuseOperation.Sync or FuseOperation.SyncFolder or FuseOperation.Init => 16,
-        FuseOperation.Create or FuseOperation.MakeNode or FuseOperation.Rename2 => 16,
+        FuseOperation.Create or FuseOperation.CreateUnnamed or FuseOperation.MakeNode or FuseOperation.Rename2 => 16,
         FuseOperation.MakeFolder or FuseOperation.Rename or FuseOperation.Link or FuseOperation.Open or FuseOperation.OpenFolder => 8,
         _ => 0,
     };
 
     private static bool Changes(FuseOperation operation) => operation is FuseOperation.SetAttributes or FuseOperation.Symlink or FuseOperation.MakeNode
         or FuseOperation.MakeFolder or FuseOperation.Unlink or FuseOperation.RemoveFolder or FuseOperation.Rename or FuseOperation.Rename2
-        or FuseOperation.Link or FuseOperation.Create or FuseOperation.Write or FuseOperation.Allocate or FuseOperation.CopyFileRange;
+        or FuseOperation.Link or FuseOperation.Create or FuseOperation.CreateUnnamed or FuseOperation.Write or FuseOperation.Allocate
+        or FuseOperation.CopyFileRange;
 
     // Bytes of an answer, or an error.
     private int Do(in FuseMessage message, in FileRequest request, Span<byte> answer, out long placed)
@@ -191,6 +192,8 @@ public sealed partial class FolderShare : IFileServer
                 return SyncFileSystem();
             case FuseOperation.Create:
                 return Create(message, answer);
+            case FuseOperation.CreateUnnamed:
+                return CreateUnnamed(message, answer);
             case FuseOperation.Open:
                 return OpenFile(message, answer);
             case FuseOperation.OpenFolder:

@@ -38,6 +38,7 @@ internal enum FuseOperation : uint
     Seek = 46,
     CopyFileRange = 47,
     SyncFileSystem = 50,
+    CreateUnnamed = 51,
 }
 
 /// <summary>Errors as the protocol has them: minus an errno of Linux.</summary>

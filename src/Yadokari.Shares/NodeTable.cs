@@ -100,28 +100,31 @@ internal sealed class NodeTable : IDisposable
     {
         lock (_lock)
         {
+            return Add(folderId, name, status, out id, out _);
+        }
+    }
+
+    /// <summary>The guest is told of a file without a name, which stays open until it is too many or the guest forgets it. 0, or an error.</summary>
+    /// <param name="folderId">The folder in whose file system it is.</param>
+    /// <param name="file">The file, which is open.</param>
+    /// <param name="status">What is known of it.</param>
+    /// <param name="id">Gets its number.</param>
+    public int AddUnnamed(ulong folderId, SafeFileHandle file, in FileStatus status, out ulong id)
+    {
+        lock (_lock)
+        {
             id = 0;
-            if (!_byId.TryGetValue(folderId, out Node? folder))
+            int error = FileTree.PlaceOf(file, out SafeFileHandle place);
+            if (error != 0 || (error = Add(folderId, default, status, out id, out Node? node)) != 0)
             {
-                return Error.Stale;
+                place.Dispose();
+                return error;
             }
 
-            // A number of the host's may be used again, for something else.
-            if (!_byFile.TryGetValue((status.Device, status.Inode), out Node? node) || node.Type != status.Type)
-            {
-                if (_byId.Count >= MostNodes)
-                {
-                    return Error.TooManyOpen;
-                }
-
-                node = new Node(++_lastId, status);
-                _byId.Add(node.Id, node);
-                _byFile[node.File] = node;
-            }
-
-            node.Lookups++;
-            Move(node, folder, name);
-            id = node.Id;
+            Close(node!); // Of a file that had the same number before.
+            MakeRoom();
+            Hold(node!, place);
+            node!.Kept = true;
             return 0;
         }
     }
@@ -209,6 +212,33 @@ internal sealed class NodeTable : IDisposable
         _root.Place!.Dispose();
     }
 
+    private int Add(ulong folderId, ReadOnlySpan<byte> name, in FileStatus status, out ulong id, out Node? node)
+    {
+        (id, node) = (0, null);
+        if (!_byId.TryGetValue(folderId, out Node? folder))
+        {
+            return Error.Stale;
+        }
+
+        // A number of the host's may be used again, for something else.
+        if (!_byFile.TryGetValue((status.Device, status.Inode), out node) || node.Type != status.Type)
+        {
+            if (_byId.Count >= MostNodes)
+            {
+                return Error.TooManyOpen;
+            }
+
+            node = new Node(++_lastId, status);
+            _byId.Add(node.Id, node);
+            _byFile[node.File] = node;
+        }
+
+        node.Lookups++;
+        Move(node, folder, name);
+        id = node.Id;
+        return 0;
+    }
+
     private void Move(Node node, Node folder, ReadOnlySpan<byte> name)
     {
         if (node == _root || node == folder)
@@ -285,6 +315,11 @@ internal sealed class NodeTable : IDisposable
 
     private int OpenIn(SafeFileHandle folder, Node node)
     {
+        if (node.Name.Length == 0)
+        {
+            return Error.Stale;
+        }
+
         int error = FileTree.OpenPlace(folder, node.Name, out SafeFileHandle place);
         if (error != 0)
         {
@@ -298,10 +333,15 @@ internal sealed class NodeTable : IDisposable
             return error != 0 ? error : Error.Stale;
         }
 
+        Hold(node, place);
+        return 0;
+    }
+
+    private void Hold(Node node, SafeFileHandle place)
+    {
         node.Place = place;
         node.Recent = true;
         _open.AddLast(node.Link);
-        return 0;
     }
 
     // The second chance: what was used since it was last looked at stays.

@@ -1,3 +1,4 @@
+using System.Text;
 using Iced.Intel;
 using Yadokari.Translation.Code;
 
@@ -9,15 +10,18 @@ namespace Yadokari.Translation;
 /// </summary>
 internal sealed class Trace(TextWriter writer)
 {
+    private readonly StringBuilder _line = new();
+
+    // A line is one call, for vCPUs share the writer.
     internal void Enter(Vcpu cpu, Block block)
     {
-        writer.Write($"B {cpu.LinearRip:x} {block.Mode} rax={cpu.Rax:x} rcx={cpu.Rcx:x} rdx={cpu.Rdx:x} rbx={cpu.Rbx:x} rsp={cpu.Rsp:x} rbp={cpu.Rbp:x} rsi={cpu.Rsi:x} rdi={cpu.Rdi:x}");
+        _line.Clear().Append($"B {cpu.LinearRip:x} {block.Mode} rax={cpu.Rax:x} rcx={cpu.Rcx:x} rdx={cpu.Rdx:x} rbx={cpu.Rbx:x} rsp={cpu.Rsp:x} rbp={cpu.Rbp:x} rsi={cpu.Rsi:x} rdi={cpu.Rdi:x}");
         for (int i = 8; i < 16; i++)
         {
-            writer.Write($" r{i}={cpu.Gpr(i):x}");
+            _line.Append($" r{i}={cpu.Gpr(i):x}");
         }
 
-        writer.WriteLine($" fl={cpu.Rflags:x}");
+        writer.WriteLine(_line.Append($" fl={cpu.Rflags:x}"));
     }
 
     internal void Emulate(Vcpu cpu, in Instruction instruction) => writer.WriteLine($"E {cpu.LinearRip:x} {instruction}");

@@ -10,17 +10,18 @@ public sealed class ProgramTests : IDisposable
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
+    private ProcessStartInfo Start(params string[] arguments) => new(Path.Combine(AppContext.BaseDirectory, "yado"), arguments)
+    {
+        RedirectStandardInput = true,
+        RedirectStandardOutput = true,
+        RedirectStandardError = true,
+        WorkingDirectory = _folder,
+        Environment = { ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["PATH"] = _folder },
+    };
+
     private (int ExitCode, string Output, string Errors) Yado(params string[] arguments)
     {
-        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "yado"), arguments)
-        {
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            WorkingDirectory = _folder,
-            Environment = { ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["PATH"] = _folder },
-        };
-        using Process process = Process.Start(start)!;
+        using Process process = Process.Start(Start(arguments))!;
         process.StandardInput.Close();
         Task<string> errors = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
         string output = process.StandardOutput.ReadToEnd();
@@ -36,6 +37,38 @@ public sealed class ProgramTests : IDisposable
         Assert.Contains(says, errors);
         Assert.Equal(1, errors.Count(c => c == '\n')); // One sentence, one line.
         Assert.Equal(ExitCodes.BadInput, code);
+    }
+
+    [Fact]
+    public async Task A_trace_has_whole_lines_though_a_signal_ends_a_machine_that_does_not_stop()
+    {
+        // A Multiboot kernel (0.6.96, 3.1) that writes to COM1 for ever, to somebody who does not read it.
+        const uint magic = 0x1BADB002;
+        const uint withAddresses = 1 << 16;
+        const uint start = 1 << 20;
+        uint[] header = [magic, withAddresses, unchecked(0u - magic - withAddresses), start, start, 0, 0, start + 32];
+        byte[] program = [0x66, 0xBA, 0xF8, 0x03, 0xB0, (byte)'x', 0xEE, 0xEB, 0xFD]; // mov dx, 3F8h; mov al, 'x'; out dx, al; jmp to that
+        File.WriteAllBytes(Path.Combine(_folder, "kernel"), [.. header.SelectMany(BitConverter.GetBytes), .. program]);
+        string trace = Path.Combine(_folder, "trace");
+        string console = Path.Combine(_folder, "console");
+        Process.Start("mkfifo", [console]).WaitForExit();
+        using var reader = new FileStream(console, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite, bufferSize: 0);
+        using Process process = Process.Start(Start("run", "--kernel", "kernel", "--memory", "16M", "--trace", trace, "--console", console))!;
+        Task<string> errors = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        Assert.True(SpinWait.SpinUntil(() => process.HasExited || (File.Exists(trace) && new FileInfo(trace).Length > 1 << 20), TimeSpan.FromMinutes(2)));
+        Assert.False(process.HasExited);
+        for (long length = 0; length < new FileInfo(trace).Length;)
+        {
+            length = new FileInfo(trace).Length;
+            Thread.Sleep(100); // Until it goes on no more, for the pipe is full; that it only rests is as good.
+        }
+
+        Process.Start("kill", ["-TERM", $"{process.Id}"]).WaitForExit();
+        Assert.True(process.WaitForExit(TimeSpan.FromMinutes(2)));
+        Assert.Equal((143, ""), (process.ExitCode, await errors));
+        string[] lines = File.ReadAllText(trace).Split('\n');
+        Assert.Equal("", lines[^1]);
+        Assert.Matches("^B .* fl=[0-9a-f]+$|^E [0-9a-f]+ out ", lines[^2]);
     }
 
     [Fact]

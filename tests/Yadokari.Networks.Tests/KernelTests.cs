@@ -106,6 +106,35 @@ public sealed class KernelTests : IDisposable
     }
 
     [Fact]
+    public async Task Connections_that_share_little_memory_lose_nothing_and_one_too_many_is_refused()
+    {
+        const int connections = 6;
+        const int length = 2_000_000;
+        Plug(NetworkOffloads.All, new NetworkLimits((connections * TcpFlow.Reserve) + ByteRing.Least, connections + 1, 1, 1));
+        using var listener = Listen(six: false);
+        int port = ((IPEndPoint)listener.LocalEndPoint!).Port;
+        byte[] data = RandomNumberGenerator.GetBytes(length);
+        var pairs = new List<(Socket Guest, Socket Host)>();
+        for (int i = 0; i < connections; i++)
+        {
+            pairs.Add((await Connect(false, port), await listener.AcceptAsync(Token)));
+        }
+
+        var error = await Assert.ThrowsAsync<SocketException>(() => Connect(false, port));
+        Assert.Equal(SocketError.ConnectionRefused, error.SocketErrorCode);
+        await Task.WhenAll(pairs.SelectMany(p => new[] { Pass(p.Guest, p.Host), Pass(p.Host, p.Guest) }));
+        pairs.ForEach(p => p.Guest.Dispose());
+        pairs.ForEach(p => p.Host.Dispose());
+
+        async Task Pass(Socket from, Socket to)
+        {
+            Task sending = SendAll(from, data).ContinueWith(_ => from.Shutdown(SocketShutdown.Send), Token, TaskContinuationOptions.None, TaskScheduler.Default);
+            Assert.True((await ReadAll(to)).AsSpan().SequenceEqual(data));
+            await sending;
+        }
+    }
+
+    [Fact]
     public async Task Nobody_listening_is_refused_at_once()
     {
         Plug(NetworkOffloads.All);
@@ -261,7 +290,9 @@ public sealed class KernelTests : IDisposable
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
     // Puts the kernel where a guest would be.
-    private void Plug(NetworkOffloads offloads, params PortForward[] forwards)
+    private void Plug(NetworkOffloads offloads, params PortForward[] forwards) => Plug(offloads, NetworkLimits.OfThisProcess, forwards);
+
+    private void Plug(NetworkOffloads offloads, in NetworkLimits limits, params PortForward[] forwards)
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "Only root can make a TAP device.");
         Assert.SkipUnless(File.Exists("/usr/sbin/ip") || File.Exists("/sbin/ip") || File.Exists("/bin/ip"), "ip is not installed.");
@@ -276,7 +307,7 @@ public sealed class KernelTests : IDisposable
             Assert.Skip($"No TAP device: {error.Message}");
         }
 
-        _network = new UserNetwork(forwards, hostLoopback: true);
+        _network = new UserNetwork(forwards, hostLoopback: true, limits);
         Run("ip", "address", "add", $"{s_guest4}/24", "dev", _name);
         Run("ip", "address", "add", $"{s_guest6}/64", "dev", _name, "nodad");
         Run("ip", "link", "set", _name, "up");

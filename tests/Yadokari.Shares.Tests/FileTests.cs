@@ -71,6 +71,50 @@ public sealed class FileTests
     }
 
     [Fact]
+    public void AFileWithoutANameMayGetOne()
+    {
+        const uint CreateUnnamed = 51;
+        const uint Exclusive = 0x80;
+        const int Unsupported = 95;
+        using var folder = new SharedFolder();
+        FuseClient guest = folder.Guest;
+        (int error, ulong id, ulong handle) = Make(2);
+        Assert.SkipWhen(error == Unsupported, "The temporary folder's file system makes no files without a name.");
+        Assert.Equal(0, error);
+        Assert.Equal((0, 5u), guest.Write(handle, 0, "draft"u8.ToArray()));
+        (error, Attributes what) = guest.Attributes(id);
+        Assert.Equal((0, 0u, 5ul, 0x8180u), (error, what.Links, what.Size, what.Mode));
+        (error, ulong again) = guest.Open(id);
+        Assert.Equal(0, error);
+        Assert.Equal("draft"u8.ToArray(), guest.Read(again, 0, 100).Body);
+        Assert.Equal(0, guest.Release(again));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
+
+        (error, ulong named, what) = guest.Link(id, Root, "final");
+        Assert.Equal((0, id, 1u), (error, named, what.Links));
+        Assert.Equal("draft", File.ReadAllText(folder["final"]));
+        Assert.Equal("600", SharedFolder.Host("stat", "-c", "%a", folder["final"]));
+        Assert.Equal(0, guest.Release(handle));
+
+        // Without one it ends with the guest's interest in it, and so does one that may not have a name.
+        (_, id, handle) = Make(2);
+        Assert.Equal(0, guest.Release(handle));
+        guest.Forget(id, 1);
+        Assert.Equal(Stale, guest.Attributes(id).Error);
+        (error, id, _) = Make(2 | Exclusive);
+        Assert.Equal(0, error);
+        Assert.Equal(NoEntry, guest.Link(id, Root, "never").Error);
+        Assert.Equal(22, Make(0).Error);
+        Assert.Equal([folder["final"]], Directory.EnumerateFileSystemEntries(folder.Path));
+
+        (int Error, ulong Id, ulong Handle) Make(uint flags)
+        {
+            (int error, byte[] body) = guest.Call(CreateUnnamed, Root, FuseClient.Bytes(flags, 0x8180u, 0u, 0u, "/"));
+            return error != 0 ? (error, 0, 0) : (0, BitConverter.ToUInt64(body), BitConverter.ToUInt64(body, 128));
+        }
+    }
+
+    [Fact]
     public void WhatIsAppendedGoesToTheEnd()
     {
         const uint Append = 0x400;

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Yadokari.Core;
-using Yadokari.Linux;
 
 namespace Yadokari.Cli.Instances;
 
@@ -38,7 +37,7 @@ internal static class KillCommand
         }
 
         // A monitor that does not answer any more.
-        if (machine.ReadProcess() is not { } process || !Daemon.TryKill(process.Process) || !machine.WaitForEnd(s_patience))
+        if (!machine.TryKillMonitor() || !machine.WaitForEnd(s_patience))
         {
             throw new UserErrorException($"The machine {machine.Name} can't be ended: look for its monitor with 'ps'.");
         }

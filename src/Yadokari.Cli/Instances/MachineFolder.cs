@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Yadokari.Cli.DefaultGuest;
 using Yadokari.Core;
+using Yadokari.Linux;
 
 namespace Yadokari.Cli.Instances;
 
@@ -166,6 +167,16 @@ internal sealed class MachineFolder
         {
             Replace("run.json", JsonSerializer.Serialize(process, MachineJson.Default.MachineProcess));
         }
+    }
+
+    /// <summary>
+    /// Ends the process that runs it, without asking. False where that can't be found: the number that is known may be another process's, so it
+    /// must have the lock.
+    /// </summary>
+    public bool TryKillMonitor()
+    {
+        using ProcessHandle? process = ReadProcess() is { } known ? ProcessHandle.TryOpenHolder(known.Process, In("lock")) : null;
+        return process is not null && process.TryKill();
     }
 
     /// <summary>Removes the machine with all that it has. The caller holds the lock.</summary>

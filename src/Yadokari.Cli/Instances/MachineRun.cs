@@ -187,6 +187,7 @@ internal static class MachineRun
 
     private static int Run(MachineFolder machine, MachineConfig config, RunOptions options, Action begun)
     {
+        machine.WriteProcess(null); // What a monitor that was killed has left: its number and its ports are others' by now.
         if (config.Recipe is not null)
         {
             options = options with

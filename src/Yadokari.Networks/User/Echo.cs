@@ -17,7 +17,6 @@ internal sealed class Echo : IDisposable
     private const int HeaderSize = 8;
     private const int ChecksumAt = 2;
     private const int NumberAt = 4;
-    private const int Most = 64;
     private const long Patience = 60_000;
 
     private readonly byte[] _packet = new byte[ushort.MaxValue];
@@ -26,10 +25,10 @@ internal sealed class Echo : IDisposable
     private readonly SocketTable _table;
 
     /// <summary>Makes one without any.</summary>
-    public Echo(GuestLink link, Routes routes, Reactor reactor)
+    public Echo(GuestLink link, Routes routes, Reactor reactor, in NetworkLimits limits)
     {
         (_link, _routes) = (link, routes);
-        _table = new SocketTable(reactor, Most, Patience, Receive);
+        _table = new SocketTable(reactor, limits.Pings, Patience, Receive);
     }
 
     /// <summary>Whether a message is an echo request.</summary>

@@ -10,6 +10,9 @@ namespace Yadokari.Networks.User;
 /// </summary>
 internal sealed class TcpFlow : IReady, IDisposable
 {
+    /// <summary>Bytes of <see cref="TcpTable.Budget"/> that a connection has from its beginning to its end.</summary>
+    public const int Reserve = 2 * ByteRing.Least;
+
     private const int MostToGuest = 1 << 20;
     private const int MostToHost = 1 << 18;
     private const int OwnScale = 3;
@@ -24,8 +27,8 @@ internal sealed class TcpFlow : IReady, IDisposable
     private readonly TcpTable _table;
     private readonly GuestLink _link;
     private readonly HostSocket _socket;
-    private readonly ByteRing _toGuest = new(MostToGuest); // From the first byte on that is not acknowledged.
-    private readonly ByteRing _toHost = new(MostToHost);
+    private readonly ByteRing _toGuest; // From the first byte on that is not acknowledged.
+    private readonly ByteRing _toHost;
     private readonly int _ownSegmentSize;
     private State _state;
     private uint _receiveNext;
@@ -51,6 +54,7 @@ internal sealed class TcpFlow : IReady, IDisposable
     private TcpFlow(TcpTable table, GuestLink link, in Conversation conversation, HostSocket socket, State state)
     {
         (_table, _link, _socket, _state) = (table, link, socket, state);
+        (_toGuest, _toHost) = (new ByteRing(MostToGuest, table.Budget), new ByteRing(MostToHost, table.Budget));
         Conversation = conversation;
         _sendFirst = _sendNext = _sendMost = _recovered = (uint)Random.Shared.NextInt64(uint.MaxValue);
         _ownSegmentSize = GuestLink.Mtu - (GuestLink.Headers(conversation.Guest.IsV6) - GuestLink.EthernetSize) - TcpSegment.HeaderSize;
@@ -388,8 +392,8 @@ internal sealed class TcpFlow : IReady, IDisposable
             _socket.EndSending();
         }
 
-        // The guest may wait for a window.
-        if (_lastAdvertised < MostToHost / 4 && _toHost.Free >= MostToHost / 2)
+        // The guest may wait for a window: for a large one, or if there is no memory for that, for what there is once all has been passed on.
+        if (_lastAdvertised < MostToHost / 4 && _toHost.Free is var free && (free >= MostToHost / 2 || (free > _lastAdvertised && _toHost.Count == 0)))
         {
             OweAcknowledgement();
         }
@@ -408,9 +412,9 @@ internal sealed class TcpFlow : IReady, IDisposable
         while (_state == State.Established && _hostMayRead && !_hostEnded && _toGuest.Room() is { Length: > 0 } room)
         {
             int count = _socket.Receive(room);
+            _toGuest.Came(Math.Max(count, 0));
             if (count > 0)
             {
-                _toGuest.Came(count);
                 came = true;
                 if (count == room.Length)
                 {
@@ -503,7 +507,8 @@ internal sealed class TcpFlow : IReady, IDisposable
         if (_link.TryBegin(Conversation.Guest.IsV6, TcpSegment.HeaderSize + OptionsSize, out Span<byte> body))
         {
             byte flags = (byte)(TcpSegment.Syn | (_state == State.Answered ? TcpSegment.Ack : 0));
-            TcpSegment.Write(body, Conversation.OtherPort, Conversation.GuestPort, _sendFirst, _receiveNext, flags, MostToHost, OptionsSize);
+            _lastAdvertised = _toHost.Free;
+            TcpSegment.Write(body, Conversation.OtherPort, Conversation.GuestPort, _sendFirst, _receiveNext, flags, _lastAdvertised, OptionsSize);
             TcpSegment.WriteOptions(body[TcpSegment.HeaderSize..], _ownSegmentSize, OwnScale);
             _link.End(Conversation.Other, Conversation.Guest, GuestLink.Tcp, body, TcpSegment.ChecksumAt);
         }

@@ -7,7 +7,6 @@ namespace Yadokari.Networks.User;
 /// <summary>All connections between the guest and the host's network. Under the network's lock.</summary>
 internal sealed class TcpTable : IDisposable
 {
-    private const int Most = 4096;
     private const ushort FirstEphemeral = 49152; // RFC 6335, 6
 
     private readonly Dictionary<Conversation, TcpFlow> _flows = [];
@@ -17,13 +16,21 @@ internal sealed class TcpTable : IDisposable
     private readonly GuestLink _link;
     private readonly Routes _routes;
     private readonly Reactor _reactor;
+    private readonly int _most;
     private ushort _nextPort = FirstEphemeral;
 
     /// <summary>Makes an empty one.</summary>
-    public TcpTable(GuestLink link, Routes routes, Reactor reactor) => (_link, _routes, _reactor) = (link, routes, reactor);
+    public TcpTable(GuestLink link, Routes routes, Reactor reactor, in NetworkLimits limits)
+    {
+        (_link, _routes, _reactor, _most) = (link, routes, reactor, limits.Connections);
+        Budget = new ByteBudget(limits.Bytes);
+    }
 
     /// <summary>How many there are.</summary>
     public int Count => _flows.Count;
+
+    /// <summary>What the buffers of all of them are taken from.</summary>
+    public ByteBudget Budget { get; }
 
     /// <summary>A segment of the guest's. False if where it wants to go can't be reached, which the guest is to be told.</summary>
     public bool OnSegment(in IpAddress from, in IpAddress to, in TcpSegment segment)
@@ -47,7 +54,7 @@ internal sealed class TcpTable : IDisposable
         }
 
         bool known = _routes.TryResolve(to, segment.DestinationPort, out IPAddress address, out int port);
-        int result = !known || _flows.Count >= Most ? HostSocket.Refused : Connect(conversation, address, port, segment);
+        int result = !known || !HasPlace ? HostSocket.Refused : Connect(conversation, address, port, segment);
         bool reached = result == 0 || (result == HostSocket.Refused && (known || Routes.IsOwn(to)));
         if (reached && result != 0)
         {
@@ -60,24 +67,22 @@ internal sealed class TcpTable : IDisposable
     /// <summary>Somebody connected to a port of the host's that is the guest's.</summary>
     public void Accept(HostSocket socket, in IpAddress guest, ushort guestPort, in IpAddress gateway)
     {
+        if (!HasPlace)
+        {
+            socket.Abort();
+            return;
+        }
+
         Conversation conversation;
         do
         {
             _nextPort = _nextPort == ushort.MaxValue ? FirstEphemeral : (ushort)(_nextPort + 1);
             conversation = new Conversation(guest, guestPort, gateway, _nextPort);
         }
-        while (_flows.Count < Most && _flows.ContainsKey(conversation));
-
-        if (_flows.Count >= Most)
-        {
-            socket.Abort();
-            return;
-        }
+        while (_flows.ContainsKey(conversation));
 
         socket.SendAtOnce();
-        var flow = TcpFlow.FromHost(this, _link, conversation, socket);
-        _flows.Add(conversation, flow);
-        flow.Token = _reactor.Add(socket, flow);
+        Add(TcpFlow.FromHost(this, _link, conversation, socket), socket);
     }
 
     /// <summary>Sends what is owed to the guest after a number of its packets.</summary>
@@ -148,6 +153,7 @@ internal sealed class TcpTable : IDisposable
     public void Remove(TcpFlow flow)
     {
         _flows.Remove(flow.Conversation);
+        Budget.Give(TcpFlow.Reserve);
         _waiting.Remove(flow);
         _reactor.Forget(flow.Token);
     }
@@ -168,6 +174,7 @@ internal sealed class TcpTable : IDisposable
         foreach (TcpFlow flow in _flows.Values)
         {
             flow.Dispose();
+            Budget.Give(TcpFlow.Reserve);
             _reactor.Forget(flow.Token);
         }
 
@@ -186,9 +193,16 @@ internal sealed class TcpTable : IDisposable
             return result;
         }
 
-        var flow = TcpFlow.FromGuest(this, _link, conversation, socket, syn);
-        _flows.Add(conversation, flow);
-        flow.Token = _reactor.Add(socket, flow);
+        Add(TcpFlow.FromGuest(this, _link, conversation, socket, syn), socket);
         return 0;
+    }
+
+    private bool HasPlace => _flows.Count < _most && Budget.Left >= TcpFlow.Reserve;
+
+    private void Add(TcpFlow flow, HostSocket socket)
+    {
+        Budget.TryTake(TcpFlow.Reserve);
+        _flows.Add(flow.Conversation, flow);
+        flow.Token = _reactor.Add(socket, flow);
     }
 }

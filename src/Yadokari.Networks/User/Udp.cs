@@ -11,7 +11,6 @@ internal sealed class Udp : IDisposable
     public const int HeaderSize = 8;
 
     private const int ChecksumAt = 6;
-    private const int Most = 512;
     private const long Patience = 120_000; // RFC 4787, 4.3
     private const int MostData = ushort.MaxValue - 20 - HeaderSize;
 
@@ -22,10 +21,10 @@ internal sealed class Udp : IDisposable
     private readonly SocketTable _table;
 
     /// <summary>Makes one without any.</summary>
-    public Udp(GuestLink link, Routes routes, Reactor reactor, Unreachable unreachable)
+    public Udp(GuestLink link, Routes routes, Reactor reactor, Unreachable unreachable, in NetworkLimits limits)
     {
         (_link, _routes, _unreachable) = (link, routes, unreachable);
-        _table = new SocketTable(reactor, Most, Patience, Receive);
+        _table = new SocketTable(reactor, limits.Conversations, Patience, Receive);
     }
 
     /// <summary>A datagram of the guest's. False if it can't be passed on, which the guest is to be told.</summary>

@@ -37,14 +37,19 @@ public sealed class UserNetwork : INetwork
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
     /// <exception cref="UserErrorException">A port can't be had.</exception>
     public UserNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback = false, Action<Exception>? failed = null)
+        : this(forwards, hostLoopback, NetworkLimits.OfThisProcess, failed)
+    {
+    }
+
+    internal UserNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback, in NetworkLimits limits, Action<Exception>? failed = null)
     {
         var routes = new Routes(hostLoopback);
         _arp = new Arp(_link);
         _neighbours = new Neighbours(_link);
         _unreachable = new Unreachable(_link);
-        _tcp = new TcpTable(_link, routes, _reactor);
-        _udp = new Udp(_link, routes, _reactor, _unreachable);
-        _echo = new Echo(_link, routes, _reactor);
+        _tcp = new TcpTable(_link, routes, _reactor, limits);
+        _udp = new Udp(_link, routes, _reactor, _unreachable, limits);
+        _echo = new Echo(_link, routes, _reactor, limits);
         _dhcp = new Dhcp(_udp);
         try
         {
