@@ -445,6 +445,7 @@ public sealed class Pc : IDisposable
     {
         _pci.Assign();
         ulong rsdp = AcpiTables.Write(_memory, AcpiBoard.Of(_config));
+        _memory.Write(Layout.MpTables, MpTables.Build(_config.Cpus, Layout.MpTables));
         var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack, Screen = _config.Screen };
         _boot = BootLoader.Load(kernel, _memory, parameters, state);
         _threads[0].Apic.EnterVirtualWireMode();
