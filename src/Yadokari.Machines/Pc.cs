@@ -40,6 +40,7 @@ public sealed class Pc : IDisposable
     private readonly FirmwareImage? _firmware;
     private readonly AtaChannel _ide0;
     private readonly AtaChannel _ide1;
+    private readonly RealModeBoot? _realMode;
     private readonly Initrd? _initrd;
     private readonly BootModule[] _modules;
     private readonly Bus _pio = new("pio");
@@ -76,11 +77,12 @@ public sealed class Pc : IDisposable
     public Pc(PcConfig config, IEngine engine)
     {
         config.Check();
-        _config = config;
         KernelImage? kernel = config.Kernel is null ? null : KernelImage.Open(config.Kernel);
+        config = config.WithFirmwareFor(kernel);
+        _config = config;
         _firmware = config.Firmware is null ? null : FirmwareImage.Open(config.Firmware);
         _initrd = config.Initrd is null ? null : Initrd.Open(config.Initrd);
-        _modules = [.. config.Modules.Select(OpenModule)];
+        _modules = [.. config.Modules.Select(ModuleText.Parse).Select(m => new BootModule(Initrd.Open(m.Path, "module"), m.CommandLine))];
         IReadOnlyList<(ulong Gpa, ulong Length)> ram = Layout.RamRegions(config.Memory);
         _memory = GuestRam.Create(_firmware is null ? ram : [ram[0], (_firmware.Start, (ulong)_firmware.Length), .. ram.Skip(1)]);
         _host = new VcpuHost(_pio, _mmio, _apicBus);
@@ -166,6 +168,8 @@ public sealed class Pc : IDisposable
         _pio.Map(Layout.Panic, 1, "pvpanic", new PanicPort(_panics.Report));
         _pio.Map(Layout.FwCfg, 2, "fw_cfg", _fwCfg);
         FirmwareTables.Describe(config, _memory, _fwCfg, _rtc);
+        _realMode = kernel is null || _firmware is null ? null : new RealModeBoot(kernel, _memory, ParametersFor(kernel));
+        _realMode?.Describe(_fwCfg);
 
         // Disks. IDE is there for firmware to boot from.
         IDisk[] disks = [.. config.Disks.Select(d => d.Open())];
@@ -175,7 +179,7 @@ public sealed class Pc : IDisposable
         _ide1 = new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null);
         if (_firmware is not null)
         {
-            BootMedia.Check(disks, disc, config.Floppy is not null);
+            BootMedia.Check(disks, disc, other: config.Floppy is not null || kernel is not null);
             _pio.Map(Layout.Ide0, 8, "ide0", _ide0.Command);
             _pio.Map(Layout.Ide0Control, 1, "ide0", _ide0.Control);
             _pio.Map(Layout.Ide1, 8, "ide1", _ide1.Command);
@@ -237,7 +241,7 @@ public sealed class Pc : IDisposable
 
         AddDebugPort(config.DebugPorts.Exit, 4, "debug-exit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
 
-        PowerOn(kernel);
+        PowerOn(_firmware is null ? kernel : null);
     }
 
     /// <summary>Guest RAM.</summary>
@@ -330,14 +334,6 @@ public sealed class Pc : IDisposable
         }
     }
 
-    // By custom a module's text begins with its name, as the kernel's does.
-    private static BootModule OpenModule(string text)
-    {
-        int space = text.IndexOf(' ');
-        string path = space < 0 ? text : text[..space];
-        return new BootModule(Initrd.Open(path, "module"), Path.GetFileName(path) + (space < 0 ? "" : text[space..]));
-    }
-
     private (IInterruptLine Line, byte Irq) PciWire(int wire) =>
         (new TwoLines(_pic.Line(Layout.PciIrqs[wire]), _ioApic.Line(Layout.PciGsi + wire)), Layout.PciIrqs[wire]);
 
@@ -418,7 +414,7 @@ public sealed class Pc : IDisposable
         }
 
         _panics.Reset();
-        PowerOn(_config.Kernel is null ? null : KernelImage.Open(_config.Kernel));
+        PowerOn(_config.Kernel is null || _firmware is not null ? null : KernelImage.Open(_config.Kernel));
     }
 
     private void PowerOn(KernelImage? kernel)
@@ -428,7 +424,7 @@ public sealed class Pc : IDisposable
         {
             _firmware!.CopyTo(_memory);
             FirmwareTables.WriteAcpi(_config, _memory);
-            _boot = new BootReport("firmware", null, TimeSpan.Zero);
+            _boot = _realMode?.Load(_memory) ?? new BootReport("firmware", null, TimeSpan.Zero);
         }
         else
         {
@@ -446,12 +442,14 @@ public sealed class Pc : IDisposable
         _pci.Assign();
         ulong rsdp = AcpiTables.Write(_memory, AcpiBoard.Of(_config));
         _memory.Write(Layout.MpTables, MpTables.Build(_config.Cpus, Layout.MpTables));
-        var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack, Screen = _config.Screen };
-        _boot = BootLoader.Load(kernel, _memory, parameters, state);
+        _boot = BootLoader.Load(kernel, _memory, ParametersFor(kernel) with { Rsdp = rsdp }, state);
         _threads[0].Apic.EnterVirtualWireMode();
         if (kernel.Format == KernelFormat.Multiboot)
         {
             FirmwareRemains.SetUp(_memory, _pio);
         }
     }
+
+    private BootParameters ParametersFor(KernelImage kernel) =>
+        new() { CommandLine = _config.CommandLineFor(kernel), Initrd = _initrd, Modules = _modules, Unpack = _config.Unpack, Screen = _config.Screen };
 }

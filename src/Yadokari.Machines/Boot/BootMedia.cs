@@ -16,11 +16,11 @@ internal static class BootMedia
     /// <summary>Whether a sector ends as boot sectors do.</summary>
     public static bool IsBootSector(ReadOnlySpan<byte> sector) => sector.Length >= 512 && BinaryPrimitives.ReadUInt16LittleEndian(sector[510..]) == BootSignature;
 
-    /// <summary>Refuses disks and a CD of which none can be booted from. A floppy speaks for itself.</summary>
+    /// <summary>Refuses disks and a CD of which none can be booted from, unless there is something else.</summary>
     /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
-    public static void Check(IReadOnlyList<IDisk> disks, IDisk? disc, bool floppy)
+    public static void Check(IReadOnlyList<IDisk> disks, IDisk? disc, bool other)
     {
-        if (floppy || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
+        if (other || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
         {
             return;
         }
