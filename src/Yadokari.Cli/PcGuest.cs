@@ -49,6 +49,7 @@ internal sealed class PcGuest : IGuestMachine
                 Floppy = options.Floppy,
                 Modules = options.Modules,
                 CommandLine = boot.CommandLine,
+                IsDefaultCommandLine = options.Append is null,
                 Console = console,
                 Screen = options.HasScreen,
                 Clock = _clock,

@@ -4,6 +4,7 @@ using Yadokari.Cli.Instances;
 using Yadokari.Core;
 using Yadokari.Disks;
 using Yadokari.Machines;
+using Yadokari.Machines.Boot;
 using Yadokari.Networks;
 
 namespace Yadokari.Cli;
@@ -19,7 +20,7 @@ internal static class RunCommand
 
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
-    private static readonly Option<string?> s_firmware = new("--firmware") { HelpName = "FILE", Description = "Start in a firmware ROM such as SeaBIOS's bios.bin instead of a kernel" };
+    private static readonly Option<string?> s_firmware = new("--firmware") { HelpName = "FILE", Description = "Start in a firmware ROM such as SeaBIOS's bios.bin, which boots a disk or, with --kernel, starts a bzImage" };
     private static readonly Option<string[]> s_disks = new("--disk")
     {
         HelpName = DiskShape,
@@ -66,14 +67,14 @@ internal static class RunCommand
     private static readonly Option<string[]> s_modules = new("--module")
     {
         HelpName = "'FILE TEXT'",
-        Description = "File and arguments for a Multiboot kernel; may be given again",
+        Description = "File and arguments for a Multiboot kernel, a path with a blank in double quotes; may be given again",
         DefaultValueFactory = _ => [],
     };
 
     private static readonly Option<string?> s_append = new("--append")
     {
         HelpName = "TEXT",
-        Description = $"Kernel command line [default: {KernelCommandLine.Default}, and for the default guest also quiet mitigations=off]",
+        Description = $"Kernel command line [default: {KernelCommandLine.Default} for Linux, and for the default guest also quiet mitigations=off]",
     };
 
     private static readonly Option<string> s_memory = new("--memory") { HelpName = "SIZE", Description = "Guest memory, in K, M or G", DefaultValueFactory = _ => "512M" };
@@ -171,9 +172,10 @@ internal static class RunCommand
     private static string? CheckFirmware(ParseResult result)
     {
         string? firmware = CheckPath("--firmware", result.GetValue(s_firmware));
-        bool kernel = result.GetValue(s_kernel) is not null || result.GetValue(s_initrd) is not null || result.GetValue(s_append) is not null;
+        bool kernel = result.GetValue(s_kernel) is not null;
+        bool forKernel = result.GetValue(s_initrd) is not null || result.GetValue(s_append) is not null;
         bool cdrom = result.GetValue(s_cdrom) is not null;
-        return firmware is not null && kernel ? throw new UserErrorException("--firmware starts without a kernel: leave --kernel, --initrd and --append out.")
+        return firmware is not null && !kernel && forKernel ? throw new UserErrorException("--initrd and --append are for a kernel, and --firmware starts without one: leave them out, or give --kernel too.")
             : firmware is null && cdrom ? throw new UserErrorException("--cdrom is for firmware to boot from: give --firmware too, such as SeaBIOS's bios.bin.")
             : firmware;
     }
@@ -233,9 +235,11 @@ internal static class RunCommand
         ? disk
         : throw new UserErrorException($"{option} {text} has both ro and snapshot: with snapshot the image is only read, too; leave one out.");
 
-    private static string[] CheckModules(string[] modules) => modules.All(m => m.Length > 0 && m[0] != ' ')
-        ? modules
-        : throw new UserErrorException("--module names no file: give the path of one, then arguments for it if it takes any, as in --module 'FILE TEXT'.");
+    private static string[] CheckModules(string[] modules)
+    {
+        Array.ForEach(modules, m => ModuleText.Parse(m));
+        return modules;
+    }
 
     private static string? CheckAppend(string? text) => text is null || !text.Contains('\n')
         ? text

@@ -47,7 +47,10 @@ public static class Layout
     public const ulong AcpiTables = 0xE_0000;
 
     /// <summary>End of the ACPI tables.</summary>
-    public const ulong AcpiTablesEnd = BiosHandlers;
+    public const ulong AcpiTablesEnd = MpTables;
+
+    /// <summary>MultiProcessor tables; the floating pointer comes first, where a scan of the BIOS area finds it (MultiProcessor Specification 1.4, chapter 4).</summary>
+    public const ulong MpTables = 0xF_F000;
 
     /// <summary>Real-mode interrupt handlers that do nothing, at the end of the BIOS area.</summary>
     public const ulong BiosHandlers = 0xF_FE00;

@@ -45,6 +45,7 @@ public sealed class Pc : IDisposable
     private readonly FirmwareImage? _firmware;
     private readonly AtaChannel _ide0;
     private readonly AtaChannel _ide1;
+    private readonly RealModeBoot? _realMode;
     private readonly Initrd? _initrd;
     private readonly BootModule[] _modules;
     private readonly Bus _pio = new("pio");
@@ -87,11 +88,12 @@ public sealed class Pc : IDisposable
         config.Check();
         using var unfinished = new DisposableStack();
         unfinished.Push(_parts); // What has been made goes again if anything of the rest can't be.
-        _config = config;
         KernelImage? kernel = config.Kernel is null ? null : KernelImage.Open(config.Kernel);
+        config = config.WithFirmwareFor(kernel);
+        _config = config;
         _firmware = config.Firmware is null ? null : FirmwareImage.Open(config.Firmware);
         _initrd = config.Initrd is null ? null : _parts.Push(Initrd.Open(config.Initrd));
-        _modules = [.. config.Modules.Select(OpenModule)];
+        _modules = [.. config.Modules.Select(ModuleText.Parse).Select(m => new BootModule(_parts.Push(Initrd.Open(m.Path, "module")), m.CommandLine))];
         IReadOnlyList<(ulong Gpa, ulong Length)> ram = Layout.RamRegions(config.Memory);
         _memory = _parts.Push(GuestRam.Create(_firmware is null ? ram : [ram[0], (_firmware.Start, (ulong)_firmware.Length), .. ram.Skip(1)]));
         _host = new VcpuHost(_pio, _mmio, _apicBus);
@@ -194,6 +196,8 @@ public sealed class Pc : IDisposable
         }
 
         FirmwareTables.Describe(config, floppy, _memory, _fwCfg, _rtc);
+        _realMode = kernel is null || _firmware is null ? null : new RealModeBoot(kernel, _memory, ParametersFor(kernel));
+        _realMode?.Describe(_fwCfg);
 
         // Disks. IDE is there for firmware to boot from.
         IDisk[] disks = [.. config.Disks.Select(d => _parts.Push(d.Open()))];
@@ -203,7 +207,11 @@ public sealed class Pc : IDisposable
         _ide1 = _parts.Push(new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null));
         if (_firmware is not null)
         {
-            BootMedia.Check(disks, disc, floppy);
+            if (kernel is null)
+            {
+                BootMedia.Check(disks, disc, floppy);
+            }
+
             _pio.Map(Layout.Ide0, 8, "ide0", _ide0.Command);
             _pio.Map(Layout.Ide0Control, 1, "ide0", _ide0.Control);
             _pio.Map(Layout.Ide1, 8, "ide1", _ide1.Command);
@@ -268,7 +276,7 @@ public sealed class Pc : IDisposable
 
         AddDebugPort(config.DebugPorts.Exit, 4, "debug-exit", new DebugExit(code => _run.End(new MachineEnd(EndReason.DebugExit) { Code = code })));
 
-        PowerOn(kernel);
+        PowerOn(_firmware is null ? kernel : null);
         unfinished.Release();
     }
 
@@ -402,14 +410,6 @@ public sealed class Pc : IDisposable
         return value;
     }
 
-    // By custom a module's text begins with its name, as the kernel's does.
-    private BootModule OpenModule(string text)
-    {
-        int space = text.IndexOf(' ');
-        string path = space < 0 ? text : text[..space];
-        return new BootModule(_parts.Push(Initrd.Open(path, "module")), Path.GetFileName(path) + (space < 0 ? "" : text[space..]));
-    }
-
     private (IInterruptLine Line, byte Irq) PciWire(int wire) =>
         (new TwoLines(_pic.Line(Layout.PciIrqs[wire]), _ioApic.Line(Layout.PciGsi + wire)), Layout.PciIrqs[wire]);
 
@@ -493,7 +493,7 @@ public sealed class Pc : IDisposable
 
         _panics.Reset();
         _vm.Reset();
-        PowerOn(_config.Kernel is null ? null : KernelImage.Open(_config.Kernel));
+        PowerOn(_config.Kernel is null || _firmware is not null ? null : KernelImage.Open(_config.Kernel));
     }
 
     private void PowerOn(KernelImage? kernel)
@@ -503,7 +503,7 @@ public sealed class Pc : IDisposable
         {
             _firmware!.CopyTo(_memory);
             FirmwareTables.WriteAcpi(_config, _memory);
-            _boot = new BootReport("firmware", null, TimeSpan.Zero);
+            _boot = _realMode?.Load(_memory) ?? new BootReport("firmware", null, TimeSpan.Zero);
         }
         else
         {
@@ -520,12 +520,15 @@ public sealed class Pc : IDisposable
     {
         _pci.Assign();
         ulong rsdp = AcpiTables.Write(_memory, AcpiBoard.Of(_config));
-        var parameters = new BootParameters { CommandLine = _config.CommandLine, Initrd = _initrd, Modules = _modules, Rsdp = rsdp, Unpack = _config.Unpack, Screen = _config.Screen };
-        _boot = BootLoader.Load(kernel, _memory, parameters, state);
+        _memory.Write(Layout.MpTables, MpTables.Build(_config.Cpus, Layout.MpTables));
+        _boot = BootLoader.Load(kernel, _memory, ParametersFor(kernel) with { Rsdp = rsdp }, state);
         _threads[0].Apic.EnterVirtualWireMode();
         if (kernel.Format == KernelFormat.Multiboot)
         {
             FirmwareRemains.SetUp(_memory, _pio);
         }
     }
+
+    private BootParameters ParametersFor(KernelImage kernel) =>
+        new() { CommandLine = _config.CommandLineFor(kernel), Initrd = _initrd, Modules = _modules, Unpack = _config.Unpack, Screen = _config.Screen };
 }

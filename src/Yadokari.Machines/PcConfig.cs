@@ -6,6 +6,7 @@ using Yadokari.Core.Time;
 using Yadokari.Devices.Serial;
 using Yadokari.Devices.Virtio;
 using Yadokari.Disks;
+using Yadokari.Machines.Boot;
 using Yadokari.Networks;
 
 namespace Yadokari.Machines;
@@ -55,10 +56,13 @@ public sealed record PcConfig
     /// <summary>How many vCPUs, from 1 to <see cref="Layout.MaxCpus"/>.</summary>
     public int Cpus { get; init; } = 1;
 
-    /// <summary>Path of the kernel: a bzImage, an uncompressed ELF file or a Multiboot kernel. Null for a machine with firmware.</summary>
+    /// <summary>Path of the kernel: a bzImage, an uncompressed ELF file or a Multiboot kernel. Null for firmware alone.</summary>
     public string? Kernel { get; init; }
 
-    /// <summary>Path of a firmware ROM, which the processor starts in. Null for a machine with a kernel.</summary>
+    /// <summary>
+    /// Path of a firmware ROM, which the processor starts in; with a kernel, it starts that, a bzImage. Null for none, except that a kernel
+    /// that needs a BIOS gets SeaBIOS where the host has it installed.
+    /// </summary>
     public string? Firmware { get; init; }
 
     /// <summary>Disks: <see cref="Layout.MaxDisks"/> at most, two of them IDE, and these with firmware only.</summary>
@@ -85,11 +89,14 @@ public sealed record PcConfig
     /// <summary>Path of the initial RAM disk, or null.</summary>
     public string? Initrd { get; init; }
 
-    /// <summary>Files for a Multiboot kernel: each a path, and after its first space, if it has one, arguments.</summary>
+    /// <summary>Files for a Multiboot kernel: each a path and, after a blank, arguments (<see cref="ModuleText.Parse"/>).</summary>
     public IReadOnlyList<string> Modules { get; init; } = [];
 
     /// <summary>The kernel command line.</summary>
     public string CommandLine { get; init; } = "";
+
+    /// <summary>Whether <see cref="CommandLine"/> is a default meant for Linux, which a kernel of another kind is not given.</summary>
+    public bool IsDefaultCommandLine { get; init; }
 
     /// <summary>Where the output of the consoles goes: byte by byte from the serial port, on a vCPU's thread, so it should buffer.</summary>
     public required IConsole Console { get; init; }
@@ -116,9 +123,9 @@ public sealed record PcConfig
     /// <exception cref="UserErrorException">A value is out of its range.</exception>
     public void Check()
     {
-        if ((Kernel is null) == (Firmware is null))
+        if (Kernel is null && Firmware is null)
         {
-            throw new UserErrorException("A machine starts in a kernel or in firmware: give one of --kernel and --firmware.");
+            throw new UserErrorException("A machine starts in a kernel or in firmware: give --kernel or --firmware.");
         }
 
         if (Disks.Count > Layout.MaxDisks)
@@ -156,6 +163,19 @@ public sealed record PcConfig
             throw new UserErrorException($"A machine of {Cpus} CPUs can't be built: give --cpus a number from 1 to {Layout.MaxCpus}.");
         }
     }
+
+    /// <summary>The same machine with the firmware that a kernel needs.</summary>
+    /// <exception cref="UserErrorException">It needs one, and there is none.</exception>
+    internal PcConfig WithFirmwareFor(KernelImage? kernel) => Firmware is not null || kernel is not { NeedsBios: true }
+        ? this
+        : this with
+        {
+            Firmware = FirmwareImage.FindInstalled() ?? throw new UserErrorException(
+                $"The kernel '{kernel.Name}' is one that a BIOS starts, and SeaBIOS is not installed: install it (Debian's package seabios), or give its bios.bin by --firmware."),
+        };
+
+    /// <summary>What a kernel is told.</summary>
+    internal string CommandLineFor(KernelImage kernel) => IsDefaultCommandLine && !kernel.IsLinux ? "" : CommandLine;
 
     private void CheckNetworks()
     {

@@ -54,6 +54,13 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void Firmware_starts_a_kernel()
+    {
+        RunOptions options = Read("--firmware", "f", "--kernel", "k", "--initrd", "i", "--append", "quiet", "--cdrom", "c");
+        Assert.Equal(("f", "k", "i", "quiet", "c"), (options.Firmware, options.Kernel, options.Initrd, options.Append, options.Cdrom));
+    }
+
+    [Fact]
     public void Options_of_firmware_arrive()
     {
         RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--disk", "d5,snapshot,format=qcow2", "--cdrom", "c", "--floppy", "p,ro", "--cpus", "32");
@@ -73,7 +80,7 @@ public sealed class CommandLineTests
     }
 
     [Theory]
-    [InlineData("--firmware", "f", "--kernel", "k")]
+    [InlineData("--firmware", "f", "--initrd", "i")]
     [InlineData("--firmware", "f", "--append", "quiet")]
     [InlineData("--kernel", "k", "--cdrom", "d")]
     [InlineData("--floppy", "")]
@@ -214,6 +221,8 @@ public sealed class CommandLineTests
     [InlineData("--cdrom", "")]
     [InlineData("--module", "")]
     [InlineData("--module", " x")]
+    [InlineData("--module", "\"x")]
+    [InlineData("--module", "\"x\"y")]
     [InlineData("--initrd", "")]
     [InlineData("--cpus", "33")]
     [InlineData("--gdb", "0")]

@@ -51,6 +51,16 @@ public sealed class BootTests
         Assert.Equal("", string.Join('\n', complaints));
     }
 
+    // Debian's kernels for clouds are built without MultiProcessor tables.
+    [Fact]
+    public void FindsProcessorsWithoutAcpi()
+    {
+        using var vm = Guest.Boot(KernelFlavour.Generic).WithCpus(2).With("quiet acpi=off");
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("echo $(grep -c ^processor /proc/cpuinfo) processors, $(grep -c IO-APIC.*ttyS0 /proc/interrupts) line");
+        vm.Console.WaitFor("2 processors, 1 line");
+    }
+
     [Fact]
     public void SeesTheMemoryItWasGiven()
     {

@@ -4,6 +4,9 @@ namespace Yadokari.Guests.Tests;
 public sealed class FirmwareTests
 {
     private const string Bios = "/usr/share/seabios/bios.bin";
+    private const string LargeBios = "/usr/share/seabios/bios-256k.bin";
+    private const string NetworkLoader = "/boot/ipxe.lkrn";
+    private const string Memdisk = "/usr/lib/syslinux/memdisk";
 
     [Theory]
     [InlineData("--cdrom", "", 1)]
@@ -54,5 +57,66 @@ public sealed class FirmwareTests
         {
             File.Delete(image);
         }
+    }
+
+    [Theory]
+    [InlineData(Bios, 1)]
+    [InlineData(LargeBios, 32)]
+    public void ADiskBootsAndFindsTheBoardsMultiProcessorTables(string bios, int cpus)
+    {
+        SkipUnlessThere(bios, "seabios");
+        using var disk = new TemporaryFile(RealModePrograms.MpTablesDisk());
+        using var vm = Guest.Start("--firmware", bios, "--disk", $"{disk.Path},format=raw", "--memory", "32M", "--cpus", $"{cpus}");
+        vm.Console.WaitFor("YADOKARIYADO");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void AnOldKernelIsStartedByItsRealModeEntry(bool named)
+    {
+        SkipUnlessThere(Bios, "seabios");
+        using var kernel = new TemporaryFile(RealModePrograms.OldKernel("in protected mode\0"));
+        using var initrd = new TemporaryFile("a RAM disk\0     "u8.ToArray());
+        using var vm = Guest.Start(["--kernel", kernel.Path, "--initrd", initrd.Path, "--append", "one two", "--memory", "16M", .. named ? ["--firmware", Bios] : Array.Empty<string>()]);
+        vm.Console.WaitFor("|one two|in protected mode|a RAM");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    [Fact]
+    public void IpxeStarts()
+    {
+        SkipUnlessThere(Bios, "seabios");
+        SkipUnlessThere(NetworkLoader, "ipxe");
+        using var vm = Guest.Start("--kernel", NetworkLoader, "--append", "echo started as ${platform} && shell", "--memory", "64M");
+        vm.Console.WaitFor("started as pcbios");
+    }
+
+    [Fact]
+    public void MemdiskStartsAFloppy()
+    {
+        SkipUnlessThere(Bios, "seabios");
+        SkipUnlessThere(Memdisk, "syslinux-common");
+        using var floppy = new TemporaryFile([.. RealModePrograms.MpTablesDisk(), .. new byte[(1440 << 10) - (1 << 20)]]);
+        using var vm = Guest.Start("--kernel", Memdisk, "--initrd", floppy.Path, "--memory", "64M");
+        vm.Console.WaitFor("MEMDISK");
+        vm.Console.WaitFor("YADOKARIYADO");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
+    private static void SkipUnlessThere(string file, string package)
+    {
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
+        Assert.SkipUnless(File.Exists(file), $"{file} is not there (Debian's package {package}).");
+    }
+
+    private sealed class TemporaryFile : IDisposable
+    {
+        public TemporaryFile(byte[] bytes) => File.WriteAllBytes(Path, bytes);
+
+        public string Path { get; } = System.IO.Path.GetTempFileName();
+
+        public void Dispose() => File.Delete(Path);
     }
 }

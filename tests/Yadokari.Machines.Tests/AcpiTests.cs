@@ -16,7 +16,7 @@ public sealed class AcpiTests
         using GuestMemory memory = TestMemory.OfMiB(16);
         Dictionary<string, byte[]> tables = Tables(memory, cpus);
 
-        Assert.Equal(["APIC", "DSDT", "FACP", "FACS", "MCFG", "XSDT"], tables.Keys.Order());
+        Assert.Equal(["APIC", "DSDT", "FACP", "FACS", "MCFG", "RSDT", "XSDT"], tables.Keys.Order());
         foreach ((string name, byte[] table) in tables)
         {
             Assert.True(name == "FACS" || Sum(table) == 0, name);
@@ -44,6 +44,19 @@ public sealed class AcpiTests
         Assert.Equal("RSD PTR ", Encoding.ASCII.GetString(bytes, 0, 8));
         Assert.Equal(0, Sum(bytes.AsSpan(0, 20)));
         Assert.Equal(0, Sum(bytes));
+    }
+
+    [Fact]
+    public void Both_lists_of_tables_name_the_same()
+    {
+        using GuestMemory memory = TestMemory.OfMiB(16);
+        ulong rsdp = AcpiTables.Write(memory, Board(2, screen: false));
+        ulong rsdt = memory.U32(rsdp + 16), xsdt = memory.U64(rsdp + 24);
+        int count = ((int)memory.U32(xsdt + 4) - 36) / 8;
+        Assert.Equal(36u + (4u * (uint)count), memory.U32(rsdt + 4));
+        Assert.Equal(
+            Enumerable.Range(0, count).Select(i => memory.U64(xsdt + 36 + (8 * (ulong)i))),
+            Enumerable.Range(0, count).Select(i => (ulong)memory.U32(rsdt + 36 + (4 * (ulong)i))));
     }
 
     [Fact]
@@ -106,6 +119,7 @@ public sealed class AcpiTests
             return table;
         }
 
+        Add(memory.U32(rsdp + 16));
         byte[] xsdt = Add(memory.U64(rsdp + 24));
         for (int i = 36; i < xsdt.Length; i += 8)
         {

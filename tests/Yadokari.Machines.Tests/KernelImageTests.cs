@@ -12,7 +12,7 @@ public sealed class KernelImageTests
         { "one byte", [0x7F], "is not a kernel" },
         { "bzImage without its end", Good()[..^600], "is cut short" },
         { "bzImage without its header", Good()[..0x210], "is cut short" },
-        { "old bzImage", With(Good(), f => f[0x206] = 0x0B), "older than 2.12" },
+        { "zImage", With(Good(), f => (f[0x206], f[0x211]) = (0x02, 0)), "is a zImage" },
         { "arm64 Image", With(new byte[4096], f => "ARMd"u8.CopyTo(f.AsSpan(0x38))), "is for arm64" },
         { "RISC-V Image", With(new byte[4096], f => "RSC\u0005"u8.CopyTo(f.AsSpan(0x38))), "is for RISC-V" },
         { "gzipped file", [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0, 0xFF], "is cut short" },
@@ -45,6 +45,23 @@ public sealed class KernelImageTests
         Assert.Contains("does not exist", Assert.Throws<UserErrorException>(() => Initrd.Open("/no/such/file")).Message);
         Assert.Contains("is a directory", Assert.Throws<UserErrorException>(() => Initrd.Open("/")).Message);
         Assert.Contains("is empty", Assert.Throws<UserErrorException>(() => Initrd.Open("/dev/null")).Message);
+    }
+
+    [Theory]
+    [InlineData(0x0200, true)]
+    [InlineData(0x0203, true)]
+    [InlineData(0x0207, true)]
+    [InlineData(0x0208, false)]
+    [InlineData(0x020B, false)]
+    [InlineData(0x020F, false)]
+    public void An_old_kernel_needs_a_bios_unless_it_holds_a_compressed_one(int version, bool expected)
+    {
+        byte[] file = With(Good(), f => SyntheticKernel.Put16(f, 0x206, (ushort)version));
+        Assert.Equal(expected, KernelImage.Parse("k", file).NeedsBios);
+        file[((SyntheticKernel.SetupSectors + 1) * 512) + SyntheticKernel.PayloadOffset]++;
+        KernelImage other = KernelImage.Parse("k", file);
+        Assert.Equal(version < 0x020C, other.NeedsBios);
+        Assert.Equal(!other.NeedsBios, other.IsLinux);
     }
 
     [Fact]

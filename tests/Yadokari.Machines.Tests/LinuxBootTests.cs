@@ -62,6 +62,28 @@ public sealed class LinuxBootTests
         Assert.Equal(file[0x1F1..0x1FA], memory.Bytes(Layout.ZeroPage + 0x1F1, 9));
     }
 
+    [Theory]
+    [InlineData(0x0208, Layout.ExtendedMemory)]
+    [InlineData(0x0209, Layout.ExtendedMemory)]
+    [InlineData(0x020A, SyntheticKernel.Preferred)]
+    [InlineData(0x020B, SyntheticKernel.Preferred)]
+    public void A_kernel_of_an_old_protocol_is_entered_by_its_32_bit_entry(int version, ulong address)
+    {
+        byte[] elf = SyntheticKernel.Elf(Entry, null, (0x1000, SyntheticKernel.Preferred, SyntheticKernel.Pattern(5000, 3), 5000));
+        byte[] file = SyntheticKernel.BzImage(Lz4Writer.Pack(elf), elf.Length);
+        SyntheticKernel.Put16(file, 0x206, (ushort)version);
+        using GuestMemory memory = TestMemory.OfMiB(32);
+        var state = new X86State();
+
+        BootReport report = BootLoader.Load(KernelImage.Parse("k", file), memory, new BootParameters { CommandLine = "quiet" }, state);
+
+        Assert.Equal("linux32", report.Protocol);
+        Assert.Equal((0x11ul, address), (state.Cr0, state.Rip));
+        int start = (SyntheticKernel.SetupSectors + 1) * 512;
+        Assert.Equal(file[start..], memory.Bytes(address, file.Length - start));
+        Assert.Equal(31u << 10, memory.U32(Layout.ZeroPage + 0x1E0)); // alt_mem_k
+    }
+
     [Fact]
     public void Segments_that_overlap_the_file_arrive_whole()
     {

@@ -94,6 +94,39 @@ public sealed class MultibootTests : IDisposable
         Assert.Equal(24u, Word(tags[6] + 8));
     }
 
+    [Fact]
+    public void A_name_with_a_blank_is_told_from_what_follows_it()
+    {
+        var parameters = new BootParameters { CommandLine = "one two", Initrd = new Initrd("/an initrd", [1]), Modules = [new BootModule(new Initrd("m", [1]), "m")] };
+        BootLoader.Load(KernelImage.Parse("/boot/mb kernel", Kernel1(0x1_0003, 0, Load, Load, 0, 0, Load)), _memory, parameters, _state);
+
+        Assert.Equal("\"mb kernel\" one two", Text(Word(_state.Gpr[3] + 16)));
+        Assert.Equal("\"an initrd\"", Text(Word(Word(_state.Gpr[3] + 24) + 8)));
+    }
+
+    [Theory]
+    [InlineData("file", "file", "file")]
+    [InlineData("/a/file one  two", "/a/file", "file one  two")]
+    [InlineData("\"/a b/file\" one two", "/a b/file", "file one two")]
+    [InlineData("\"/a/my file\"", "/a/my file", "\"my file\"")]
+    [InlineData("\"/a/my file\" one", "/a/my file", "\"my file\" one")]
+    [InlineData("\"a \\\"b\\\" \\\\c\" x", "a \"b\" \\c", "\"a \\\"b\\\" \\\\c\" x")]
+    [InlineData("a'b c", "a'b", "a\\'b c")]
+    public void A_modules_text_is_a_path_and_arguments(string text, string path, string commandLine)
+    {
+        var module = ModuleText.Parse(text);
+        Assert.Equal((path, commandLine), (module.Path, module.CommandLine));
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(" x")]
+    [InlineData("\"\" x")]
+    [InlineData("\"x")]
+    [InlineData("\"x\\\"")]
+    [InlineData("\"x\"y")]
+    public void A_modules_text_that_names_no_file_is_refused(string text) => Assert.Throws<UserErrorException>(() => ModuleText.Parse(text));
+
     [Theory]
     [InlineData(0x1_0007, "a video mode")]
     [InlineData(0x1_0011, "feature 4")]
@@ -137,7 +170,7 @@ public sealed class MultibootTests : IDisposable
         return BootLoader.Load(KernelImage.Parse("/boot/kernel", file), _memory, parameters, _state);
     }
 
-    private static byte[] Kernel1(uint flags, int at, params ReadOnlySpan<uint> addresses)
+    internal static byte[] Kernel1(uint flags, int at, params ReadOnlySpan<uint> addresses)
     {
         byte[] file = new byte[0x200];
         Span<byte> header = file.AsSpan(at);

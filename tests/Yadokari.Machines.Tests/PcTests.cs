@@ -28,6 +28,39 @@ public sealed class PcTests : IDisposable
     public void Dispose() => File.Delete(_kernel);
 
     [Fact]
+    public void A_default_command_line_is_for_linux()
+    {
+        File.WriteAllBytes(_kernel, MultibootTests.Kernel1(0x1_0003, 0, 0x20_0000, 0x20_0000, 0, 0, 0x20_0000));
+        foreach (bool isDefault in (bool[])[true, false])
+        {
+            string text = "";
+            var engine = new FakeEngine(vcpu =>
+            {
+                text = Encoding.ASCII.GetString(vcpu.Memory.Bytes(vcpu.Memory.U32(vcpu.State.Gpr[3] + 16), 64)).Split('\0')[0];
+                return VmExit.Shutdown;
+            });
+            using var pc = new Pc(Config with { CommandLine = "console=ttyS0", IsDefaultCommandLine = isDefault }, engine);
+            pc.Run();
+            Assert.Equal(Path.GetFileName(_kernel) + (isDefault ? "" : " console=ttyS0"), text);
+        }
+    }
+
+    [Fact]
+    public void A_kernel_finds_multiprocessor_tables_in_the_bios_area()
+    {
+        int at = -1;
+        var engine = new FakeEngine(vcpu =>
+        {
+            at = vcpu.Memory.Bytes(0xF_0000, 0x1_0000).AsSpan().IndexOf("_MP_"u8);
+            return VmExit.Shutdown;
+        });
+        using var pc = new Pc(Config, engine);
+        pc.Run();
+        Assert.Equal(0, at & 15);
+        Assert.Equal(0xF_0000u + (uint)at + 16, pc.Memory.U32(0xF_0000u + (uint)at + 4));
+    }
+
+    [Fact]
     public void Power_off_ends_the_run()
     {
         var engine = new FakeEngine(vcpu =>

@@ -26,8 +26,9 @@ public static class AcpiTables
         ulong fadt = Place(memory, ref next, Fadt(facs, dsdt, board.Screen));
         ulong madt = Place(memory, ref next, Madt(board.Cpus));
         ulong mcfg = Place(memory, ref next, Mcfg());
+        ulong rsdt = Place(memory, ref next, Rsdt(fadt, madt, mcfg));
         ulong xsdt = Place(memory, ref next, Xsdt(fadt, madt, mcfg));
-        memory.Write(start, Rsdp(xsdt));
+        memory.Write(start, Rsdp(rsdt, xsdt));
         return start;
     }
 
@@ -39,18 +40,31 @@ public static class AcpiTables
         return gpa;
     }
 
-    // ACPI 6.5, 5.2.5.3
-    private static byte[] Rsdp(ulong xsdt)
+    // ACPI 6.5, 5.2.5.3. Guests that know ACPI 1.0 only follow the RSDT's address without a look at the revision.
+    private static byte[] Rsdp(ulong rsdt, ulong xsdt)
     {
         byte[] rsdp = new byte[RootPointerSize];
         "RSD PTR "u8.CopyTo(rsdp);
         "YADOKA"u8.CopyTo(rsdp.AsSpan(9));
         rsdp[15] = 2;
+        BinaryPrimitives.WriteUInt32LittleEndian(rsdp.AsSpan(16), (uint)rsdt);
         BinaryPrimitives.WriteUInt32LittleEndian(rsdp.AsSpan(20), (uint)rsdp.Length);
         BinaryPrimitives.WriteUInt64LittleEndian(rsdp.AsSpan(24), xsdt);
         rsdp[8] = AcpiTable.Checksum(rsdp.AsSpan(0, 20));
         rsdp[32] = AcpiTable.Checksum(rsdp);
         return rsdp;
+    }
+
+    // ACPI 6.5, 5.2.7: all tables lie below 4 GiB.
+    private static byte[] Rsdt(params ReadOnlySpan<ulong> tables)
+    {
+        var rsdt = new AcpiTable("RSDT", 1, AcpiTable.HeaderSize + (tables.Length * 4));
+        for (int i = 0; i < tables.Length; i++)
+        {
+            rsdt.U32(AcpiTable.HeaderSize + (i * 4), (uint)tables[i]);
+        }
+
+        return rsdt.Finish();
     }
 
     // ACPI 6.5, 5.2.8

@@ -35,7 +35,7 @@ public sealed record BootParameters
 public sealed record BootModule(Initrd File, string CommandLine);
 
 /// <summary>How a kernel was started: what <c>--stats</c> shows of it.</summary>
-/// <param name="Protocol">"linux64", "linux64 direct", "linux32", "pvh", "multiboot" or "multiboot2".</param>
+/// <param name="Protocol">"linux64", "linux64 direct", "linux32", "linux16", "pvh", "multiboot", "multiboot2" or "firmware".</param>
 /// <param name="Compression">What the monitor unpacked, or null.</param>
 /// <param name="Unpacking">Time spent on unpacking.</param>
 public sealed record BootReport(string Protocol, string? Compression, TimeSpan Unpacking);
@@ -51,17 +51,22 @@ public static class BootLoader
     /// <exception cref="UserErrorException">Something does not fit, or the kernel is damaged.</exception>
     public static BootReport Load(KernelImage kernel, GuestMemory memory, BootParameters parameters, X86State state)
     {
-        if (parameters.Modules.Count > 0 && kernel.Format != KernelFormat.Multiboot)
-        {
-            throw new UserErrorException($"The kernel '{kernel.Name}' is no Multiboot kernel and takes no modules: leave --module out, or give one that is.");
-        }
-
+        CheckModules(kernel, parameters);
         return kernel.Format switch
         {
             KernelFormat.ElfPvh => PvhBoot.Load(kernel, memory, parameters, state),
             KernelFormat.Multiboot => MultibootBoot.Load(kernel, memory, parameters, state),
             _ => LinuxBoot.Load(kernel, memory, parameters, state),
         };
+    }
+
+    /// <summary>Throws where a kernel is given modules that takes none.</summary>
+    internal static void CheckModules(KernelImage kernel, BootParameters parameters)
+    {
+        if (parameters.Modules.Count > 0 && kernel.Format != KernelFormat.Multiboot)
+        {
+            throw new UserErrorException($"The kernel '{kernel.Name}' is no Multiboot kernel and takes no modules: leave --module out, or give one that is.");
+        }
     }
 
     /// <summary>Writes the command line where both protocols look for it.</summary>
@@ -106,6 +111,14 @@ public static class BootLoader
     /// <returns>Where it lies, and its length; zeros where there is none.</returns>
     internal static (ulong Gpa, ulong Length) PlaceInitrd(GuestMemory memory, Initrd? initrd, ulong kernelEnd, ulong max, bool above4G)
     {
+        (ulong gpa, ulong length) = FindPlace(memory, initrd, kernelEnd, max, above4G);
+        initrd?.CopyTo(memory, gpa);
+        return (gpa, length);
+    }
+
+    /// <summary>Where <see cref="PlaceInitrd"/> puts it.</summary>
+    internal static (ulong Gpa, ulong Length) FindPlace(GuestMemory memory, Initrd? initrd, ulong kernelEnd, ulong max, bool above4G)
+    {
         if (initrd is null)
         {
             return (0, 0);
@@ -130,7 +143,6 @@ public static class BootLoader
                 ulong gpa = (end - initrd.Length) & ~0xFFFUL;
                 if (gpa >= start)
                 {
-                    initrd.CopyTo(memory, gpa);
                     return (gpa, initrd.Length);
                 }
             }

@@ -66,7 +66,7 @@ internal static class FirmwareTables
         }
 
         fwCfg.AddFile("etc/e820", bytes);
-        AddRootPointer(config, memory, fwCfg);
+        AddTables(config, memory, fwCfg);
 
         if (config is { Screen: true, Firmware: { } firmware })
         {
@@ -115,20 +115,23 @@ internal static class FirmwareTables
     }
 
     // The firmware is to copy the root pointer to its own segment, where systems look for it; all it points to stands already.
-    private static void AddRootPointer(PcConfig config, GuestMemory memory, FwCfg fwCfg)
+    private static void AddTables(PcConfig config, GuestMemory memory, FwCfg fwCfg)
     {
         const string name = "etc/acpi/rsdp";
         byte[] pointer = new byte[AcpiTables.RootPointerSize];
         memory.Read(WriteAcpi(config, memory), pointer);
         fwCfg.AddFile(name, pointer);
 
-        // One command: allocate the file, at a multiple of 16, in the segment at F0000.
-        byte[] command = new byte[128];
-        command[0] = 1;
-        System.Text.Encoding.ASCII.GetBytes(name, command.AsSpan(4));
-        command[60] = 16;
-        command[64] = 2;
-        fwCfg.AddFile("etc/table-loader", command);
+        // The same with the MultiProcessor tables: SeaBIOS makes some of its own, but does not know how this board's interrupts are wired.
+        // A scan finds the board's first, for SeaBIOS gives that segment out from its end.
+        const string mpName = "etc/mptables";
+        fwCfg.AddFile(mpName, MpTables.Build(config.Cpus, 0));
+        var loader = new TableLoader();
+        loader.Place(name);
+        loader.Place(mpName);
+        loader.Relocate(mpName, MpTables.PointerAddress);
+        loader.Sum(mpName, MpTables.PointerChecksum, MpTables.PointerSize);
+        fwCfg.AddFile(TableLoader.Name, loader.Commands);
     }
 
     private static void Put(CmosRtc clock, int at, uint value, int bytes)

@@ -53,6 +53,27 @@ public sealed class KernelImage
     /// <summary>The setup header; present for a bzImage only.</summary>
     public SetupHeader Setup => new(File);
 
+    /// <summary>
+    /// Whether it is known to need a BIOS: a bzImage whose entry is that in real mode. Protocol 2.12 says which other entries there are; before,
+    /// only Linux had one, of 32 bits, which a compressed kernel inside shows from protocol 2.08 on.
+    /// </summary>
+    public bool NeedsBios
+    {
+        get
+        {
+            if (Format != KernelFormat.BzImage || Setup.Version >= 0x020C)
+            {
+                return false;
+            }
+
+            SetupHeader setup = Setup;
+            return setup.PayloadLength == 0 || PayloadUnpacker.Recognise(File.AsSpan(setup.ProtectedModeOffset + (int)setup.PayloadOffset)) is null;
+        }
+    }
+
+    /// <summary>Whether it takes Linux's arguments on its command line, as far as its file tells.</summary>
+    public bool IsLinux => Format != KernelFormat.Multiboot && !NeedsBios;
+
     /// <summary>Reads a kernel file.</summary>
     /// <exception cref="UserErrorException">It is missing, unreadable or not a kernel that this machine can run.</exception>
     public static KernelImage Open(string path)
@@ -187,17 +208,15 @@ public sealed class KernelImage
 
     private static void CheckBzImage(string name, SetupHeader setup, int length)
     {
-        // xloadflags came with protocol 2.12 (Linux 3.8), and with them the 64-bit entry point.
-        if (setup.Version < 0x020C)
+        if (setup.Version < 0x0200 || (setup.LoadFlags & SetupHeader.LoadedHigh) == 0)
         {
-            throw new UserErrorException(
-                $"The kernel '{name}' speaks boot protocol {setup.Version >> 8}.{setup.Version & 0xFF:d2}, older than 2.12; give a kernel of Linux 3.8 or later.");
+            throw new UserErrorException($"The kernel '{name}' is a zImage, which loads below 1 MiB; give a bzImage.");
         }
 
-        // The last bytes may be missing from the rounding up to 16, not more.
+        // The last bytes may be missing from the rounding up to 16, not more. Before protocol 2.04 the length was not to be relied on.
         long start = setup.ProtectedModeOffset;
         long payloadEnd = start + setup.PayloadOffset + setup.PayloadLength;
-        if (length < start + 0x400 || length + 16 < start + setup.ProtectedModeLength || length < payloadEnd)
+        if (length < start + 0x400 || (length + 16 < start + setup.ProtectedModeLength && setup.Version >= 0x0204) || length < payloadEnd)
         {
             throw new UserErrorException(Truncated(name));
         }

@@ -13,6 +13,7 @@ namespace Yadokari.Machines.Boot;
 public static class LinuxBoot
 {
     // Fields of boot_params (Linux, arch/x86/include/uapi/asm/bootparam.h).
+    private const int ExtendedKibibytes = 0x002;
     private const int ScreenMode = 0x006;
     private const int ScreenColumns = 0x007;
     private const int ScreenLines = 0x00E;
@@ -21,6 +22,7 @@ public static class LinuxBoot
     private const int AcpiRsdpAddress = 0x070;
     private const int ExtRamdiskImage = 0x0C0;
     private const int ExtRamdiskSize = 0x0C4;
+    private const int AlternativeKibibytes = 0x1E0;
     private const int E820Entries = 0x1E8;
     private const int VideoMode = 0x1FA;
     private const int BootFlag = 0x1FE;
@@ -36,7 +38,6 @@ public static class LinuxBoot
     private const int Size = 4096;
 
     private const byte UnknownLoader = 0xFF;
-    private const byte LoadedHigh = 1;
     private const uint Entry64 = 0x200;
 
     // The kernel's segments start 2 MiB into the file, so that unpacking this much below their address leaves most of them in place.
@@ -62,7 +63,7 @@ public static class LinuxBoot
             above4G = (setup.ExtendedFlags & SetupHeader.CanBeLoadedAbove4G) != 0;
             commandLineMax = setup.CommandLineMax;
             wide = (setup.ExtendedFlags & SetupHeader.Kernel64) != 0;
-            CheckRoom(kernel, setup, memory);
+            BootLoader.CheckRoom(kernel, memory, Layout.ExtendedMemory, setup.PreferredAddress + InitSize(kernel, setup));
             (entry, kernelEnd, report) = wide && parameters.Unpack && TryDirect(kernel, setup, memory) is { } direct
                 ? direct
                 : LoadPacked(kernel, setup, memory);
@@ -119,8 +120,11 @@ public static class LinuxBoot
         BinaryPrimitives.WriteUInt32LittleEndian(page[RamdiskSize..], (uint)initrdLength);
         BinaryPrimitives.WriteUInt32LittleEndian(page[CommandLinePointer..], (uint)Layout.CommandLine);
         BinaryPrimitives.WriteUInt16LittleEndian(page[VideoMode..], 0xFFFF);
+        uint extended = (uint)((MemoryMap.LowEnd(memory) - Layout.ExtendedMemory) >> 10);
+        BinaryPrimitives.WriteUInt16LittleEndian(page[ExtendedKibibytes..], (ushort)Math.Min(extended, 0xFC00));
+        BinaryPrimitives.WriteUInt32LittleEndian(page[AlternativeKibibytes..], extended);
         page[TypeOfLoader] = UnknownLoader;
-        page[LoadFlags] |= LoadedHigh;
+        page[LoadFlags] |= SetupHeader.LoadedHigh;
         if (code32Start != 0)
         {
             BinaryPrimitives.WriteUInt32LittleEndian(page[Code32Start..], code32Start);
@@ -137,22 +141,22 @@ public static class LinuxBoot
         }
     }
 
-    // Either way the kernel may use init_size bytes from its address before it reads the memory map.
-    private static void CheckRoom(KernelImage kernel, SetupHeader setup, GuestMemory memory) =>
-        BootLoader.CheckRoom(kernel, memory, Layout.ExtendedMemory, setup.PreferredAddress + setup.InitSize);
+    // Either way the kernel may use so many bytes from its address before it reads the memory map. Before protocol 2.10 it did not say:
+    // its decompressor then takes room for what it holds and what it makes of that.
+    private static ulong InitSize(KernelImage kernel, SetupHeader setup)
+    {
+        ReadOnlySpan<byte> code = kernel.File.AsSpan(setup.ProtectedModeOffset);
+        ulong length = (ulong)code.Length;
+        return setup.InitSize == 0
+            ? length + PayloadUnpacker.UnpackedLength(code.Slice((int)setup.PayloadOffset, (int)setup.PayloadLength))
+            : Math.Max(setup.InitSize, length);
+    }
 
     private static (ulong Entry, ulong End, BootReport Report) LoadPacked(KernelImage kernel, SetupHeader setup, GuestMemory memory)
     {
-        ReadOnlySpan<byte> code = kernel.File.AsSpan(setup.ProtectedModeOffset);
-        if ((ulong)code.Length > setup.InitSize)
-        {
-            BootLoader.CheckRoom(kernel, memory, setup.PreferredAddress, setup.PreferredAddress + (ulong)code.Length);
-        }
-
-        memory.Write(setup.PreferredAddress, code);
-        ulong end = setup.PreferredAddress + Math.Max(setup.InitSize, (uint)code.Length);
+        memory.Write(setup.PreferredAddress, kernel.File.AsSpan(setup.ProtectedModeOffset));
         bool wide = (setup.ExtendedFlags & SetupHeader.Kernel64) != 0;
-        return (setup.PreferredAddress + (wide ? Entry64 : 0), end, new BootReport(wide ? "linux64" : "linux32", null, TimeSpan.Zero));
+        return (setup.PreferredAddress + (wide ? Entry64 : 0), setup.PreferredAddress + InitSize(kernel, setup), new BootReport(wide ? "linux64" : "linux32", null, TimeSpan.Zero));
     }
 
     /// <summary>

@@ -35,8 +35,7 @@ public static class MultibootBoot
         (uint entry, ulong end) = LoadKernel(kernel, header, memory);
         List<LoadedModule> modules = LoadModules(parameters, memory, ref end);
 
-        // By custom the first word is the kernel's name.
-        string name = Path.GetFileName(kernel.Name);
+        string name = ModuleText.Quote(Path.GetFileName(kernel.Name));
         string commandLine = parameters.CommandLine.Length == 0 ? name : $"{name} {parameters.CommandLine}";
         byte[] information = header.Version == 1
             ? Information1(memory, commandLine, modules)
@@ -85,7 +84,7 @@ public static class MultibootBoot
     {
         end = Math.Max(end, Layout.ExtendedMemory);
         List<LoadedModule> loaded = [];
-        IEnumerable<BootModule> modules = parameters.Initrd is { } initrd ? parameters.Modules.Prepend(new BootModule(initrd, Path.GetFileName(initrd.Name))) : parameters.Modules;
+        IEnumerable<BootModule> modules = parameters.Initrd is { } initrd ? parameters.Modules.Prepend(new BootModule(initrd, ModuleText.Quote(Path.GetFileName(initrd.Name)))) : parameters.Modules;
         foreach (BootModule module in modules)
         {
             ulong start = (end + 0xFFF) & ~0xFFFUL;

@@ -4,7 +4,7 @@ namespace Yadokari.Machines.Boot;
 
 /// <summary>
 /// The setup header of a bzImage (Linux, Documentation/arch/x86/boot.rst). Offsets are those of the file's first sectors,
-/// which are also those within boot_params.
+/// which are also those within boot_params. A field that came with a later version of the protocol has the value that stands for its absence.
 /// </summary>
 public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
 {
@@ -16,6 +16,9 @@ public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
 
     /// <summary>boot_flag.</summary>
     public const ushort BootFlag = 0xAA55;
+
+    /// <summary>loadflags: the protected-mode part loads at 1 MiB, not below.</summary>
+    public const byte LoadedHigh = 1;
 
     /// <summary>xloadflags: the kernel has the 64-bit entry point at 0x200.</summary>
     public const ushort Kernel64 = 1;
@@ -40,32 +43,32 @@ public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
     /// <summary>Bytes of the protected-mode part, rounded up to 16.</summary>
     public long ProtectedModeLength => U32(0x1F4) * 16L;
 
-    /// <summary>Bit 0: the protected-mode part loads at 1 MiB.</summary>
+    /// <summary><see cref="LoadedHigh"/> and others.</summary>
     public byte LoadFlags => _file[0x211];
 
     /// <summary>The highest address the initrd's last byte may have.</summary>
-    public uint InitrdAddressMax => U32(0x22C);
+    public uint InitrdAddressMax => Version >= 0x0203 ? U32(0x22C) : 0x37FF_FFFF;
 
     /// <summary>Alignment that a relocatable kernel wants.</summary>
     public uint Alignment => U32(0x230);
 
     /// <summary>Extended load flags.</summary>
-    public ushort ExtendedFlags => U16(0x236);
+    public ushort ExtendedFlags => Version >= 0x020C ? U16(0x236) : (ushort)0;
 
     /// <summary>The longest command line, without the terminating zero.</summary>
-    public uint CommandLineMax => U32(0x238);
+    public uint CommandLineMax => Version >= 0x0206 ? U32(0x238) : 255;
 
-    /// <summary>The compressed kernel's offset from the protected-mode part.</summary>
-    public uint PayloadOffset => U32(0x248);
+    /// <summary>The compressed kernel's offset from the protected-mode part; 0 where none is named.</summary>
+    public uint PayloadOffset => Version >= 0x0208 ? U32(0x248) : 0;
 
     /// <summary>The compressed kernel's length, with the length of what is unpacked in its last four bytes.</summary>
-    public uint PayloadLength => U32(0x24C);
+    public uint PayloadLength => Version >= 0x0208 ? U32(0x24C) : 0;
 
     /// <summary>Where the kernel would like to be.</summary>
-    public ulong PreferredAddress => BinaryPrimitives.ReadUInt64LittleEndian(_file[0x258..]);
+    public ulong PreferredAddress => Version >= 0x020A ? BinaryPrimitives.ReadUInt64LittleEndian(_file[0x258..]) : Layout.ExtendedMemory;
 
     /// <summary>Bytes from the load address that the kernel uses before it reads the memory map.</summary>
-    public uint InitSize => U32(0x260);
+    public uint InitSize => Version >= 0x020A ? U32(0x260) : 0;
 
     /// <summary>The header's own bytes.</summary>
     public ReadOnlySpan<byte> Bytes => _file[Start..End];
