@@ -101,7 +101,7 @@ internal static class GuestRoot
     /// <summary>Writes the archive.</summary>
     /// <param name="output">Gets it; stays the caller's.</param>
     /// <param name="busybox">A static busybox for x86-64.</param>
-    /// <param name="drivers">Files of modules among <see cref="Drivers"/> and <see cref="MoreDrivers"/>.</param>
+    /// <param name="drivers">Files of modules among <see cref="Drivers"/> and <see cref="MoreDrivers"/>, as packages have them.</param>
     public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755
@@ -120,11 +120,7 @@ internal static class GuestRoot
 
         archive.AddFile("bin/busybox", Executable, busybox);
         archive.AddSymbolicLink("bin/sh", "busybox");
-        foreach (string driver in drivers.Order(StringComparer.Ordinal))
-        {
-            archive.AddFile($"lib/modules/{Path.GetFileName(driver)}", Readable, File.ReadAllBytes(driver));
-        }
-
+        KernelModule.AddTo(archive, drivers);
         archive.AddFile("lib/modules/order", Readable, Encoding.UTF8.GetBytes(string.Join('\n', Drivers) + "\n"));
         archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Init));
         archive.AddFile("etc/udhcpc", Executable, Encoding.UTF8.GetBytes(Udhcpc));
