@@ -3,9 +3,43 @@ using System.Text;
 
 namespace Yadokari.Guests.Tests;
 
-/// <summary>The default guest on a virtio console, and with a port that a program of the host's talks with.</summary>
+/// <summary>The default guest on each kind of console, and with a port that a program of the host's talks with.</summary>
 public sealed class ConsoleTests
 {
+    [Theory]
+    [InlineData("stdio", "ttyS0")]
+    [InlineData("virtio", "hvc0")]
+    [InlineData("vga", "tty0")]
+    public void ControlCEndsAProgramOfTheDefaultGuest(string console, string name)
+    {
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
+        using var vm = Guest.Start("--console", console);
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("echo on $(cat /sys/class/tty/console/active)");
+        vm.Console.WaitFor("on " + name);
+        for (var i = 1; i <= 2; i++)
+        {
+            vm.Console.Send($"echo $((6 * 7)) seconds; sleep 1000{i}");
+            vm.Console.WaitFor("42 seconds");
+            vm.Console.Type("\u0003");
+            vm.Console.Send("echo status $?");
+            vm.Console.WaitFor("status 130");
+        }
+
+        // A shell that ends is followed by one of which the same is true.
+        vm.Console.Send("exec true");
+        vm.Console.WaitFor("Enter 'help'");
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("sleep 2000");
+        vm.Console.WaitFor("sleep 2000");
+        vm.Console.Type("\u0003");
+        vm.Console.Send("jobs; echo again $?");
+        vm.Console.WaitFor("again 0");
+        Assert.DoesNotContain("job control", vm.Console.Text, StringComparison.Ordinal);
+        vm.Console.Send("poweroff");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
