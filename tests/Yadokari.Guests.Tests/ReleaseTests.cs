@@ -1,6 +1,7 @@
 namespace Yadokari.Guests.Tests;
 
 /// <summary>Debian's other releases, made by a recipe and booted to a login. An image takes many minutes: only <c>./test --long</c> runs these.</summary>
+[Trait("length", "long")]
 public sealed class ReleaseTests : IDisposable
 {
     private readonly NamedMachines _machines = new() { Patience = TimeSpan.FromHours(1) };
