@@ -26,7 +26,7 @@ public sealed class DebianImageTests : IDisposable
     }
 
     private ImageFiles Make(IProgressReport? progress = null, CancellationToken interrupted = default) =>
-        DebianImage.Make(Recipe.Find("debian"), CacheRoot, Tools, progress ?? new PlainProgress(TextWriter.Null), interrupted);
+        DebianImage.Make(Recipe.Find("debian"), CacheRoot, Tools, progress ?? new NoProgress(), interrupted);
 
     private void Refuses(string says)
     {
@@ -46,6 +46,33 @@ public sealed class DebianImageTests : IDisposable
         Refuses("no such host");
         Tool("apt-get", "case \"$*\" in *update*) exit 0;; esac; echo 'E: Unable to locate package gcc' >&2; exit 100");
         Refuses("Unable to locate package gcc");
+    }
+
+    [Fact]
+    public void A_kernel_that_can_not_install_is_named()
+    {
+        Tool(
+            "apt-get",
+            """
+            case "$*" in
+            *--download-only*) for p in linux-base-7 linux-binary-7 linux-modules-7; do : >apt/archives/${p}_7_amd64.deb; done ;;
+            *download*) : >busybox-static_1_amd64.deb ;;
+            esac
+            """);
+        Tool(
+            "dpkg-deb",
+            """
+            export PATH=/usr/bin:/bin
+            d=$(mktemp -d); cd "$d"; mkdir -p usr/bin usr/lib/modules/7.2/kernel/fs
+            for a; do case "$a" in
+            *busybox*) echo box >usr/bin/busybox ;;
+            *linux-base*) printf 'kernel/drivers/virtio/virtio_pci.ko\nkernel/fs/ext4/ext4.ko\n' >usr/lib/modules/7.2/modules.builtin ;;
+            *linux-binary*) echo kernel >usr/lib/modules/7.2/vmlinuz ;;
+            *linux-modules*) echo module >usr/lib/modules/7.2/kernel/fs/ext2.ko.xz ;;
+            esac; done
+            tar c ./usr; rm -r "$d"
+            """);
+        Refuses("The kernel 7.2 has no driver virtio_blk,");
     }
 
     [Fact]
@@ -78,6 +105,10 @@ public sealed class DebianImageTests : IDisposable
         }
 
         public void Fraction(double done)
+        {
+        }
+
+        public void Detail(string what)
         {
         }
     }

@@ -33,7 +33,7 @@ public sealed class DefaultGuestTests : IDisposable
     private string Refusal()
     {
         string message = Assert.Throws<UserErrorException>(() =>
-            GuestMaker.Make(new GuestCache(CacheRoot), Tools, new PlainProgress(TextWriter.Null), CancellationToken.None)).Message;
+            GuestMaker.Make(new GuestCache(CacheRoot), Tools, new NoProgress(), CancellationToken.None)).Message;
         Sentence.Check(message);
         Assert.False(Directory.Exists(CacheRoot)); // Nothing half-made stays, nor what was made to hold it.
         return message;
@@ -94,6 +94,10 @@ public sealed class DefaultGuestTests : IDisposable
         }
 
         public void Fraction(double done)
+        {
+        }
+
+        public void Detail(string what)
         {
         }
     }
@@ -207,12 +211,51 @@ public sealed class DefaultGuestTests : IDisposable
             echo driver >lib/modules/6/virtio_blk.ko; echo another >lib/modules/6/floppy.ko
             tar c ./boot ./bin ./lib; rm -r "$d"
             """);
-        GuestFiles files = GuestMaker.Make(new GuestCache(CacheRoot), Tools, new PlainProgress(TextWriter.Null), CancellationToken.None);
+        GuestFiles files = GuestMaker.Make(new GuestCache(CacheRoot), Tools, new NoProgress(), CancellationToken.None);
         Assert.Equal("kernel\n", File.ReadAllText(files.Kernel));
         Assert.Contains("box\n", File.ReadAllText(files.Initrd));
         Assert.Contains("driver\n", File.ReadAllText(files.Initrd));
         Assert.DoesNotContain("another\n", File.ReadAllText(files.Initrd));
     }
+
+    [Theory]
+    [InlineData("virtio_blk.ko", "cat")]
+    [InlineData("virtio-blk.ko.xz", "xz --check=crc32 --lzma2=dict=1MiB -c")]
+    [InlineData("virtio_blk.ko.zst", "zstd -c")]
+    [InlineData("virtio_blk.ko.gz", "gzip -c")]
+    public void A_module_is_in_the_archive_as_the_kernel_takes_it(string file, string packer)
+    {
+        string[] command = packer.Split(' ');
+        Assert.SkipUnless(File.Exists("/usr/bin/" + command[0]), $"{command[0]} is not installed.");
+        string plain = Path.Combine(_folder, "plain");
+        string content = "\x7fELF" + string.Concat(Enumerable.Range(0, 30_000).Select(i => $"{i * 7919 % 1000} "));
+        File.WriteAllText(plain, content);
+        string module = Path.Combine(_folder, file);
+        using (Process process = Process.Start(new ProcessStartInfo("/bin/sh", ["-c", $"{packer} {plain} >{module}"]))!)
+        {
+            process.WaitForExit();
+            Assert.Equal(0, process.ExitCode);
+        }
+
+        Assert.Equal("virtio_blk", KernelModule.NameOf("lib/modules/6/kernel/drivers/block/" + file));
+        Assert.Equal(content, Encoding.UTF8.GetString(KernelModule.Read(module)));
+        var archive = new MemoryStream();
+        GuestRoot.Write(archive, "busybox"u8, [module]);
+        Assert.Contains("lib/modules/virtio_blk.ko\0", Encoding.UTF8.GetString(archive.ToArray()));
+        Assert.Contains(content, Encoding.UTF8.GetString(archive.ToArray()));
+        if (packer != "cat")
+        {
+            byte[] packed = File.ReadAllBytes(module);
+            File.WriteAllBytes(module, packed[..(packed.Length / 2)]);
+            Sentence.Check(Assert.Throws<UserErrorException>(() => KernelModule.Read(module)).Message);
+        }
+    }
+
+    [Theory]
+    [InlineData("boot/vmlinuz-6.12")]
+    [InlineData("virtio_blk.ko.sig")]
+    [InlineData("xko")]
+    public void Files_that_are_no_modules(string path) => Assert.Null(KernelModule.NameOf(path));
 
     [Fact]
     public void A_cpio_archive_is_what_cpio_reads()

@@ -1,4 +1,7 @@
 using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using System.Text.Json;
 using Xunit;
 using Yadokari.Cli.Instances;
@@ -10,6 +13,8 @@ namespace Yadokari.Cli.Tests;
 public sealed class MachineTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("yado-test-").FullName;
+
+    private string _path = Environment.GetEnvironmentVariable("PATH")!;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
@@ -30,7 +35,7 @@ public sealed class MachineTests : IDisposable
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             WorkingDirectory = _folder,
-            Environment = { ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["XDG_DATA_HOME"] = Path.Combine(_folder, "data") },
+            Environment = { ["PATH"] = _path, ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["XDG_DATA_HOME"] = Path.Combine(_folder, "data") },
         };
         using Process process = Process.Start(start)!;
         process.StandardInput.Close();
@@ -181,6 +186,59 @@ public sealed class MachineTests : IDisposable
     [InlineData("./a:b", null, "./a:b")]
     [InlineData("file", null, "file")]
     public void Places_to_copy(string text, string? machine, string path) => Assert.Equal(new CopyCommand.Place(machine, path), CopyCommand.Place.Parse(text));
+
+    [Fact]
+    public void Nobody_but_ssh_looks_for_an_sshd_and_its_connection_is_shared()
+    {
+        // Twice too early, then there; what the command ends with is what yado ends with.
+        string log = Path.Combine(_folder, "log");
+        string tools = Directory.CreateDirectory(Path.Combine(_folder, "tools")).FullName;
+        File.WriteAllText(Path.Combine(tools, "ssh"),
+            $$"""
+            #!/bin/sh
+            echo "$*" >>{{log}}
+            case "$*" in
+            "-O check"*) exit 0 ;;
+            "-M -N -f"*)
+                [ $(grep -c -e '^-M' {{log}}) -gt 2 ] || { echo 'kex_exchange_identification: Connection closed by remote host' >&2; exit 255; }
+                : >"$(echo "$*" | sed 's/.*ControlPath="//; s/".*//')"
+                sleep 1000 &
+                echo $! >{{log}}.sleep ;;
+            *) exit 7 ;;
+            esac
+            """);
+        File.SetUnixFileMode(Path.Combine(tools, "ssh"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        _path = $"{tools}:{_path}";
+        using var sshd = new TcpListener(IPAddress.Loopback, 0);
+        sshd.Start();
+        Make("alive");
+        var run = new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow, ((IPEndPoint)sshd.LocalEndpoint).Port, []);
+        File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), JsonSerializer.Serialize(run, MachineJson.Default.MachineProcess));
+        using var running = new FileStream(Path.Combine(Machine("alive"), "lock"), FileMode.Create, FileAccess.ReadWrite, FileShare.None);
+
+        Assert.Equal((7, "", ""), Yado("ssh", "alive", "--", "true"));
+        Assert.Equal((7, "", ""), Yado("ssh", "alive", "--", "true"));
+        Process.GetProcessById(int.Parse(File.ReadAllText(log + ".sleep"), CultureInfo.InvariantCulture)).Kill();
+        string[] asked = File.ReadAllLines(log);
+        Assert.Equal(["-M", "-M", "-M", "-p", "-O", "-p"], asked.Select(a => a.Split(' ')[0]));
+        Assert.All(asked, a => Assert.Contains($"ControlPath=\"{Machine("alive")}/ssh-", a));
+        Assert.EndsWith("debian@127.0.0.1 true", asked[^1]);
+        Assert.False(sshd.Pending());
+    }
+
+    [Fact]
+    public void What_ssh_has_against_a_machine_ssh_says_once()
+    {
+        string tools = Directory.CreateDirectory(Path.Combine(_folder, "tools")).FullName;
+        File.WriteAllText(Path.Combine(tools, "ssh"), "#!/bin/sh\necho 'debian@127.0.0.1: Permission denied (publickey).' >&2\nexit 255\n");
+        File.SetUnixFileMode(Path.Combine(tools, "ssh"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        _path = $"{tools}:{_path}";
+        Make("alive");
+        var run = new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow, 2222, []);
+        File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), JsonSerializer.Serialize(run, MachineJson.Default.MachineProcess));
+        using var running = new FileStream(Path.Combine(Machine("alive"), "lock"), FileMode.Create, FileAccess.ReadWrite, FileShare.None);
+        Assert.Equal((255, "", "debian@127.0.0.1: Permission denied (publickey).\n"), Yado("ssh", "alive", "--", "true"));
+    }
 
     [Fact]
     public void Ssh_keygen_reads_the_key()

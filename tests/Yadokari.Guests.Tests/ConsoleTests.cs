@@ -3,9 +3,43 @@ using System.Text;
 
 namespace Yadokari.Guests.Tests;
 
-/// <summary>The default guest on a virtio console, and with a port that a program of the host's talks with.</summary>
+/// <summary>The default guest on each kind of console, and with a port that a program of the host's talks with.</summary>
 public sealed class ConsoleTests
 {
+    [Theory]
+    [InlineData("stdio", "ttyS0")]
+    [InlineData("virtio", "hvc0")]
+    public void ControlCEndsAProgramOfTheDefaultGuest(string console, string name)
+    {
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
+        using var vm = Guest.Start("--console", console);
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("echo on $(cat /sys/class/tty/console/active)");
+        vm.Console.WaitFor("on " + name);
+        for (var i = 1; i <= 2; i++)
+        {
+            // The program says itself that it runs: before, its shell would be what is interrupted.
+            vm.Console.Send($"sh -c 'echo $((6 * {i + 6})) seconds; exec sleep 1000'");
+            vm.Console.WaitFor($"{6 * (i + 6)} seconds");
+            vm.Console.Type("\u0003");
+            vm.Console.Send("echo status $?");
+            vm.Console.WaitFor("status 130");
+        }
+
+        // A shell that ends is followed by one of which the same is true.
+        vm.Console.Send("exec true");
+        vm.Console.WaitFor("Enter 'help'");
+        vm.Console.WaitFor("# ");
+        vm.Console.Send("sh -c 'echo $((6 * 9)) more; exec sleep 1000'");
+        vm.Console.WaitFor("54 more");
+        vm.Console.Type("\u0003");
+        vm.Console.Send("echo again $?");
+        vm.Console.WaitFor("again 130");
+        Assert.DoesNotContain("job control", vm.Console.Text, StringComparison.Ordinal);
+        vm.Console.Send("poweroff");
+        Assert.Equal(0, vm.Console.WaitForEnd());
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

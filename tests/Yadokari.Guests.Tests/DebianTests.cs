@@ -32,6 +32,8 @@ public sealed class DebianTests : IDisposable
         Assert.Equal((0, "status: done\n"), _machines.Run("ssh", "box", "--", "cloud-init status --wait | tail -1"));
         Assert.Equal((0, "running\n"), _machines.Run("ssh", "box", "--", "systemctl is-system-running --wait"));
         Assert.Equal((0, ""), _machines.Run("ssh", "box", "--", "systemctl --failed --no-legend"));
+        // Nobody has talked to sshd but ssh.
+        Assert.Equal((0, "0\n"), _machines.Run("ssh", "box", "--", "sudo journalctl -b -t sshd | grep -c kex_exchange_identification; true"));
         Assert.Equal((0, "crab borrowed debian root\n"), _machines.Run("ssh", "box", "--", "echo $(hostname) $(cat /etc/shell) $(whoami) $(sudo whoami)"));
 
         // Packages come from Debian's mirror, by the network that needs no rights.

@@ -68,9 +68,12 @@ internal sealed class GuestConsole
     }
 
     /// <summary>Types a line.</summary>
-    public void Send(string line)
+    public void Send(string line) => Type(line + "\n");
+
+    /// <summary>Types keys, such as control characters.</summary>
+    public void Type(string keys)
     {
-        _process.StandardInput.Write(line + "\n");
+        _process.StandardInput.Write(keys);
         _process.StandardInput.Flush();
     }
 

@@ -6,8 +6,6 @@ namespace Yadokari.Guests.Tests;
 /// <summary>Machines with names, in a folder that goes with the test, and the commands for them.</summary>
 internal sealed class NamedMachines : IDisposable
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(15);
-
     /// <summary>Skips the test, saying why, where a system can't be made.</summary>
     public NamedMachines()
     {
@@ -15,6 +13,9 @@ internal sealed class NamedMachines : IDisposable
         Guest.HostProgram("mke2fs");
         Guest.HostProgram("apt-get");
     }
+
+    /// <summary>How long a command may take: it only guards against hangs.</summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromMinutes(15);
 
     /// <summary>The folder.</summary>
     public string Folder { get; } = Directory.CreateTempSubdirectory("yado-debian-").FullName;
@@ -53,7 +54,7 @@ internal sealed class NamedMachines : IDisposable
         process.StandardInput.Close();
         var errors = process.StandardError.ReadToEndAsync();
         var output = process.StandardOutput.ReadToEndAsync();
-        if (!process.WaitForExit(s_patience))
+        if (!process.WaitForExit(Patience))
             process.Kill(entireProcessTree: true);
         return (process.ExitCode, output.Result, errors.Result);
     }

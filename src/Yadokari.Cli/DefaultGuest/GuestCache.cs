@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using Yadokari.Core;
 
 namespace Yadokari.Cli.DefaultGuest;
@@ -15,8 +13,7 @@ internal sealed class GuestCache(string root)
     private const string Initrd = "initrd.cpio";
 
     // The guest's place carries the fingerprint of what goes into it from here, so a new init script makes a new guest.
-    private readonly CacheFolder _folder =
-        new(root, "debian-" + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(GuestRoot.Init)))[..12], 200, [Kernel, Initrd]);
+    private readonly CacheFolder _folder = new(root, "debian-" + GuestRoot.Fingerprint, 200, [Kernel, Initrd]);
 
     /// <summary>The user's.</summary>
     public static GuestCache OfUser() => new(CacheFolder.OfUser());

@@ -50,5 +50,5 @@ internal static class GuestMaker
         });
 
     // Kernels that have them built in have no such files.
-    private static bool IsDriver(string path) => path.EndsWith(".ko", StringComparison.Ordinal) && GuestRoot.Drivers.Concat(GuestRoot.MoreDrivers).Contains(Path.GetFileNameWithoutExtension(path));
+    private static bool IsDriver(string path) => KernelModule.NameOf(path) is { } name && GuestRoot.Drivers.Concat(GuestRoot.MoreDrivers).Contains(name);
 }

@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text;
 
 namespace Yadokari.Cli.DefaultGuest;
@@ -15,9 +16,13 @@ internal static class GuestRoot
     internal static readonly string[] MoreDrivers = ["virtio_console", "fuse", "virtiofs", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"];
 
     /// <summary>
-    /// PID 1. It never ends; a shell that ends is followed by a new one. busybox's poweroff, halt and reboot tell PID 1 by the signals
+    /// PID 1. It never ends, and starts what keeps a shell on the console. busybox's poweroff, halt and reboot tell PID 1 by the signals
     /// USR2, USR1 and TERM; there are no services to stop, so once disks are unmounted they act.
     /// </summary>
+    /// <remarks>
+    /// A shell runs traps while it waits for a job in the background, not for one in the foreground. But such jobs ignore interrupts, and so does
+    /// all that they start (POSIX.1-2017, Shell Command Language, 2.11): start-stop-daemon starts one that does not.
+    /// </remarks>
     internal const string Init =
         """
         #!/bin/sh
@@ -69,10 +74,20 @@ internal static class GuestRoot
         echo "This is Linux $(uname -r) in a virtual machine of Yadokari's."
         echo "Leave with 'poweroff', or with Ctrl-A x from outside."
         echo
-        cd /root
+        start-stop-daemon -S -b -x /etc/console
         while :; do
-            setsid -c cttyhack sh -l &
-            wait $! || sleep 1
+            sleep 3600 &
+            wait $!
+        done
+
+        """;
+
+    /// <summary>Keeps a shell on the console: its session's leader, whose terminal it controls. One that ends is followed by a new one.</summary>
+    private const string ConsoleShell =
+        """
+        #!/bin/sh
+        while cd /root; do
+            setsid cttyhack sh -l || sleep 1
         done
 
         """;
@@ -98,10 +113,13 @@ internal static class GuestRoot
 
         """;
 
+    /// <summary>All that is written here, by which guests of different versions are told apart.</summary>
+    public static string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\0', Init, ConsoleShell, Udhcpc, Profile))))[..12];
+
     /// <summary>Writes the archive.</summary>
     /// <param name="output">Gets it; stays the caller's.</param>
     /// <param name="busybox">A static busybox for x86-64.</param>
-    /// <param name="drivers">Files of modules among <see cref="Drivers"/> and <see cref="MoreDrivers"/>.</param>
+    /// <param name="drivers">Files of modules among <see cref="Drivers"/> and <see cref="MoreDrivers"/>, as packages have them.</param>
     public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755
@@ -120,13 +138,10 @@ internal static class GuestRoot
 
         archive.AddFile("bin/busybox", Executable, busybox);
         archive.AddSymbolicLink("bin/sh", "busybox");
-        foreach (string driver in drivers.Order(StringComparer.Ordinal))
-        {
-            archive.AddFile($"lib/modules/{Path.GetFileName(driver)}", Readable, File.ReadAllBytes(driver));
-        }
-
+        KernelModule.AddTo(archive, drivers);
         archive.AddFile("lib/modules/order", Readable, Encoding.UTF8.GetBytes(string.Join('\n', Drivers) + "\n"));
         archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Init));
+        archive.AddFile("etc/console", Executable, Encoding.UTF8.GetBytes(ConsoleShell));
         archive.AddFile("etc/udhcpc", Executable, Encoding.UTF8.GetBytes(Udhcpc));
         archive.AddFile("etc/profile", Readable, Encoding.UTF8.GetBytes(Profile));
         archive.AddFile("etc/passwd", Readable, "root:x:0:0:root:/root:/bin/sh\n"u8);

@@ -1,6 +1,6 @@
 namespace Yadokari.Cli.DefaultGuest;
 
-/// <summary>Where the maker of the default guest says what it is doing.</summary>
+/// <summary>Where long work says what it is doing. Reports may come as often as they like: how often they are shown is up to what shows them.</summary>
 internal interface IProgressReport
 {
     /// <summary>A step begins, and the one before is done.</summary>
@@ -8,16 +8,7 @@ internal interface IProgressReport
 
     /// <summary>How much of the step is done, 0 to 1. Any thread.</summary>
     void Fraction(double done);
-}
 
-/// <summary>Progress as plain lines, for logs.</summary>
-internal sealed class PlainProgress(TextWriter output) : IProgressReport
-{
-    /// <inheritdoc/>
-    public void Step(string what) => output.WriteLine($"yado: {what}");
-
-    /// <inheritdoc/>
-    public void Fraction(double done)
-    {
-    }
+    /// <summary>What the step is at just now, such as a package's name. Any thread.</summary>
+    void Detail(string what);
 }

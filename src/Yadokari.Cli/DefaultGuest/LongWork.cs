@@ -20,9 +20,13 @@ internal static class LongWork
         });
         try
         {
-            return Terminal.IsTerminal(StandardError)
-                ? BarProgress.While(progress => work(progress, interrupted.Token))
-                : work(new PlainProgress(StandardStreams.Error), interrupted.Token);
+            if (Terminal.IsTerminal(StandardError))
+            {
+                return BarProgress.While(progress => work(progress, interrupted.Token));
+            }
+
+            using var lines = new PlainProgress(StandardStreams.Error, TimeProvider.System);
+            return work(lines, interrupted.Token);
         }
         catch (OperationCanceledException)
         {

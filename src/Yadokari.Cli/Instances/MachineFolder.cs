@@ -50,6 +50,9 @@ internal sealed class MachineFolder
     /// <summary>The keys by which the guest was known.</summary>
     public string KnownHosts => In("known_hosts");
 
+    /// <summary>The socket by which programs share a connection to its sshd, which a port of the host's leads to.</summary>
+    public string SshControl(int port) => In($"ssh-{port}");
+
     /// <summary>Whether there is such a machine.</summary>
     public bool Exists => File.Exists(In("machine.json"));
 

@@ -2,8 +2,8 @@ using System.Formats.Tar;
 using System.Text;
 using Yadokari.Cli.DefaultGuest;
 using Yadokari.Core;
-using Yadokari.Devices.Serial;
 using Yadokari.Machines;
+using Yadokari.Translation.Direct;
 
 namespace Yadokari.Cli.Recipes;
 
@@ -21,6 +21,8 @@ internal sealed class DebianImage
 {
     /// <summary>The file system's label, by which the kernel finds its root.</summary>
     public const string Label = "yadokari-root";
+
+    private static readonly string[] s_kernelPackages = ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
     private readonly Recipe _recipe;
     private readonly string _searchPath;
@@ -112,7 +114,13 @@ internal sealed class DebianImage
 
         _progress.Step("making the installer");
         string busybox = Path.Combine(_work, "busybox");
-        archive.Read(busyboxDeb, entry => Take(entry, "bin/busybox", busybox));
+        archive.Read(busyboxDeb, entry =>
+        {
+            if (PathIn(entry.Name) is "bin/busybox" or "usr/bin/busybox")
+            {
+                Take(entry, busybox);
+            }
+        });
         string[] debs = Directory.GetFiles(archive.Archives, "*.deb");
         string drivers = Directory.CreateDirectory(Path.Combine(_work, "drivers")).FullName;
         string version = ReadKernel(archive, debs, files.Kernel, drivers);
@@ -123,9 +131,9 @@ internal sealed class DebianImage
         }
 
         string packages = Path.Combine(_work, "packages.tar");
-        WriteArchive(archive, debs, packages);
+        int essential = WriteArchive(archive, debs, packages);
         Run("mke2fs", "-q", "-t", "ext4", "-L", Label, "-m", "1", "-E", "lazy_itable_init=0,lazy_journal_init=0", files.Disk, $"{_recipe.Size >> 10}k");
-        Install(files, initrd, packages, debs.Length);
+        Install(files, initrd, packages, new InstallerConsole(_progress, essential, debs.Length - essential));
         Run("debugfs", "-R", $"dump /boot/initrd.img-{version} {files.Initrd}", files.Disk);
         if (new FileInfo(files.Initrd) is not { Exists: true, Length: > 0 })
         {
@@ -134,35 +142,66 @@ internal sealed class DebianImage
     }
 
     /// <summary>Takes the kernel and the drivers that the installer needs. Returns the kernel's version.</summary>
+    /// <exception cref="UserErrorException">There is no kernel, or one that could not install anything.</exception>
     private static string ReadKernel(AptArchive archive, string[] debs, string kernel, string drivers)
     {
-        const string prefix = "boot/vmlinuz-";
         string? version = null;
-        foreach (string deb in debs.Where(d => Path.GetFileName(d).StartsWith("linux-image-", StringComparison.Ordinal)))
+        HashSet<string> modules = [];
+        bool listed = false;
+
+        // Debian has it all in linux-image-VERSION until its 13th release, and in four packages after it.
+        foreach (string deb in debs.Where(d => s_kernelPackages.Any(p => Path.GetFileName(d).StartsWith(p, StringComparison.Ordinal))))
         {
             archive.Read(deb, entry =>
             {
                 string path = PathIn(entry.Name);
-                if (path.StartsWith(prefix, StringComparison.Ordinal))
+                path = path.StartsWith("usr/lib/", StringComparison.Ordinal) ? path["usr/".Length..] : path;
+                if (KernelVersion(path) is { } found)
                 {
-                    version = path[prefix.Length..];
-                    Take(entry, path, kernel);
+                    version = found;
+                    Take(entry, kernel);
                 }
-                else if (path.EndsWith(".ko", StringComparison.Ordinal) && InstallerRoot.Drivers.Contains(Path.GetFileNameWithoutExtension(path)))
+                else if (KernelModule.NameOf(path) is { } module)
                 {
-                    Take(entry, path, Path.Combine(drivers, Path.GetFileName(path)));
+                    modules.Add(module);
+                    if (InstallerRoot.Drivers.Contains(module))
+                    {
+                        Take(entry, Path.Combine(drivers, Path.GetFileName(path)));
+                    }
+                }
+                else if (Path.GetFileName(path) == "modules.builtin" && entry.DataStream is { } list)
+                {
+                    using var lines = new StreamReader(list, leaveOpen: true);
+                    modules.UnionWith(lines.ReadToEnd().Split('\n').Select(KernelModule.NameOf).OfType<string>());
+                    listed = true;
                 }
             });
         }
 
-        return version ?? throw new UserErrorException("None of the recipe's packages has a kernel: leave its kernel as it is.");
+        if (version is null)
+        {
+            throw new UserErrorException("None of the recipe's packages has a kernel: leave its kernel as it is.");
+        }
+
+        return !listed || InstallerRoot.NeededDrivers.FirstOrDefault(d => !modules.Contains(d)) is not { } missing
+            ? version
+            : throw new UserErrorException($"The kernel {version} has no driver {missing}, without which nothing can be installed: give the recipe another kernel or suite.");
+    }
+
+    /// <summary>The version of the kernel that a path in a package is of; null for any other file.</summary>
+    private static string? KernelVersion(string path)
+    {
+        const string Boot = "boot/vmlinuz-";
+        return path.StartsWith(Boot, StringComparison.Ordinal) ? path[Boot.Length..]
+            : path.Split('/') is ["lib", "modules", { } version, "vmlinuz"] ? version
+            : null;
     }
 
     /// <summary>
     /// Writes what the installer finds on its second disk. In Debian since 12 /bin, /lib and /sbin are links to those below /usr; packages may not
-    /// know yet.
+    /// know yet. Returns how many packages make the base system.
     /// </summary>
-    private void WriteArchive(AptArchive archive, string[] debs, string path)
+    private int WriteArchive(AptArchive archive, string[] debs, string path)
     {
         string[] merged = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
         HashSet<string> folders = [.. merged];
@@ -220,6 +259,7 @@ internal sealed class DebianImage
         }
 
         output.SetLength((output.Length + 4095) & ~4095); // A disk has whole sectors.
+        return essential.Length;
 
         static string Lines(IEnumerable<string> paths) => string.Concat(paths.Order(StringComparer.Ordinal).Select(p => $"/debs/{Path.GetFileName(p)}\n"));
 
@@ -235,7 +275,7 @@ internal sealed class DebianImage
 
         """;
 
-    private void Install(ImageFiles files, string initrd, string packages, int count)
+    private void Install(ImageFiles files, string initrd, string packages, InstallerConsole console)
     {
         const ulong memory = 1UL << 30;
         var options = new RunOptions
@@ -246,9 +286,9 @@ internal sealed class DebianImage
             Memory = Math.Min(memory, MemorySize.OfHost() / 2) & ~((1UL << 20) - 1),
             Cpus = 1, // dpkg does one thing after another.
             Engine = "translate",
+            Direct = DirectMode.Off, // Its programs are many and short: none runs long enough to gain by it.
             Console = "none",
         };
-        var console = new InstallerConsole(_progress, count);
         using var machine = new PcGuest(options, new BootFiles(files.Kernel, initrd, KernelCommandLine.Default + " quiet mitigations=off"), console, null);
         MachineEnd end;
         using (_interrupted.Register(machine.Stop))
@@ -259,7 +299,9 @@ internal sealed class DebianImage
         _interrupted.ThrowIfCancellationRequested();
         if (end.Reason != EndReason.PowerOff || !console.IsDone)
         {
-            throw new UserErrorException($"Debian can't be installed ({console.Failure ?? end.Panic ?? end.Reason.ToString()}): {Remedy}.");
+            string reason = console.Failure ?? end.Panic ?? end.Reason.ToString();
+            string remedy = reason.StartsWith("dpkg", StringComparison.Ordinal) ? Remedy : "run yado again, or give the recipe another kernel or suite";
+            throw new UserErrorException($"Debian can't be installed ({reason.TrimEnd('.')}): {remedy}.");
         }
     }
 
@@ -281,79 +323,12 @@ internal sealed class DebianImage
 
     private static string PathIn(string name) => name.TrimStart('.').Trim('/');
 
-    private static void Take(TarEntry entry, string wanted, string target)
+    private static void Take(TarEntry entry, string target)
     {
-        if (entry.DataStream is not null && PathIn(entry.Name) is var path && (path == wanted || path == "usr/" + wanted) && !File.Exists(target))
+        if (entry.DataStream is not null && !File.Exists(target))
         {
             using FileStream file = new(target, FileMode.CreateNew);
             entry.DataStream.CopyTo(file);
-        }
-    }
-
-    /// <summary>Reads what the installer says: a vCPU's thread writes, the maker reads after the run.</summary>
-    private sealed class InstallerConsole(IProgressReport progress, int packages) : IConsole
-    {
-        private readonly List<byte> _line = [];
-        private int _handled;
-
-        public bool IsDone { get; private set; }
-
-        public string? Failure { get; private set; }
-
-        public void Write(ReadOnlySpan<byte> bytes)
-        {
-            foreach (byte b in bytes)
-            {
-                if (b != '\n')
-                {
-                    _line.Add(b);
-                    continue;
-                }
-
-                Line(Encoding.UTF8.GetString([.. _line]).Trim());
-                _line.Clear();
-            }
-        }
-
-        private void Line(string line)
-        {
-            if (line.StartsWith("processing: ", StringComparison.Ordinal))
-            {
-                progress.Fraction(Math.Min(1, ++_handled / (double)Math.Max(1, packages)));
-                return;
-            }
-
-            if (line.StartsWith("status: ", StringComparison.Ordinal))
-            {
-                return;
-            }
-
-            if (Failure is not null && line.Contains("error", StringComparison.OrdinalIgnoreCase))
-            {
-                Failure += $"; {line.TrimEnd('.')}";
-            }
-
-            if (!line.StartsWith(InstallerRoot.Mark, StringComparison.Ordinal))
-            {
-                return;
-            }
-
-            string said = line[InstallerRoot.Mark.Length..];
-            IsDone |= line == InstallerRoot.Done;
-            if (said.StartsWith("failed: ", StringComparison.Ordinal))
-            {
-                Failure = said["failed: ".Length..];
-            }
-
-            _handled = 0;
-            progress.Step(said switch
-            {
-                "extracting" => "starting the installer",
-                "base" => "installing the base system",
-                "unpacking" => "unpacking packages",
-                "configuring" => "configuring packages",
-                _ => said,
-            });
         }
     }
 }

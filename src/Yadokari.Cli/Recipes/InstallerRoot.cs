@@ -18,6 +18,9 @@ internal static class InstallerRoot
     /// <summary>The kernel's modules that it loads where they are not built in, each behind those that it needs.</summary>
     public static readonly string[] Drivers = [.. GuestRoot.Drivers, "crc16", "crc32c_generic", "mbcache", "jbd2", "ext4"];
 
+    /// <summary>Those of them without which there is nothing to install to.</summary>
+    public static readonly string[] NeededDrivers = ["virtio_pci", "virtio_blk", "ext4"];
+
     /// <summary>
     /// PID 1. The first disk is an empty file system; the second is an archive of the essential packages' files, with all packages below
     /// <c>debs</c>. dpkg tells of its progress by <c>--status-fd</c> (dpkg(1)).
@@ -44,11 +47,13 @@ internal static class InstallerRoot
         }
         : >/log
         for driver in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk crc16 crc32c_generic mbcache jbd2 ext4; do
-            [ -e /lib/modules/$driver.ko ] && insmod /lib/modules/$driver.ko
+            [ -e /lib/modules/$driver.ko ] || continue
+            insmod /lib/modules/$driver.ko 2>/log || fail "the kernel does not take its module $driver: $(tail -n 1 /log)"
         done
-        mount -t ext4 -o noatime /dev/vda /mnt 2>/log || fail mount
+        [ -b /dev/vda ] || fail "the kernel does not find its disk"
+        mount -t ext4 -o noatime /dev/vda /mnt 2>/log || fail "the file system can't be mounted: $(tail -n 1 /log)"
         say extracting
-        tar x -f /dev/vdb -C /mnt 2>/log || fail tar
+        tar x -f /dev/vdb -C /mnt 2>/log || fail "the base system can't be extracted: $(tail -n 1 /log)"
         mkdir -p /mnt/proc /mnt/sys /mnt/dev /mnt/run /mnt/tmp
         mount -t proc proc /mnt/proc
         mount --bind /sys /mnt/sys
@@ -66,8 +71,9 @@ internal static class InstallerRoot
         step --unpack $(cat /mnt/debs/rest)
         say configuring
         step --configure -a
-        chroot /mnt /usr/bin/dpkg --audit >/log 2>&1 || fail audit
-        [ -s /log ] && fail audit
+        chroot /mnt /usr/bin/dpkg --audit >/log 2>&1 || fail "dpkg --audit"
+        [ -s /log ] && fail "dpkg --audit"
+        say finishing
 
         # What each machine has for itself.
         rm -rf /mnt/usr/sbin/policy-rc.d /mnt/debs /mnt/etc/hostname /mnt/etc/ssh/ssh_host_* /mnt/var/lib/dbus/machine-id /mnt/var/log/*.log /mnt/var/log/apt
@@ -76,7 +82,7 @@ internal static class InstallerRoot
         ln -sf ../run/systemd/resolve/stub-resolv.conf /mnt/etc/resolv.conf
         fstrim /mnt 2>/log
         umount /mnt/run /mnt/dev/pts /mnt/dev /mnt/sys /mnt/proc 2>/log
-        umount /mnt 2>/log || fail umount
+        umount /mnt 2>/log || fail "the file system can't be unmounted: $(tail -n 1 /log)"
         say done
         poweroff -f
 
@@ -85,7 +91,7 @@ internal static class InstallerRoot
     /// <summary>Writes the archive.</summary>
     /// <param name="output">Gets it; stays the caller's.</param>
     /// <param name="busybox">A static busybox for x86-64.</param>
-    /// <param name="drivers">Files of modules among <see cref="Drivers"/>.</param>
+    /// <param name="drivers">Files of modules among <see cref="Drivers"/>, as packages have them.</param>
     public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755
@@ -98,11 +104,7 @@ internal static class InstallerRoot
         archive.AddCharacterDevice("dev/console", 0x180, 5, 1);
         archive.AddFile("bin/busybox", Executable, busybox);
         archive.AddSymbolicLink("bin/sh", "busybox");
-        foreach (string driver in drivers.Order(StringComparer.Ordinal))
-        {
-            archive.AddFile($"lib/modules/{Path.GetFileName(driver)}", 0x1A4, File.ReadAllBytes(driver));
-        }
-
+        KernelModule.AddTo(archive, drivers);
         archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Init));
         archive.Finish();
     }

@@ -67,6 +67,49 @@ public static class PayloadUnpacker
         }
     }
 
+    /// <summary>Unpacks a file that is compressed as a whole, such as a module of Linux's. One in no format that is known comes back as it is.</summary>
+    /// <param name="file">All of it.</param>
+    /// <param name="limit">The most bytes that it may hold unpacked.</param>
+    /// <exception cref="InvalidDataException">It is damaged, holds more, or is in a format that has no files of its own here (lz4 and lzma).</exception>
+    public static byte[] UnpackFile(byte[] file, int limit)
+    {
+        string? format = Recognise(file);
+        if (format is null)
+        {
+            return file;
+        }
+
+        if (format is "lz4" or "lzma")
+        {
+            throw new InvalidDataException();
+        }
+
+        try
+        {
+            using var source = new MemoryStream(file, writable: false);
+            using Stream stream = Open(format, source, limit);
+            var unpacked = new MemoryStream();
+            byte[] piece = new byte[1 << 16];
+            int count;
+            while ((count = stream.Read(piece)) > 0)
+            {
+                unpacked.Write(piece, 0, count);
+                if (unpacked.Length > limit)
+                {
+                    throw new InvalidDataException();
+                }
+            }
+
+            // Of gzip's end the library takes no notice: the length in it (RFC 1952, 2.3.1).
+            return format != "gzip" || UnpackedLength(file) == unpacked.Length ? unpacked.ToArray() : throw new InvalidDataException();
+        }
+        catch (Exception error) when (error is not InvalidDataException)
+        {
+            // Each library has exceptions of its own for damaged data; all mean the same here.
+            throw new InvalidDataException(null, error);
+        }
+    }
+
     private static Stream Open(string format, MemoryStream source, int length)
     {
         switch (format)

@@ -1,0 +1,19 @@
+using Yadokari.Cli.DefaultGuest;
+
+namespace Yadokari.Cli.Tests;
+
+/// <summary>Progress that nobody sees.</summary>
+internal sealed class NoProgress : IProgressReport
+{
+    public void Step(string what)
+    {
+    }
+
+    public void Fraction(double done)
+    {
+    }
+
+    public void Detail(string what)
+    {
+    }
+}

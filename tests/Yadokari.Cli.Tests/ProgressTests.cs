@@ -1,0 +1,161 @@
+using System.Text;
+using System.Text.RegularExpressions;
+using Spectre.Console;
+using Xunit;
+using Yadokari.Cli.DefaultGuest;
+using Yadokari.Cli.Recipes;
+
+namespace Yadokari.Cli.Tests;
+
+/// <summary>How long work shows what it does: on a terminal, and in a log.</summary>
+public sealed class ProgressTests
+{
+    private readonly FakeTime _time = new();
+    private readonly StringWriter _output = new() { NewLine = "\n" };
+
+    // A hundred reports a second, as dpkg makes them, for so long.
+    private void Work(IProgressReport progress, TimeSpan length)
+    {
+        var between = TimeSpan.FromMilliseconds(10);
+        long count = length.Ticks / between.Ticks;
+        for (long i = 0; i < count; i++)
+        {
+            progress.Detail($"package-{i}");
+            progress.Fraction(i / (double)count);
+            _time.Advance(between);
+        }
+    }
+
+    private IAnsiConsole Console()
+    {
+        IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings
+        {
+            Ansi = AnsiSupport.Yes,
+            ColorSystem = ColorSystemSupport.EightBit,
+            Interactive = InteractionSupport.Yes,
+            Out = new AnsiConsoleOutput(_output),
+        });
+        console.Profile.Width = 120;
+        return console;
+    }
+
+    [Fact]
+    public void Bars_are_drawn_a_few_times_a_second()
+    {
+        BarProgress.While(Console(), _time, progress =>
+        {
+            progress.Step("unpacking");
+            Work(progress, TimeSpan.FromSeconds(60));
+            return 0;
+        });
+        Assert.InRange(Regex.Count(_output.ToString(), "unpacking"), 200, 4 * 60 + 3);
+        Assert.Contains("package-5", _output.ToString());
+        Assert.Contains("100%", _output.ToString());
+    }
+
+    [Fact]
+    public void Bars_that_stand_still_cost_little()
+    {
+        BarProgress.While(Console(), _time, progress =>
+        {
+            foreach (string step in (string[])["fetching", "downloading", "making", "starting", "installing", "unpacking", "configuring"])
+            {
+                progress.Step(step);
+            }
+
+            progress.Detail("initramfs-tools (triggers)");
+            _time.Advance(TimeSpan.FromMinutes(10));
+            return 0;
+        });
+        Assert.InRange(Regex.Count(_output.ToString(), "configuring"), 600, 605);
+        Assert.Contains("initramfs-tools (triggers)", _output.ToString());
+        Assert.InRange(_output.ToString().Length, 0, 1 << 20);
+    }
+
+    [Fact]
+    public void Bars_keep_what_work_returns_and_throws()
+    {
+        Assert.Equal(5, BarProgress.While(Console(), _time, _ => 5));
+        Assert.Throws<OperationCanceledException>(() => BarProgress.While<int>(Console(), _time, _ => throw new OperationCanceledException()));
+    }
+
+    [Fact]
+    public void A_log_has_a_line_for_a_step_and_one_every_ten_seconds()
+    {
+        using (var progress = new PlainProgress(_output, _time))
+        {
+            progress.Step("fetching");
+            _time.Advance(TimeSpan.FromSeconds(9));
+            progress.Step("unpacking");
+            Work(progress, TimeSpan.FromSeconds(20));
+            progress.Step("configuring");
+            progress.Detail("initramfs-tools (triggers)");
+            _time.Advance(TimeSpan.FromSeconds(75));
+        }
+
+        _time.Advance(TimeSpan.FromSeconds(60));
+        Assert.Equal(
+            """
+            yado: fetching
+            yado: unpacking
+            yado: unpacking: 50 %, package-999 (0:10)
+            yado: unpacking: 100 %, package-1999 (0:20)
+            yado: configuring
+            yado: configuring: initramfs-tools (triggers) (0:10)
+            yado: configuring: initramfs-tools (triggers) (0:20)
+            yado: configuring: initramfs-tools (triggers) (0:30)
+            yado: configuring: initramfs-tools (triggers) (0:40)
+            yado: configuring: initramfs-tools (triggers) (0:50)
+            yado: configuring: initramfs-tools (triggers) (1:00)
+            yado: configuring: initramfs-tools (triggers) (1:10)
+
+            """,
+            _output.ToString());
+    }
+
+    [Fact]
+    public void The_installer_says_which_package_it_is_at()
+    {
+        var progress = new Recorder();
+        var console = new InstallerConsole(progress, essential: 2, others: 4);
+        Say("yadokari: base\r\n");
+        Say("processing: install: libc6\r\nstatus: libc6: half-installed\r\nprocessing: configure: libc6\r\nprocessing: install: dpkg\r\nprocessing: configure: dpkg\r\n");
+        Say("yadokari: unpacking\nprocessing: install: udev\n");
+        Say("yadokari: configuring\nprocessing: configure: udev\nprocessing: trigproc: initramfs-tools\n");
+        Assert.False(console.IsDone);
+        Say("yadokari: finishing\nyadokari: done\n");
+        Assert.True(console.IsDone);
+        Assert.Null(console.Failure);
+        Assert.Equal(
+            [
+                "installing the base system", "libc6", "25", "libc6", "50", "dpkg", "75", "dpkg", "100", "unpacking packages", "udev", "25",
+                "configuring packages", "udev", "25", "initramfs-tools (triggers)", "25", "finishing the image", "done",
+            ],
+            progress.Said);
+
+        void Say(string text) => console.Write(Encoding.UTF8.GetBytes(text));
+    }
+
+    [Fact]
+    public void What_an_installer_says_has_no_control_characters_and_an_end()
+    {
+        var progress = new Recorder();
+        var console = new InstallerConsole(progress, 1, 1);
+        console.Write("processing: install: \e[2J\u009Bx\n"u8);
+        console.Write(Encoding.UTF8.GetBytes($"yadokari: failed: \a{new string('x', 1 << 20)}\n"));
+        Assert.Equal("[2Jx", progress.Said[0]);
+        Assert.InRange(console.Failure!.Length, 100, 1000);
+        Assert.StartsWith("xxx", console.Failure);
+    }
+
+    private sealed class Recorder : IProgressReport
+    {
+        public List<string> Said { get; } = [];
+
+        public void Step(string what) => Said.Add(what);
+
+        public void Fraction(double done) => Said.Add($"{done * 100:F0}");
+
+        public void Detail(string what) => Said.Add(what);
+    }
+}
