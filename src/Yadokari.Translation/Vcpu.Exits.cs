@@ -159,6 +159,7 @@ internal sealed unsafe partial class Vcpu
                     return Outcome.Jumped;
 
                 default:
+                    FetchExtended();
                     SetLinearRip(linear);
                     return Outcome.Jumped;
             }
