@@ -6,7 +6,7 @@ namespace Yadokari.Bench;
 internal sealed record Options
 {
     public const string Usage = """
-        usage: bench/compare [--quick] [--rounds N] [--without NAME] [--yado FILE] [--out FOLDER] [WORKLOAD...]
+        usage: bench/compare [--quick] [--rounds N] [--without NAME] [--ways] [--busy N] [--yado FILE] [--out FOLDER] [WORKLOAD...]
 
         Runs the same programs under Yadokari, QEMU's TCG and natively, in turn, several times over; takes the shortest
         time of each; prints a table with ratios and writes compare.svg and compare.tsv.
@@ -15,6 +15,8 @@ internal sealed record Options
           --quick          one round, a quarter of the size
           --rounds N       so many rounds, 1 to 100 (3)
           --without NAME   leave out yadokari, tcg or native
+          --ways           also Yadokari with --direct off and --direct always, and how the default compares to the better of them
+          --busy N         beside N loops that keep the host's processors busy, 1 to 100
           --yado FILE      the yado command to measure (the repository's)
           --out FOLDER     where to write (bench/out)
           --list           list the workloads
@@ -29,6 +31,10 @@ internal sealed record Options
     public int Rounds { get; private init; } = 3;
 
     public int Percent { get; private init; } = 100;
+
+    public bool Ways { get; private init; }
+
+    public int Busy { get; private init; }
 
     public bool Help { get; private init; }
 
@@ -65,6 +71,12 @@ internal sealed record Options
                 case "--without":
                     options = options with { Without = [.. options.Without, Contender(Value())] };
                     break;
+                case "--ways":
+                    options = options with { Ways = true };
+                    break;
+                case "--busy":
+                    options = options with { Busy = Number(word, Value()) };
+                    break;
                 case "--yado":
                     options = options with { YadoPath = Path.GetFullPath(Value()) };
                     break;
@@ -81,6 +93,8 @@ internal sealed record Options
                     break;
             }
         }
+        if (options.Ways && options.Without.Contains("yadokari"))
+            throw new UserErrorException("--ways compares ways of Yadokari's with one another: leave out --without yadokari.");
         return chosen.Count == 0 ? options : options with { Workloads = [.. Workload.All.Where(chosen.Contains)] };
     }
 

@@ -27,6 +27,7 @@ catch (UserErrorException error)
 static int Compare(Options options)
 {
     var contenders = Contenders(options);
+    using var busy = new BusyLoops(options.Busy);
     var comparisons = options.Workloads.Select(static workload => new Comparison(workload)).ToList();
     for (var round = 1; round <= options.Rounds; round++)
     {
@@ -43,9 +44,15 @@ static int Compare(Options options)
     }
     Progress("");
 
-    Console.WriteLine($"{Host()}; the shortest of {options.Rounds} rounds at {options.Percent} % size");
+    var beside = options.Busy > 0 ? $", beside {options.Busy} busy loops" : "";
+    Console.WriteLine($"{Host()}; the shortest of {options.Rounds} rounds at {options.Percent} % size{beside}");
     Console.WriteLine();
     Console.Write(Report.Table(comparisons));
+    if (options.Ways)
+    {
+        Console.WriteLine();
+        Console.Write(Report.Ways(comparisons));
+    }
     foreach (var line in Report.Scaling(comparisons))
         Console.WriteLine(line);
     var remarks = comparisons.SelectMany(static comparison => comparison.Remarks()).ToList();
@@ -81,6 +88,8 @@ static List<Contender> Contenders(Options options)
     {
         yado.Prepare();
         contenders.Add(yado);
+        if (options.Ways)
+            contenders.AddRange(Yado.Ways.Select(way => new Yado(command, files, way)));
     }
     return contenders;
 }

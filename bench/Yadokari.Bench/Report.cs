@@ -10,10 +10,25 @@ internal static class Report
         ["workload", "what", "native", "TCG", "Yadokari", "TCG/native", "Yadokari/native", "faster than TCG", "target"];
 
     /// <summary>Lines of text with columns of even width.</summary>
-    public static string Table(IReadOnlyList<Comparison> comparisons)
+    public static string Table(IReadOnlyList<Comparison> comparisons) => Columns([s_heads, .. comparisons.Select(Row)]);
+
+    /// <summary>The same of the ways to run a guest's programs: how many times as long the default takes as the better of the others.</summary>
+    public static string Ways(IReadOnlyList<Comparison> comparisons) => Columns(
+    [
+        ["workload", "what", "default", .. Yado.Ways, "default/better"],
+        .. comparisons.Select(static comparison => (string[])
+        [
+            comparison.Workload.Name,
+            comparison.Workload.What,
+            Amount(comparison, "Yadokari"),
+            .. Yado.Ways.Select(way => Amount(comparison, way)),
+            Times(Yado.Ways.Max(way => comparison.Ratio("Yadokari", way))),
+        ]),
+    ]);
+
+    private static string Columns(List<string[]> rows)
     {
-        List<string[]> rows = [s_heads, .. comparisons.Select(Row)];
-        var widths = Enumerable.Range(0, s_heads.Length).Select(column => rows.Max(row => row[column].Length)).ToArray();
+        var widths = Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length)).ToArray();
         var text = new StringBuilder();
         foreach (var row in rows)
         {

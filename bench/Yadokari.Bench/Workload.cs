@@ -34,6 +34,7 @@ internal sealed record Workload(string Name, string What, double Target, bool Is
         Boot,
         new("shell", "busybox sh, integer loop", 2.5),
         new("forkexec", "fork and exec of a program", 1.5),
+        new("short", "many short programs, one after another", 1.5),
         new("syscall", "dd, one byte a read and write", 1.5),
         new("pipe", "64 KiB blocks through a pipe", 8),
         new("gzip", "gzip -6 of text", 1.5),

@@ -4,8 +4,12 @@ using Yadokari.Core;
 namespace Yadokari.Bench;
 
 /// <summary>Yadokari's translation engine.</summary>
-internal sealed class Yado(string command, GuestFiles files) : Guest("Yadokari", files)
+/// <param name="way">What to give to <c>--direct</c>; null for the default, which is called Yadokari.</param>
+internal sealed class Yado(string command, GuestFiles files, string? way = null) : Guest(way ?? "Yadokari", files)
 {
+    /// <summary>The ways to run a guest's programs between which the default chooses.</summary>
+    public static IReadOnlyList<string> Ways { get; } = ["off", "always"];
+
     /// <summary>Builds the command if need be, so that no measured run does.</summary>
     /// <exception cref="UserErrorException">It does not build or start.</exception>
     public void Prepare()
@@ -34,6 +38,11 @@ internal sealed class Yado(string command, GuestFiles files) : Guest("Yadokari",
     private ProcessStartInfo Command(string kernel, string initrd, string append, string[] more)
     {
         var start = new ProcessStartInfo(command, ["run", "--kernel", kernel, "--initrd", initrd, "--append", append, "--engine", "translate", "--console", "stdio", .. more]);
+        if (way != null)
+        {
+            start.ArgumentList.Add("--direct");
+            start.ArgumentList.Add(way);
+        }
         start.Environment["YADO_NO_BUILD"] = "1";
         return start;
     }

@@ -29,6 +29,9 @@ public sealed class TranslationEngine : IEngine
     /// <summary>When user code runs on the processor itself rather than translated.</summary>
     public DirectMode Direct { get; init; } = DirectMode.Auto;
 
+    /// <summary>Whether CPUID stops a program that runs directly where the host can make it; else pages with it run translated, for tests.</summary>
+    internal bool UsesCpuidFaulting { get; init; } = true;
+
     /// <summary>Measures the time spent in emulated instructions.</summary>
     public bool Timed { get; init; }
 
@@ -92,6 +95,7 @@ internal sealed class TranslationVm : IEngineVm
         TraceWriter = engine.Trace == null ? null : TextWriter.Synchronized(engine.Trace);
         _tscLooks = new Timer(_ => LookAtTsc(), null, s_betweenLooks, s_betweenLooks);
         Direct = engine.Trace == null ? engine.Direct : DirectMode.Off;
+        UsesCpuidFaulting = engine.UsesCpuidFaulting;
     }
 
     /// <inheritdoc/>
@@ -122,6 +126,11 @@ internal sealed class TranslationVm : IEngineVm
     internal Tally Refused { get; } = new();
 
     internal DirectMode Direct { get; }
+
+    internal bool UsesCpuidFaulting { get; }
+
+    /// <summary>What programs that ran directly showed, on any vCPU.</summary>
+    internal DirectOutlook Outlook { get; } = new();
 
     internal TextWriter? TraceWriter { get; }
 

@@ -161,6 +161,7 @@ internal sealed unsafe partial class Vcpu
                     return Outcome.Jumped;
 
                 default:
+                    FetchExtended();
                     SetLinearRip(linear);
                     return Outcome.Jumped;
             }

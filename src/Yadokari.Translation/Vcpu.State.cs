@@ -80,8 +80,24 @@ internal sealed unsafe partial class Vcpu
     /// <summary>The state translated code works on, at the gs base.</summary>
     internal VcpuState* State => (VcpuState*)_window;
 
-    /// <summary>The guest's XSAVE area (standard format). Valid after <see cref="SimdLive"/> was stored, which every exit to C# does.</summary>
-    internal byte* XsaveArea => _window + StateLayout.Xsave;
+    /// <summary>The guest's XSAVE area (standard format). Valid after <see cref="SimdLive"/> was stored, which every exit to C# does. Of the vCPU's thread while it runs.</summary>
+    internal byte* XsaveArea
+    {
+        get
+        {
+            FetchExtended();
+            return _window + StateLayout.Xsave;
+        }
+    }
+
+    /// <summary>Brings x87 and vector registers back if they are still where the program ran directly.</summary>
+    private void FetchExtended()
+    {
+        if (State->ExtendedAway != 0)
+        {
+            Direct!.FetchExtended();
+        }
+    }
 
     internal ref ulong Rax => ref State->Gpr[0];
 

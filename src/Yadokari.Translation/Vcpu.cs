@@ -189,6 +189,8 @@ internal sealed unsafe partial class Vcpu : IVcpu
         }
         finally
         {
+            // Outside any thread may look at the state, and only this one gets it from a process.
+            FetchExtended();
             GoOutside();
         }
     }
@@ -329,6 +331,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             long deliveries = Deliveries;
             ulong hits = single && (Dr[7] & X86.DebugRegisters.Enables) != 0 ? FindHits() : 0;
             _emulated = Mnemonic.INVALID;
+            if (block.UsesSimd)
+            {
+                FetchExtended();
+            }
+
             Enter(block.Entry, simd: false);
             Outcome outcome = AfterExit(ref block);
             if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, hits, deliveries))

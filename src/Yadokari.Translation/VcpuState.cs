@@ -85,7 +85,8 @@ internal unsafe struct VcpuState
     /// </summary>
     public int InterruptWaiting;
 
-    private int _reserved;
+    /// <summary>Not zero: the guest's x87/SIMD state is in a process that runs its program directly; C# is to fetch it before it is used.</summary>
+    public int ExtendedAway;
 
     /// <summary>Not zero: the guest's x87/SIMD state is in the host's registers rather than in <see cref="Xsave"/>.</summary>
     public int SimdLive;

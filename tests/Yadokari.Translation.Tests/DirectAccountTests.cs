@@ -7,9 +7,13 @@ public sealed class DirectAccountTests
     // A timer's period.
     private const long Tick = 4_000_000;
 
-    // What a program that stops all the time takes directly, for each of its stops.
+    // Stops between two looks, as many as the engine takes.
+    private const int Window = 32;
+
+    // What a program that stops all the time takes directly, for each of its stops; and what the stop takes of monitor and process.
     private const long Busy = 10_000;
-    private const long Stop = 40_000;
+    private const long Monitor = 30_000;
+    private const long Own = 10_000;
 
     private readonly DirectOutlook _outlook = new();
 
@@ -17,9 +21,8 @@ public sealed class DirectAccountTests
     public void A_program_that_computes_is_taken_on_in_some_ticks()
     {
         var account = new DirectAccount(_outlook);
-        Assert.False(account.Translated(Tick, 0));
-        Assert.True(account.Translated(Tick, 0));
-        Assert.True(account.RanDirectly(Tick, Stop));
+        Assert.InRange(TakeOn(account), 2, 4);
+        Assert.True(Compute(account));
     }
 
     [Fact]
@@ -38,14 +41,13 @@ public sealed class DirectAccountTests
         // Compilers do that: quiet but for a tick now and then that faults in new memory.
         var account = new DirectAccount(_outlook);
         LoseDirectly(account);
-        LoseDirectly(account);
         int ticks = 0;
-        while (!account.Translated(Tick, ticks % 4 == 3 ? 60u : 5u))
+        while (!account.Translated(Tick, ticks % 8 == 7 ? 60u : 2u))
         {
             ticks++;
         }
 
-        Assert.InRange(ticks, 8, 30);
+        Assert.InRange(ticks, 20, 60);
     }
 
     [Fact]
@@ -53,7 +55,6 @@ public sealed class DirectAccountTests
     {
         // Other programs may have run between two of its interrupts.
         var account = new DirectAccount(_outlook);
-        LoseDirectly(account);
         LoseDirectly(account);
         Assert.False(account.Translated(1_000_000_000, 0));
     }
@@ -67,10 +68,10 @@ public sealed class DirectAccountTests
         int second = TakeOn(account);
         GiveBack(account);
         int third = TakeOn(account);
-        Assert.True(first < second && second < third);
+        Assert.True(first * 4 < second && second * 4 < third);
         for (int i = 0; i < 10; i++)
         {
-            Assert.True(account.RanDirectly(Tick, Stop));
+            Assert.True(Compute(account));
         }
 
         GiveBack(account);
@@ -84,7 +85,7 @@ public sealed class DirectAccountTests
         TakeOn(account);
         int poor = GiveBack(account);
         TakeOn(account);
-        Assert.True(account.RanDirectly(100 * Tick, 0));
+        Assert.True(account.RanDirectly(100 * Tick, 1, 0));
         Assert.InRange(GiveBack(account), poor + 1, (2 * poor) + 1);
     }
 
@@ -98,12 +99,12 @@ public sealed class DirectAccountTests
         }
 
         int later = TakeOn(new DirectAccount(_outlook));
-        Assert.InRange(later, first + 1, 10);
+        Assert.InRange(later, first + 1, 4 * first);
         for (int i = 0; i < 20; i++)
         {
             var good = new DirectAccount(_outlook);
             TakeOn(good);
-            good.RanDirectly(Tick, Stop);
+            Compute(good);
         }
 
         Assert.Equal(first, TakeOn(new DirectAccount(_outlook)));
@@ -119,10 +120,10 @@ public sealed class DirectAccountTests
         {
             if (account.Direct)
             {
-                // Translated code takes four times as long, and no stops.
-                lost += 32 * (Busy + Stop - (4 * Busy));
-                all += 32 * (Busy + Stop);
-                account.RanDirectly(32 * Busy, 32 * Stop);
+                // Translated code takes twice as long, and no stops.
+                lost += Window * (Monitor + Own - Busy);
+                all += Window * (Busy + Monitor + Own);
+                StopAllTheTime(account);
             }
             else
             {
@@ -133,6 +134,126 @@ public sealed class DirectAccountTests
 
         Assert.InRange(lost, 1, all / 20);
     }
+
+    [Fact]
+    public void Where_stops_are_dear_only_longer_runs_are_worth_it()
+    {
+        // A host that is busy, or a guest itself.
+        for (int i = 0; i < 50; i++)
+        {
+            _outlook.Stopped(3_000_000, Own);
+        }
+
+        var account = new DirectAccount(_outlook);
+        for (int i = 0; i < 1000; i++)
+        {
+            Assert.False(account.Translated(Tick, 1));
+        }
+
+        int ticks = TakeOn(account);
+        Assert.InRange(ticks, 50, 500);
+        Assert.True(account.RanDirectly(Window * 10 * Tick, Window, Window * Monitor));
+        int windows = 1;
+        while (account.RanDirectly(Window * Tick / 4, Window, Window * Monitor))
+        {
+            windows++;
+        }
+
+        Assert.InRange(windows, 1, 3);
+    }
+
+    [Fact]
+    public void What_stops_cost_follows_what_they_cost_now()
+    {
+        for (int i = 0; i < 50; i++)
+        {
+            _outlook.Stopped(2_000_000, Own);
+        }
+
+        Assert.InRange(_outlook.StopCost, 1_500_000, 3_000_000);
+        for (int i = 0; i < 50; i++)
+        {
+            _outlook.Stopped(20_000, 4_000);
+        }
+
+        Assert.InRange(_outlook.StopCost, 20_000, 60_000);
+    }
+
+    [Fact]
+    public void One_stop_that_the_hosts_scheduler_stretches_counts_little()
+    {
+        Assert.True(_outlook.StopCost < 200_000);
+        _outlook.Stopped(10_000_000_000, Own);
+        Assert.True(_outlook.StopCost < 1_000_000);
+    }
+
+    [Fact]
+    public void A_window_of_nothing_but_stops_is_a_loss_whatever_the_clock_says()
+    {
+        // What stops take of the process's own time, five times what one takes with nothing between, is no progress.
+        var account = new DirectAccount(_outlook);
+        TakeOn(account);
+        int windows = 1;
+        while (account.RanDirectly(Window * 45_000, Window, 0))
+        {
+            windows++;
+        }
+
+        Assert.InRange(windows, 1, 10);
+    }
+
+    [Fact]
+    public void Coming_to_code_that_must_be_translated_again_and_again_ends_it()
+    {
+        var account = new DirectAccount(_outlook);
+        int before = TakeOn(account);
+        int detours = 1;
+        while (account.Detoured(Own, 0x5000))
+        {
+            detours++;
+        }
+
+        Assert.Equal(DirectAccount.MostDetours, detours);
+        Assert.False(account.Direct);
+        Assert.True(TakeOn(account) > 4 * before);
+    }
+
+    [Fact]
+    public void Coming_there_now_and_then_does_not()
+    {
+        var account = new DirectAccount(_outlook);
+        TakeOn(account);
+        for (int i = 0; i < 1000; i++)
+        {
+            Assert.True(account.Detoured(100 * _outlook.StopCost, 0x5000));
+            Assert.True(account.Detoured(Own, 0x5000));
+        }
+    }
+
+    [Fact]
+    public void A_page_that_cost_one_program_its_direct_running_costs_the_next_little()
+    {
+        var first = new DirectAccount(_outlook);
+        TakeOn(first);
+        while (first.Detoured(Own, 0x5000))
+        {
+        }
+
+        var second = new DirectAccount(_outlook);
+        TakeOn(second);
+        Assert.True(second.Detoured(Own, 0x5000));
+        Assert.False(second.Detoured(Own, 0x5000));
+        var third = new DirectAccount(_outlook);
+        TakeOn(third);
+        Assert.True(third.Detoured(Own, 0x6000));
+        Assert.True(third.Detoured(Own, 0x6000));
+        _outlook.Forget(0x5000);
+        Assert.True(third.Detoured(Own, 0x5000));
+    }
+
+    private static bool Compute(DirectAccount account) => account.RanDirectly(Window * Tick, Window, Window * Monitor);
+
+    private static bool StopAllTheTime(DirectAccount account) => account.RanDirectly(Window * (Busy + Own), Window, Window * Monitor);
 
     private static void LoseDirectly(DirectAccount account)
     {
@@ -152,11 +273,11 @@ public sealed class DirectAccountTests
         return ticks;
     }
 
-    // Stops until it is not any more.
+    // Windows until it is not any more.
     private static int GiveBack(DirectAccount account)
     {
         int stops = 1;
-        while (account.RanDirectly(Busy, Stop))
+        while (StopAllTheTime(account))
         {
             stops++;
         }

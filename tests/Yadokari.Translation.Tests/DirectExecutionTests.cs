@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Runtime.ExceptionServices;
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Translation.Direct;
@@ -157,7 +156,7 @@ public sealed class DirectExecutionTests
     });
 
     [Fact]
-    public void The_host_is_not_seen() => OnThreadOfItsOwn(() =>
+    public void The_host_is_not_seen() => DirectMachine.OnThreadOfItsOwn(() =>
     {
         static ulong[] Look(DirectMachine machine)
         {
@@ -338,31 +337,11 @@ public sealed class DirectExecutionTests
         return page;
     }
 
-    private static void Directly(Action<DirectMachine> test) => OnThreadOfItsOwn(() =>
+    private static void Directly(Action<DirectMachine> test) => DirectMachine.OnThreadOfItsOwn(() =>
     {
         Support support = TranslationEngine.ProbeDirect();
         Assert.SkipUnless(support.Available, support.Reason);
         using DirectMachine machine = new();
         test(machine);
     });
-
-    // Engines use the thread's gs base, and a process is traced by one thread.
-    private static void OnThreadOfItsOwn(Action action)
-    {
-        ExceptionDispatchInfo? failure = null;
-        Thread thread = new(() =>
-        {
-            try
-            {
-                action();
-            }
-            catch (Exception e)
-            {
-                failure = ExceptionDispatchInfo.Capture(e);
-            }
-        });
-        thread.Start();
-        thread.Join();
-        failure?.Throw();
-    }
 }

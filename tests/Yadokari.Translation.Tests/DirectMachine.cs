@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
@@ -25,6 +26,9 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     /// <summary>Guest physical address of the data; eight pages are there to choose from.</summary>
     public const ulong DataGpa = 0x11_0000;
 
+    /// <summary>The vector of interrupts.</summary>
+    public const int Tick = 64;
+
     private const ulong System = 0xFFFF_8000_0000_0000;
     private const ulong Tables = 0x1000;
     private const ulong Gdt = 0x8_0000;
@@ -38,9 +42,11 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     private ulong _next = Tables + 0x1000;
     private volatile bool _interrupt;
 
-    public DirectMachine(DirectMode mode = DirectMode.Always)
+    /// <param name="mode">When it runs directly.</param>
+    /// <param name="cpuidFaulting">Whether CPUID may stop the program where the host can make it.</param>
+    public DirectMachine(DirectMode mode = DirectMode.Always, bool cpuidFaulting = true)
     {
-        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20, Direct = mode }.CreateVm(_memory, this);
+        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20, Direct = mode, UsesCpuidFaulting = cpuidFaulting }.CreateVm(_memory, this);
         Cpu = (Vcpu)_vm.CreateVcpu(0);
         Map(System, 0x83, large: true);
         for (ulong i = 0; i < 2; i++)
@@ -90,6 +96,26 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         Cpu.Load(state);
     }
 
+    /// <summary>Runs a test on a thread of its own: engines use the thread's gs base, and a process is traced by one thread.</summary>
+    public static void OnThreadOfItsOwn(Action action)
+    {
+        ExceptionDispatchInfo? failure = null;
+        Thread thread = new(() =>
+        {
+            try
+            {
+                action();
+            }
+            catch (Exception e)
+            {
+                failure = ExceptionDispatchInfo.Capture(e);
+            }
+        });
+        thread.Start();
+        thread.Join();
+        failure?.Throw();
+    }
+
     public Vcpu Cpu { get; }
 
     /// <summary>Times that user code was entered directly.</summary>
@@ -119,22 +145,48 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     public void Write(byte[] code, ulong offset = 0) => Assert.True(((IVcpu)Cpu).WriteLinear(Code + offset, code));
 
     /// <summary>Runs the program at an offset in the code until it ends in ring 0. Returns the vector, or -1 for SYSCALL.</summary>
-    public int Run(ulong offset = 0)
+    public int Run(ulong offset = 0) => Ended(RunToExit(offset));
+
+    /// <summary>
+    /// As <see cref="Run"/>, with an interrupt at each millisecond, after which the program goes on: those are what tells the engine how it
+    /// gets on.
+    /// </summary>
+    public int RunThroughTicks()
     {
-        Assert.True(RunToExit(offset) is VmExit.Halted or VmExit.HaltedForGood);
-        return Cpu.Rip == SyscallHandler + 1 ? -1 : (int)((Cpu.Rip - (System + Handlers) - 1) / 16);
+        using var timer = new Timer(_ => Interrupt(), null, 1, 1);
+        int vector = Run();
+        while (vector == Tick)
+        {
+            (ulong rip, ulong flags, ulong rsp) = (Frame(4), Frame(2), Frame(1));
+            Enter();
+            (Cpu.Rip, Cpu.Rflags, Cpu.Rsp) = (rip, flags, rsp);
+            vector = Ended(Cpu.Run());
+        }
+
+        return vector;
     }
 
     /// <summary>Runs the program at an offset in the code until the vCPU comes back.</summary>
     public VmExit RunToExit(ulong offset = 0)
     {
+        Enter();
+        Cpu.Rip = Code + offset;
+        Cpu.Rflags = 0x202;
+        return Cpu.Run();
+    }
+
+    private int Ended(VmExit exit)
+    {
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        return Cpu.Rip == SyscallHandler + 1 ? -1 : (int)((Cpu.Rip - (System + Handlers) - 1) / 16);
+    }
+
+    private void Enter()
+    {
         Cpu.SetSegment(1, new SegmentState(0x33, 0, uint.MaxValue, 0xA0FB));
         Cpu.SetSegment(2, new SegmentState(0x2B, 0, uint.MaxValue, 0xC0F3));
         Cpu.Cpl = 3;
-        Cpu.Rip = Code + offset;
-        Cpu.Rflags = 0x202;
         Cpu.ModeChanged();
-        return Cpu.Run();
     }
 
     /// <summary>A quadword of the frame that the last exception pushed, from the top: SS, RSP, RFLAGS, CS, RIP, error code.</summary>
@@ -153,7 +205,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         return ref global::System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ulong>(bytes)[0];
     }
 
-    /// <summary>Asks for an interrupt of vector 64, as a device would from a thread of its own.</summary>
+    /// <summary>Asks for an interrupt of vector <see cref="Tick"/>, as a device would from a thread of its own.</summary>
     public void Interrupt()
     {
         _interrupt = true;
@@ -171,7 +223,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     int IVcpuHost.AcknowledgeInterrupt(int vcpu)
     {
         _interrupt = false;
-        return 64;
+        return Tick;
     }
 
     void IVcpuHost.MmioRead(int vcpu, ulong gpa, Span<byte> data) => data.Fill(0xFF);

@@ -32,6 +32,23 @@ forkexec)
     end
     result $i
     ;;
+short)
+    # Each computes for some milliseconds: none is there for long enough to show what it is like.
+    n=$(scaled 120) i=0
+    "$BUSYBOX" head -c 20000 "$CORPUS" > "$WORK/piece"
+    begin
+    while [ $i -lt $n ]; do
+        run usr/bin/xz -1 -T1 -c "$WORK/piece"
+        run bin/gzip -6 -n -c "$WORK/piece"
+        run usr/bin/sha256sum < "$WORK/piece"
+        run usr/bin/sort --parallel=1 -k 2 "$WORK/piece"
+        run usr/bin/mawk '{ for (i = 1; i <= NF; i++) h[$i]++ } END { for (w in h) { n++; s += h[w] } print n, s }' "$WORK/piece"
+        run usr/bin/perl -e 'my $s = 7; $s = ($s * 31 + $_) & 0xffffff for 1 .. 10000; print "$s\n"'
+        i=$((i + 1))
+    done > "$WORK/shorts"
+    end
+    result $(digest < "$WORK/shorts")
+    ;;
 syscall)
     n=$(scaled 2000000)
     begin

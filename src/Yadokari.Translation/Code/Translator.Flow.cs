@@ -119,8 +119,13 @@ internal sealed unsafe partial class Translator
         if (_block.UsesSimd)
         {
             HostAssembler.Patch(_noSimd, _a.Cursor);
+            _a.Arithmetic32(Alu.Cmp, Mem.State(s_extendedAway), 0);
+            byte* away = _a.Jump(Condition.NotEqual, _a.Cursor);
             _a.Call(_stubs.RestoreSimd);
             _a.Jump(_noSimd + 4);
+            HostAssembler.Patch(away, _a.Cursor);
+            _axSaved = true;
+            EmitStep(_instructions[0].IP);
         }
 
         for (int i = 0; i < _coldCount; i++)

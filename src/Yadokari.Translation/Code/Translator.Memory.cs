@@ -10,6 +10,7 @@ internal sealed unsafe partial class Translator
     private static readonly int s_saveRax = StateLayout.Of(nameof(VcpuState.SaveRax));
     private static readonly int s_spare = StateLayout.Of(nameof(VcpuState.SaveRcx));
     private static readonly int s_pending = StateLayout.Of(nameof(VcpuState.Pending));
+    private static readonly int s_extendedAway = StateLayout.Of(nameof(VcpuState.ExtendedAway));
     private static readonly int s_simdLive = StateLayout.Of(nameof(VcpuState.SimdLive));
 
     /// <summary>

@@ -1,17 +1,18 @@
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Whether a program is worth running directly. It keeps account, in nanoseconds of processor time, of what the other way would have gained:
-/// when that is as much as changing over costs, the program changes over. Of the vCPU's thread.
+/// Whether a program is worth running directly. It keeps account, in nanoseconds, of what the other way would have gained: when that is as
+/// much as changing over costs, the program changes over. Stops are priced by what they cost on this host now (<see cref="DirectOutlook"/>),
+/// so that what it decides also holds where the host is busy. Of the vCPU's thread.
 /// </summary>
-/// <param name="outlook">What is expected of programs that are new; that of all programs of a vCPU.</param>
+/// <param name="outlook">What the programs of the machine showed so far.</param>
 internal sealed class DirectAccount(DirectOutlook outlook)
 {
-    /// <summary>What running directly gains, in times of what it takes: translated code takes three to five times as long.</summary>
-    private const long Gain = 3;
-
-    /// <summary>What each trap of a translated program would cost if it ran directly: with all that a stop drives out of caches.</summary>
-    private const long StopCost = 75_000;
+    /// <summary>
+    /// What running directly gains, in times of what it takes. Translated code takes from 1.3 times as long (what waits for memory) to four
+    /// times (interpreters); whatever is supposed here, a program that is near the border loses little by either way.
+    /// </summary>
+    private const long Gain = 1;
 
     /// <summary>Of the time between two looks as much as counts: there may have been other programs between.</summary>
     private const long MostRun = 10_000_000;
@@ -20,16 +21,28 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     /// What a program may lose directly before it is given back, for its pages are shown one by one at first; and as much more at most from
     /// better days.
     /// </summary>
-    private const long Credit = 20_000_000;
+    private const long Credit = 10_000_000;
 
-    /// <summary>What a translated program must have lost to be taken on; after each time that this was not worth it twice as much.</summary>
+    /// <summary>What a translated program must have lost to be taken on, where a stop costs as usual.</summary>
     internal const long LeastLoss = 6_000_000;
 
-    private const long MostLoss = 64 * LeastLoss;
+    /// <summary>After a loss a program is left alone for so many times as long as before.</summary>
+    private const long Patience = 8;
+
+    private const long MostLoss = 512 * LeastLoss;
+
+    /// <summary>Stops at code that must be translated, close together, that end a program's direct running; and where the page is known for it.</summary>
+    internal const int MostDetours = 16;
+
+    private const int MostDetoursKnown = 2;
+
+    /// <summary>Detours are close together if a program runs for less than so many stops' cost between them.</summary>
+    private const int Between = 10;
 
     private long _needed = outlook.Needed;
     private long _lost;
     private long _balance;
+    private int _detours;
     private bool _paid;
 
     /// <summary>It is to run directly.</summary>
@@ -40,11 +53,12 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     /// <param name="traps">Exceptions and system calls meanwhile.</param>
     public bool Translated(long time, uint traps)
     {
-        _lost = Math.Max(_lost + (Math.Min(time, MostRun) * Gain / (Gain + 1)) - (traps * StopCost), 0);
-        if (_lost >= _needed)
+        _lost = Math.Max(_lost + (Math.Min(time, MostRun) * Gain / (Gain + 1)) - (traps * outlook.StopCost), 0);
+        if (_lost >= outlook.Scaled(_needed))
         {
             Direct = true;
             _balance = 0;
+            _detours = 0;
             _paid = false;
         }
 
@@ -52,20 +66,17 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     }
 
     /// <summary>It ran directly. Returns whether it may go on so.</summary>
-    /// <param name="time">Of its own code, for so long.</param>
-    /// <param name="cost">What its stops took.</param>
-    public bool RanDirectly(long time, long cost)
+    /// <param name="time">Processor time of its process, stops included but not what was mapped at the monitor's word.</param>
+    /// <param name="stops">How often it stopped.</param>
+    /// <param name="cost">Processor time that the monitor took, and the process at its word.</param>
+    public bool RanDirectly(long time, int stops, long cost)
     {
-        _balance = Math.Min(_balance + (time * Gain) - cost, Credit);
+        // Where hardly more than the stops themselves took time, nothing was gained, whatever the clock says.
+        long ran = Math.Max(time - (stops * outlook.OwnStopCost), 0);
+        _balance = Math.Min(_balance + (ran * Gain) - Math.Max(stops * outlook.StopCost, cost), Credit);
         if (_balance < -Credit)
         {
-            _needed = Math.Min(_needed * 2, MostLoss);
-            if (!_paid)
-            {
-                outlook.Worse();
-            }
-
-            GiveBack();
+            Lose();
         }
         else if (_balance > 0)
         {
@@ -81,25 +92,39 @@ internal sealed class DirectAccount(DirectOutlook outlook)
         return Direct;
     }
 
+    /// <summary>
+    /// It stopped at code that must be translated. Returns whether it may go on directly: a program that comes back to such code all the time
+    /// does not get better.
+    /// </summary>
+    /// <param name="time">Processor time of its process since the last such stop.</param>
+    /// <param name="page">Guest physical address of the page.</param>
+    public bool Detoured(long time, ulong page)
+    {
+        _detours = time < Between * outlook.StopCost ? _detours + 1 : Math.Max(_detours - 1, 0);
+        if (_detours >= (outlook.IsCostly(page) ? MostDetoursKnown : MostDetours))
+        {
+            outlook.Cost(page);
+            Lose();
+        }
+
+        return Direct;
+    }
+
     /// <summary>It runs translated from now on, for whatever reason.</summary>
     public void GiveBack()
     {
         Direct = false;
         _lost = 0;
     }
-}
 
-/// <summary>What the programs of a vCPU so far let expect of one that is new.</summary>
-internal sealed class DirectOutlook
-{
-    private const long MostLoss = 4 * DirectAccount.LeastLoss;
+    private void Lose()
+    {
+        _needed = Math.Min(_needed * Patience, MostLoss);
+        if (!_paid)
+        {
+            outlook.Worse();
+        }
 
-    /// <summary>Nanoseconds that it must have lost by being translated to be taken on.</summary>
-    public long Needed { get; private set; } = DirectAccount.LeastLoss;
-
-    /// <summary>One was not worth it.</summary>
-    public void Worse() => Needed = Math.Min(Needed * 2, MostLoss);
-
-    /// <summary>One was.</summary>
-    public void Better() => Needed = Math.Max(Needed / 2, DirectAccount.LeastLoss);
+        GiveBack();
+    }
 }

@@ -25,7 +25,7 @@ internal sealed unsafe partial class DirectExecution
             _joined = sandbox;
         }
 
-        if (program.Stale)
+        if (program.Stale || program.Pcid != _cpu.CurrentPcid)
         {
             sandbox.Review(_holds);
         }
@@ -38,6 +38,8 @@ internal sealed unsafe partial class DirectExecution
         }
 
         program.Stale = false;
+        program.Pcid = _cpu.CurrentPcid;
+        program.LastRun = ++_runs;
         program.Suspects.Clear();
     }
 
@@ -128,6 +130,7 @@ internal sealed unsafe partial class DirectExecution
             if (!IsInnocuous(sandbox, page, gpa))
             {
                 _sensitive = true;
+                _sensitivePage = gpa;
                 return false;
             }
 
@@ -231,9 +234,9 @@ internal sealed unsafe partial class DirectExecution
 
     private void Revoke(ulong gpa, PageUse use)
     {
-        foreach (Program program in _programs)
+        foreach (Program program in _held)
         {
-            program.Sandbox?.Revoke(gpa, use);
+            program.Sandbox!.Revoke(gpa, use);
         }
     }
 
@@ -244,6 +247,7 @@ internal sealed unsafe partial class DirectExecution
         {
             if (_scanned.Remove(gpa))
             {
+                _outlook.Forget(gpa);
                 Revoke(gpa, PageUse.Execute);
             }
 
@@ -260,9 +264,9 @@ internal sealed unsafe partial class DirectExecution
 
         _scanned.Clear();
         _followers.Clear();
-        foreach (Program program in _programs)
+        foreach (Program program in _held)
         {
-            program.Sandbox?.Revoke(PageUse.Execute);
+            program.Sandbox!.Revoke(PageUse.Execute);
         }
     }
 }

@@ -26,7 +26,8 @@ public enum DirectMode
 /// Direct execution of user code: trap and emulate, for programs that run long between traps. Each such program has a
 /// <see cref="Sandbox"/>, a process that mirrors its address space; what traps there goes on under translation. A stop costs tens of
 /// microseconds, under translation next to nothing. So a program is taken on when it ran long for what it trapped, and given back when
-/// the processor time that it used was not worth its stops (<see cref="DirectAccount"/>). Of the vCPU's thread, but for <see cref="Kick"/>.
+/// the processor time that it used was not worth its stops, or it keeps coming to code that must be translated (<see cref="DirectAccount"/>).
+/// Of the vCPU's thread, but for <see cref="Kick"/>.
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
@@ -35,20 +36,12 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private const ushort CodeSelector = 0x33;
     private const ushort DataSelector = 0x2B;
 
-    /// <summary>Programs that may have a sandbox at once.</summary>
-    private const int MaxPrograms = 8;
-
-    /// <summary>Stops over which the time between them is looked at.</summary>
-    private const int Window = 32;
-
     /// <summary>Polls at which code in a page that is translated comes back, before it is left alone.</summary>
     private const int Patience = 24;
 
-    // Where CR3 has the address of the page tables' root.
-    private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
-
     // SI_KERNEL: a signal for #GP, which has no address.
     private const int KernelFault = 0x80;
+    private const string ProcessEnded = "the host ended the process in which a guest's program ran; the machine's state is lost";
     private const ulong FlagTrap = 1ul << 8;
 
     // TF, NT, RF, VM, VIF, VIP: the process can't be given them, or means something else by them.
@@ -57,78 +50,39 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    // The most nanoseconds that one stop counts for: code that was looked through is known from then on, by and large.
-    private const long MostCost = 100_000;
-
-    // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
-    private const long LeastRun = 500_000;
-
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
     private readonly TranslatedCode _code;
     private readonly DirectMode _mode;
-    private readonly List<Program> _programs = [];
-    private readonly DirectOutlook _outlook = new();
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
     private Sandbox? _joined;
-    private Program? _current;
-    private ulong _currentRoot = ulong.MaxValue;
     private uint _traps;
     private long _interrupted;
     private long _began;
-
-    // What a stop takes of a process's own time, in nanoseconds: the least that was seen, for now and then others get in the way all along.
-    private long _stopTime = 50_000;
     private bool _refused;
+
+    // The process that has the vCPU's extended state, which most stops need not see.
+    private Sandbox? _holder;
 
     // The thread whose children the processes are.
     private int _thread = Environment.CurrentManagedThreadId;
 
-    // The last page that could not be shown holds code that must be translated.
+    // The last page that could not be shown holds code that must be translated, and is this.
     private bool _sensitive;
+    private ulong _sensitivePage;
     private int _patience;
     private volatile Sandbox? _running;
 
     public DirectExecution(Vcpu cpu, GuestMemory memory, TranslatedCode code, DirectMode mode)
     {
         _cpu = cpu;
+        _outlook = cpu.Vm.Outlook;
         _memory = memory;
         _code = code;
         _mode = mode;
         _holds = Holds;
         _code.CodeForgotten += Forget;
-    }
-
-    /// <summary>What is known of a program, by the root of its page tables.</summary>
-    private sealed class Program(ulong root, DirectOutlook outlook)
-    {
-        public ulong Root { get; } = root;
-
-        public Sandbox? Sandbox { get; set; }
-
-        /// <summary>Whether it is worth running directly.</summary>
-        public DirectAccount Account { get; } = new(outlook);
-
-        /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
-        public int Stops { get; set; }
-
-        public long Cost { get; set; }
-
-        public long Time { get; set; }
-
-        public long OwnTime { get; set; }
-
-        /// <summary>Translations were flushed while it did not run: of all pages, or of these.</summary>
-        public bool Stale { get; set; }
-
-        public List<ulong> Suspects { get; } = [];
-
-        /// <summary>The page of code that it came to last and that must be translated.</summary>
-        public ulong Avoided { get; set; } = ulong.MaxValue;
-
-        /// <summary>Where it could not go on: the guest's kernel will have put a page there by the time it runs again.</summary>
-        public ulong Missed { get; set; } = ulong.MaxValue;
     }
 
     /// <summary>RDTSC stops the process, as far as is known; where it does not, pages with it run translated.</summary>
@@ -187,7 +141,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         Program program = Current(create: true)!;
         if (!program.Account.Direct && program.Account.Translated(ran, since))
         {
-            Begin(program);
             program.Avoided = ulong.MaxValue;
             Promotions++;
             Turned();
@@ -262,7 +215,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         program.Missed = ulong.MaxValue;
-        if (!sandbox.Settle() || !sandbox.Load(registers) || !sandbox.LoadExtended(new ReadOnlySpan<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
+        if (!sandbox.Settle() || !sandbox.Load(registers) || !LoadExtended(sandbox))
         {
             // The registers are still the vCPU's, which goes on under translation.
             Drop(program, sandbox);
@@ -287,7 +240,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _running = null;
             if (stop == TraceStop.Gone)
             {
-                throw new InvalidOperationException("the host ended the process in which a guest's program ran; the machine's state is lost");
+                throw new InvalidOperationException(ProcessEnded);
             }
 
             sandbox.Save(out registers);
@@ -297,11 +250,17 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 program.Missed = code != KernelFault ? address : ulong.MaxValue;
                 if (code != KernelFault && Resolve(sandbox, address, registers.Rip))
                 {
+                    Faults++;
+                    Charge(program);
+                    if (!Judge(program, sandbox))
+                    {
+                        Outcome outcome = TakeBack(sandbox, registers) ? Outcome.Retry : Outcome.Fault;
+                        GiveBack(program);
+                        return outcome;
+                    }
+
                     if (sandbox.Settle() && sandbox.Load(registers))
                     {
-                        Faults++;
-                        Charge(program);
-                        Judge(program);
                         continue;
                     }
 
@@ -310,8 +269,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 }
             }
 
-            Judge(program);
-            return Finish(program, sandbox, registers, stop, signal);
+            Outcome end = Finish(program, sandbox, registers, stop, signal);
+            if (program.Sandbox != null && !Judge(program, sandbox))
+            {
+                GiveBack(program);
+            }
+
+            return end;
         }
     }
 
@@ -324,36 +288,34 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>CR3 was written.</summary>
     public void Turned() => _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Account.Direct: true }) ? 1 : 0;
 
-    /// <summary>Translations were flushed: of one page, or all of them.</summary>
-    public void Flushed(ulong linear = ulong.MaxValue)
+    /// <summary>Brings the vCPU's x87 and vector registers back from the process that has them.</summary>
+    public void FetchExtended()
     {
-        _currentRoot = ulong.MaxValue;
-        foreach (Program program in _programs)
+        if (_holder is { } sandbox)
         {
-            if (program.Sandbox == null)
+            _holder = null;
+            _cpu.State->ExtendedAway = 0;
+            if (!sandbox.SaveExtended(new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
             {
-                continue;
-            }
-
-            if (linear == ulong.MaxValue || program.Suspects.Count >= 64)
-            {
-                program.Stale = true;
-            }
-            else
-            {
-                program.Suspects.Add(linear);
+                throw new InvalidOperationException(ProcessEnded);
             }
         }
     }
 
     public void Dispose()
     {
-        foreach (Program program in _programs)
+        foreach (Program program in _held)
         {
-            program.Sandbox?.Dispose();
+            program.Sandbox!.Dispose();
             program.Sandbox = null;
         }
 
+        while (_idle.TryPop(out Sandbox? sandbox))
+        {
+            sandbox.Dispose();
+        }
+
+        _held.Clear();
         _programs.Clear();
         _currentRoot = ulong.MaxValue;
         _joined = null;
@@ -361,135 +323,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     }
 
     private bool IsPlain(int segment) => _cpu.Segments[segment].Selector is 0 or DataSelector;
-
-    private Program? Current(bool create)
-    {
-        ulong root = _cpu.Cr3 & RootBits;
-        if (root == _currentRoot && (_current != null || !create))
-        {
-            return _current;
-        }
-
-        _currentRoot = root;
-        _current = null;
-        foreach (Program program in _programs)
-        {
-            _current = program.Root == root ? program : _current;
-        }
-
-        if (_current == null && create)
-        {
-            if (_programs.Count >= 4 * MaxPrograms)
-            {
-                _programs.RemoveAt(_programs.FindIndex(static p => p.Sandbox == null));
-            }
-
-            _current = new Program(root, _outlook);
-            _programs.Add(_current);
-        }
-
-        return _current;
-    }
-
-    // What the monitor did since it began, or was last charged, was for this program.
-    private void Charge(Program program)
-    {
-        long now = TracedProcess.ThreadTime;
-        program.Cost += Math.Min(now - _began, MostCost);
-        _began = now;
-    }
-
-    private static void Begin(Program program)
-    {
-        program.Stops = 0;
-        program.Cost = 0;
-        program.Time = program.Sandbox?.ProcessorTime ?? 0;
-        program.OwnTime = program.Sandbox?.OwnTime ?? 0;
-    }
-
-    // Whether what runs between stops is worth what they cost.
-    private void Judge(Program program)
-    {
-        if (++program.Stops < Window)
-        {
-            return;
-        }
-
-        Sandbox sandbox = program.Sandbox!;
-        long used = sandbox.ProcessorTime - program.Time;
-        long own = sandbox.OwnTime - program.OwnTime;
-        UserTime += used;
-
-        // Of the process's own time part goes into stopping: the host's kernel is busy with that on both sides.
-        long stopping = Math.Min(_stopTime * Window, used);
-        long cost = program.Cost + stopping + own;
-        Begin(program);
-        if (_mode == DirectMode.Auto && !program.Account.RanDirectly(used - stopping, cost))
-        {
-            _affinity?.Part();
-            _joined = null;
-            Demotions++;
-            Turned();
-        }
-    }
-
-    private Sandbox? Start(Program program)
-    {
-        Sandbox? sandbox = Free();
-        if (sandbox == null)
-        {
-            sandbox = Sandbox.Start(_memory);
-            if (sandbox == null)
-            {
-                _refused = true;
-                return null;
-            }
-
-            Sandboxes++;
-            _stopTime = Math.Min(_stopTime, sandbox.StopTime);
-            (_scan.HidesClock, _scan.HidesProcessor, _scan.KeepsBases) = (sandbox.HidesClock, sandbox.HidesProcessor, HostFeatures.UserBases);
-            _thread = Environment.CurrentManagedThreadId;
-        }
-
-        program.Sandbox = sandbox;
-        Begin(program);
-        program.Stale = false;
-        program.Suspects.Clear();
-        return sandbox;
-    }
-
-    // The sandbox of the program that has had one for longest, if there are as many as there may be.
-    private Sandbox? Free()
-    {
-        Program? oldest = null;
-        int held = 0;
-        foreach (Program other in _programs)
-        {
-            if (other.Sandbox != null)
-            {
-                held++;
-                oldest ??= other;
-            }
-        }
-
-        if (held < MaxPrograms)
-        {
-            return null;
-        }
-
-        Sandbox sandbox = oldest!.Sandbox!;
-        oldest.Sandbox = null;
-        sandbox.UnmapAll();
-        return sandbox;
-    }
-
-    private void Drop(Program program, Sandbox? sandbox)
-    {
-        sandbox?.Dispose();
-        program.Sandbox = null;
-        program.Account.GiveBack();
-        Turned();
-    }
 
     private void Compose(out TracedRegisters r)
     {
@@ -514,7 +347,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         (_cpu.Gpr(12), _cpu.Gpr(13), _cpu.Gpr(14), _cpu.Gpr(15)) = (r.R12, r.R13, r.R14, r.R15);
         _cpu.Rip = r.Rip;
         _cpu.Rflags = (_cpu.Rflags & ~UserFlags) | (r.Rflags & UserFlags);
-        sandbox.SaveExtended(new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength));
+        _holder = sandbox;
+        _cpu.State->ExtendedAway = 1;
         bool known = true;
         foreach ((int index, ulong selector) in (ReadOnlySpan<(int, ulong)>)[(1, r.Cs), (2, r.Ss), (3, r.Ds), (0, r.Es), (4, r.Fs), (5, r.Gs)])
         {
@@ -524,6 +358,18 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         Rebase(4, r.FsBase);
         Rebase(5, r.GsBase);
         return known;
+    }
+
+    private bool LoadExtended(Sandbox sandbox)
+    {
+        if (_holder != sandbox && !sandbox.LoadExtended(new ReadOnlySpan<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
+        {
+            return false;
+        }
+
+        _holder = null;
+        _cpu.State->ExtendedAway = 0;
+        return true;
     }
 
     private void Rebase(int segment, ulong start)
@@ -606,6 +452,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         {
             program.Avoided = rip & ~0xFFFul;
             _patience = Patience;
+            Detour(program, _sensitivePage);
         }
         else
         {

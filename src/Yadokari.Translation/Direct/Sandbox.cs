@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 
@@ -95,7 +96,7 @@ internal sealed unsafe class Sandbox : IDisposable
                 {
                     // The kernel's own gifts go first: stack, vDSO and its data.
                     sandbox.UnmapAll();
-                    if (sandbox.Settle() && sandbox.MeasureStops())
+                    if (sandbox.Settle())
                     {
                         // Ended by the breakpoint after it: the host's kernel promised a signal and the processor gave none.
                         sandbox.HidesClock = !sandbox.RunOwn(entries.Clock, out _);
@@ -129,9 +130,6 @@ internal sealed unsafe class Sandbox : IDisposable
 
     /// <summary>CPUID stops it: the host's processor and kernel can make it.</summary>
     public bool HidesProcessor { get; private set; }
-
-    /// <summary>What a stop takes of the process's own time, in nanoseconds.</summary>
-    public long StopTime { get; private set; }
 
     /// <summary>Pages mapped.</summary>
     public int Pages => _pages.Count;
@@ -302,6 +300,28 @@ internal sealed unsafe class Sandbox : IDisposable
         return _process.WriteExtended(_extended);
     }
 
+    /// <summary>
+    /// Makes a stop with nothing between, to see what one costs now: nanoseconds by the wall clock and of the process's own processor time.
+    /// False if the process can't any more.
+    /// </summary>
+    public bool MeasureStop(out long whole, out long own)
+    {
+        (whole, own) = (0, 0);
+        if (!Settle())
+        {
+            return false;
+        }
+
+        _operations[0] = 0;
+        long time = _process.ProcessorTime;
+        long began = Stopwatch.GetTimestamp();
+        bool done = RunOwn(_entries.Batch, out _);
+        whole = (long)Stopwatch.GetElapsedTime(began).TotalNanoseconds;
+        own = _process.ProcessorTime - time;
+        OwnTime += own;
+        return done;
+    }
+
     /// <summary>Runs guest code until something stops it.</summary>
     public TraceStop Run(out int signal)
     {
@@ -316,11 +336,12 @@ internal sealed unsafe class Sandbox : IDisposable
         _held = registers.Rflags;
     }
 
-    /// <summary>The x87 and vector registers after a stop.</summary>
-    public void SaveExtended(Span<byte> area)
+    /// <summary>The x87 and vector registers after a stop. False if the process has none any more.</summary>
+    public bool SaveExtended(Span<byte> area)
     {
-        _process.ReadExtended(_extended);
+        bool read = _process.ReadExtended(_extended) == _extendedLength;
         _extended.AsSpan(0, Math.Min(area.Length, _extendedLength)).CopyTo(area);
+        return read;
     }
 
     /// <summary>Why a signal came, and for which address.</summary>
@@ -334,26 +355,6 @@ internal sealed unsafe class Sandbox : IDisposable
         _process.Dispose();
         _program.Dispose();
         _table.Dispose();
-    }
-
-    // By stops with nothing between them; the least of some, for others may be busy here.
-    private bool MeasureStops()
-    {
-        StopTime = long.MaxValue;
-        _operations[0] = 0;
-        for (int i = 0; i < 8; i++)
-        {
-            long before = _process.ProcessorTime;
-            if (!RunOwn(_entries.Batch, out _))
-            {
-                return false;
-            }
-
-            StopTime = Math.Min(StopTime, _process.ProcessorTime - before);
-        }
-
-        OwnTime = _process.ProcessorTime;
-        return true;
     }
 
     // Runs a piece of the program that ends in a breakpoint.

@@ -139,6 +139,7 @@ internal sealed unsafe partial class Vcpu
         SelectSpace();
         if (!keep)
         {
+            Direct?.FlushedSpace(_space.Pcid);
             FlushSpace(_space);
         }
 
@@ -149,6 +150,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>INVPCID of one PCID: forgets its translations but for global pages.</summary>
     internal void FlushPcid(int pcid)
     {
+        Direct?.FlushedSpace(pcid);
         foreach (AddressSpace space in _spaces)
         {
             if (space.Pcid == pcid)
@@ -163,6 +165,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>INVPCID of all PCIDs: forgets all translations but for global pages.</summary>
     internal void FlushPcids()
     {
+        Direct?.Flushed();
         foreach (AddressSpace space in _spaces)
         {
             FlushSpace(space);
@@ -192,7 +195,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>INVLPG: forgets one page of the current PCID, and of all if it is global.</summary>
     internal void FlushTlbPage(ulong linear)
     {
-        Direct?.Flushed(linear & ~0xFFFul);
+        Direct?.FlushedPage(CurrentPcid, linear & ~0xFFFul);
         bool code = _globalFetches.MayContain(linear);
         foreach (AddressSpace space in _spaces)
         {
@@ -209,7 +212,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>INVPCID of one page of one PCID.</summary>
     internal void FlushTlbPage(ulong linear, int pcid)
     {
-        Direct?.Flushed(linear & ~0xFFFul);
+        Direct?.FlushedPage(pcid, linear & ~0xFFFul);
         foreach (AddressSpace space in _spaces)
         {
             if (space.Pcid == pcid && space.FlushPage(linear))
@@ -230,7 +233,8 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    private int CurrentPcid => (Cr4 & X86.Cr4.PCIDE) != 0 ? (int)(Cr3 & 0xFFF) : 0;
+    /// <summary>The PCID in use: CR3's with CR4.PCIDE, else 0.</summary>
+    internal int CurrentPcid => (Cr4 & X86.Cr4.PCIDE) != 0 ? (int)(Cr3 & 0xFFF) : 0;
 
     // The page tables or their meaning changed: the address space is that of the PCID, or else the one not used for longest.
     private void SelectSpace()
@@ -278,7 +282,6 @@ internal sealed unsafe partial class Vcpu
     private void FlushSpace(AddressSpace space)
     {
         TlbFlushes++;
-        Direct?.Flushed();
         space.FlushTranslations(global: false);
         ForgetCode(space, global: false);
     }

@@ -1,0 +1,314 @@
+using Yadokari.Linux;
+using Yadokari.X86.Paging;
+
+namespace Yadokari.Translation.Direct;
+
+/// <summary>The programs of a vCPU: which is running, which have a sandbox, and whether that pays.</summary>
+internal sealed unsafe partial class DirectExecution
+{
+    /// <summary>Programs that may have a sandbox at once.</summary>
+    private const int MaxPrograms = 8;
+
+    /// <summary>Programs of which something is known.</summary>
+    private const int MostKnown = 256;
+
+    /// <summary>Stops over which the time between them is looked at.</summary>
+    private const int Window = 32;
+
+    // Where CR3 has the address of the page tables' root.
+    private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
+
+    // The most nanoseconds that one stop counts for: code that was looked through is known from then on, by and large.
+    private const long MostCost = 1_000_000;
+
+    // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
+    private const long LeastRun = 500_000;
+
+    private readonly DirectOutlook _outlook;
+    private readonly Dictionary<ulong, Program> _programs = [];
+    private readonly List<Program> _held = [];
+    private readonly Stack<Sandbox> _idle = [];
+    private Program? _current;
+    private ulong _currentRoot = ulong.MaxValue;
+    private long _runs;
+
+    /// <summary>What is known of a program, by the root of its page tables.</summary>
+    /// <param name="root">Guest physical address of the root.</param>
+    /// <param name="witness">A page of its code, by which it is told from the next program that gets the same root; <paramref name="gpa"/> is its place.</param>
+    private sealed class Program(ulong root, ulong witness, ulong gpa, DirectOutlook outlook)
+    {
+        public ulong Root { get; } = root;
+
+        public ulong Witness { get; } = witness;
+
+        public ulong WitnessGpa { get; } = gpa;
+
+        public Sandbox? Sandbox { get; set; }
+
+        /// <summary>Whether it is worth running directly.</summary>
+        public DirectAccount Account { get; } = new(outlook);
+
+        /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
+        public int Stops { get; set; }
+
+        public long Cost { get; set; }
+
+        public long Time { get; set; }
+
+        public long OwnTime { get; set; }
+
+        /// <summary>The process's time at its last stop at code that must be translated.</summary>
+        public long DetourTime { get; set; }
+
+        /// <summary>When it ran last, by <see cref="_runs"/>, and with which PCID.</summary>
+        public long LastRun { get; set; }
+
+        public int Pcid { get; set; }
+
+        /// <summary>Translations were flushed while it did not run: of all pages, or of these.</summary>
+        public bool Stale { get; set; }
+
+        public List<ulong> Suspects { get; } = [];
+
+        /// <summary>The page of code that it came to last and that must be translated.</summary>
+        public ulong Avoided { get; set; } = ulong.MaxValue;
+
+        /// <summary>Where it could not go on: the guest's kernel will have put a page there by the time it runs again.</summary>
+        public ulong Missed { get; set; } = ulong.MaxValue;
+    }
+
+    /// <summary>All translations were flushed.</summary>
+    public void Flushed()
+    {
+        _currentRoot = ulong.MaxValue;
+        foreach (Program program in _held)
+        {
+            program.Stale = true;
+        }
+    }
+
+    /// <summary>The translations of one PCID were flushed.</summary>
+    public void FlushedSpace(int pcid)
+    {
+        _currentRoot = ulong.MaxValue;
+        foreach (Program program in _held)
+        {
+            program.Stale |= program.Pcid == pcid;
+        }
+    }
+
+    /// <summary>The translation of one page of a PCID was flushed.</summary>
+    public void FlushedPage(int pcid, ulong linear)
+    {
+        foreach (Program program in _held)
+        {
+            if (program.Pcid != pcid || program.Stale)
+            {
+                continue;
+            }
+
+            if (program.Suspects.Count >= 64)
+            {
+                program.Stale = true;
+            }
+            else
+            {
+                program.Suspects.Add(linear);
+            }
+        }
+    }
+
+    // The program of the current page tables. To be created only while it is about to run: its witness is the page that RIP is in.
+    private Program? Current(bool create)
+    {
+        ulong root = _cpu.Cr3 & RootBits;
+        if (root == _currentRoot && (_current != null || !create))
+        {
+            return _current;
+        }
+
+        if (_programs.TryGetValue(root, out _current) && !IsSame(_current))
+        {
+            // The guest's kernel gave a program's root to another program, which has to show for itself what it is like.
+            Remove(_current);
+            _current = null;
+        }
+
+        _currentRoot = root;
+        if (_current == null && create)
+        {
+            if (_programs.Count >= MostKnown)
+            {
+                Remove(_programs.Values.First(static p => p.Sandbox == null));
+            }
+
+            ulong page = _cpu.Rip & ~0xFFFul;
+            PageWalkResult walk = PageWalk.Probe(_memory, _cpu.UserPaging, page, AccessKind.Read);
+            _current = new Program(root, page, walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue, _outlook);
+            _programs.Add(root, _current);
+        }
+
+        return _current;
+    }
+
+    private bool IsSame(Program program)
+    {
+        if (_mode == DirectMode.Always || program.WitnessGpa == ulong.MaxValue)
+        {
+            return true;
+        }
+
+        PageWalkResult walk = PageWalk.Probe(_memory, _cpu.UserPaging, program.Witness, AccessKind.Read);
+        return walk.Succeeded && walk.PhysicalAddress == program.WitnessGpa;
+    }
+
+    private void Remove(Program program)
+    {
+        Release(program);
+        _programs.Remove(program.Root);
+    }
+
+    // What the monitor did since it began, or was last charged, was for this program.
+    private void Charge(Program program)
+    {
+        long now = TracedProcess.ThreadTime;
+        program.Cost += Math.Min(now - _began, MostCost);
+        _began = now;
+    }
+
+    private static void Begin(Program program, Sandbox sandbox)
+    {
+        program.Stops = 0;
+        program.Cost = 0;
+        program.Time = sandbox.ProcessorTime;
+        program.OwnTime = sandbox.OwnTime;
+    }
+
+    // Whether what runs between stops is worth what they cost. The process must hold no registers that are needed.
+    private bool Judge(Program program, Sandbox sandbox)
+    {
+        if (++program.Stops < Window)
+        {
+            return true;
+        }
+
+        long used = sandbox.ProcessorTime - program.Time;
+        long cost = program.Cost + sandbox.OwnTime - program.OwnTime;
+        UserTime += used;
+        bool direct = true;
+        if (_mode == DirectMode.Auto)
+        {
+            if (sandbox.MeasureStop(out long whole, out long own))
+            {
+                _outlook.Stopped(whole, own);
+            }
+
+            direct = program.Account.RanDirectly(used, Window, cost);
+        }
+
+        Begin(program, sandbox);
+        return direct;
+    }
+
+    // It stopped at code that must be translated.
+    private void Detour(Program program, ulong page)
+    {
+        if (_mode == DirectMode.Auto && program.Sandbox is { } sandbox)
+        {
+            long time = sandbox.ProcessorTime;
+            if (!program.Account.Detoured(time - program.DetourTime, page))
+            {
+                GiveBack(program);
+            }
+
+            program.DetourTime = time;
+        }
+    }
+
+    // Its account says that it runs translated from now on.
+    private void GiveBack(Program program)
+    {
+        Release(program);
+        _affinity?.Part();
+        _joined = null;
+        Demotions++;
+        Turned();
+    }
+
+    private Sandbox? Start(Program program)
+    {
+        if (!_idle.TryPop(out Sandbox? sandbox))
+        {
+            if (_held.Count >= MaxPrograms)
+            {
+                Release(_held.MinBy(static p => p.LastRun)!);
+                sandbox = _idle.Pop();
+            }
+            else if ((sandbox = Launch()) == null)
+            {
+                _refused = true;
+                return null;
+            }
+        }
+
+        program.Sandbox = sandbox;
+        _held.Add(program);
+        Begin(program, sandbox);
+        program.DetourTime = sandbox.ProcessorTime;
+        program.Pcid = _cpu.CurrentPcid;
+        program.Stale = false;
+        program.Suspects.Clear();
+        return sandbox;
+    }
+
+    private Sandbox? Launch()
+    {
+        Sandbox? sandbox = Sandbox.Start(_memory);
+        if (sandbox == null)
+        {
+            return null;
+        }
+
+        Sandboxes++;
+        for (int i = 0; i < 8 && sandbox.MeasureStop(out long whole, out long own); i++)
+        {
+            _outlook.Stopped(whole, own);
+        }
+
+        (_scan.HidesClock, _scan.HidesProcessor, _scan.KeepsBases)
+            = (sandbox.HidesClock, sandbox.HidesProcessor && _cpu.Vm.UsesCpuidFaulting, HostFeatures.UserBases);
+        _thread = Environment.CurrentManagedThreadId;
+        return sandbox;
+    }
+
+    // Takes a program's process away from it, for another.
+    private void Release(Program program)
+    {
+        if (program.Sandbox is { } sandbox)
+        {
+            if (_holder == sandbox)
+            {
+                FetchExtended();
+            }
+
+            program.Sandbox = null;
+            _held.Remove(program);
+            sandbox.UnmapAll();
+            _idle.Push(sandbox);
+        }
+    }
+
+    private void Drop(Program program, Sandbox sandbox)
+    {
+        if (_holder == sandbox)
+        {
+            FetchExtended();
+        }
+
+        sandbox.Dispose();
+        program.Sandbox = null;
+        _held.Remove(program);
+        program.Account.GiveBack();
+        Turned();
+    }
+}

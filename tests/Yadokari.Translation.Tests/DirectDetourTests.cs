@@ -1,0 +1,82 @@
+using Iced.Intel;
+using Yadokari.Translation.Direct;
+using static Iced.Intel.AssemblerRegisters;
+
+namespace Yadokari.Translation.Tests;
+
+/// <summary>
+/// Programs whose hot code shares a page with an instruction that must not run directly, as a PLT beside a constructor that asks CPUID:
+/// stops are counted, not time.
+/// </summary>
+public sealed class DirectDetourTests
+{
+    private const uint Calls = 30_000_000;
+
+    // Where the page of the function and of what shares it begins.
+    private const ulong Function = 0x1000;
+
+    /// <summary>Instructions that run differently under the monitor, or that the host may not be able to make stop.</summary>
+    public static TheoryData<string, string> Neighbours => new()
+    {
+        { "CPUID", "0FA2" },
+        { "RDTSC", "0F31" },
+        { "XGETBV", "0F01D0" },
+        { "RDPKRU", "0F01EE" },
+        { "SGDT", "0F0107" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Neighbours))]
+    public void A_hot_function_beside_it_does_not_stop_the_program_at_each_call(string name, string code) => DirectMachine.OnThreadOfItsOwn(() =>
+    {
+        _ = name;
+        foreach (bool faulting in (ReadOnlySpan<bool>)[true, false])
+        {
+            using var machine = new DirectMachine(DirectMode.Auto, faulting);
+            Write(machine, code);
+            Assert.Equal(-1, machine.RunThroughTicks());
+            Assert.Equal(Calls, (uint)machine.Cpu.Gpr(12));
+
+            // As often as it was taken on it stopped a few times, not at each of its calls.
+            DirectExecution direct = machine.Cpu.Direct!;
+            Assert.InRange(direct.Traps, 0, 8 * DirectAccount.MostDetours);
+        }
+    });
+
+    [Fact]
+    public void A_program_beside_none_is_taken_on() => DirectMachine.OnThreadOfItsOwn(() =>
+    {
+        using var machine = new DirectMachine(DirectMode.Auto);
+        Write(machine, "90");
+        int runs = 0;
+        do
+        {
+            Assert.Equal(-1, machine.RunThroughTicks());
+        }
+        while (machine.Entries == 0 && ++runs < 200);
+        Assert.True(machine.Cpu.Direct!.Promotions > 0);
+    });
+
+    private static void Write(DirectMachine machine, string neighbour)
+    {
+        machine.Assemble(c =>
+        {
+            Label loop = c.CreateLabel();
+            c.xor(r12d, r12d);
+            c.mov(r13d, Calls);
+            c.mov(rbx, DirectMachine.Code + Function);
+            c.mov(rsp, DirectMachine.Data + 0x1000);
+            c.Label(ref loop);
+            c.call(rbx);
+            c.dec(r13d);
+            c.jnz(loop);
+            c.syscall();
+        });
+        machine.Assemble(Function, c =>
+        {
+            c.inc(r12);
+            c.ret();
+        });
+        machine.Write(Convert.FromHexString(neighbour + "C3"), Function + 0x800);
+    }
+}
