@@ -10,7 +10,8 @@ namespace Yadokari.Translation.Tests;
 /// </summary>
 public sealed class DirectDetourTests
 {
-    private const uint Calls = 30_000_000;
+    private const int FewCalls = 1_000_000;
+    private const int ManyCalls = 30_000_000;
 
     // Where the page of the function and of what shares it begins.
     private const ulong Function = 0x1000;
@@ -33,9 +34,9 @@ public sealed class DirectDetourTests
         foreach (bool faulting in (ReadOnlySpan<bool>)[true, false])
         {
             using var machine = new DirectMachine(DirectMode.Auto, faulting);
-            Write(machine, code);
+            Write(machine, code, ManyCalls);
             Assert.Equal(-1, machine.RunThroughTicks());
-            Assert.Equal(Calls, (uint)machine.Cpu.Gpr(12));
+            Assert.Equal((ulong)ManyCalls, machine.Cpu.Gpr(12));
 
             // As often as it was taken on it stopped a few times, not at each of its calls.
             DirectExecution direct = machine.Cpu.Direct!;
@@ -47,7 +48,7 @@ public sealed class DirectDetourTests
     public void A_program_beside_none_is_taken_on() => DirectMachine.OnThreadOfItsOwn(() =>
     {
         using var machine = new DirectMachine(DirectMode.Auto);
-        Write(machine, "90");
+        Write(machine, "90", ManyCalls);
         int runs = 0;
         do
         {
@@ -57,13 +58,39 @@ public sealed class DirectDetourTests
         Assert.True(machine.Cpu.Direct!.Promotions > 0);
     });
 
-    private static void Write(DirectMachine machine, string neighbour)
+    [Theory]
+    [InlineData(DirectMode.Off, "90")]
+    [InlineData(DirectMode.Always, "90")]
+    [InlineData(DirectMode.Always, "0F01EE")]
+    [InlineData(DirectMode.Auto, "0F01EE")]
+    public void No_call_is_lost_or_made_twice_whatever_interrupts(DirectMode mode, string neighbour) => DirectMachine.OnThreadOfItsOwn(() =>
+    {
+        using var machine = new DirectMachine(mode);
+        Write(machine, neighbour, FewCalls);
+        using var stop = new CancellationTokenSource();
+        var interrupts = new Thread(() =>
+        {
+            while (!stop.IsCancellationRequested)
+            {
+                machine.Interrupt();
+                Thread.SpinWait(1000);
+            }
+        });
+        interrupts.Start();
+        int end = machine.RunThroughTicks();
+        stop.Cancel();
+        interrupts.Join();
+        Assert.Equal(-1, end);
+        Assert.Equal((ulong)FewCalls, machine.Cpu.Gpr(12));
+    });
+
+    private static void Write(DirectMachine machine, string neighbour, int calls)
     {
         machine.Assemble(c =>
         {
             Label loop = c.CreateLabel();
             c.xor(r12d, r12d);
-            c.mov(r13d, Calls);
+            c.mov(r13d, calls);
             c.mov(rbx, DirectMachine.Code + Function);
             c.mov(rsp, DirectMachine.Data + 0x1000);
             c.Label(ref loop);

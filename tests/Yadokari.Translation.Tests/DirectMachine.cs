@@ -88,6 +88,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         state.Tr = new SegmentState(0x40, System + Tss, 0x67, 0x8B);
         state.Msrs[X86.Msrs.MsrIndex.Star] = 0x0023_0010_0000_0000;
         state.Msrs[X86.Msrs.MsrIndex.Lstar] = SyscallHandler;
+        state.Msrs[X86.Msrs.MsrIndex.Sfmask] = 0x200;
         foreach (int i in (ReadOnlySpan<int>)[0, 3, 4, 5])
         {
             state.Segments[i] = default;
