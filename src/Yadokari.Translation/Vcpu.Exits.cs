@@ -51,6 +51,11 @@ internal sealed unsafe partial class Vcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
+                    if (from.UsesSimd && RaisesPendingX87())
+                    {
+                        return DeliverRaised();
+                    }
+
                     if (!Code64 && (uint)State->ExitValue + (ulong)site->Size > 1ul << 32)
                     {
                         // Whether that wraps around or exceeds the limit is for the segment to say.
@@ -92,6 +97,11 @@ internal sealed unsafe partial class Vcpu
 
                 case SiteKind.Limit:
                     SetLinearRip(linear);
+                    if (from.UsesSimd && RaisesPendingX87())
+                    {
+                        return DeliverRaised();
+                    }
+
                     return LimitedAccess(site->Size, site->Write != 0);
 
                 case SiteKind.Emulate:
@@ -341,7 +351,8 @@ internal sealed unsafe partial class Vcpu
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
-            bool x87 = instruction.Mnemonic is Mnemonic.Wait || instruction.Code.CpuidFeatures().Any(f => f.ToString().Contains("FPU"));
+            // What waits for the x87 takes its exception before it could raise one of SSE's.
+            bool x87 = HasPendingX87 && InstructionClasses.WaitsForX87(instruction);
             Raise(instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv ? Vector.DivideError : x87 ? Vector.X87 : Vector.Simd);
         }
         else

@@ -46,6 +46,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         new ReadOnlySpan<byte>(XsaveArea, XsaveLength).CopyTo(state.Xsave);
+        StoreX87Pointers(state.Xsave);
     }
 
     /// <inheritdoc/>
@@ -87,6 +88,7 @@ internal sealed unsafe partial class Vcpu
             ulong* header = (ulong*)(XsaveArea + 512);
             header[0] &= HostXsaveMask;
             header[1] = 0;
+            LoadX87Pointers(state.Xsave);
         }
 
         InterruptShadow = false;
@@ -141,6 +143,7 @@ internal sealed unsafe partial class Vcpu
     {
         State->XsaveMask = HostXsaveMask;
         State->HostMxcsr = 0x1F80;
+        State->X87Operand = X87Pointers.NoOperand;
         State->SystemFlags = 2;
         Rflags = 2;
         Cr0 = X86.Cr0.Reset;
@@ -166,6 +169,7 @@ internal sealed unsafe partial class Vcpu
         new Span<byte>(XsaveArea, StateLayout.XsaveLength).Clear();
         *(ushort*)XsaveArea = 0x37F;
         *(uint*)(XsaveArea + 24) = 0x1F80;
+        X87 = default;
     }
 
     private static ulong FindHostXsaveMask()

@@ -413,6 +413,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             _code.Stubs.Enter(code);
         }
 
+        if (State->X87Last != 0)
+        {
+            TakeX87Pointers();
+        }
+
         // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
         if (Segments[4].Base != State->SegmentBase[4])
         {

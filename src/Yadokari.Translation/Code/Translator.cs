@@ -214,6 +214,8 @@ internal sealed unsafe partial class Translator
         _coldStringCount = 0;
         _axSaved = false;
         ForgetRuns();
+        ForgetX87();
+        _source = code - (nint)linear;
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
@@ -227,6 +229,7 @@ internal sealed unsafe partial class Translator
             _a.Load(GuestRegisters.Address, Mem.State(StateLayout.Of(nameof(VcpuState.BouncePointer))));
             _hostOffsets[0] = (ushort)(_a.Cursor - _start);
             EmitRedirected(_instructions[0]);
+            EmitX87Pointers(_instructions[0]);
             EmitStep(last.NextIP);
         }
         else
@@ -269,6 +272,7 @@ internal sealed unsafe partial class Translator
 
         if (treatment == Treatment.Native && InstructionClasses.UsesSimd(instruction.Code)
             && ((_mode & CpuMode.SimdTrap) != 0
+                || ((_mode & CpuMode.EmulationTrap) != 0 && !InstructionClasses.IsAvx(instruction.Code) && !InstructionClasses.IsAvx512(instruction.Code))
                 || ((_mode & CpuMode.SseTrap) != 0 && InstructionClasses.IsSse(instruction.Code))
                 || ((_mode & CpuMode.AvxTrap) != 0 && InstructionClasses.IsAvx(instruction.Code))
                 || ((_mode & CpuMode.Avx512Trap) != 0 && InstructionClasses.IsAvx512(instruction.Code))))
@@ -337,6 +341,7 @@ internal sealed unsafe partial class Translator
         {
             case Treatment.Native:
                 EmitNative(instruction);
+                EmitX87Pointers(instruction);
                 break;
             case Treatment.Emulate:
                 EmitEmulate(instruction);

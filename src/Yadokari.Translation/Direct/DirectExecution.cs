@@ -262,6 +262,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         program.Missed = ulong.MaxValue;
+        _cpu.StoreX87Pointers(new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength));
         if (!sandbox.Settle() || !sandbox.Load(registers) || !sandbox.LoadExtended(new ReadOnlySpan<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
         {
             // The registers are still the vCPU's, which goes on under translation.
@@ -515,6 +516,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _cpu.Rip = r.Rip;
         _cpu.Rflags = (_cpu.Rflags & ~UserFlags) | (r.Rflags & UserFlags);
         sandbox.SaveExtended(new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength));
+        _cpu.LoadX87Pointers(new ReadOnlySpan<byte>(_cpu.XsaveArea, Vcpu.XsaveLength));
         bool known = true;
         foreach ((int index, ulong selector) in (ReadOnlySpan<(int, ulong)>)[(1, r.Cs), (2, r.Ss), (3, r.Ds), (0, r.Es), (4, r.Fs), (5, r.Gs)])
         {
