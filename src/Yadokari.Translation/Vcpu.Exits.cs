@@ -51,6 +51,7 @@ internal sealed unsafe partial class Vcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
+                    TakeX87Notes(from, page, site->GuestOffset);
                     if (from.UsesSimd && RaisesPendingX87())
                     {
                         return DeliverRaised();
@@ -97,6 +98,7 @@ internal sealed unsafe partial class Vcpu
 
                 case SiteKind.Limit:
                     SetLinearRip(linear);
+                    TakeX87Notes(from, page, site->GuestOffset);
                     if (from.UsesSimd && RaisesPendingX87())
                     {
                         return DeliverRaised();
@@ -332,7 +334,8 @@ internal sealed unsafe partial class Vcpu
         }
 
         ulong page = (block.Mode & CpuMode.User) != 0 ? State->CodePage : block.LinearPage;
-        SetLinearRip(page + (ulong)_code.GuestOffset(block, address, out bool axSaved));
+        int offset = _code.GuestOffset(block, address, out bool axSaved);
+        SetLinearRip(page + (ulong)offset);
         if (axSaved)
         {
             State->FlagsAx = (ushort)Gpr(0);
@@ -348,6 +351,7 @@ internal sealed unsafe partial class Vcpu
             Gpr((int)borrowed) = State->SaveRcx;
         }
 
+        TakeX87Notes(block, page, offset);
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {

@@ -19,28 +19,76 @@ internal sealed unsafe partial class Vcpu
     /// </summary>
     private void TakeX87Pointers()
     {
-        uint note = State->X87Last;
-        State->X87Last = 0;
-        if (note == X87Pointers.Initialized)
+        if (State->X87Last != 0)
         {
-            X87 = default;
-        }
-        else
-        {
-            ulong linear = State->X87Page + X87Pointers.OffsetOf(note);
-            bool left = State->FastCallLevel != 0 && X87Pointers.IsUser(note) != (State->FastCallLevel == 4);
-            X87.Instruction = Code64 ? linear : (uint)(linear - Segments[1].Base);
-            X87.Opcode = X87Pointers.OpcodeOf(note);
-            X87.CodeSelector = left ? Segments[1].Selector : (ushort)State->Selectors[1];
+            TakeX87Note(State->X87Last, State->X87Page);
+            State->X87Last = 0;
         }
 
-        if (State->X87Operand != X87Pointers.NoOperand && (!HostX87.OperandOnlyWithException || HasPendingX87))
+        if (State->X87Operand != X87Pointers.NoOperand && MovesOperand)
         {
             X87.Operand = State->X87Operand;
             X87.DataSelector = State->X87Segment == X87Pointers.NoSegment ? (ushort)0 : (ushort)State->Selectors[State->X87Segment];
         }
 
         State->X87Operand = X87Pointers.NoOperand;
+    }
+
+    private bool MovesOperand => !HostX87.OperandOnlyWithException || HasPendingX87;
+
+    private void TakeX87Note(uint note, ulong page)
+    {
+        if (X87Pointers.IsInitialized(note))
+        {
+            X87 = default;
+            return;
+        }
+
+        ulong linear = page + X87Pointers.OffsetOf(note);
+        bool left = State->FastCallLevel != 0 && X87Pointers.IsUser(note) != (State->FastCallLevel == 4);
+        X87.Instruction = Code64 ? linear : (uint)(linear - Segments[1].Base);
+        X87.Opcode = X87Pointers.OpcodeOf(note);
+        X87.CodeSelector = left ? Segments[1].Selector : (ushort)State->Selectors[1];
+    }
+
+    /// <summary>Translated code left a block at an instruction that is not done: what x87 instructions before it in the block would have noted later.</summary>
+    private void TakeX87Notes(Block block, ulong page, int offset)
+    {
+        if (block.X87Notes is not { } notes)
+        {
+            return;
+        }
+
+        int last = notes.Length - 1;
+        while (last >= 0 && (int)X87Pointers.OffsetOf(notes[last].Note) >= offset)
+        {
+            last--;
+        }
+
+        if (last < 0)
+        {
+            return;
+        }
+
+        TakeX87Note(notes[last].Note, page);
+        while (last >= 0 && !X87Pointers.HasOperand(notes[last].Note) && !X87Pointers.IsInitialized(notes[last].Note))
+        {
+            last--;
+        }
+
+        if (last >= 0 && X87Pointers.HasOperand(notes[last].Note) && offset < notes[last].OperandUntil && MovesOperand)
+        {
+            ulong rip = State->Rip;
+            SetLinearRip(page + X87Pointers.OffsetOf(notes[last].Note));
+            if (Fetch(out Instruction instruction))
+            {
+                X87.Operand = EffectiveAddress(instruction, out int segment);
+                X87.DataSelector = (ushort)State->Selectors[segment];
+            }
+
+            ClearRaised();
+            State->Rip = rip;
+        }
     }
 
     /// <summary>Puts the pointers where they stand in an XSAVE area in the 64-bit format (SDM 1 10.5.1).</summary>

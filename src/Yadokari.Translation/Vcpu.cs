@@ -413,7 +413,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
             _code.Stubs.Enter(code);
         }
 
-        if (State->X87Last != 0)
+        if (State->X87Last != 0 || State->X87Operand != X87Pointers.NoOperand)
         {
             TakeX87Pointers();
         }

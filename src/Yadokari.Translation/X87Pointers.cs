@@ -17,6 +17,7 @@ internal struct X87Pointers
 
     private const uint Noted = 1u << 31;
     private const uint User = 1u << 23;
+    private const uint Memory = 1u << 24;
 
     /// <summary>FIP: offset in CS.</summary>
     public ulong Instruction;
@@ -33,8 +34,15 @@ internal struct X87Pointers
     /// <summary>FDS.</summary>
     public ushort DataSelector;
 
-    /// <summary>The note of an instruction: its offset in its page, its opcode's eleven bits, its level.</summary>
-    public static int Pack(int offset, int opcode, bool user) => (int)(Noted | (user ? User : 0) | ((uint)opcode << 12) | (uint)offset);
+    /// <summary>The note of an instruction: its offset in its page, its opcode's eleven bits, its level, whether it has a memory operand.</summary>
+    public static uint Pack(int offset, int opcode, bool user, bool operand)
+        => Noted | (user ? User : 0) | (operand ? Memory : 0) | ((uint)opcode << 12) | (uint)offset;
+
+    /// <summary>Whether a noted instruction has a memory operand.</summary>
+    public static bool HasOperand(uint note) => (note & Memory) != 0;
+
+    /// <summary>Whether a noted instruction is FNINIT.</summary>
+    public static bool IsInitialized(uint note) => (note & Initialized) != 0;
 
     /// <summary>The offset in its page of a noted instruction.</summary>
     public static ulong OffsetOf(uint note) => note & 0xFFF;
@@ -44,4 +52,12 @@ internal struct X87Pointers
 
     /// <summary>Whether a noted instruction was at level 3.</summary>
     public static bool IsUser(uint note) => (note & User) != 0;
+}
+
+/// <summary>An x87 instruction of a block.</summary>
+/// <param name="Note">As <see cref="X87Pointers.Pack"/> has it.</param>
+internal readonly record struct X87Note(uint Note)
+{
+    /// <summary>The address of its operand is noted before the instruction at this offset in the page; until then its registers have it.</summary>
+    public int OperandUntil { get; init; } = int.MaxValue;
 }

@@ -161,6 +161,7 @@ internal sealed unsafe partial class Translator
         _current = 0;
         _coldCount = 0;
         _coldStringCount = 0;
+        ForgetX87();
         _axSaved = false;
         _liveBefore[0] = _liveBefore[1] = AllFlags;
         _hostOffsets[0] = 0;
@@ -229,7 +230,8 @@ internal sealed unsafe partial class Translator
             _a.Load(GuestRegisters.Address, Mem.State(StateLayout.Of(nameof(VcpuState.BouncePointer))));
             _hostOffsets[0] = (ushort)(_a.Cursor - _start);
             EmitRedirected(_instructions[0]);
-            EmitX87Pointers(_instructions[0]);
+            AfterX87(_instructions[0]);
+            EmitX87Notes((int)(_instructions[0].IP & 4095));
             EmitStep(last.NextIP);
         }
         else
@@ -242,6 +244,7 @@ internal sealed unsafe partial class Translator
 
             if (!ended)
             {
+                EmitX87Notes(int.MaxValue);
                 if (Single)
                 {
                     EmitStep(last.NextIP);
@@ -334,14 +337,18 @@ internal sealed unsafe partial class Translator
         _resume = _a.Cursor;
         _resumeAx = _axSaved;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
-        PlanSharing();
-
         Treatment treatment = TreatmentOf(instruction);
+        if (_x87Notes.Count != 0)
+        {
+            EmitX87Due(instruction, treatment);
+        }
+
+        PlanSharing();
         switch (treatment)
         {
             case Treatment.Native:
                 EmitNative(instruction);
-                EmitX87Pointers(instruction);
+                AfterX87(instruction);
                 break;
             case Treatment.Emulate:
                 EmitEmulate(instruction);
@@ -444,6 +451,7 @@ internal sealed unsafe partial class Translator
     private void Finish()
     {
         byte* end = _a.Cursor;
+        _block.X87Notes = _x87Notes.Count == 0 ? null : [.. _x87Notes];
         _a.Cursor = _cache.NextCold;
         _block.End = _cache.Executable(end);
         _block.Cold = _cache.Executable(_a.Cursor);

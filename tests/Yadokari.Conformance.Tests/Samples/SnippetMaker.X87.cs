@@ -83,7 +83,7 @@ public sealed partial class SnippetMaker
 
     private void OneOfEnvironment()
     {
-        switch (_random.Below(20))
+        switch (_random.Below(21))
         {
             case 0 or 1 or 2:
                 Add(Instruction.Create(_random.Pick<Code>(s_x87Plain)));
@@ -133,6 +133,9 @@ public sealed partial class SnippetMaker
             case 17:
                 _code.fnstsw(ax);
                 break;
+            case 19:
+                MoveRegisters();
+                break;
             case 18 when Wide:
                 // How code finds itself.
                 Add(Instruction.Create(Code.Fnstenv_m28byte, At(Register.RSP, -12)));
@@ -144,6 +147,31 @@ public sealed partial class SnippetMaker
                     : Instruction.Create(Code.Add_rm32_imm8, At(memory.Base, memory.Displacement), _random.Below(100)));
                 break;
         }
+    }
+
+    // What addresses are made of changes while the operand is still to be told, and flags are kept over it.
+    private void MoveRegisters()
+    {
+        Code copy = Wide ? Code.Mov_r64_rm64 : Code.Mov_r32_rm32;
+        Code add = Wide ? Code.Add_rm64_imm8 : Code.Add_rm32_imm8;
+        Register top = Wide ? Register.RAX : Register.EAX;
+        Add(Instruction.Create(copy, top, Wide ? Register.RBX : Register.EBX));
+        Add(Instruction.Create(Code.Cmp_rm32_imm8, Register.EDX, _random.Below(100)));
+        Add(Instruction.Create(_random.Pick(Code.Fld_m64fp, Code.Fst_m32fp, Code.Fdiv_m64fp, Code.Fistp_m32int), At(top, _random.Below(100))));
+        if (_random.OneIn(2))
+        {
+            Store(_random.Pick(Code.Fnstcw_m2byte, Code.Stmxcsr_m32));
+        }
+
+        if (_random.OneIn(2))
+        {
+            Label skip = _code.CreateLabel();
+            Jump(skip);
+            Add(Instruction.Create(_random.Pick(Code.Fld1, Code.Fsqrt, Code.Wait)));
+            _code.Label(ref skip);
+        }
+
+        Add(Instruction.Create(add, _random.Pick(top, Wide ? Register.RBX : Register.EBX, Wide ? Register.R10 : Register.ECX), _random.Below(32) & ~3));
     }
 
     private void SaveAll()
