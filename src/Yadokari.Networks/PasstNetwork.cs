@@ -35,7 +35,6 @@ public sealed class PasstNetwork : INetwork
         }
         catch
         {
-            _socket.Dispose();
             Directory.Delete(_folder, recursive: true);
             throw;
         }

@@ -221,9 +221,14 @@ internal sealed unsafe partial class Vcpu
             State->SystemFlags &= ~FlagResume;
         }
 
-        if ((Cr0 & (X86.Cr0.TS | X86.Cr0.EM)) != 0)
+        if ((Cr0 & X86.Cr0.TS) != 0)
         {
             mode |= CpuMode.SimdTrap;
+        }
+
+        if ((Cr0 & X86.Cr0.EM) != 0)
+        {
+            mode |= CpuMode.EmulationTrap;
         }
 
         if ((Cr4 & X86.Cr4.OSFXSR) == 0)
@@ -240,7 +245,7 @@ internal sealed unsafe partial class Vcpu
             mode |= CpuMode.Avx512Trap;
         }
 
-        const CpuMode Traps = CpuMode.SimdTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
+        const CpuMode Traps = CpuMode.SimdTrap | CpuMode.EmulationTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
         if (((mode ^ _mode) & Traps) != 0)
         {
             // The jump caches do not tell such modes apart.

@@ -52,6 +52,12 @@ internal sealed unsafe partial class Vcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
+                    TakeX87Notes(from, page, site->GuestOffset);
+                    if (from.UsesSimd && RaisesPendingX87())
+                    {
+                        return DeliverRaised();
+                    }
+
                     if (!Code64 && (uint)State->ExitValue + (ulong)site->Size > 1ul << 32)
                     {
                         // Whether that wraps around or exceeds the limit is for the segment to say.
@@ -93,6 +99,12 @@ internal sealed unsafe partial class Vcpu
 
                 case SiteKind.Limit:
                     SetLinearRip(linear);
+                    TakeX87Notes(from, page, site->GuestOffset);
+                    if (from.UsesSimd && RaisesPendingX87())
+                    {
+                        return DeliverRaised();
+                    }
+
                     return LimitedAccess(site->Size, site->Write != 0);
 
                 case SiteKind.Emulate:
@@ -325,7 +337,8 @@ internal sealed unsafe partial class Vcpu
         }
 
         ulong page = (block.Mode & CpuMode.User) != 0 ? State->CodePage : block.LinearPage;
-        SetLinearRip(page + (ulong)_code.GuestOffset(block, address, out bool axSaved));
+        int offset = _code.GuestOffset(block, address, out bool axSaved);
+        SetLinearRip(page + (ulong)offset);
         if (axSaved)
         {
             State->FlagsAx = (ushort)Gpr(0);
@@ -341,10 +354,12 @@ internal sealed unsafe partial class Vcpu
             Gpr((int)borrowed) = State->SaveRcx;
         }
 
+        TakeX87Notes(block, page, offset);
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
-            bool x87 = instruction.Mnemonic is Mnemonic.Wait || instruction.Code.CpuidFeatures().Any(f => f.ToString().Contains("FPU"));
+            // What waits for the x87 takes its exception before it could raise one of SSE's.
+            bool x87 = HasPendingX87 && InstructionClasses.WaitsForX87(instruction);
             Raise(instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv ? Vector.DivideError : x87 ? Vector.X87 : Vector.Simd);
         }
         else

@@ -47,6 +47,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         new ReadOnlySpan<byte>(XsaveArea, XsaveLength).CopyTo(state.Xsave);
+        StoreX87Pointers(state.Xsave);
     }
 
     /// <inheritdoc/>
@@ -89,6 +90,7 @@ internal sealed unsafe partial class Vcpu
             ulong* header = (ulong*)(XsaveArea + 512);
             header[0] &= HostXsaveMask;
             header[1] = 0;
+            LoadX87Pointers(state.Xsave);
         }
 
         InterruptShadow = false;
@@ -153,6 +155,7 @@ internal sealed unsafe partial class Vcpu
     {
         State->XsaveMask = HostXsaveMask;
         State->HostMxcsr = 0x1F80;
+        State->X87Operand = X87Pointers.NoOperand;
         State->SystemFlags = 2;
         Rflags = 2;
         Cr0 = X86.Cr0.Reset;
@@ -178,6 +181,7 @@ internal sealed unsafe partial class Vcpu
         new Span<byte>(XsaveArea, StateLayout.XsaveLength).Clear();
         *(ushort*)XsaveArea = 0x37F;
         *(uint*)(XsaveArea + 24) = 0x1F80;
+        X87 = default;
     }
 
     private static ulong FindHostXsaveMask()

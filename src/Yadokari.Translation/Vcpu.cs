@@ -435,6 +435,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
             _code.Stubs.Enter(code);
         }
 
+        if (State->X87Last != 0 || State->X87Operand != X87Pointers.NoOperand)
+        {
+            TakeX87Pointers();
+        }
+
         // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
         if (Segments[4].Base != State->SegmentBase[4])
         {

@@ -25,7 +25,7 @@ internal enum CpuMode : ushort
     /// <summary>EFLAGS.DF: string instructions run downwards.</summary>
     Down = 16,
 
-    /// <summary>x87 and SIMD instructions take #NM (CR0.TS) or #UD (CR0.EM): they go through the emulator.</summary>
+    /// <summary>x87 and SIMD instructions take #NM (CR0.TS): they go through the emulator.</summary>
     SimdTrap = 32,
 
     /// <summary>AVX instructions take #UD (no CR4.OSXSAVE, or XCR0 lacks the state).</summary>
@@ -53,6 +53,9 @@ internal enum CpuMode : ushort
     /// Some of DS, ES, SS is not all of 4 GiB to read and write, outside 64-bit mode: accesses look at limits. Or CS is not: then branches do.
     /// </summary>
     Limited = 8192,
+
+    /// <summary>x87 instructions take #NM, MMX and SSE instructions #UD (CR0.EM); AVX instructions do not.</summary>
+    EmulationTrap = 16384,
 }
 
 /// <summary>
@@ -195,6 +198,18 @@ internal unsafe struct VcpuState
 
     /// <summary>What stood on the stack where an indirect call put its return address.</summary>
     public ulong ReplacedTop;
+
+    /// <summary>The last x87 instruction that translated code ran since C# looked (<see cref="X87Pointers.Pack"/>), or 0.</summary>
+    public uint X87Last;
+
+    /// <summary>The segment of its operand, or of that of one before it: 0 to 5 as ES CS SS DS FS GS.</summary>
+    public int X87Segment;
+
+    /// <summary>The linear page of <see cref="X87Last"/>.</summary>
+    public ulong X87Page;
+
+    /// <summary>Effective address of the last memory operand of the x87 since C# looked, or <see cref="X87Pointers.NoOperand"/>.</summary>
+    public ulong X87Operand;
 }
 
 /// <summary>Offsets of <see cref="VcpuState"/> and what follows it, from the gs base.</summary>
@@ -233,7 +248,7 @@ internal static unsafe class StateLayout
     /// <summary>Jump caches: 64-bit supervisor and user, 32-bit supervisor and user.</summary>
     public const int JumpCaches = 4;
 
-    private const CpuMode SimdTraps = CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap;
+    private const CpuMode SimdTraps = CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.EmulationTrap;
 
     /// <summary>Whether a mode is that of 32-bit code all of whose segments, but for FS and GS, begin at 0 and end at 4 GiB.</summary>
     public static bool IsFlat32(CpuMode mode)

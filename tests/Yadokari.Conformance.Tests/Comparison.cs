@@ -105,6 +105,14 @@ public static class Comparison
         Compare(lines, "fcw", BitConverter.ToUInt16(expected, 0), BitConverter.ToUInt16(actual, 0), 0x1F3F);
         Compare(lines, "fsw", BitConverter.ToUInt16(expected, 2), BitConverter.ToUInt16(actual, 2), 0xFFFF);
         Compare(lines, "ftw", expected[4], actual[4], 0xFF);
+        if ((expected[2] & 0x80) != 0)
+        {
+            // AMD's processors save the pointers with pending exceptions only.
+            Compare(lines, "fop", BitConverter.ToUInt16(expected, 6), BitConverter.ToUInt16(actual, 6), 0x7FF);
+            Compare(lines, "fip", BitConverter.ToUInt64(expected, 8), BitConverter.ToUInt64(actual, 8), ulong.MaxValue);
+            Compare(lines, "fdp", BitConverter.ToUInt64(expected, 16), BitConverter.ToUInt64(actual, 16), ulong.MaxValue);
+        }
+
         Compare(lines, "mxcsr", BitConverter.ToUInt32(expected, 24), BitConverter.ToUInt32(actual, 24), uint.MaxValue);
         for (int i = 0; i < 8; i++)
         {

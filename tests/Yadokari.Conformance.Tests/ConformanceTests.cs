@@ -91,6 +91,8 @@ public sealed class ConformanceTests
     [InlineData(32, SnippetShape.Loop)]
     [InlineData(32, SnippetShape.Calls)]
     [InlineData(32, SnippetShape.SelfModifying)]
+    [InlineData(64, SnippetShape.Environment)]
+    [InlineData(32, SnippetShape.Environment)]
     public void Snippets_do_what_the_processor_does(int bitness, SnippetShape shape)
     {
         SnippetMaker maker = new(bitness);
@@ -117,6 +119,7 @@ public sealed class ConformanceTests
             }
 
             before.Rflags |= steps ? 0x100UL : 0;
+            sample.IgnoredMemory = null;
             return true;
         });
     }
@@ -161,6 +164,13 @@ public sealed class ConformanceTests
                     translated ??= new EngineProcessor(engine);
                     translated.Run(before, actual);
                     differences = Comparison.Differences(sample, expected, actual);
+
+                    // A host that changes threads while the program runs loses the x87's pointers: that does not happen thrice.
+                    for (int again = 0; again < 2 && differences.Count > 0; again++)
+                    {
+                        native.Run(before, expected);
+                        differences = Comparison.Differences(sample, expected, actual);
+                    }
                 }
                 catch (Exception e) when (e is not OutOfMemoryException)
                 {

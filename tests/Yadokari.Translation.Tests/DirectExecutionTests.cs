@@ -58,6 +58,8 @@ public sealed class DirectExecutionTests
     [InlineData("0F0B", 6, 0)]
     [InlineData("F4", 13, 0)]
     [InlineData("31C9F7F1", 0, 2)]
+    [InlineData("48BE0000C0F7FF7F0000C7067B030000D92ED9EED9E8D8F10FFCC1", 16, 24)]
+    [InlineData("48BE0000C0F7FF7F0000C7067B030000D92ED9EED9E8D8F131C00F6F00", 16, 26)]
     public void Traps_come_with_their_own_RIP(string code, int vector, ulong advance) => Directly(machine =>
     {
         machine.Write(Convert.FromHexString(code));

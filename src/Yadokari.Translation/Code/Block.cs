@@ -113,6 +113,9 @@ internal sealed unsafe class Block(int id)
     /// <summary>Contains x87 or SIMD instructions.</summary>
     public bool UsesSimd { get; set; }
 
+    /// <summary>Its x87 instructions in their order, or null: <see cref="X87Note"/>.</summary>
+    public X87Note[]? X87Notes { get; set; }
+
     /// <summary>How often a check for several accesses failed.</summary>
     public int SharingFailures { get; set; }
 

@@ -47,6 +47,8 @@ internal static class InstructionClasses
         Avx512 = 4,
         ConditionalFlags = 8,
         Sse = 16,
+        WaitsForX87 = 32,
+        SetsX87Pointers = 64,
     }
 
     private static readonly Treatment[] s_treatments = new Treatment[(int)Enum.GetValues<Iced.Intel.Code>().Max() + 1];
@@ -74,6 +76,32 @@ internal static class InstructionClasses
 
     /// <summary>EVEX encoded, or works on mask registers.</summary>
     public static bool IsAvx512(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Avx512) != 0;
+
+    /// <summary>
+    /// Takes a pending exception of the x87 before it does anything else (SDM 1 8.6, 9.6.2): x87 instructions but for those without a wait,
+    /// and what has an MMX register, CVTPI2PS and CVTPI2PD from memory not among them.
+    /// </summary>
+    public static bool WaitsForX87(in Instruction instruction)
+    {
+        bool waits = (s_traits[(int)instruction.Code] & Traits.WaitsForX87) != 0;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            waits |= instruction.GetOpKind(i) == OpKind.Register && instruction.GetOpRegister(i).IsMM();
+        }
+
+        return waits;
+    }
+
+    /// <summary>One of the x87 after which its instruction pointer is that instruction's: all but the control instructions (SDM 1 8.1.8).</summary>
+    public static bool SetsX87Pointers(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.SetsX87Pointers) != 0;
+
+    /// <summary>Whether an instruction's opcode is one of the x87's escapes, D8 to DF.</summary>
+    public static bool IsX87(Iced.Intel.Code code)
+    {
+        OpCodeInfo info = code.ToOpCode();
+        return info.Encoding == EncodingKind.Legacy && info.Table == OpCodeTableKind.Normal
+            && (info.OpCodeLength == 2 ? info.OpCode >> 8 : info.OpCode) is >= 0xD8 and <= 0xDF;
+    }
 
     /// <summary>Shifts and rotates leave all flags alone where the count is 0.</summary>
     public static bool MayKeepFlags(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.ConditionalFlags) != 0;
@@ -167,6 +195,19 @@ internal static class InstructionClasses
             {
                 traits |= Traits.Avx;
             }
+        }
+
+        bool isX87 = IsX87(code);
+        bool unwaiting = code.Mnemonic() is Mnemonic.Fninit or Mnemonic.Fnclex or Mnemonic.Fnstcw or Mnemonic.Fnstsw or Mnemonic.Fnstenv
+            or Mnemonic.Fnsave or Mnemonic.Fneni or Mnemonic.Fndisi or Mnemonic.Fnsetpm;
+        if ((isX87 && !unwaiting) || code.Mnemonic() is Mnemonic.Wait or Mnemonic.Emms or Mnemonic.Femms)
+        {
+            traits |= Traits.WaitsForX87;
+        }
+
+        if (isX87 && !unwaiting && code.Mnemonic() is not (Mnemonic.Fldcw or Mnemonic.Fldenv or Mnemonic.Frstor))
+        {
+            traits |= Traits.SetsX87Pointers;
         }
 
         if (encoding is EncodingKind.EVEX or EncodingKind.MVEX || info.IsOpMask())

@@ -72,6 +72,12 @@ internal sealed unsafe class Stubs
         a.Load32(Host.Rdx, Mem.State(mask + 4));
         a.Xsave(Mem.State(StateLayout.Xsave));
         a.Ldmxcsr(Mem.State(StateLayout.Of(nameof(VcpuState.HostMxcsr))));
+
+        // Host code must find neither pending exceptions nor full registers in the x87 (psABI 3.2.1): FNINIT, unless it is so already.
+        a.Test32(Mem.State(StateLayout.Xsave + 512), 1);
+        byte* initial = a.Jump(Condition.Equal, a.Cursor);
+        a.Bytes([0xDB, 0xE3]);
+        HostAssembler.Patch(initial, a.Cursor);
         a.StoreImmediate32(Mem.State(live), 0);
         HostAssembler.Patch(noSimd, a.Cursor);
         a.Load(Host.Rsp, Mem.State(hostRsp));

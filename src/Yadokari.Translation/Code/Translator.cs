@@ -161,6 +161,7 @@ internal sealed unsafe partial class Translator
         _current = 0;
         _coldCount = 0;
         _coldStringCount = 0;
+        ForgetX87();
         _axSaved = false;
         _liveBefore[0] = _liveBefore[1] = AllFlags;
         _hostOffsets[0] = 0;
@@ -216,6 +217,8 @@ internal sealed unsafe partial class Translator
         _coldStringCount = 0;
         _axSaved = false;
         ForgetRuns();
+        ForgetX87();
+        _source = code - (nint)linear;
         for (int i = 0; i < _count && !_block.UsesSimd; i++)
         {
             _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
@@ -229,6 +232,8 @@ internal sealed unsafe partial class Translator
             _a.Load(GuestRegisters.Address, Mem.State(StateLayout.Of(nameof(VcpuState.BouncePointer))));
             _hostOffsets[0] = (ushort)(_a.Cursor - _start);
             EmitRedirected(_instructions[0]);
+            AfterX87(_instructions[0]);
+            EmitX87Notes((int)(_instructions[0].IP & 4095));
             EmitStep(last.NextIP);
         }
         else
@@ -241,6 +246,7 @@ internal sealed unsafe partial class Translator
 
             if (!ended)
             {
+                EmitX87Notes(int.MaxValue);
                 if (Single)
                 {
                     EmitStep(last.NextIP);
@@ -271,6 +277,7 @@ internal sealed unsafe partial class Translator
 
         if (treatment == Treatment.Native && InstructionClasses.UsesSimd(instruction.Code)
             && ((_mode & CpuMode.SimdTrap) != 0
+                || ((_mode & CpuMode.EmulationTrap) != 0 && !InstructionClasses.IsAvx(instruction.Code) && !InstructionClasses.IsAvx512(instruction.Code))
                 || ((_mode & CpuMode.SseTrap) != 0 && InstructionClasses.IsSse(instruction.Code))
                 || ((_mode & CpuMode.AvxTrap) != 0 && InstructionClasses.IsAvx(instruction.Code))
                 || ((_mode & CpuMode.Avx512Trap) != 0 && InstructionClasses.IsAvx512(instruction.Code))))
@@ -332,13 +339,18 @@ internal sealed unsafe partial class Translator
         _resume = _a.Cursor;
         _resumeAx = _axSaved;
         _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
-        PlanSharing();
-
         Treatment treatment = TreatmentOf(instruction);
+        if (_x87Notes.Count != 0)
+        {
+            EmitX87Due(instruction, treatment);
+        }
+
+        PlanSharing();
         switch (treatment)
         {
             case Treatment.Native:
                 EmitNative(instruction);
+                AfterX87(instruction);
                 break;
             case Treatment.Emulate:
                 EmitEmulate(instruction);
@@ -441,6 +453,7 @@ internal sealed unsafe partial class Translator
     private void Finish()
     {
         byte* end = _a.Cursor;
+        _block.X87Notes = _x87Notes.Count == 0 ? null : [.. _x87Notes];
         _a.Cursor = _cache.NextCold;
         _block.End = _cache.Executable(end);
         _block.Cold = _cache.Executable(_a.Cursor);

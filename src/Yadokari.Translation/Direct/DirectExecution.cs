@@ -295,10 +295,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         {
             _holder = null;
             _cpu.State->ExtendedAway = 0;
-            if (!sandbox.SaveExtended(new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
+            var area = new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength);
+            if (!sandbox.SaveExtended(area))
             {
                 throw new InvalidOperationException(ProcessEnded);
             }
+
+            _cpu.LoadX87Pointers(area);
         }
     }
 
@@ -362,9 +365,14 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     private bool LoadExtended(Sandbox sandbox)
     {
-        if (_holder != sandbox && !sandbox.LoadExtended(new ReadOnlySpan<byte>(_cpu.XsaveArea, Vcpu.XsaveLength)))
+        if (_holder != sandbox)
         {
-            return false;
+            var area = new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength);
+            _cpu.StoreX87Pointers(area);
+            if (!sandbox.LoadExtended(area))
+            {
+                return false;
+            }
         }
 
         _holder = null;

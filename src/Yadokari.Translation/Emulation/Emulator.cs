@@ -42,8 +42,12 @@ internal static unsafe partial class Emulator
             return cpu.Raise(Vector.InvalidOpcode);
         }
 
-        OpCodeInfo opCode = instruction.Code.ToOpCode();
-        if (opCode.Table == OpCodeTableKind.Normal && (opCode.OpCode is >= 0xD8 and <= 0xDF or 0x9B))
+        if (instruction.Mnemonic == Mnemonic.Wait)
+        {
+            return Wait(cpu);
+        }
+
+        if (InstructionClasses.IsX87(instruction.Code))
         {
             return cpu.Raise(Vector.DeviceNotAvailable);
         }
@@ -53,6 +57,18 @@ internal static unsafe partial class Emulator
             ? (cpu.Cr4 & Cr4.OSXSAVE) == 0 || (cpu.Xcr0 & 6) != 6 || (avx512 && (cpu.Xcr0 & 0xE0) != 0xE0)
             : (cpu.Cr0 & Cr0.EM) != 0 || ((cpu.Cr4 & Cr4.OSFXSR) == 0 && InstructionClasses.IsSse(instruction.Code));
         return cpu.Raise(off || (cpu.Cr0 & Cr0.TS) == 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
+    }
+
+    // SDM 2C WAIT/FWAIT: it minds TS together with MP alone, and EM not at all.
+    private static Outcome Wait(Vcpu cpu)
+    {
+        const ulong Both = Cr0.MP | Cr0.TS;
+        if ((cpu.Cr0 & Both) == Both)
+        {
+            return cpu.Raise(Vector.DeviceNotAvailable);
+        }
+
+        return CheckPendingX87(cpu) ? Outcome.Next : Outcome.Fault;
     }
 
     private static delegate*<Vcpu, in Instruction, Outcome>[] Build()

@@ -31,6 +31,11 @@ internal static unsafe partial class Emulator
             _ => ulong.MaxValue,
         };
         bool mmx = instruction.Mnemonic == Mnemonic.Maskmovq;
+        if (mmx && !CheckPendingX87(cpu))
+        {
+            return Outcome.Fault;
+        }
+
         int length = mmx ? 8 : 16;
         Span<byte> data = stackalloc byte[64];
         Span<byte> mask = stackalloc byte[64];

@@ -7,8 +7,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// The x87's environment and state in memory (SDM 1 8.1.10): FNSTENV, FLDENV, FNSAVE, FRSTOR. Instruction and operand pointers would be
-/// the host's: they are saved as 0.
+/// The x87's environment and state in memory (SDM 1 8.1.10): FNSTENV, FLDENV, FNSAVE, FRSTOR.
 /// </summary>
 internal static unsafe partial class Emulator
 {
@@ -24,7 +23,7 @@ internal static unsafe partial class Emulator
     private static Outcome StoreEnvironment(Vcpu cpu, in Instruction instruction)
     {
         int field = FieldBytes(instruction);
-        if (!CheckX87(cpu) || !Address(cpu, instruction, field * 7, write: true, out ulong linear))
+        if (!CheckX87(cpu) || !EnvironmentAddress(cpu, instruction, field * 7, write: true, out ulong linear))
         {
             return Outcome.Fault;
         }
@@ -36,8 +35,10 @@ internal static unsafe partial class Emulator
             return Outcome.Fault;
         }
 
-        // SAFETY: the area starts with the x87's control word.
-        *(ushort*)cpu.XsaveArea |= 0x3F;
+        // With everything masked nothing is pending any more.
+        Span<byte> area = AreaOf(cpu);
+        area[0] |= ExceptionMasks;
+        Summarize(area);
         InUse(cpu) |= ComponentX87;
         return Outcome.Next;
     }
@@ -49,7 +50,7 @@ internal static unsafe partial class Emulator
         Span<byte> image = stackalloc byte[28];
         if (!CheckX87(cpu)
             || !CheckPendingX87(cpu)
-            || !Address(cpu, instruction, field * 7, write: false, out ulong linear)
+            || !EnvironmentAddress(cpu, instruction, field * 7, write: false, out ulong linear)
             || !cpu.ReadLinear(linear, image[..(field * 7)]))
         {
             return Outcome.Fault;
@@ -64,7 +65,7 @@ internal static unsafe partial class Emulator
     {
         int field = FieldBytes(instruction);
         int length = (field * 7) + 80;
-        if (!CheckX87(cpu) || !Address(cpu, instruction, length, write: true, out ulong linear))
+        if (!CheckX87(cpu) || !EnvironmentAddress(cpu, instruction, length, write: true, out ulong linear))
         {
             return Outcome.Fault;
         }
@@ -85,6 +86,7 @@ internal static unsafe partial class Emulator
         // FNINIT leaves the registers' bits alone and tags them empty: being initial would clear them.
         Turn(area, -((area[3] >> 3) & 7));
         MemoryMarshal.Write(area, 0x37Ful);
+        cpu.X87 = default;
         InUse(cpu) |= ComponentX87;
         return Outcome.Next;
     }
@@ -97,7 +99,7 @@ internal static unsafe partial class Emulator
         Span<byte> image = stackalloc byte[108];
         if (!CheckX87(cpu)
             || !CheckPendingX87(cpu)
-            || !Address(cpu, instruction, length, write: false, out ulong linear)
+            || !EnvironmentAddress(cpu, instruction, length, write: false, out ulong linear)
             || !cpu.ReadLinear(linear, image[..length]))
         {
             return Outcome.Fault;
@@ -118,6 +120,16 @@ internal static unsafe partial class Emulator
     private static int FieldBytes(in Instruction instruction)
         => instruction.Code is Op.Fnstenv_m14byte or Op.Fstenv_m14byte or Op.Fldenv_m14byte or Op.Fnsave_m94byte or Op.Fsave_m94byte or Op.Frstor_m94byte ? 2 : 4;
 
+    // Processors look at the first field, then at the last byte, then at what lies between: which page of two is told, and whether #PF or #GP.
+    private static bool EnvironmentAddress(Vcpu cpu, in Instruction instruction, int length, bool write, out ulong linear)
+    {
+        int first = FieldBytes(instruction);
+        return Address(cpu, instruction, first, write, out linear)
+            && cpu.ProbeLinear(linear, first, write)
+            && Address(cpu, instruction, length, write, out linear)
+            && cpu.ProbeLinear(linear + (ulong)length - 1, 1, write);
+    }
+
     private static bool CheckX87(Vcpu cpu)
     {
         if ((cpu.Cr0 & (Cr0.TS | Cr0.EM)) != 0)
@@ -129,8 +141,20 @@ internal static unsafe partial class Emulator
         return true;
     }
 
-    // Bit 7 of the status word: an exception that is not masked waits.
-    private static bool CheckPendingX87(Vcpu cpu) => (cpu.XsaveArea[2] & 0x80) == 0 || Refuse(cpu, Vector.X87);
+    private static bool CheckPendingX87(Vcpu cpu) => !cpu.HasPendingX87 || Refuse(cpu, Vector.X87);
+
+    private const byte ExceptionMasks = 0x3F;
+
+    // Of the control word the bits that exist, and one that is always set (SDM 1 8.1.5).
+    private static ushort ControlWord(ushort value) => (ushort)((value & 0x1F3F) | 0x40);
+
+    // The exception summary and its copy in the busy bit follow from flags and masks (SDM 1 8.1.3), whatever is loaded.
+    private static void Summarize(Span<byte> area)
+    {
+        byte pending = (area[2] & ~area[0] & ExceptionMasks) != 0 ? (byte)0x80 : (byte)0;
+        area[2] = (byte)((area[2] & 0x7F) | pending);
+        area[3] = (byte)((area[3] & 0x7F) | pending);
+    }
 
     // Fields of two or four bytes: control, status, tags, then pointers.
     private static void PutEnvironment(Vcpu cpu, Span<byte> image, int field)
@@ -150,23 +174,65 @@ internal static unsafe partial class Emulator
             }
         }
 
-        image[(field * 3)..(field * 7)].Clear();
-        if (field == 4)
+        PutPointers(cpu, image[(field * 3)..], field);
+    }
+
+    // SDM 1 figures 8-9 to 8-12: selectors and offsets, or in real and virtual-8086 mode linear addresses.
+    private static void PutPointers(Vcpu cpu, Span<byte> image, int field)
+    {
+        ref X87Pointers x87 = ref cpu.X87;
+        bool real = !cpu.ProtectedMode;
+        uint code = (uint)x87.Instruction + (real ? (uint)x87.CodeSelector << 4 : 0);
+        uint data = (uint)x87.Operand + (real ? (uint)x87.DataSelector << 4 : 0);
+        (uint codeSelector, uint dataSelector) = HostX87.HasSelectors ? (x87.CodeSelector, x87.DataSelector) : (0u, 0u);
+        Span<uint> fields = (real, field) switch
         {
-            MemoryMarshal.Write(image[24..], 0xFFFF0000);
+            (true, _) => [(ushort)code, ((code >> 16) << 12) | x87.Opcode, (ushort)data, (data >> 16) << 12],
+            (false, 4) => [code, ((uint)x87.Opcode << 16) | codeSelector, data, 0xFFFF0000 | dataSelector],
+            _ => [code, codeSelector, data, dataSelector],
+        };
+        for (int i = 0; i < 4; i++)
+        {
+            if (field == 4)
+            {
+                MemoryMarshal.Write(image[(i * 4)..], fields[i]);
+            }
+            else
+            {
+                MemoryMarshal.Write(image[(i * 2)..], (ushort)fields[i]);
+            }
         }
+    }
+
+    private static void TakePointers(Vcpu cpu, ReadOnlySpan<byte> image, int field)
+    {
+        Span<uint> fields = stackalloc uint[4];
+        for (int i = 0; i < 4; i++)
+        {
+            fields[i] = field == 4 ? MemoryMarshal.Read<uint>(image[(i * 4)..]) : MemoryMarshal.Read<ushort>(image[(i * 2)..]);
+        }
+
+        cpu.X87 = !cpu.ProtectedMode
+            ? new X87Pointers
+            {
+                Instruction = (ushort)fields[0] | ((fields[1] >> 12) << 16),
+                Opcode = (ushort)(fields[1] & 0x7FF),
+                Operand = (ushort)fields[2] | ((fields[3] >> 12) << 16),
+            }
+            : new X87Pointers
+            {
+                Instruction = fields[0],
+                CodeSelector = (ushort)fields[1],
+                Opcode = (ushort)(fields[1] >> 16 & 0x7FF),
+                Operand = fields[2],
+                DataSelector = (ushort)fields[3],
+            };
     }
 
     private static void TakeEnvironment(Vcpu cpu, ReadOnlySpan<byte> image, int field)
     {
-        ushort control = MemoryMarshal.Read<ushort>(image);
-        int status = MemoryMarshal.Read<ushort>(image[field..]) & 0x7F7F;
+        int status = MemoryMarshal.Read<ushort>(image[field..]);
         ushort tags = MemoryMarshal.Read<ushort>(image[(field * 2)..]);
-        if ((status & ~control & 0x3F) != 0)
-        {
-            status |= 0x8080;
-        }
-
         byte valid = 0;
         for (int i = 0; i < 8; i++)
         {
@@ -176,9 +242,11 @@ internal static unsafe partial class Emulator
         Span<byte> area = AreaOf(cpu);
         int top = (area[3] >> 3) & 7;
         area[..MxcsrOffset].Clear();
-        MemoryMarshal.Write(area, (ushort)(control | 0x40));
+        MemoryMarshal.Write(area, ControlWord(MemoryMarshal.Read<ushort>(image)));
         MemoryMarshal.Write(area[2..], (ushort)status);
         area[4] = valid;
+        Summarize(area);
+        TakePointers(cpu, image[(field * 3)..], field);
         Turn(area, ((status >> 11) & 7) - top);
         InUse(cpu) |= ComponentX87;
     }

@@ -10,7 +10,7 @@ namespace Yadokari.Translation.Emulation;
 
 /// <summary>
 /// XSAVE, FXSAVE and their fellows: between guest memory and the vCPU's own area, which has the standard format and the host's offsets;
-/// the guest's CPUID shows the same offsets. Instruction and operand pointers of the x87 would be the host's: they are saved as 0.
+/// the guest's CPUID shows the same offsets.
 /// </summary>
 internal static unsafe partial class Emulator
 {
@@ -71,7 +71,7 @@ internal static unsafe partial class Emulator
         }
 
         ulong written = all ? wanted : live;
-        bool done = (written & ComponentX87) == 0 || WriteX87(cpu, linear);
+        bool done = (written & ComponentX87) == 0 || WriteX87(cpu, instruction, linear);
         if ((wanted & (compact ? ComponentSse : ComponentSse | ComponentAvx)) != 0)
         {
             done = done && cpu.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu));
@@ -145,7 +145,11 @@ internal static unsafe partial class Emulator
         bool done = true;
         if ((loaded & ComponentX87) != 0)
         {
-            done = ReadX87(cpu, linear);
+            done = ReadX87(cpu, instruction, linear);
+        }
+        else if ((wanted & ComponentX87) != 0)
+        {
+            cpu.X87 = default;
         }
 
         if (loadsMxcsr)
@@ -197,7 +201,7 @@ internal static unsafe partial class Emulator
         }
 
         MakeInitial(cpu);
-        bool done = WriteX87(cpu, linear)
+        bool done = WriteX87(cpu, instruction, linear)
             && cpu.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu))
             && cpu.WriteLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256)));
         return done ? Outcome.Next : Outcome.Fault;
@@ -217,7 +221,7 @@ internal static unsafe partial class Emulator
         }
 
         MakeInitial(cpu);
-        if (!ReadX87(cpu, linear) || !cpu.ReadLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256))))
+        if (!ReadX87(cpu, instruction, linear) || !cpu.ReadLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256))))
         {
             return Outcome.Fault;
         }
@@ -291,26 +295,65 @@ internal static unsafe partial class Emulator
         return (linear & 15) != 0 ? Refuse(cpu, Vector.GeneralProtection) : cpu.ProbeLinear(linear, LegacyLength, write);
     }
 
-    // Control, status, tags; no pointers; the eight registers.
-    private static bool WriteX87(Vcpu cpu, ulong linear)
+    // Control, status, tags, pointers; the eight registers. SDM 1 10.5.1: offsets of 64 bits by a REX.W prefix, else of 32 with selectors.
+    private static bool WriteX87(Vcpu cpu, in Instruction instruction, ulong linear)
     {
         Span<byte> area = AreaOf(cpu);
-        area[6..MxcsrOffset].Clear();
-        return cpu.WriteLinear(linear, area[..MxcsrOffset]) && cpu.WriteLinear(linear + 32, area[32..XmmOffset]);
+        Span<byte> head = stackalloc byte[MxcsrOffset];
+        head.Clear();
+        area[..5].CopyTo(head);
+        if (HostX87.Saving == X87PointerSaving.Always || cpu.HasPendingX87)
+        {
+            cpu.StoreX87Pointers(head);
+            if (!IsWide(instruction))
+            {
+                MemoryMarshal.Write(head[12..], HostX87.HasSelectors ? cpu.X87.CodeSelector : 0u);
+                MemoryMarshal.Write(head[20..], HostX87.HasSelectors ? cpu.X87.DataSelector : 0u);
+            }
+        }
+        else if (HostX87.Saving == X87PointerSaving.Never)
+        {
+            head = head[..6];
+        }
+
+        return cpu.WriteLinear(linear, head) && cpu.WriteLinear(linear + 32, area[32..XmmOffset]);
     }
 
-    private static bool ReadX87(Vcpu cpu, ulong linear)
+    private static bool ReadX87(Vcpu cpu, in Instruction instruction, ulong linear)
     {
         Span<byte> area = AreaOf(cpu);
-        bool done = cpu.ReadLinear(linear, area[..MxcsrOffset]) && cpu.ReadLinear(linear + 32, area[32..XmmOffset]);
-        area[6..MxcsrOffset].Clear();
+        Span<byte> head = stackalloc byte[MxcsrOffset];
+        if (!cpu.ReadLinear(linear, head) || !cpu.ReadLinear(linear + 32, area[32..XmmOffset]))
+        {
+            return false;
+        }
 
-        // The exception summary and its copy in the busy bit follow from flags and masks, whatever the image says.
-        int pending = area[2] & ~area[0] & 0x3F;
-        area[2] = (byte)((area[2] & 0x7F) | (pending != 0 ? 0x80 : 0));
-        area[3] = (byte)((area[3] & 0x7F) | (pending != 0 ? 0x80 : 0));
-        return done;
+        MemoryMarshal.Write(area, ControlWord(MemoryMarshal.Read<ushort>(head)));
+        head[2..5].CopyTo(area[2..]);
+        Summarize(area);
+
+        // Registers have ten bytes of their sixteen.
+        for (int i = 0; i < 8; i++)
+        {
+            area.Slice(32 + (i * 16) + 10, 6).Clear();
+        }
+
+        ulong code = MemoryMarshal.Read<ulong>(head[8..]);
+        ulong data = MemoryMarshal.Read<ulong>(head[16..]);
+        bool wide = IsWide(instruction);
+        cpu.X87 = new X87Pointers
+        {
+            Opcode = (ushort)(MemoryMarshal.Read<ushort>(head[6..]) & 0x7FF),
+            Instruction = wide ? HostX87.Held(code) : (uint)code,
+            CodeSelector = wide ? (ushort)0 : (ushort)(code >> 32),
+            Operand = wide ? HostX87.Held(data) : (uint)data,
+            DataSelector = wide ? (ushort)0 : (ushort)(data >> 32),
+        };
+        return true;
     }
+
+    private static bool IsWide(in Instruction instruction) => instruction.Mnemonic is Mnemonic.Fxsave64 or Mnemonic.Fxrstor64
+        or Mnemonic.Xsave64 or Mnemonic.Xsaveopt64 or Mnemonic.Xsavec64 or Mnemonic.Xrstor64;
 
     /// <summary>Outside 64-bit mode half of the vector registers exist.</summary>
     private static int RegisterBytes(Vcpu cpu, int all) => cpu.Code64 ? all : all / 2;

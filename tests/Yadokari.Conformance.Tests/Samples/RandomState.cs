@@ -137,9 +137,14 @@ public static class RandomState
             control &= ~(1 << random.Below(6));
         }
 
-        int exceptions = random.OneIn(2) ? 0 : random.Below(64) & control;
+        // Now and then one of those that are not masked is pending already.
+        int exceptions = random.OneIn(2) ? 0 : random.Below(64) & (random.OneIn(4) ? 0x3F : control);
         int status = (random.Below(8) << 11) | (random.Below(16) is var c ? ((c & 7) << 8) | ((c & 8) << 11) : 0) | exceptions;
+        status |= (exceptions & ~control & 0x3F) != 0 ? 0x8080 : 0;
         area[..24].Clear();
+        BinaryPrimitives.WriteUInt16LittleEndian(area[6..], (ushort)random.Below(0x800));
+        BinaryPrimitives.WriteUInt64LittleEndian(area[8..], random.Next() >> 17);
+        BinaryPrimitives.WriteUInt64LittleEndian(area[16..], random.Next() >> 17);
         BinaryPrimitives.WriteUInt16LittleEndian(area, (ushort)control);
         BinaryPrimitives.WriteUInt16LittleEndian(area[2..], (ushort)status);
         area[4] = random.Pick<byte>(0xFF, 0xFF, 0, (byte)random.Next());

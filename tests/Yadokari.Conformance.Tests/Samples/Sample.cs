@@ -23,7 +23,10 @@ public sealed class Sample
     /// </summary>
     public bool PartialOnFault { get; set; }
 
-    /// <summary>Indices of bytes of the memory image that are not compared: x87's instruction and data pointers.</summary>
+    /// <summary>
+    /// Indices of bytes of the memory image that may be left out of the comparison: x87's instruction and data pointers, which are lost where
+    /// a program is stopped and goes on.
+    /// </summary>
     public Range? IgnoredMemory { get; set; }
 
     /// <summary>Bytes of code from the entry point that are worth showing.</summary>

@@ -8,7 +8,7 @@ namespace Yadokari.Conformance.Tests.Samples;
 /// bounded loops, calls, and code that rewrites itself. RBX points to data, RSP to a stack, R15 (EDI in 32-bit code) counts loops; the rest
 /// is anybody's.
 /// </summary>
-public sealed class SnippetMaker(int bitness = 64)
+public sealed partial class SnippetMaker(int bitness = 64)
 {
     private static readonly AssemblerRegister64[] s_wide = [rax, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14];
     private static readonly AssemblerRegister32[] s_narrow = [eax, ecx, edx, esi, edi, ebp, r8d, r9d, r10d, r11d, r12d, r13d, r14d];
@@ -60,6 +60,11 @@ public sealed class SnippetMaker(int bitness = 64)
         image.Gpr[3] = (Wide && _random.OneIn(3) ? Arena.High : Arena.Data + 0x1000) + 0xF00 + (ulong)_random.Below(0x100);
         image.Gpr[4] = Arena.Data + 0x5800;
         image.Rflags &= ~0x400UL;
+        if (shape == SnippetShape.Environment)
+        {
+            PrepareEnvironment(image);
+        }
+
         if (!Wide)
         {
             foreach (ref ulong register in image.Gpr.AsSpan(0, 8))
@@ -83,6 +88,9 @@ public sealed class SnippetMaker(int bitness = 64)
                 break;
             case SnippetShape.SelfModifying:
                 SelfModifying();
+                break;
+            case SnippetShape.Environment:
+                Environment();
                 break;
         }
 
@@ -397,4 +405,7 @@ public enum SnippetShape
 
     /// <summary>Instructions that change their neighbours.</summary>
     SelfModifying,
+
+    /// <summary>x87, MMX and SSE with exceptions that are not masked, and environments saved and loaded between.</summary>
+    Environment,
 }

@@ -1,0 +1,166 @@
+using Iced.Intel;
+
+namespace Yadokari.Translation.Code;
+
+/// <summary>
+/// What the x87 knows of its last instruction: its address, its opcode, and the address of its memory operand (SDM 1 8.1.8). The processor's
+/// own would be those of the host code, and are lost whenever its kernel changes threads (AMD's processors save them with pending
+/// exceptions only). Translated code notes the guest's instead, as late as it can: at the end of a block, of the last instruction, and of the
+/// last memory operand also before one of its address registers changes. Where code leaves in the middle of a block, the vCPU finds out from
+/// <see cref="Block.X87Notes"/>.
+/// </summary>
+internal sealed unsafe partial class Translator
+{
+    private static readonly int s_x87Last = StateLayout.Of(nameof(VcpuState.X87Last));
+    private static readonly int s_x87Page = StateLayout.Of(nameof(VcpuState.X87Page));
+    private static readonly int s_x87Operand = StateLayout.Of(nameof(VcpuState.X87Operand));
+    private static readonly int s_x87Segment = StateLayout.Of(nameof(VcpuState.X87Segment));
+
+    // The bytes that are translated, as if they began at linear address 0.
+    private byte* _source;
+
+    private readonly List<X87Note> _x87Notes = [];
+
+    // Of the block so far: whether its last note is still to be left, and the instruction whose operand is, or -1.
+    private bool _x87Due;
+    private int _x87OperandDue;
+
+    private void ForgetX87()
+    {
+        _x87Notes.Clear();
+        _x87Due = false;
+        _x87OperandDue = -1;
+    }
+
+    /// <summary>Before an instruction: what is due is noted where it could not be later. Flags stay; r15 is lost.</summary>
+    private void EmitX87Due(in Instruction next, Treatment treatment)
+    {
+        if (treatment is not (Treatment.Native or Treatment.Stack or Treatment.Address or Treatment.Nothing or Treatment.BitString))
+        {
+            EmitX87Notes((int)(next.IP & 4095));
+        }
+        else if (_x87OperandDue >= 0)
+        {
+            ref readonly Instruction due = ref _instructions[_x87OperandDue];
+            if (Changes(next, due.MemoryBase) || Changes(next, due.MemoryIndex))
+            {
+                EmitX87Operand((int)(next.IP & 4095));
+            }
+        }
+    }
+
+    private bool Changes(in Instruction instruction, Register address)
+        => GuestRegisters.Number(address) is >= 0 and int number && Changes(instruction, number);
+
+    /// <summary>After an instruction that ran to its end. Flags stay; r15 is lost, and rbp where the instruction had it for its address.</summary>
+    private void AfterX87(in Instruction instruction)
+    {
+        if (instruction.Mnemonic == Mnemonic.Fninit)
+        {
+            _a.StoreImmediate32(Mem.State(s_x87Last), (int)X87Pointers.Initialized);
+            _a.StoreImmediate(Mem.State(s_x87Operand), 0);
+            _a.StoreImmediate32(Mem.State(s_x87Segment), X87Pointers.NoSegment);
+            _x87Notes.Add(new X87Note(X87Pointers.Initialized | (uint)(instruction.IP & 4095)));
+            _x87Due = false;
+            _x87OperandDue = -1;
+            return;
+        }
+
+        if (!InstructionClasses.SetsX87Pointers(instruction.Code))
+        {
+            return;
+        }
+
+        bool operand = HasMemoryOperand(instruction);
+        _x87Notes.Add(new X87Note(X87Pointers.Pack((int)(instruction.IP & 4095), OpcodeOf(instruction), (_mode & CpuMode.User) != 0, operand)));
+        _x87Due = true;
+        if (operand)
+        {
+            _x87OperandDue = _current;
+            if (MayNeedLoad(instruction.MemoryBase) && MayNeedLoad(instruction.MemoryIndex))
+            {
+                // Two scratch registers are to be had here and now only.
+                EmitX87Operand((int)(instruction.IP & 4095));
+            }
+        }
+    }
+
+    /// <summary>Notes what is due, before the instruction at an offset in the page.</summary>
+    private void EmitX87Notes(int before)
+    {
+        if (_x87OperandDue >= 0)
+        {
+            EmitX87Operand(before);
+        }
+
+        if (!_x87Due)
+        {
+            return;
+        }
+
+        if (PositionIndependent)
+        {
+            _a.Load(Host.R15, Mem.State(s_codePage));
+        }
+        else
+        {
+            _a.MoveImmediate(Host.R15, _page);
+        }
+
+        _a.Store(Mem.State(s_x87Page), Host.R15);
+        _a.StoreImmediate32(Mem.State(s_x87Last), (int)_x87Notes[^1].Note);
+        _x87Due = false;
+    }
+
+    private void EmitX87Operand(int before)
+    {
+        ref readonly Instruction instruction = ref _instructions[_x87OperandDue];
+        int last = _x87Notes.FindLastIndex(note => X87Pointers.HasOperand(note.Note));
+        _x87Notes[last] = _x87Notes[last] with { OperandUntil = before };
+        _a.StoreImmediate32(Mem.State(s_x87Segment), instruction.MemorySegment - Register.ES);
+        if (_axSaved && (GuestRegisters.Number(instruction.MemoryBase) == 0 || GuestRegisters.Number(instruction.MemoryIndex) == 0))
+        {
+            EmitAddressWithSavedRax(instruction);
+        }
+        else
+        {
+            EmitAddress(instruction, GuestRegisters.Scratch, withSegment: false);
+        }
+
+        _a.Store(Mem.State(s_x87Operand), GuestRegisters.Scratch);
+        _x87OperandDue = -1;
+    }
+
+    // The effective address goes to r15 while RAX is where flags are saved. The other register, if any, lives in one of the host's.
+    private void EmitAddressWithSavedRax(in Instruction instruction)
+    {
+        _a.Load(Host.R15, Mem.State(s_saveRax));
+        Host Of(Register register) => register == Register.None ? Host.None
+            : GuestRegisters.Number(register) == 0 ? Host.R15 : GuestRegisters.HostOf(GuestRegisters.Number(register));
+        int scale = instruction.MemoryIndex == Register.None ? 1 : instruction.MemoryIndexScale;
+        var mem = new Mem(Of(instruction.MemoryBase), Of(instruction.MemoryIndex), (byte)scale, (int)instruction.MemoryDisplacement64, false);
+        if (instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex.IsGPR64())
+        {
+            _a.Lea(Host.R15, mem);
+        }
+        else
+        {
+            _a.Lea32(Host.R15, mem);
+        }
+    }
+
+    private static bool MayNeedLoad(Register register) => LivesInMemory(register) || GuestRegisters.Number(register) == 0;
+
+    // FOP: the low three bits of the first opcode byte and the ModRM byte. No prefix looks like an opcode of the x87.
+    private int OpcodeOf(in Instruction instruction)
+    {
+        // SAFETY: the instruction was decoded from these bytes, of which one of the first is D8 to DF.
+        byte* at = _source + (nint)instruction.IP;
+        while (*at is < 0xD8 or > 0xDF)
+        {
+            at++;
+        }
+
+        return ((at[0] & 7) << 8) | at[1];
+    }
+}
