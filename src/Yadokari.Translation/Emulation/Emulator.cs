@@ -55,6 +55,9 @@ internal static unsafe partial class Emulator
         return cpu.Raise(off || (cpu.Cr0 & Cr0.TS) == 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
     }
 
+    // SDM 3A 6.15, #GP: more bytes than an instruction may have.
+    private static Outcome RefuseLength(Vcpu cpu, in Instruction instruction) => cpu.Raise(Vector.GeneralProtection);
+
     private static delegate*<Vcpu, in Instruction, Outcome>[] Build()
     {
         var table = new Table();
@@ -80,6 +83,7 @@ internal static unsafe partial class Emulator
         AddGatherScatter(table);
         AddMaskedMoves(table);
         AddBitStrings(table);
+        table.On(&RefuseLength, InstructionForms.TooLong);
         return table.Finish();
     }
 
