@@ -12,7 +12,7 @@ namespace Yadokari.Conformance.Tests;
 /// </summary>
 public sealed class EncodingTests
 {
-    private static readonly int s_cases = int.Parse(Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_CASES") ?? "6000");
+    private static readonly int s_cases = int.Parse(Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_CASES") ?? "3000");
 
     [Theory]
     [InlineData(64, DirectMode.Off, 0)]

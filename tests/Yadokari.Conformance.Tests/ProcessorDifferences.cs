@@ -40,6 +40,11 @@ internal static class ProcessorDifferences
             return "no instruction, near a page's end or of 15 bytes: whether all of it is fetched, or counted, first";
         }
 
+        if (sample.Instruction.HasOpMask && expected.Vector == 13 && actual.Vector == 14 && expected.Rip == actual.Rip)
+        {
+            return "an element under a mask that ends where addresses are not canonical: the engine looks at its page first";
+        }
+
         Decoder decoder = Decoder.Create(before.Bitness, before.At(before.Rip)[..sample.CodeLength].ToArray(), before.Rip, Decoding);
         while (decoder.IP < before.Rip + (ulong)sample.CodeLength)
         {
