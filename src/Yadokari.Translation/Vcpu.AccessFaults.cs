@@ -25,9 +25,36 @@ internal sealed unsafe partial class Vcpu
             return Bounce(linear, size, store);
         }
 
+        if (IsRefused(instruction, linear, size, store))
+        {
+            Cr2 = cr2;
+            return DeliverRaised();
+        }
+
         Cr2 = address;
         Raise((Vector)vector, errorCode);
         return DeliverAccessFault(instruction, store);
+    }
+
+    /// <summary>
+    /// Whether an operand is #GP or #SS for its address alone, whatever its page is like: it does not stand as the instruction asks for, or
+    /// does not end where the canonical addresses do. Raises that.
+    /// </summary>
+    private bool IsRefused(in Instruction instruction, ulong linear, int size, bool store)
+    {
+        if (IsMisaligned(instruction.Code, linear))
+        {
+            Raise(Vector.GeneralProtection);
+            return true;
+        }
+
+        if (!LongMode || (IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
+        {
+            return false;
+        }
+
+        Raise(ConcernsStack(instruction, store) ? Vector.StackFault : Vector.GeneralProtection);
+        return true;
     }
 
     /// <summary>An access that the inline comparison with its segment's limit did not let pass: all checks, and if they hold the access.</summary>
@@ -65,8 +92,7 @@ internal sealed unsafe partial class Vcpu
     {
         if (RaisedVector == (int)Vector.GeneralProtection)
         {
-            bool implicitly = instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory);
-            if (implicitly || SegmentOf(instruction) == 2)
+            if (ConcernsStack(instruction, store))
             {
                 Raise(Vector.StackFault);
             }
@@ -74,6 +100,9 @@ internal sealed unsafe partial class Vcpu
 
         return DeliverRaised();
     }
+
+    private bool ConcernsStack(in Instruction instruction, bool store)
+        => (instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory)) || SegmentOf(instruction) == 2;
 
     /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
     private Outcome RefuseBranch(Block from, ulong page)

@@ -87,11 +87,10 @@ internal sealed unsafe partial class Vcpu
         ulong hits = PortHits(instruction);
         foreach (UsedMemory memory in _accesses.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
         {
-            ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale);
-            address = memory.AddressSize switch { CodeSize.Code16 => (ushort)address, CodeSize.Code32 => (uint)address, _ => address };
+            ulong address = OffsetOf(memory, instruction);
             int segment = memory.Segment - Register.ES;
             address += (uint)segment > 5 || (Code64 && segment < 4) ? 0 : Segments[segment].Base;
-            ulong size = (ulong)Math.Max(1, memory.MemorySize.GetSize());
+            ulong size = (ulong)Math.Max(1, SizeOf(memory, instruction).GetSize());
             if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
             {
                 ulong more = (Math.Max(Rcx, 1) - 1) * size;
@@ -99,7 +98,7 @@ internal sealed unsafe partial class Vcpu
                 size += more;
             }
 
-            bool writes = memory.Access is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
+            bool writes = IsWrite(memory.Access);
             bool accesses = memory.Access is not (OpAccess.None or OpAccess.NoMemAccess);
             for (int i = 0; i < 4; i++)
             {

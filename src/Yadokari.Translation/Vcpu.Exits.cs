@@ -89,8 +89,10 @@ internal sealed unsafe partial class Vcpu
 
                     if (reach == Reach.Fault)
                     {
-                        // Only vector instructions have masks, and only an address that is not canonical asks who used it.
-                        return !from.UsesSimd && RaisedVector == (int)Vector.PageFault
+                        // Only vector instructions have masks and ask for aligned operands, but for CMPXCHG16B, and only an address that
+                        // is not canonical asks who used it.
+                        bool whole = site->Size < 16 && IsCanonical(State->ExitValue + site->Size - 1);
+                        return !from.UsesSimd && whole && RaisedVector == (int)Vector.PageFault
                             ? DeliverRaised()
                             : MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
                     }
@@ -257,10 +259,10 @@ internal sealed unsafe partial class Vcpu
             || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
         bool write = _code.Translator.WritesMemory(instruction);
         bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
-        if (!masked && LongMode && !(IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
+        bool checks = !masked || (mask.Mask != 0 && IsMisaligned(instruction.Code, linear));
+        if (checks && IsRefused(instruction, linear, size, store))
         {
-            Raise(Vector.GeneralProtection);
-            return DeliverAccessFault(instruction, store);
+            return DeliverRaised();
         }
 
         if (write && !(masked ? Emulator.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))

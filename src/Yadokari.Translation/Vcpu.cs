@@ -312,6 +312,13 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 }
             }
 
+            bool aligned = ChecksAlignment;
+            if (aligned)
+            {
+                mode |= CpuMode.Single;
+                single = true;
+            }
+
             if (block == null || !block.Valid || block.Mode != mode)
             {
                 block = FindBlock(mode);
@@ -324,6 +331,17 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     continue;
                 }
+            }
+
+            if (aligned && IsUnaligned(mode))
+            {
+                block = null;
+                if (DeliverRaised() == Outcome.Shutdown)
+                {
+                    return Ended();
+                }
+
+                continue;
             }
 
             Trace?.Enter(this, block);

@@ -58,7 +58,7 @@ public static class Comparison
     {
         StringBuilder text = new();
         byte[] bytes = before.At(before.Rip)[..sample.CodeLength].ToArray();
-        Decoder decoder = Decoder.Create(before.Bitness, bytes, before.Rip);
+        Decoder decoder = Decoder.Create(before.Bitness, bytes, before.Rip, ProcessorDifferences.Decoding);
         text.Append("seed 0x").Append(sample.Seed.ToString("X")).Append(", ").Append(sample.Instruction.Code).AppendLine();
         NasmFormatter formatter = new();
         StringOutput output = new();

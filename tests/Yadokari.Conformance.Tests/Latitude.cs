@@ -17,6 +17,11 @@ internal static class Latitude
             return false;
         }
 
+        if (!ProcessorDifferences.IsIntel)
+        {
+            return false;
+        }
+
         // An operand that is misaligned and not accessible.
         ulong size = (ulong)Math.Max(1, sample.Instruction.MemorySize.GetSize());
         ulong alignment = size is 32 or 64 ? size : 16;

@@ -49,10 +49,12 @@ internal static class InstructionClasses
         Sse = 16,
         WaitsForX87 = 32,
         SetsX87Pointers = 64,
+        MayMisalign = 128,
     }
 
     private static readonly Treatment[] s_treatments = new Treatment[(int)Enum.GetValues<Iced.Intel.Code>().Max() + 1];
     private static readonly Traits[] s_traits = new Traits[(int)Enum.GetValues<Iced.Intel.Code>().Max() + 1];
+    private static readonly byte[] s_alignments = new byte[(int)Enum.GetValues<Iced.Intel.Code>().Max() + 1];
 
     static InstructionClasses()
     {
@@ -60,6 +62,8 @@ internal static class InstructionClasses
         {
             s_treatments[(int)code] = Find(code);
             s_traits[(int)code] = FindTraits(code);
+            s_alignments[(int)code] = (byte)FindAlignment(code);
+            s_traits[(int)code] |= s_alignments[(int)code] != 0 && !IsAlignedMove(code) ? Traits.MayMisalign : Traits.None;
         }
     }
 
@@ -106,12 +110,33 @@ internal static class InstructionClasses
     /// <summary>Shifts and rotates leave all flags alone where the count is 0.</summary>
     public static bool MayKeepFlags(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.ConditionalFlags) != 0;
 
+    /// <summary>What the address of the explicit memory operand must be a multiple of, or #GP is raised; 1 for any address (SDM 2A 2.4, AMD APM 1 4.3.2).</summary>
+    public static int AlignmentOf(Iced.Intel.Code code) => Math.Max(1, (int)s_alignments[(int)code]);
+
+    /// <summary>Whether MXCSR.MM, which AMD's processors have, lets the operand stand anywhere (AMD APM 1 4.2.2).</summary>
+    public static bool MayMisalign(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.MayMisalign) != 0;
+
+    private static int FindAlignment(Iced.Intel.Code code)
+    {
+        int size = new Instruction { Code = code }.MemorySize.GetSize();
+        bool legacy = size == 16 && IsSse(code) && code.Mnemonic() is not (Mnemonic.Movups or Mnemonic.Movupd or Mnemonic.Movdqu or Mnemonic.Lddqu
+            or Mnemonic.Pcmpestri or Mnemonic.Pcmpestri64 or Mnemonic.Pcmpestrm or Mnemonic.Pcmpestrm64 or Mnemonic.Pcmpistri or Mnemonic.Pcmpistrm
+            or Mnemonic.Maskmovdqu or Mnemonic.Sha1msg1 or Mnemonic.Sha1msg2 or Mnemonic.Sha1nexte or Mnemonic.Sha1rnds4 or Mnemonic.Sha256msg1
+            or Mnemonic.Sha256msg2 or Mnemonic.Sha256rnds2);
+        return legacy || IsAlignedMove(code) ? size : 0;
+    }
+
+    private static bool IsAlignedMove(Iced.Intel.Code code) => code.Mnemonic()
+        is Mnemonic.Movaps or Mnemonic.Movapd or Mnemonic.Movdqa or Mnemonic.Movntps or Mnemonic.Movntpd or Mnemonic.Movntdq or Mnemonic.Movntdqa
+        or Mnemonic.Vmovaps or Mnemonic.Vmovapd or Mnemonic.Vmovdqa or Mnemonic.Vmovdqa32 or Mnemonic.Vmovdqa64 or Mnemonic.Vmovntps
+        or Mnemonic.Vmovntpd or Mnemonic.Vmovntdq or Mnemonic.Vmovntdqa or Mnemonic.Cmpxchg16b;
+
     private static Treatment Find(Iced.Intel.Code code)
     {
         Mnemonic mnemonic = code.Mnemonic();
         switch (mnemonic)
         {
-            case Mnemonic.INVALID:
+            case Mnemonic.INVALID or Mnemonic.Db:
                 return Treatment.Emulate;
             case Mnemonic.Clzero or Mnemonic.Movdir64b or Mnemonic.Umonitor or Mnemonic.Monitorx or Mnemonic.Xstore or Mnemonic.Xstore_alt or Mnemonic.Montmul
                 or Mnemonic.Xsha1 or Mnemonic.Xsha256 or Mnemonic.Xsha512 or Mnemonic.Xsha512_alt or Mnemonic.Xcryptecb or Mnemonic.Xcryptcbc

@@ -388,8 +388,14 @@ internal sealed unsafe partial class Translator
         return false;
     }
 
-    private static int MemoryBytes(in Instruction instruction)
+    private int MemoryBytes(in Instruction instruction)
     {
+        if (instruction.Code == Iced.Intel.Code.Movsxd_r16_rm16 && _set.Decoding == DecoderOptions.AMD)
+        {
+            // AMD's processors read four bytes.
+            return 4;
+        }
+
         int size = instruction.IsBroadcast ? instruction.MemorySize.GetElementSize() : instruction.MemorySize.GetSize();
         return size == 0 ? 1 : size;
     }

@@ -62,9 +62,9 @@ internal sealed unsafe partial class Translator
         _set = set;
         _cache = cache;
         _stubs = stubs;
-        _decoder64 = Decoder.Create(64, _bytes);
-        _decoder32 = Decoder.Create(32, _bytes);
-        _decoder16 = Decoder.Create(16, _bytes);
+        _decoder64 = Decoder.Create(64, _bytes, set.Decoding);
+        _decoder32 = Decoder.Create(32, _bytes, set.Decoding);
+        _decoder16 = Decoder.Create(16, _bytes, set.Decoding);
         _encoder = Encoder.Create(64, _writer);
     }
 
@@ -100,8 +100,20 @@ internal sealed unsafe partial class Translator
             _bytes.Set(start, bytes.Length);
             Decoder decoder = DecoderOf(mode);
             decoder.IP = ip;
-            decoder.Decode(out Instruction instruction);
+            DecodeNext(decoder, out Instruction instruction);
             return instruction;
+        }
+    }
+
+    // Decodes where the bytes stand, and puts right what the decoder leaves out.
+    private void DecodeNext(Decoder decoder, out Instruction instruction)
+    {
+        byte* start = _bytes.Position;
+        decoder.Decode(out instruction);
+        if (InstructionForms.AreAmbiguous(instruction))
+        {
+            // SAFETY: the decoder took so many bytes from there.
+            InstructionForms.Resolve(ref instruction, decoder.Bitness, _set.Decoding, new ReadOnlySpan<byte>(start, instruction.Length));
         }
     }
 
@@ -109,7 +121,7 @@ internal sealed unsafe partial class Translator
     public bool GoesOn(ReadOnlySpan<byte> bytes, CpuMode mode)
     {
         Instruction instruction = Decode(bytes, mode, 0);
-        return instruction.IsInvalid && DecoderOf(mode).LastError == DecoderError.NoMoreBytes;
+        return instruction.IsInvalid && DecoderOf(mode).LastError == DecoderError.NoMoreBytes && instruction.Length < InstructionForms.MaxLength;
     }
 
     /// <summary>
@@ -156,7 +168,7 @@ internal sealed unsafe partial class Translator
         _bytes.Set(code, length);
         Decoder decoder = DecoderOf(mode);
         decoder.IP = linear;
-        decoder.Decode(out _instructions[0]);
+        DecodeNext(decoder, out _instructions[0]);
         _count = 1;
         _current = 0;
         _coldCount = 0;
@@ -189,8 +201,8 @@ internal sealed unsafe partial class Translator
         while (_count < limit && !ended)
         {
             ref Instruction instruction = ref _instructions[_count];
-            decoder.Decode(out instruction);
-            if (instruction.IsInvalid && decoder.LastError == DecoderError.NoMoreBytes && instruction.Length < 15)
+            DecodeNext(decoder, out instruction);
+            if (instruction.IsInvalid && decoder.LastError == DecoderError.NoMoreBytes && instruction.Length < InstructionForms.MaxLength)
             {
                 break;
             }
@@ -282,6 +294,12 @@ internal sealed unsafe partial class Translator
                 || ((_mode & CpuMode.AvxTrap) != 0 && InstructionClasses.IsAvx(instruction.Code))
                 || ((_mode & CpuMode.Avx512Trap) != 0 && InstructionClasses.IsAvx512(instruction.Code))))
         {
+            return Treatment.Emulate;
+        }
+
+        if (Code64 && treatment == Treatment.Flow && instruction.Op0Kind == OpKind.NearBranch16)
+        {
+            // AMD's processors cut the target to 16 bits.
             return Treatment.Emulate;
         }
 
@@ -477,6 +495,8 @@ internal sealed unsafe partial class Translator
     {
         private byte* _position;
         private byte* _end;
+
+        public byte* Position => _position;
 
         public void Set(byte* start, int length)
         {

@@ -9,7 +9,7 @@ internal sealed unsafe partial class DirectExecution
     // What lets a page be written without another look at the guest's tables.
     private const PageRights Writes = PageRights.Writable | PageRights.Dirty;
 
-    private readonly UserCode _scan = new();
+    private readonly UserCode _scan;
 
     private readonly Dictionary<ulong, int> _scanned = [];
 

@@ -39,13 +39,17 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>Polls at which code in a page that is translated comes back, before it is left alone.</summary>
     private const int Patience = 24;
 
-    // SI_KERNEL: a signal for #GP, which has no address.
-    private const int KernelFault = 0x80;
+    // si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address; of SIGTRAP, TRAP_BRKPT for INT1 and TRAP_TRACE for
+    // a single step (Linux: arch/x86/kernel/traps.c).
+    private const int KernelSignal = 0x80;
+    private const int BreakpointTrap = 1;
+    private const int StepTrap = 2;
     private const string ProcessEnded = "the host ended the process in which a guest's program ran; the machine's state is lost";
     private const ulong FlagTrap = 1ul << 8;
+    private const ulong FlagResume = 1ul << 16;
 
     // TF, NT, RF, VM, VIF, VIP: the process can't be given them, or means something else by them.
-    private const ulong ForeignFlags = FlagTrap | (1ul << 14) | (1ul << 16) | (1ul << 17) | (1ul << 19) | (1ul << 20);
+    private const ulong ForeignFlags = FlagTrap | (1ul << 14) | FlagResume | (1ul << 17) | (1ul << 19) | (1ul << 20);
 
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
@@ -82,6 +86,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _code = code;
         _mode = mode;
         _holds = Holds;
+        _scan = new UserCode(cpu.Vm.InstructionSet.Decoding);
         _code.CodeForgotten += Forget;
     }
 
@@ -247,8 +252,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             if (stop == TraceStop.Signal && signal == SignalAction.Sigsegv)
             {
                 sandbox.ReadSignal(out int code, out ulong address);
-                program.Missed = code != KernelFault ? address : ulong.MaxValue;
-                if (code != KernelFault && Resolve(sandbox, address, registers.Rip))
+                program.Missed = code != KernelSignal ? address : ulong.MaxValue;
+                if (code != KernelSignal && Resolve(sandbox, address, registers.Rip))
                 {
                     Faults++;
                     Charge(program);
@@ -417,8 +422,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 _ = sandbox.Run(out _);
                 break;
             case TraceStop.Signal when signal == SignalAction.Sigtrap:
-                trapped = (registers.Rflags & FlagTrap) != 0;
-                registers.Rip -= trapped ? 0 : BreakpointLength(registers.Rip);
+                sandbox.ReadSignal(out int trap, out _);
+                trapped = trap == StepTrap;
+                step = trap is KernelSignal or BreakpointTrap;
+                registers.Rip -= trapped || !step ? 0 : BreakpointLength(registers.Rip);
+                break;
+            case TraceStop.Signal when signal == SignalAction.Sigsegv && IsOverflow(sandbox, registers):
+                registers.Rip -= 2;
                 break;
             case TraceStop.Signal:
                 step = signal is SignalAction.Sigsegv or SignalAction.Sigbus or SignalAction.Sigill or SignalAction.Sigfpe;
@@ -443,6 +453,22 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         Traps += stop == TraceStop.SystemCall ? 0 : 1;
         return Avoid(program, registers.Rip);
+    }
+
+    // INT 4 is a trap, which the host tells apart from #GP by no more than that it leaves RF clear (SDM 3B 18.3.1.1) and comes after the instruction.
+    private bool IsOverflow(Sandbox sandbox, in TracedRegisters registers)
+    {
+        sandbox.ReadSignal(out int code, out _);
+        if (code != KernelSignal || (registers.Rflags & FlagResume) != 0 || sandbox.Owns(registers.Rip))
+        {
+            return false;
+        }
+
+        ulong cr2 = _cpu.Cr2;
+        bool interrupt = _cpu.Read(registers.Rip - 2, out ushort last) && last == 0x04CD;
+        _cpu.ClearRaised();
+        _cpu.Cr2 = cr2;
+        return interrupt;
     }
 
     // INT3 and INT1 are one byte, INT 3 is two.

@@ -24,7 +24,7 @@ internal sealed unsafe class UserCode : CodeReader
     private byte* _position;
     private byte* _end;
 
-    public UserCode() => _decoder = Decoder.Create(64, this);
+    public UserCode(DecoderOptions decoding = DecoderOptions.None) => _decoder = Decoder.Create(64, this, decoding);
 
     /// <summary>RDTSC stops the process; else pages with it are not for it.</summary>
     public bool HidesClock { get; set; } = true;

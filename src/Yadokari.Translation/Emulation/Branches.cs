@@ -88,7 +88,7 @@ internal static unsafe partial class Emulator
         ulong mask = CountMask(instruction.Code);
         ulong count = (cpu.Rcx - 1) & mask;
         bool zero = (cpu.Rflags & FlagZero) != 0;
-        bool goesOn = count != 0 && instruction.Mnemonic switch
+        bool goesOn = count != 0 && ConditionOf(cpu, instruction) switch
         {
             Mnemonic.Loope => zero,
             Mnemonic.Loopne => !zero,
@@ -103,6 +103,13 @@ internal static unsafe partial class Emulator
         SetWidth(ref cpu.Rcx, count, mask);
         return goesOn ? Jump(cpu, target) : Outcome.Next;
     }
+
+    // AMD's processors go by a repeat prefix, if there is one.
+    private static Mnemonic ConditionOf(Vcpu cpu, in Instruction instruction)
+        => instruction.Mnemonic == Mnemonic.Loop || cpu.Cpuid.Vendor != X86.Cpuid.CpuVendor.Amd ? instruction.Mnemonic
+            : instruction.HasRepnePrefix ? Mnemonic.Loopne
+            : instruction.HasRepPrefix ? Mnemonic.Loope
+            : instruction.Mnemonic;
 
     private static Outcome JumpIfCountZero(Vcpu cpu, in Instruction instruction)
         => (cpu.Rcx & CountMask(instruction.Code)) == 0 ? Jump(cpu, BranchTarget(cpu, instruction)) : Outcome.Next;

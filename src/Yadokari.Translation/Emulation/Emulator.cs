@@ -71,6 +71,9 @@ internal static unsafe partial class Emulator
         return CheckPendingX87(cpu) ? Outcome.Next : Outcome.Fault;
     }
 
+    // SDM 3A 6.15, #GP: more bytes than an instruction may have.
+    private static Outcome RefuseLength(Vcpu cpu, in Instruction instruction) => cpu.Raise(Vector.GeneralProtection);
+
     private static delegate*<Vcpu, in Instruction, Outcome>[] Build()
     {
         var table = new Table();
@@ -96,6 +99,7 @@ internal static unsafe partial class Emulator
         AddGatherScatter(table);
         AddMaskedMoves(table);
         AddBitStrings(table);
+        table.On(&RefuseLength, InstructionForms.TooLong);
         return table.Finish();
     }
 

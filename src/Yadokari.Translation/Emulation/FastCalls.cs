@@ -76,9 +76,17 @@ internal static unsafe partial class Emulator
         cpu.Cpl = level;
     }
 
+    // AMD's processors have neither SYSENTER nor SYSEXIT in long mode: AMD APM 3 SYSENTER, SYSEXIT.
+    private static bool HasSysenter(Vcpu cpu) => !cpu.LongMode || cpu.Cpuid.Vendor != X86.Cpuid.CpuVendor.Amd;
+
     // SDM 2B SYSENTER.
     private static Outcome Sysenter(Vcpu cpu, in Instruction instruction)
     {
+        if (!HasSysenter(cpu))
+        {
+            return cpu.Raise(Vector.InvalidOpcode);
+        }
+
         if ((cpu.Cr0 & X86.Cr0.PE) == 0 || (cpu.SysenterCs & 0xFFFC) == 0)
         {
             return cpu.Raise(Vector.GeneralProtection);
@@ -96,6 +104,11 @@ internal static unsafe partial class Emulator
     private static Outcome Sysexit<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
+        if (!HasSysenter(cpu))
+        {
+            return cpu.Raise(Vector.InvalidOpcode);
+        }
+
         bool wide = sizeof(T) == 8;
         if (!cpu.ProtectedMode
             || cpu.Cpl > 0

@@ -61,6 +61,8 @@ internal static unsafe partial class Emulator
         ulong addressMask = instruction.MemoryBase.IsGPR32() || (instruction.MemoryBase == Register.None && !cpu.Code64)
             ? uint.MaxValue : ulong.MaxValue;
         bool done = true;
+        bool progress = false;
+        ulong cr2 = cpu.Cr2;
         for (int i = 0; i < count && done; i++)
         {
             if ((mask >> i & 1) == 0)
@@ -78,7 +80,16 @@ internal static unsafe partial class Emulator
             if (done)
             {
                 mask &= ~(1ul << i);
+                progress = true;
             }
+        }
+
+        if (!done && progress && (cpu.State->SystemFlags & FlagTrap) != 0)
+        {
+            // What was done counts as a step: its trap is taken in place of the fault.
+            cpu.Cr2 = cr2;
+            cpu.Dr[6] |= X86.DebugRegisters.BS;
+            cpu.Raise(Vector.Debug);
         }
 
         if (!scatter)

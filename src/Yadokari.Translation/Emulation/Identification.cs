@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using Iced.Intel;
 using Yadokari.X86;
 using Yadokari.X86.Cpuid;
+using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -23,10 +24,32 @@ internal static unsafe partial class Emulator
         table.On(&WriteBase, Mnemonic.Wrfsbase, Mnemonic.Wrgsbase);
         table.On(&Hypercall, Mnemonic.Vmcall, Mnemonic.Vmmcall);
         table.On(&ReadShadowStack, Mnemonic.Rdsspd, Mnemonic.Rdsspq);
+        table.On(&ClearLine, Mnemonic.Clzero);
     }
 
     // SDM 2B RDSSP: without shadow stacks a NOP, by which unwinders find out; the register stays as it is.
     private static Outcome ReadShadowStack(Vcpu cpu, in Instruction instruction) => Outcome.Next;
+
+    // AMD APM 3 CLZERO: the line that the address in rAX lies in.
+    private static Outcome ClearLine(Vcpu cpu, in Instruction instruction)
+    {
+        const int Line = 64;
+        if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
+        {
+            return cpu.Raise(Vector.InvalidOpcode);
+        }
+
+        ulong mask = instruction.Code switch { Op.Clzerow => 0xFFFF, Op.Clzerod => 0xFFFFFFFF, _ => ulong.MaxValue };
+        bool prefixed = instruction.HasSegmentPrefix && (!cpu.Code64 || instruction.SegmentPrefix is Register.FS or Register.GS);
+        int segment = prefixed ? instruction.SegmentPrefix - Register.ES : Ds;
+        if (!cpu.Linear(segment, cpu.Rax & mask, 1, write: true, out ulong linear))
+        {
+            return Outcome.Fault;
+        }
+
+        ReadOnlySpan<byte> zeros = stackalloc byte[Line];
+        return cpu.WriteLinear(linear & ~(ulong)(Line - 1), zeros) ? Outcome.Next : Outcome.Fault;
+    }
 
     // SDM 2A CPUID.
     private static Outcome Cpuid(Vcpu cpu, in Instruction instruction)

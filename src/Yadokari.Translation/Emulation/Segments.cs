@@ -131,10 +131,12 @@ internal static unsafe partial class Emulator
     private static bool ReadFarPointer<T>(Vcpu cpu, in Instruction instruction, out ushort selector, out ulong offset)
         where T : unmanaged
     {
+        // AMD's processors have no offset of 64 bits in memory: AMD APM 3 CALL (Far), JMP (Far), LxS.
+        int bytes = cpu.Cpuid.Vendor == X86.Cpuid.CpuVendor.Amd ? Math.Min(sizeof(T), 4) : sizeof(T);
         selector = 0;
         offset = 0;
-        return Address(cpu, instruction, sizeof(T) + 2, write: false, out ulong linear)
-            && ReadSized(cpu, linear, sizeof(T), out offset)
-            && cpu.Read(linear + (ulong)sizeof(T), out selector);
+        return Address(cpu, instruction, bytes + 2, write: false, out ulong linear)
+            && ReadSized(cpu, linear, bytes, out offset)
+            && cpu.Read(linear + (ulong)bytes, out selector);
     }
 }

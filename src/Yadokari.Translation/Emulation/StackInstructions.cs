@@ -139,7 +139,17 @@ internal static unsafe partial class Emulator
         SetPart(ref rsp, rsp - instruction.Immediate16, mask);
 
         // The new top must be writable already.
-        if (!cpu.Linear(Ss, rsp & mask, sizeof(T), write: true, out ulong linear) || !cpu.ProbeLinear(linear, sizeof(T), write: true))
+        if (!cpu.Linear(Ss, rsp & mask, sizeof(T), write: true, out ulong linear))
+        {
+            return Outcome.Fault;
+        }
+
+        if (cpu.ChecksAlignment && (linear & (ulong)(sizeof(T) - 1)) != 0)
+        {
+            return cpu.Raise(Vector.AlignmentCheck);
+        }
+
+        if (!cpu.ProbeLinear(linear, sizeof(T), write: true))
         {
             return Outcome.Fault;
         }

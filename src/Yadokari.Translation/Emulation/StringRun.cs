@@ -66,6 +66,15 @@ internal static unsafe partial class Emulator
         public readonly bool Destination(Vcpu cpu, bool write, out ulong linear)
             => cpu.Linear(Es, cpu.Rdi & _mask, _bytes, write, out linear);
 
+        /// <summary>Both addresses. All that the source faults for comes before the destination.</summary>
+        public readonly bool Both(Vcpu cpu, bool write, out ulong source, out ulong destination)
+        {
+            destination = 0;
+            return Source(cpu, out source)
+                && (Destination(cpu, write, out destination)
+                    || (cpu.ProbeLinear(source, _bytes, write: false) && Destination(cpu, write, out destination)));
+        }
+
         /// <summary>Of a number of elements from an address on, in the run's direction, those within the address's page. 0: it crosses.</summary>
         public readonly int InPage(int count, ulong linear)
         {
@@ -90,6 +99,13 @@ internal static unsafe partial class Emulator
             Reach reach = cpu.Translate(linear, write, cpu.CurrentTlb, out host, out _);
             fault = reach == Translation.Reach.Fault;
             return reach == Translation.Reach.Ram;
+        }
+
+        /// <summary>The same for elements of the source and of the destination, the source first.</summary>
+        public readonly bool Reach(Vcpu cpu, ulong source, ulong destination, int count, bool write, out byte* from, out byte* to, out bool fault)
+        {
+            to = null;
+            return Reach(cpu, source, count, write: false, out from, out fault) && Reach(cpu, destination, count, write, out to, out fault);
         }
 
         /// <summary>The element that is lowest in memory, of a number of them from one on in the run's direction.</summary>

@@ -55,7 +55,7 @@ internal static unsafe partial class Emulator
         var run = new StringRun(cpu, instruction, sizeof(T), BytesPerCall / sizeof(T));
         while (run.More(cpu))
         {
-            if (!run.Source(cpu, out ulong source) || !run.Destination(cpu, write: true, out ulong destination))
+            if (!run.Both(cpu, write: true, out ulong source, out ulong destination))
             {
                 return Outcome.Fault;
             }
@@ -63,9 +63,9 @@ internal static unsafe partial class Emulator
             int count = run.InPage(run.InPage(run.Left(cpu), source), destination);
             byte* from = null;
             byte* to = null;
-            if (count > 1 && !run.Reach(cpu, source, count, write: false, out from, out bool fault) | !run.Reach(cpu, destination, count, write: true, out to, out bool fault2))
+            if (count > 1 && !run.Reach(cpu, source, destination, count, write: true, out from, out to, out bool fault))
             {
-                if (fault | fault2)
+                if (fault)
                 {
                     return Outcome.Fault;
                 }
@@ -223,7 +223,7 @@ internal static unsafe partial class Emulator
         var run = new StringRun(cpu, instruction, sizeof(T), BytesPerCall / 8);
         while (run.More(cpu))
         {
-            if (!run.Source(cpu, out ulong source) || !run.Destination(cpu, write: false, out ulong destination))
+            if (!run.Both(cpu, write: false, out ulong source, out ulong destination))
             {
                 return Outcome.Fault;
             }
@@ -231,9 +231,9 @@ internal static unsafe partial class Emulator
             int count = run.InPage(run.InPage(run.Left(cpu), source), destination);
             byte* first = null;
             byte* second = null;
-            if (count > 1 && !run.Reach(cpu, source, count, write: false, out first, out bool fault) | !run.Reach(cpu, destination, count, write: false, out second, out bool fault2))
+            if (count > 1 && !run.Reach(cpu, source, destination, count, write: false, out first, out second, out bool fault))
             {
-                if (fault | fault2)
+                if (fault)
                 {
                     return Outcome.Fault;
                 }

@@ -12,9 +12,13 @@ public sealed class InstructionSet
 {
     private readonly bool[] _byCode;
 
+    /// <summary>How the processor that CPUID names decodes: AMD's and Intel's differ in some near and far branches of 64-bit code.</summary>
+    public DecoderOptions Decoding { get; }
+
     /// <summary>Works the instruction set out, once for a machine.</summary>
     public InstructionSet(CpuidModel model)
     {
+        Decoding = model.Vendor == CpuVendor.Amd ? DecoderOptions.AMD : DecoderOptions.None;
         Code[] codes = Enum.GetValues<Code>();
         _byCode = new bool[(int)codes.Max() + 1];
         bool[] features = new bool[(int)Enum.GetValues<Iced.Intel.CpuidFeature>().Max() + 1];
@@ -37,8 +41,8 @@ public sealed class InstructionSet
     /// <summary>Whether the guest has the instruction of this code.</summary>
     public bool Has(Code code) => _byCode[(int)code];
 
-    /// <summary>The decoder's names that differ from <see cref="CpuidFeatures"/>.</summary>
-    private static string NameOf(Iced.Intel.CpuidFeature feature) => feature switch
+    /// <summary>What <see cref="CpuidFeatures"/> calls a feature of the decoder's, if it has it.</summary>
+    public static string NameOf(Iced.Intel.CpuidFeature feature) => feature switch
     {
         Iced.Intel.CpuidFeature.AES => "AESNI",
         Iced.Intel.CpuidFeature.SSE4_1 => "SSE4.1",

@@ -59,6 +59,9 @@ internal static class Circumstances
                 ulong table = placement.Choose(random, 1, low: true) - (image.Gpr[Rax] & 0xFF);
                 image.Gpr[Rbx] = operands.AddressSize == 64 ? table : table | (random.Next() << 32);
                 break;
+            case Mnemonic.Clzero:
+                image.Gpr[Rax] = placement.Choose(random, 64, low: random.OneIn(2));
+                break;
             case Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu:
                 operands.Set(Rdi, placement.Choose(random, 16, low: true));
                 break;

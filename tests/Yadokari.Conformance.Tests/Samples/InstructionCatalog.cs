@@ -86,11 +86,12 @@ public static class InstructionCatalog
             return "only on processors long gone";
         }
 
-        // MOVSXD with a 16-bit destination reads 16 bits on Intel's processors, 32 on AMD's; POP CS was the 8086's.
-        bool sameEverywhere = bitness == 64 ? info.IntelDecoder64 && info.AmdDecoder64 : info.IntelDecoder32 && info.AmdDecoder32;
-        if (!sameEverywhere || code is Code.Movsxd_r16_rm16 or Code.Popw_CS)
+        bool here = ProcessorDifferences.IsIntel
+            ? bitness == 64 ? info.IntelDecoder64 : info.IntelDecoder32
+            : bitness == 64 ? info.AmdDecoder64 : info.AmdDecoder32;
+        if (!here || code is Code.Popw_CS)
         {
-            return "decoded differently by Intel and AMD";
+            return "not as the host's processor decodes";
         }
 
         if (s_excluded.TryGetValue(info.Mnemonic, out string? reason))
@@ -116,7 +117,7 @@ public static class InstructionCatalog
                 || name.StartsWith("CENTAUR", StringComparison.Ordinal) || name.StartsWith("AMX", StringComparison.Ordinal)
                 || name is "MPX" or "UINTR" or "CET_SS" or "CET_IBT" or "KL" or "AESKLE" or "WIDE_KL" or "FRED" or "LKGS" or "HRESET" or "UDBG"
                     or "MSRLIST" or "WRMSRNS" or "TSE" or "LWP" or "KNC" or "RTM" or "HLE_or_RTM" or "TSXLDTRK" or "WAITPKG" or "ENQCMD" or "PKU"
-                    or "PTWRITE" or "CLDEMOTE" or "RAO_INT" or "PREFETCHITI" or "PREFETCHWT1" or "XSAVES" or "OSS" or "CL1INVMB" or "MOVDIRI" or "MOVDIR64B" or "AVX512_4FMAPS" or "AVX512_4VNNIW"
+                    or "PTWRITE" or "CLDEMOTE" or "RAO_INT" or "PREFETCHITI" or "PREFETCHWT1" or "XSAVES" or "OSS" or "CL1INVMB" or "MOVDIR64B" or "AVX512_4FMAPS" or "AVX512_4VNNIW"
                     or "AVX512ER" or "AVX512PF")
             {
                 return "not offered to guests";
@@ -139,9 +140,9 @@ public static class InstructionCatalog
         Add("FS and GS bases have tests of their own", Mnemonic.Rdfsbase, Mnemonic.Rdgsbase, Mnemonic.Wrfsbase, Mnemonic.Wrgsbase);
         Add("depends on what the processor tracks as in use", Mnemonic.Xsave, Mnemonic.Xsave64, Mnemonic.Xsaveopt, Mnemonic.Xsaveopt64,
             Mnemonic.Xsavec, Mnemonic.Xsavec64, Mnemonic.Xrstor, Mnemonic.Xrstor64, Mnemonic.Xgetbv);
-        Add("waits", Mnemonic.Monitor, Mnemonic.Mwait, Mnemonic.Monitorx, Mnemonic.Mwaitx, Mnemonic.Pause);
+        Add("waits", Mnemonic.Monitor, Mnemonic.Mwait, Mnemonic.Monitorx, Mnemonic.Mwaitx);
         Add("belongs to hypervisors and firmware", Mnemonic.Rsm, Mnemonic.Getsec, Mnemonic.Vmcall, Mnemonic.Vmmcall, Mnemonic.Encls,
-            Mnemonic.Enclu, Mnemonic.Enclv, Mnemonic.Clzero, Mnemonic.Xend, Mnemonic.Xbegin, Mnemonic.Xabort, Mnemonic.Xtest);
+            Mnemonic.Enclu, Mnemonic.Enclv, Mnemonic.Xend, Mnemonic.Xbegin, Mnemonic.Xabort, Mnemonic.Xtest);
         Add("no architected behaviour", Mnemonic.Ud0, Mnemonic.Ud1, Mnemonic.Reservednop, Mnemonic.Loadall, Mnemonic.Umov, Mnemonic.Zero_bytes);
         return result;
 

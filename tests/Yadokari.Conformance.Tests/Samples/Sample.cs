@@ -29,6 +29,9 @@ public sealed class Sample
     /// </summary>
     public Range? IgnoredMemory { get; set; }
 
+    /// <summary>No instruction has this opcode, or none with these prefixes: how many bytes make it up is the processor's business.</summary>
+    public bool HasUnknownLength { get; set; }
+
     /// <summary>Bytes of code from the entry point that are worth showing.</summary>
     public int CodeLength { get; set; }
 }

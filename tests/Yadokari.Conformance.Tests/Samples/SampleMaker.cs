@@ -45,7 +45,7 @@ public sealed class SampleMaker(int bitness = 64)
         }
 
         Span<byte> bytes = CollectionsMarshal.AsSpan(_writer.Bytes);
-        Instruction decoded = Decoder.Create(bitness, bytes.ToArray(), image.Rip).Decode();
+        Instruction decoded = Decoder.Create(bitness, bytes.ToArray(), image.Rip, ProcessorDifferences.Decoding).Decode();
         if (decoded.Code != code || decoded.Length != bytes.Length)
         {
             return false;
@@ -83,7 +83,8 @@ public sealed class SampleMaker(int bitness = 64)
         return flags;
     }
 
-    private static void Describe(Sample sample, MachineImage image)
+    /// <summary>What a comparison must know of an instruction whose memory operand goes to <see cref="Sample.Target"/>.</summary>
+    public static void Describe(Sample sample, MachineImage image)
     {
         Instruction instruction = sample.Instruction;
         OpCodeInfo info = instruction.OpCode;
