@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Yadokari.Core.Engines;
 using Yadokari.Translation.Direct;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -47,6 +48,8 @@ public sealed class DirectDetourTests
     [Fact]
     public void A_program_beside_none_is_taken_on() => DirectMachine.OnThreadOfItsOwn(() =>
     {
+        Support support = TranslationEngine.ProbeDirect();
+        Assert.SkipUnless(support.Available, support.Reason);
         using var machine = new DirectMachine(DirectMode.Auto);
         Write(machine, "90", ManyCalls);
         int runs = 0;
