@@ -6,6 +6,7 @@ using Yadokari.Conformance.Tests.Native;
 using Yadokari.Conformance.Tests.Samples;
 using Yadokari.Core.Engines;
 using Yadokari.Translation;
+using Yadokari.Translation.Direct;
 
 namespace Yadokari.Conformance.Tests;
 
@@ -170,10 +171,16 @@ public sealed class ConformanceTests
                     translated.Run(before, actual);
                     differences = Comparison.Differences(sample, expected, actual);
 
-                    // A host that changes threads while the program runs loses the x87's pointers: that does not happen thrice.
+                    // A host that changes threads while the program runs loses the x87's pointers, also of one that runs directly: that does
+                    // not happen thrice.
                     for (int again = 0; again < 2 && differences.Count > 0; again++)
                     {
                         native.Run(before, expected);
+                        if (engine.Direct != DirectMode.Off)
+                        {
+                            translated.Run(before, actual);
+                        }
+
                         differences = Comparison.Differences(sample, expected, actual);
                     }
                 }

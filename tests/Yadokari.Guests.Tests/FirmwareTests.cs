@@ -108,7 +108,7 @@ public sealed class FirmwareTests
     private static void SkipUnlessThere(string file, string package)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
-        Assert.SkipUnless(File.Exists(file), $"{file} is not there (Debian's package {package}).");
+        Assert.SkipUnless(File.Exists(file), $"{file} is not there: Debian's package {package} is not installed.");
     }
 
     private sealed class TemporaryFile : IDisposable

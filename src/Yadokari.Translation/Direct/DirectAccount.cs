@@ -18,8 +18,8 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     private const long MostRun = 10_000_000;
 
     /// <summary>
-    /// What a program may lose directly before it is given back, for its pages are shown one by one at first; and as much more at most from
-    /// better days.
+    /// What a program may lose directly before it is given back, where a stop costs as usual, for its pages are shown one by one at first; and
+    /// as much more at most from better days.
     /// </summary>
     private const long Credit = 10_000_000;
 
@@ -27,7 +27,7 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     internal const long LeastLoss = 6_000_000;
 
     /// <summary>After a loss a program is left alone for so many times as long as before.</summary>
-    private const long Patience = 8;
+    private const long Patience = 4;
 
     private const long MostLoss = 512 * LeastLoss;
 
@@ -37,7 +37,7 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     private const int MostDetoursKnown = 2;
 
     /// <summary>Detours are close together if a program runs for less than so many stops' cost between them.</summary>
-    private const int Between = 10;
+    private const int Between = 3;
 
     private long _needed = outlook.Needed;
     private long _lost;
@@ -73,8 +73,8 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     {
         // Where hardly more than the stops themselves took time, nothing was gained, whatever the clock says.
         long ran = Math.Max(time - (stops * outlook.OwnStopCost), 0);
-        _balance = Math.Min(_balance + (ran * Gain) - Math.Max(stops * outlook.StopCost, cost), Credit);
-        if (_balance < -Credit)
+        _balance = Math.Min(_balance + (ran * Gain) - Math.Max(stops * outlook.StopCost, cost), outlook.Scaled(Credit));
+        if (_balance < -outlook.Scaled(Credit))
         {
             Lose();
         }

@@ -19,7 +19,7 @@ internal sealed unsafe partial class DirectExecution
     private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
 
     // The most nanoseconds that one stop counts for: code that was looked through is known from then on, by and large.
-    private const long MostCost = 1_000_000;
+    private const long MostCost = 250_000;
 
     // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
     private const long LeastRun = 500_000;

@@ -452,6 +452,11 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         Traps += stop == TraceStop.SystemCall ? 0 : 1;
+        if (_sensitive)
+        {
+            Detour(program, _sensitivePage);
+        }
+
         return Avoid(program, registers.Rip);
     }
 
@@ -486,7 +491,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         {
             program.Avoided = rip & ~0xFFFul;
             _patience = Patience;
-            Detour(program, _sensitivePage);
         }
         else
         {

@@ -4,32 +4,38 @@ namespace Yadokari.Translation.Direct;
 
 /// <summary>
 /// What the programs of a machine that ran directly so far showed: what a stop costs on this host at present, how much a new program must
-/// have lost to be taken on, and which pages of code cost other programs their direct running. Of any vCPU's thread: the numbers are single
-/// words, and of two updates at once one may be lost.
+/// have lost to be taken on, and which pages of code cost other programs their direct running. Of any vCPU's thread: of two
+/// updates at once one may be lost.
 /// </summary>
 internal sealed class DirectOutlook
 {
     /// <summary>Nanoseconds that a stop is taken to cost before one was seen.</summary>
     public const long UsualStop = UsualWhole + ((Aftermath - 1) * UsualOwn);
 
-    private const long UsualWhole = 60_000;
-    private const long UsualOwn = 10_000;
+    private const long UsualWhole = 40_000;
+    private const long UsualOwn = 20_000;
 
     /// <summary>
     /// What a stop takes of the process's time in all, in times of one with nothing between: caches and TLB are filled anew after it.
-    /// Measured on a host that is a guest itself, from programs that do nothing but stop.
     /// </summary>
-    private const int Aftermath = 5;
+    private const int Aftermath = 2;
 
-    // A stop of the host's own scheduler's making may take long once: it is not to outweigh a hundred others.
-    private const long MostStop = 5_000_000;
+    /// <summary>Stops of which the cost is known. The longest of them counts for nothing: the host's scheduler stretches one now and then.</summary>
+    private const int Remembered = 16;
+
     private const long MostLoss = 4 * DirectAccount.LeastLoss;
     private const int MostPages = 4096;
 
     private readonly ConcurrentDictionary<ulong, bool> _costly = [];
+    private readonly Lock _lock = new(); // Innermost: guards the two below.
+    private readonly long[] _stops = new long[Remembered];
+    private int _next;
     private long _whole = UsualWhole;
     private long _own = UsualOwn;
     private long _needed = DirectAccount.LeastLoss;
+
+    /// <summary>Nothing is known yet.</summary>
+    public DirectOutlook() => Array.Fill(_stops, UsualWhole);
 
     /// <summary>Nanoseconds that a stop costs now, by the wall clock and with its aftermath: on a busy host mostly waiting for a processor.</summary>
     public long StopCost => Volatile.Read(ref _whole) + ((Aftermath - 1) * Volatile.Read(ref _own));
@@ -48,10 +54,13 @@ internal sealed class DirectOutlook
     /// <param name="own">Of the process's own processor time.</param>
     public void Stopped(long whole, long own)
     {
-        Volatile.Write(ref _whole, Recent(_whole, whole));
-        Volatile.Write(ref _own, Recent(_own, own));
-
-        static long Recent(long before, long now) => ((7 * before) + Math.Clamp(now, 1, MostStop)) / 8;
+        lock (_lock)
+        {
+            _stops[_next] = whole;
+            _next = (_next + 1) % Remembered;
+            Volatile.Write(ref _whole, (_stops.Sum() - _stops.Max()) / (Remembered - 1));
+            Volatile.Write(ref _own, ((7 * _own) + own) / 8);
+        }
     }
 
     /// <summary>What holds where a stop costs as usual, where it costs as much as now.</summary>
