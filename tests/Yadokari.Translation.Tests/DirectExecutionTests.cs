@@ -67,6 +67,20 @@ public sealed class DirectExecutionTests
         Assert.Equal(DirectMachine.Code + advance, machine.Frame(4));
     });
 
+    [Theory]
+    [InlineData("CE", 0xFFF, 6, 0)]
+    [InlineData("0F0B", 0xFFF, 6, 0)]
+    [InlineData("0F0B", 0xFFE, 6, 0)]
+    [InlineData("CD04", 0xFFF, 4, 2)]
+    [InlineData("CC", 0xFFF, 3, 1)]
+    public void Traps_at_a_pages_end_come_once(string code, ulong offset, int vector, ulong advance) => Directly(machine =>
+    {
+        machine.Write(Convert.FromHexString(code), offset);
+        using Timer timer = new(_ => machine.Cpu.Kick(), null, 5000, Timeout.Infinite);
+        Assert.Equal(vector, machine.Run(offset));
+        Assert.Equal(DirectMachine.Code + offset + advance, machine.Frame(4));
+    });
+
     [Fact]
     public void Accessed_and_dirty_bits_are_set_by_what_happens() => Directly(machine =>
     {
