@@ -36,7 +36,11 @@ internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> 
         _terminal = Terminal.TryOpenRaw(StandardInput);
         if (_terminal is { } terminal)
         {
-            _continued = PosixSignalRegistration.Create(PosixSignal.SIGCONT, _ => terminal.Reapply());
+            _continued = PosixSignalRegistration.Create(PosixSignal.SIGCONT, context =>
+            {
+                context.Cancel = true; // Else the runtime puts back the mode that it found when it first heard of a signal.
+                terminal.Reapply();
+            });
         }
 
         HostThread.Start("console input", ReadKeys, failed);

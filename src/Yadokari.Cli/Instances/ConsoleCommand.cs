@@ -59,6 +59,12 @@ internal static class ConsoleCommand
                 Volatile.Write(ref fault, error);
                 socket.Shutdown(SocketShutdown.Both);
             });
+        int ended = 0;
+        using var guard = new SignalGuard(number =>
+        {
+            Volatile.Write(ref ended, number);
+            socket.Shutdown(SocketShutdown.Both);
+        });
         input.Begin();
         using PosixSignalRegistration? size = input.IsTerminal ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => TellSize(machine)) : null;
         if (input.IsTerminal)
@@ -82,6 +88,11 @@ internal static class ConsoleCommand
         if (Volatile.Read(ref fault) is { } met)
         {
             ExceptionDispatchInfo.Throw(met);
+        }
+
+        if (Volatile.Read(ref ended) is not 0 and int signal)
+        {
+            return ExitCodes.Signal(signal);
         }
 
         StandardStreams.Error.WriteLine(Volatile.Read(ref left) ? $"\nyado: {machine.Name} runs on" : $"\nyado: {machine.Name} has ended");

@@ -182,9 +182,14 @@ internal sealed class MachineFolder
         return process is not null && process.TryKill();
     }
 
-    /// <summary>Removes the machine with all that it has. The caller holds the lock.</summary>
+    /// <summary>Removes the machine with all that it has, if it is still there. The caller holds the lock.</summary>
     public void Remove()
     {
+        if (!Directory.Exists(Path))
+        {
+            return;
+        }
+
         File.Delete(In("machine.json")); // First: what is left of it if this is interrupted is no machine.
         Directory.Delete(Path, recursive: true);
     }

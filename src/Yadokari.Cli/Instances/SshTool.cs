@@ -85,7 +85,8 @@ internal static class SshTool
         }
     }
 
-    private static bool IsEarly(string errors) => s_early.Any(e => errors.Contains(e, StringComparison.Ordinal));
+    // Of a connection that the other end closes before it said anything ssh says nothing at this log level.
+    private static bool IsEarly(string errors) => string.IsNullOrWhiteSpace(errors) || s_early.Any(e => errors.Contains(e, StringComparison.Ordinal));
 
     // The connection in the background may keep the output open: it is read to its end only of one that failed.
     private static (int ExitCode, string Errors) Ask(IEnumerable<string> arguments)
