@@ -25,7 +25,7 @@ internal sealed class Coherence
     }
 
     // A vCPU answers within microseconds; one that the host does not run is waited for without a processor's time.
-    private const int SpinsBeforeSleep = 1_000;
+    internal const int SpinsBeforeSleep = 1_000;
 
     private readonly Vcpu?[] _vcpus;
     private readonly Page[] _pages;

@@ -82,7 +82,7 @@ internal sealed unsafe partial class Vcpu
                 return;
             }
 
-            wait.SpinOnce(sleep1Threshold: -1);
+            wait.SpinOnce(Coherence.SpinsBeforeSleep);
         }
     }
 
