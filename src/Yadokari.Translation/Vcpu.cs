@@ -252,7 +252,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     block = null;
                     if (Cpl == 3)
                     {
-                        Direct?.Interrupted((uint)Exceptions + State->SystemCalls);
+                        Direct?.Interrupted();
                     }
 
                     Trace?.Interrupt(this, vector);

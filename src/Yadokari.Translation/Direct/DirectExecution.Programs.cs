@@ -32,6 +32,10 @@ internal sealed unsafe partial class DirectExecution
     private ulong _currentRoot = ulong.MaxValue;
     private long _runs;
 
+    // Times that another program began to run, modulo 2^32.
+    private ulong _turnedRoot;
+    private uint _turns;
+
     /// <summary>What is known of a program, by the root of its page tables.</summary>
     /// <param name="root">Guest physical address of the root.</param>
     /// <param name="witness">A page of its code, by which it is told from the next program that gets the same root; <paramref name="gpa"/> is its place.</param>
@@ -56,6 +60,15 @@ internal sealed unsafe partial class DirectExecution
         public long Time { get; set; }
 
         public long OwnTime { get; set; }
+
+        /// <summary>And at its beginning the vCPU's thread's time, of which the monitor had so much since, the guest's traps and changes of program.</summary>
+        public long ThreadTime { get; set; }
+
+        public long Monitored { get; set; }
+
+        public uint Traps { get; set; }
+
+        public uint Turns { get; set; }
 
         /// <summary>The process's time at its last stop at code that must be translated.</summary>
         public long DetourTime { get; set; }
@@ -173,37 +186,50 @@ internal sealed unsafe partial class DirectExecution
     {
         long now = TracedProcess.ThreadTime;
         program.Cost += Math.Min(now - _began, MostCost);
+        program.Monitored += now - _began;
         _began = now;
     }
 
-    private static void Begin(Program program, Sandbox sandbox)
+    private void Look() => (_looked, _traps, _lookedTurns) = (TracedProcess.ThreadTime, GuestTraps, _turns);
+
+    private uint GuestTraps => (uint)_cpu.Exceptions + _cpu.State->SystemCalls;
+
+    private void Begin(Program program, Sandbox sandbox)
     {
         program.Stops = 0;
         program.Cost = 0;
+        program.Monitored = 0;
         program.Time = sandbox.ProcessorTime;
         program.OwnTime = sandbox.OwnTime;
+        program.ThreadTime = _began = TracedProcess.ThreadTime;
+        program.Traps = GuestTraps;
+        program.Turns = _turns;
     }
 
     // Whether what runs between stops is worth what they cost. The process must hold no registers that are needed.
     private bool Judge(Program program, Sandbox sandbox)
     {
-        if (++program.Stops < Window)
+        if ((_mode == DirectMode.Auto && !program.Account.Taken) || ++program.Stops < Window)
         {
             return true;
         }
 
+        Charge(program);
         long used = sandbox.ProcessorTime - program.Time;
+        long kernel = _began - program.ThreadTime - program.Monitored;
         long cost = program.Cost + sandbox.OwnTime - program.OwnTime;
         UserTime += used;
         bool direct = true;
         if (_mode == DirectMode.Auto)
         {
-            if (sandbox.MeasureStop(out long whole, out long own))
+            if (sandbox.MeasureStop(out long monitor, out long own))
             {
-                _outlook.Stopped(whole, own);
+                _outlook.Stopped(monitor, own);
             }
 
-            direct = program.Account.RanDirectly(used, Window, cost);
+            direct = program.Account.RanDirectly(used, Window, cost, kernel, GuestTraps - program.Traps, program.Turns == _turns);
+            Look();
+            Turned();
         }
 
         Begin(program, sandbox);
@@ -218,17 +244,16 @@ internal sealed unsafe partial class DirectExecution
             long time = sandbox.ProcessorTime;
             if (!program.Account.Detoured(time - program.DetourTime, page))
             {
-                GiveBack(program);
+                GiveBack();
             }
 
             program.DetourTime = time;
         }
     }
 
-    // Its account says that it runs translated from now on.
-    private void GiveBack(Program program)
+    // Its account says that it runs translated from now on. It keeps its process, as long as no other program needs it, for another try.
+    private void GiveBack()
     {
-        Release(program);
         _affinity?.Part();
         _joined = null;
         Demotions++;
@@ -254,7 +279,7 @@ internal sealed unsafe partial class DirectExecution
         program.Sandbox = sandbox;
         _held.Add(program);
         Begin(program, sandbox);
-        program.DetourTime = sandbox.ProcessorTime;
+        program.DetourTime = program.Time;
         program.Pcid = _cpu.CurrentPcid;
         program.Stale = false;
         program.Suspects.Clear();
@@ -270,9 +295,9 @@ internal sealed unsafe partial class DirectExecution
         }
 
         Sandboxes++;
-        for (int i = 0; i < 8 && sandbox.MeasureStop(out long whole, out long own); i++)
+        for (int i = 0; i < 8 && sandbox.MeasureStop(out long monitor, out long own); i++)
         {
-            _outlook.Stopped(whole, own);
+            _outlook.Stopped(monitor, own);
         }
 
         (_scan.HidesClock, _scan.HidesProcessor, _scan.KeepsBases)

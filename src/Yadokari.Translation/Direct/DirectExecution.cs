@@ -61,8 +61,11 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
     private Sandbox? _joined;
+    // Of the last look at a translated program: the vCPU's thread's time, the guest's traps and changes of program.
+    private long _looked;
     private uint _traps;
-    private long _interrupted;
+    private uint _lookedTurns;
+
     private long _began;
     private bool _refused;
 
@@ -124,30 +127,38 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public long UserTime { get; private set; }
 
     /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
-    /// <param name="traps">Exceptions and system calls so far, modulo 2^32.</param>
-    public void Interrupted(uint traps)
+    public void Interrupted()
     {
         if (_mode != DirectMode.Auto || _refused)
         {
             return;
         }
 
-        long now = TracedProcess.ThreadTime;
-        if (now - _interrupted < LeastRun)
+        long ran = TracedProcess.ThreadTime - _looked;
+        if (ran < LeastRun)
         {
             return;
         }
 
-        long ran = now - _interrupted;
-        uint since = traps - _traps;
-        _interrupted = now;
-        _traps = traps;
-
+        uint traps = GuestTraps - _traps;
+        bool alone = _turns == _lookedTurns;
+        Look();
         Program program = Current(create: true)!;
-        if (!program.Account.Direct && program.Account.Translated(ran, since))
+        bool taken = program.Account.Taken;
+        if (!program.Account.Direct && program.Account.Translated(ran, traps, alone))
         {
-            program.Avoided = ulong.MaxValue;
-            Promotions++;
+            if (!taken)
+            {
+                Promotions++;
+                program.Avoided = ulong.MaxValue;
+            }
+
+            if (program.Sandbox is { } sandbox)
+            {
+                // What it took translated is of no window.
+                Begin(program, sandbox);
+            }
+
             Turned();
         }
     }
@@ -257,10 +268,15 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 {
                     Faults++;
                     Charge(program);
-                    if (!Judge(program, sandbox))
+                    bool keep = Judge(program, sandbox);
+                    if (_mode == DirectMode.Auto && !program.Account.Direct)
                     {
                         Outcome outcome = TakeBack(sandbox, registers) ? Outcome.Retry : Outcome.Fault;
-                        GiveBack(program);
+                        if (!keep)
+                        {
+                            GiveBack();
+                        }
+
                         return outcome;
                     }
 
@@ -277,7 +293,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             Outcome end = Finish(program, sandbox, registers, stop, signal);
             if (program.Sandbox != null && !Judge(program, sandbox))
             {
-                GiveBack(program);
+                GiveBack();
             }
 
             return end;
@@ -291,7 +307,17 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public void Kick() => _running?.Kick();
 
     /// <summary>CR3 was written.</summary>
-    public void Turned() => _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Account.Direct: true }) ? 1 : 0;
+    public void Turned()
+    {
+        ulong root = _cpu.Cr3 & RootBits;
+        if (root != _turnedRoot)
+        {
+            _turnedRoot = root;
+            _turns++;
+        }
+
+        _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Account.Direct: true }) ? 1 : 0;
+    }
 
     /// <summary>Brings the vCPU's x87 and vector registers back from the process that has them.</summary>
     public void FetchExtended()

@@ -10,9 +10,9 @@ namespace Yadokari.Translation.Direct;
 internal sealed class DirectOutlook
 {
     /// <summary>Nanoseconds that a stop is taken to cost before one was seen.</summary>
-    public const long UsualStop = UsualWhole + ((Aftermath - 1) * UsualOwn);
+    public const long UsualStop = UsualMonitor + (Aftermath * UsualOwn);
 
-    private const long UsualWhole = 40_000;
+    private const long UsualMonitor = 20_000;
     private const long UsualOwn = 20_000;
 
     /// <summary>
@@ -20,7 +20,7 @@ internal sealed class DirectOutlook
     /// </summary>
     private const int Aftermath = 2;
 
-    /// <summary>Stops of which the cost is known. The longest of them counts for nothing: the host's scheduler stretches one now and then.</summary>
+    /// <summary>Stops of which the cost is known. The longest of them counts for nothing: the host stretches one now and then.</summary>
     private const int Remembered = 16;
 
     private const long MostLoss = 4 * DirectAccount.LeastLoss;
@@ -30,18 +30,24 @@ internal sealed class DirectOutlook
     private readonly Lock _lock = new(); // Innermost: guards the two below.
     private readonly long[] _stops = new long[Remembered];
     private int _next;
-    private long _whole = UsualWhole;
+    private long _monitor = UsualMonitor;
     private long _own = UsualOwn;
     private long _needed = DirectAccount.LeastLoss;
 
     /// <summary>Nothing is known yet.</summary>
-    public DirectOutlook() => Array.Fill(_stops, UsualWhole);
+    public DirectOutlook() => Array.Fill(_stops, UsualMonitor);
 
-    /// <summary>Nanoseconds that a stop costs now, by the wall clock and with its aftermath: on a busy host mostly waiting for a processor.</summary>
-    public long StopCost => Volatile.Read(ref _whole) + ((Aftermath - 1) * Volatile.Read(ref _own));
+    /// <summary>
+    /// Nanoseconds of processor time that a stop costs now, with its aftermath. Waiting for a processor does not count: on a busy host a
+    /// program waits either way, and what stops often waits no longer than what does not (the host's scheduler sees to that).
+    /// </summary>
+    public long StopCost => Volatile.Read(ref _monitor) + OwnStopCost;
+
+    /// <summary>Nanoseconds of the process's own time that a stop takes, without its aftermath.</summary>
+    public long OwnStop => Volatile.Read(ref _own);
 
     /// <summary>Nanoseconds of the process's own time that a stop takes, with its aftermath.</summary>
-    public long OwnStopCost => Aftermath * Volatile.Read(ref _own);
+    public long OwnStopCost => Aftermath * OwnStop;
 
     /// <summary>
     /// Nanoseconds that a new program must have lost by being translated to be taken on, where a stop costs as usual: more after those that
@@ -50,15 +56,15 @@ internal sealed class DirectOutlook
     public long Needed => Volatile.Read(ref _needed);
 
     /// <summary>A stop with nothing between was measured.</summary>
-    /// <param name="whole">From the process's resumption until the monitor goes on, in nanoseconds by the wall clock.</param>
-    /// <param name="own">Of the process's own processor time.</param>
-    public void Stopped(long whole, long own)
+    /// <param name="monitor">Nanoseconds of the monitor's processor time.</param>
+    /// <param name="own">Nanoseconds of the process's own.</param>
+    public void Stopped(long monitor, long own)
     {
         lock (_lock)
         {
-            _stops[_next] = whole;
+            _stops[_next] = monitor;
             _next = (_next + 1) % Remembered;
-            Volatile.Write(ref _whole, (_stops.Sum() - _stops.Max()) / (Remembered - 1));
+            Volatile.Write(ref _monitor, (_stops.Sum() - _stops.Max()) / (Remembered - 1));
             Volatile.Write(ref _own, ((7 * _own) + own) / 8);
         }
     }

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 
@@ -301,12 +300,12 @@ internal sealed unsafe class Sandbox : IDisposable
     }
 
     /// <summary>
-    /// Makes a stop with nothing between, to see what one costs now: nanoseconds by the wall clock and of the process's own processor time.
+    /// Makes a stop with nothing between, to see what one costs now: nanoseconds of the monitor's processor time and of the process's own.
     /// False if the process can't any more.
     /// </summary>
-    public bool MeasureStop(out long whole, out long own)
+    public bool MeasureStop(out long monitor, out long own)
     {
-        (whole, own) = (0, 0);
+        (monitor, own) = (0, 0);
         if (!Settle())
         {
             return false;
@@ -314,9 +313,9 @@ internal sealed unsafe class Sandbox : IDisposable
 
         _operations[0] = 0;
         long time = _process.ProcessorTime;
-        long began = Stopwatch.GetTimestamp();
+        long began = TracedProcess.ThreadTime;
         bool done = RunOwn(_entries.Batch, out _);
-        whole = (long)Stopwatch.GetElapsedTime(began).TotalNanoseconds;
+        monitor = TracedProcess.ThreadTime - began;
         own = _process.ProcessorTime - time;
         OwnTime += own;
         return done;
