@@ -76,6 +76,36 @@ public sealed class DebianImageTests : IDisposable
     }
 
     [Fact]
+    public void What_the_installer_gets_is_told_by_package()
+    {
+        Tool(
+            "apt-get",
+            """
+            case "$*" in
+            *--download-only*) for p in linux-image-7 base-files libc6; do : >apt/archives/${p}_7_amd64.deb; done ;;
+            *--simulate*) echo 'Inst base-files (7 Debian)'; echo 'Inst libc6 (7 Debian)' ;;
+            *download*) : >busybox-static_1_amd64.deb ;;
+            esac
+            """);
+        Tool(
+            "dpkg-deb",
+            """
+            export PATH=/usr/bin:/bin
+            d=$(mktemp -d); cd "$d"; mkdir -p bin boot
+            for a; do case "$a" in
+            *busybox*) echo box >bin/busybox ;;
+            *linux-image*) echo kernel >boot/vmlinuz-7.2 ;;
+            esac; done
+            tar c ./bin ./boot; rm -r "$d"
+            """);
+        Tool("mke2fs", "echo 'no room' >&2; exit 1");
+        Tool("debugfs", "exit 1");
+        var progress = new StepsAndDetails();
+        Assert.Contains("mke2fs can't make the disk", Assert.Throws<UserErrorException>(() => Make(progress, TestContext.Current.CancellationToken)).Message);
+        Assert.Equal(["making the installer", "- base-files", "- libc6", "making the disk"], progress.Said[^4..]);
+    }
+
+    [Fact]
     public void Who_comes_second_waits_and_may_be_interrupted()
     {
         Tool("apt-get", "echo 'E: reached' >&2; exit 100");
@@ -92,6 +122,19 @@ public sealed class DebianImageTests : IDisposable
         // Once the first is done the second has its turn.
         var first = new FileStream(held, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
         Assert.Contains("reached", Assert.Throws<UserErrorException>(() => Make(new CancelAt("waiting", first.Dispose), TestContext.Current.CancellationToken)).Message);
+    }
+
+    private sealed class StepsAndDetails : IProgressReport
+    {
+        public List<string> Said { get; } = [];
+
+        public void Step(string what) => Said.Add(what);
+
+        public void Fraction(double done)
+        {
+        }
+
+        public void Detail(string what) => Said.Add($"- {what}");
     }
 
     private sealed class CancelAt(string step, Action action) : IProgressReport

@@ -26,7 +26,7 @@ public sealed class ProgressTests
         }
     }
 
-    private IAnsiConsole Console()
+    private IAnsiConsole Console(int width = 120)
     {
         IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings
         {
@@ -35,7 +35,7 @@ public sealed class ProgressTests
             Interactive = InteractionSupport.Yes,
             Out = new AnsiConsoleOutput(_output),
         });
-        console.Profile.Width = 120;
+        console.Profile.Width = width;
         return console;
     }
 
@@ -70,6 +70,26 @@ public sealed class ProgressTests
         Assert.InRange(Regex.Count(_output.ToString(), "configuring"), 600, 605);
         Assert.Contains("initramfs-tools (triggers)", _output.ToString());
         Assert.InRange(_output.ToString().Length, 0, 1 << 20);
+    }
+
+    [Theory]
+    [InlineData(80)]
+    [InlineData(60)]
+    public void Bars_leave_room_for_what_a_step_is_at(int width)
+    {
+        BarProgress.While(Console(width), _time, progress =>
+        {
+            progress.Step("downloading Debian's packages (122 MB)");
+            progress.Step("configuring packages");
+            progress.Fraction(0.61);
+            progress.Detail("initramfs-tools (triggers)");
+            _time.Advance(TimeSpan.FromSeconds(2));
+            return 0;
+        });
+        string[] lines = [.. Regex.Replace(_output.ToString(), @"\e\[[0-9;?]*[A-Za-z]", "").Split('\n').Select(l => l.TrimEnd())];
+        Assert.Contains(lines, l => Regex.IsMatch(l, @"^configuring packages: initramfs-.* 61% 00:00:\d\d$"));
+        Assert.All(lines, l => Assert.InRange(l.Length, 0, width));
+        Assert.DoesNotContain(lines, l => l.Length > 0 && !l.Contains('%')); // Each has one line.
     }
 
     [Fact]

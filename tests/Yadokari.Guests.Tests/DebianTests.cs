@@ -32,6 +32,8 @@ public sealed class DebianTests : IDisposable
         Assert.Equal((0, "status: done\n"), _machines.Run("ssh", "box", "--", "cloud-init status --wait | tail -1"));
         Assert.Equal((0, "running\n"), _machines.Run("ssh", "box", "--", "systemctl is-system-running --wait"));
         Assert.Equal((0, ""), _machines.Run("ssh", "box", "--", "systemctl --failed --no-legend"));
+        // What ssh needs is there from boot to boot, whatever else starts it.
+        Assert.Equal((0, "enabled\nenabled\nenabled\n"), _machines.Run("ssh", "box", "--", "systemctl is-enabled systemd-networkd systemd-resolved ssh"));
         // Nobody has talked to sshd but ssh.
         Assert.Equal((0, "0\n"), _machines.Run("ssh", "box", "--", "sudo journalctl -b -t sshd | grep -c kex_exchange_identification; true"));
         Assert.Equal((0, "crab borrowed debian root\n"), _machines.Run("ssh", "box", "--", "echo $(hostname) $(cat /etc/shell) $(whoami) $(sudo whoami)"));

@@ -26,8 +26,7 @@ internal sealed class BarProgress : IProgressReport
     /// <param name="work">Gets what it reports to.</param>
     public static T While<T>(IAnsiConsole console, TimeProvider time, Func<IProgressReport, T> work) => console.Progress()
         .AutoRefresh(false)
-        .Columns(
-            new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new ElapsedTimeColumn(), new DetailColumn())
+        .Columns(new StepColumn(), new ProgressBarColumn { Width = BarWidth(console.Profile.Width) }, new PercentageColumn(), new ElapsedTimeColumn())
         .Start(context =>
         {
             var progress = new BarProgress(context);
@@ -44,7 +43,7 @@ internal sealed class BarProgress : IProgressReport
     public void Step(string what)
     {
         End();
-        ProgressTask task = _context.AddTask(Markup.Escape(what), maxValue: 1);
+        ProgressTask task = _context.AddTask(what, maxValue: 1);
         task.IsIndeterminate = true;
         Volatile.Write(ref _task, task);
         Change();
@@ -108,12 +107,29 @@ internal sealed class BarProgress : IProgressReport
     // What a task keeps has to be a value.
     private readonly record struct Note(string? Text);
 
-    /// <summary>What a step that runs is at.</summary>
-    private sealed class DetailColumn : ProgressColumn
-    {
-        protected override bool NoWrap => true;
+    // Short on a narrow terminal: the percentage says the same, and nothing else says what a step is at.
+    private static int BarWidth(int width) => Math.Clamp(width / 8, 10, 40);
 
-        public override IRenderable Render(RenderOptions options, ProgressTask task, TimeSpan deltaTime) =>
-            new Text(task.IsFinished ? "" : task.State.Get<Note>(DetailKey).Text ?? "") { Overflow = Overflow.Ellipsis };
+    /// <summary>What a step is, and while it runs what it is at: in one column, which takes all the room that the others leave.</summary>
+    private sealed class StepColumn : ProgressColumn
+    {
+        private const int Percentage = 4;
+        private const int ElapsedTime = 8;
+        private const int Gaps = 3;
+
+        public override int? GetColumnWidth(RenderOptions options) => Width(options);
+
+        public override IRenderable Render(RenderOptions options, ProgressTask task, TimeSpan deltaTime)
+        {
+            string? detail = task.IsFinished ? null : task.State.Get<Note>(DetailKey).Text;
+            string text = string.IsNullOrEmpty(detail) ? task.Description : $"{task.Description}: {detail}";
+
+            // A second line would make the bars jump.
+            int width = Width(options);
+            return new Text(text.Length <= width ? text : $"{text.AsSpan(0, width - 1)}…");
+        }
+
+        private static int Width(RenderOptions options) =>
+            Math.Max(1, options.ConsoleSize.Width - BarWidth(options.ConsoleSize.Width) - Percentage - ElapsedTime - Gaps);
     }
 }

@@ -121,7 +121,7 @@ internal sealed class DebianImage
                 Take(entry, busybox);
             }
         });
-        string[] debs = Directory.GetFiles(archive.Archives, "*.deb");
+        string[] debs = [.. Directory.GetFiles(archive.Archives, "*.deb").Order(StringComparer.Ordinal)];
         string drivers = Directory.CreateDirectory(Path.Combine(_work, "drivers")).FullName;
         string version = ReadKernel(archive, debs, files.Kernel, drivers);
         string initrd = Path.Combine(_work, "installer.cpio");
@@ -132,6 +132,7 @@ internal sealed class DebianImage
 
         string packages = Path.Combine(_work, "packages.tar");
         int essential = WriteArchive(archive, debs, packages);
+        _progress.Step("making the disk");
         Run("mke2fs", "-q", "-t", "ext4", "-L", Label, "-m", "1", "-E", "lazy_itable_init=0,lazy_journal_init=0", files.Disk, $"{_recipe.Size >> 10}k");
         Install(files, initrd, packages, new InstallerConsole(_progress, essential, debs.Length - essential));
         Run("debugfs", "-R", $"dump /boot/initrd.img-{version} {files.Initrd}", files.Disk);
@@ -206,7 +207,7 @@ internal sealed class DebianImage
         string[] merged = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
         HashSet<string> folders = [.. merged];
         IReadOnlyList<string> names = archive.Closure("?essential", "?priority(required)");
-        string[] essential = [.. debs.Where(d => names.Contains(Path.GetFileName(d).Split('_')[0]))];
+        string[] essential = [.. debs.Where(d => names.Contains(PackageOf(d)))];
         using FileStream output = new(path, FileMode.CreateNew);
         using (var tar = new TarWriter(output, TarEntryFormat.Gnu, leaveOpen: true))
         {
@@ -222,8 +223,10 @@ internal sealed class DebianImage
                 tar.WriteEntry(new GnuTarEntry(TarEntryType.SymbolicLink, link) { LinkName = "usr/" + link });
             }
 
-            foreach (string deb in essential)
+            foreach ((int number, string deb) in essential.Index())
             {
+                _progress.Fraction(number / (double)essential.Length);
+                _progress.Detail(PackageOf(deb));
                 archive.Read(deb, entry =>
                 {
                     string name = Merged(PathIn(entry.Name));
@@ -320,6 +323,8 @@ internal sealed class DebianImage
             throw new UserErrorException($"{tool} can't make the disk ({outcome.Reason}): {Remedy}.");
         }
     }
+
+    private static string PackageOf(string deb) => Path.GetFileName(deb).Split('_')[0];
 
     private static string PathIn(string name) => name.TrimStart('.').Trim('/');
 

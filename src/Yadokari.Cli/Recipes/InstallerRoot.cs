@@ -75,6 +75,9 @@ internal static class InstallerRoot
         [ -s /log ] && fail "dpkg --audit"
         say finishing
 
+        # Debian leaves it off. For a configuration that cloud-init writes during the boot, netplan starts it before its version 1.2, but not since.
+        chroot /mnt /usr/bin/systemctl enable systemd-networkd.service >/log 2>&1 || fail "systemd-networkd can't be enabled: $(tail -n 1 /log)"
+
         # What each machine has for itself.
         rm -rf /mnt/usr/sbin/policy-rc.d /mnt/debs /mnt/etc/hostname /mnt/etc/ssh/ssh_host_* /mnt/var/lib/dbus/machine-id /mnt/var/log/*.log /mnt/var/log/apt
         : >/mnt/etc/machine-id
