@@ -104,17 +104,10 @@ public static unsafe partial class FileTree
     /// <param name="place">What <see cref="OpenPlace"/> gave.</param>
     /// <param name="flags">Access, and how writes are done.</param>
     /// <param name="file">Gets it.</param>
-    public static int Reopen(SafeFileHandle place, uint flags, out SafeFileHandle file)
-    {
-        Span<byte> path = stackalloc byte[LongestDescriptorPath];
-        using var named = new DescriptorPath(place, path);
+    public static int Reopen(SafeFileHandle place, uint flags, out SafeFileHandle file) => OpenByDescriptor(place, flags | NonBlocking, out file);
 
-        // SAFETY: the path ends with NUL.
-        fixed (byte* from = path)
-        {
-            return Opened(OpenAt(CurrentFolder, from, flags | NoTerminal | NonBlocking | CloseOnExec, 0), out file);
-        }
-    }
+    /// <summary>Opens once more, to be read, a file of bytes that is open: what belongs to one opening, such as flock(2)'s lock, the other has not.</summary>
+    public static int OpenAgain(SafeFileHandle file, out SafeFileHandle again) => OpenByDescriptor(file, 0, out again);
 
     /// <summary>Makes a file of bytes that was not there, and opens it. The process's umask takes bits from the mode.</summary>
     public static int Create(SafeFileHandle folder, ReadOnlySpan<byte> name, uint flags, uint mode, out SafeFileHandle file)
@@ -360,6 +353,18 @@ public static unsafe partial class FileTree
         int error = descriptor < 0 ? -Marshal.GetLastPInvokeError() : 0;
         file = new SafeFileHandle(descriptor, ownsHandle: true);
         return error;
+    }
+
+    private static int OpenByDescriptor(SafeFileHandle place, uint flags, out SafeFileHandle file)
+    {
+        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        using var named = new DescriptorPath(place, path);
+
+        // SAFETY: the path ends with NUL.
+        fixed (byte* from = path)
+        {
+            return Opened(OpenAt(CurrentFolder, from, flags | NoTerminal | CloseOnExec, 0), out file);
+        }
     }
 
     /// <summary>The path by which /proc names an open place, good while this is held.</summary>
