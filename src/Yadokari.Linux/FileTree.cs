@@ -63,6 +63,10 @@ public static unsafe partial class FileTree
     private const int FollowLink = 0x400;
     private const int EmptyPath = 0x1000;
 
+    // sys/file.h
+    private const int ExclusiveLock = 2;
+    private const int DoNotWait = 4;
+
     private const uint PermissionMask = 0xFFF;
     private const int OpenFilesLimit = 7; // RLIMIT_NOFILE of asm-generic/resource.h
     private const int LongestDescriptorPath = 32;
@@ -87,6 +91,31 @@ public static unsafe partial class FileTree
     /// <summary>Opens a folder by its path as a place to start from; here links are followed.</summary>
     public static int OpenFolder(string path, out SafeFileHandle folder) =>
         Opened(OpenAt(CurrentFolder, path, PathOnly | DirectoryFlag | CloseOnExec, 0), out folder);
+
+    /// <summary>
+    /// Opens a folder and locks it (flock(2)) until it is closed, waiting for others. Null where it can't be read, or somebody keeps it locked.
+    /// </summary>
+    public static SafeFileHandle? TryLockFolder(string path)
+    {
+        if (Opened(OpenAt(CurrentFolder, path, DirectoryFlag | CloseOnExec, 0), out SafeFileHandle folder) != 0)
+        {
+            return null;
+        }
+
+        const int attempts = 200;
+        for (int i = 0; i < attempts; i++)
+        {
+            if (FileLock(folder, ExclusiveLock | DoNotWait) == 0)
+            {
+                return folder;
+            }
+
+            Thread.Sleep(10);
+        }
+
+        folder.Dispose();
+        return null;
+    }
 
     /// <summary>Opens what a name stands for, of whatever type, as a place only: it can be looked at and opened again, not read.</summary>
     public static int OpenPlace(SafeFileHandle folder, ReadOnlySpan<byte> name, out SafeFileHandle place)
@@ -391,6 +420,9 @@ public static unsafe partial class FileTree
 
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true)]
     internal static partial int Statx(SafeFileHandle folder, byte* name, int flags, uint mask, FileStatus* status);
+
+    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
+    private static partial int FileLock(SafeFileHandle file, int operation);
 
     [LibraryImport("libc", EntryPoint = "openat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int OpenAt(int folder, string path, uint flags, uint mode);
