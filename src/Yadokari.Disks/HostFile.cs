@@ -48,12 +48,13 @@ internal sealed class HostFile : IImageFile
     /// <summary>Opens a file that exists.</summary>
     /// <param name="path">The file.</param>
     /// <param name="readOnly">Not to be written.</param>
+    /// <param name="what">What messages call it.</param>
     /// <exception cref="UserErrorException">It is missing, a folder, locked or unreadable.</exception>
-    public static HostFile Open(string path, bool readOnly)
+    public static HostFile Open(string path, bool readOnly, string what = DiskImage.Disk)
     {
         if (Directory.Exists(path))
         {
-            throw new UserErrorException($"The disk '{path}' is a directory; name an image file.");
+            throw new UserErrorException($"The {what} '{path}' is a directory; name an image file.");
         }
 
         try
@@ -62,15 +63,15 @@ internal sealed class HostFile : IImageFile
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new UserErrorException($"The disk '{path}' does not exist; check the path.");
+            throw new UserErrorException($"The {what} '{path}' does not exist; check the path.");
         }
         catch (IOException e) when (e.HResult == LockIsTaken)
         {
-            throw new UserErrorException($"The disk '{path}' is in use by another machine or program, and what may write an image has it alone: end that first, or give a copy.");
+            throw new UserErrorException($"The {what} '{path}' is in use by another machine or program, and what may write an image has it alone: end that first, or give a copy.");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {
-            throw new UserErrorException($"The disk '{path}' can't be opened ({e.Message.TrimEnd('.')}): check its permissions.");
+            throw new UserErrorException($"The {what} '{path}' can't be opened ({e.Message.TrimEnd('.')}): check its permissions.");
         }
     }
 
