@@ -20,7 +20,7 @@ internal static class AuditCommand
         };
         command.SetAction(result =>
         {
-            Run(result.GetValue(s_file)!, result.GetValue(s_list), result.GetValue(s_json), Console.Out);
+            Run(result.GetValue(s_file)!, result.GetValue(s_list), result.GetValue(s_json), StandardStreams.Output);
             return 0;
         });
         return command;

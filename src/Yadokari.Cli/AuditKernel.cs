@@ -16,6 +16,11 @@ internal static class AuditKernel
     public static ReadOnlyMemory<byte> Unpack(string path, byte[] file)
     {
         KernelImage kernel = KernelImage.Parse(path, file);
+        if (kernel.Format != KernelFormat.BzImage)
+        {
+            throw new UserErrorException($"'{path}' is a Multiboot kernel that does not say where its code is: give an ELF file or a bzImage.");
+        }
+
         SetupHeader setup = kernel.Setup;
         long offset = setup.ProtectedModeOffset + (long)setup.PayloadOffset;
         if (setup.PayloadOffset == 0 || offset + setup.PayloadLength > file.Length)

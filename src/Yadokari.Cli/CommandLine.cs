@@ -9,7 +9,12 @@ namespace Yadokari.Cli;
 internal static class CommandLine
 {
     /// <summary>Parses and runs. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
-    public static int Run(string[] args)
+    public static int Run(string[] args) => StandardStreams.Finish(RunCommands(args));
+
+    /// <summary>What is said of an exception that nothing expected.</summary>
+    public static string Fault(Exception error) => $"a fault of its own: {error}";
+
+    private static int RunCommands(string[] args)
     {
         var root = new RootCommand("Runs whole, unmodified operating systems in virtual machines, without /dev/kvm and without root.")
         {
@@ -58,9 +63,6 @@ internal static class CommandLine
             return ExitCodes.Internal;
         }
     }
-
-    /// <summary>What is said of an exception that nothing expected.</summary>
-    public static string Fault(Exception error) => $"a fault of its own: {error}";
 
     private static IEnumerable<string> Names(CommandResult command) =>
         command.Parent is CommandResult { Command: not RootCommand } parent ? [.. Names(parent), command.Command.Name] : [command.Command.Name];

@@ -17,7 +17,7 @@ internal sealed class DebugSession : IDisposable
         _gate = new DebugGate(pc.Vcpus, pc.Memory, pc.Host, pc.Wake, pc.Stop, startStopped: true);
         pc.Gate = new GateOfPc(_gate);
         _server = GdbServer.Start(_gate, port, failed: pc.Fail);
-        Console.Error.WriteLine($"The machine waits for gdb: target remote localhost:{_server.EndPoint.Port}");
+        StandardStreams.Error.WriteLine($"The machine waits for gdb: target remote localhost:{_server.EndPoint.Port}");
     }
 
     /// <summary>Tells gdb how the machine ended.</summary>

@@ -56,7 +56,7 @@ internal static class DiskCommand
         info.SetAction(result =>
         {
             IReadOnlyList<DiskDescription> chain = DescribeChain(result.GetValue(s_file)!, ParseFormat("--source-format", result.GetValue(s_sourceFormat)));
-            DiskReport.Write(chain, result.GetValue(s_json), Console.Out);
+            DiskReport.Write(chain, result.GetValue(s_json), StandardStreams.Output);
             return ExitCodes.Success;
         });
 
@@ -170,7 +170,7 @@ internal static class DiskCommand
     private static int Check(string path, bool repair, bool json)
     {
         (DiskCheck before, DiskCheck? after) = DiskFiles.Check(path, repair);
-        DiskReport.Write(path, before, after, json, Console.Out);
+        DiskReport.Write(path, before, after, json, StandardStreams.Output);
         DiskCheck now = after ?? before;
         return now.Errors > 0 ? ExitCodes.DiskErrors : now.Leaks > 0 ? ExitCodes.DiskLeaks : ExitCodes.Success;
     }

@@ -6,7 +6,7 @@ internal static class ExitCodes
     /// <summary>The guest powered off, or the command did what it was asked.</summary>
     public const int Success = 0;
 
-    /// <summary>A fault of yado itself.</summary>
+    /// <summary>A fault of yado itself, or standard output that can't be written.</summary>
     public const int Internal = 1;
 
     /// <summary>Bad input: nothing was run.</summary>

@@ -80,7 +80,7 @@ internal sealed class PcGuest : IGuestMachine
         _debugger?.Finish(end);
         if (end.Reason == EndReason.TripleFault && end.State is { } state)
         {
-            StateDump.Write(Console.Error, state, _pc.Vcpus[end.Vcpu].ReadLinear, _pc.Memory);
+            StateDump.Write(StandardStreams.Error, state, _pc.Vcpus[end.Vcpu].ReadLinear, _pc.Memory);
         }
 
         return end;

@@ -112,7 +112,7 @@ internal static class RunCommand
             Boots a virtual machine: a whole system of a recipe, such as debian; or a kernel; or without either a small Debian guest, made on first use.
 
             Exit codes: {ExitCodes.Success} the guest powered off; {ExitCodes.BadInput} bad input, nothing ran; {ExitCodes.GuestPanic} the guest's kernel panicked;
-            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado;
+            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado, or output that can't be written;
             with --device debug-exit, 2c+1 after a guest wrote c there.
             """;
         var command = new Command("run", description)

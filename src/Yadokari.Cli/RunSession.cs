@@ -61,12 +61,18 @@ internal sealed class RunSession : IDisposable
             Initrd.Open(own).Dispose();
         }
 
+        NamedImages.Check(options.Disks, options.Floppy, options.Cdrom);
         using var snapshots = new SnapshotDisks(options.Disks, options.Floppy);
         options = options with { Disks = snapshots.Disks, Floppy = snapshots.Floppy };
         string? kernel = options.Kernel;
         string? initrd = options.Initrd;
         if (kernel is null && options.Firmware is null)
         {
+            if (options.IsDefaultGuest)
+            {
+                GuestMaker.CheckMemory(options.Memory, options.Cpus);
+            }
+
             GuestFiles guest = GuestMaker.FindOrMake();
             kernel = guest.Kernel;
             initrd ??= guest.Initrd;
@@ -238,7 +244,7 @@ internal sealed class RunSession : IDisposable
             _console.Restore();
             SayFarewell();
             _trace?.Dispose();
-            Environment.Exit(code);
+            Environment.Exit(StandardStreams.Finish(code));
         }
 
         HostThread.Start("patience", GiveUp, null); // Nothing of it throws.

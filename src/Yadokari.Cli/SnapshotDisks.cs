@@ -1,6 +1,5 @@
 using Yadokari.Core;
 using Yadokari.Core.Disks;
-using Yadokari.Disks;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli;
@@ -16,8 +15,8 @@ internal sealed class SnapshotDisks : IDisposable
     {
         try
         {
-            Disks = [.. disks.Select(Opened)];
-            Floppy = floppy is null ? null : Opened(floppy with { Format = DiskFormat.Raw });
+            Disks = [.. disks.Select(d => Opened(d, d.Open))];
+            Floppy = floppy is null ? null : Opened(floppy, floppy.OpenFloppy);
         }
         catch
         {
@@ -35,14 +34,14 @@ internal sealed class SnapshotDisks : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _open.ForEach(disk => disk.Dispose());
 
-    private DiskConfig Opened(DiskConfig config)
+    private DiskConfig Opened(DiskConfig config, Func<IDisk> open)
     {
         if (!config.Snapshot)
         {
             return config;
         }
 
-        IDisk disk = config.Open();
+        IDisk disk = open();
         _open.Add(disk);
         return config with { Opened = disk };
     }

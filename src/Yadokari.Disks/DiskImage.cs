@@ -7,6 +7,9 @@ namespace Yadokari.Disks;
 /// <summary>Opens disk images of every format.</summary>
 public static class DiskImage
 {
+    /// <summary>What messages call an image, unless they are told otherwise.</summary>
+    public const string Disk = "disk";
+
     /// <summary>How many files may stand behind one another.</summary>
     public const int MaxChain = 64;
 
@@ -15,16 +18,19 @@ public static class DiskImage
     /// <param name="readOnly">Not to be written.</param>
     /// <param name="format">Its format, or null to find it out by its name and its beginning.</param>
     /// <param name="unit">What the length of a raw disk must be a multiple of, in bytes.</param>
+    /// <param name="what">What messages call it.</param>
     /// <exception cref="UserErrorException">It can't be used.</exception>
-    public static IDisk Open(string path, bool readOnly, DiskFormat? format = null, int unit = 512) => Open(path, readOnly, format, unit, []);
+    public static IDisk Open(string path, bool readOnly, DiskFormat? format = null, int unit = 512, string what = Disk) =>
+        Open(path, readOnly, format, unit, what, []);
 
     /// <summary>Opens an image to be read, under a disk that takes what is written and is gone when it is closed.</summary>
     /// <param name="path">The file.</param>
     /// <param name="format">Its format, or null to find it out by its name and its beginning.</param>
+    /// <param name="what">What messages call it.</param>
     /// <exception cref="UserErrorException">It can't be used, or there is no place for what is written.</exception>
-    public static IDisk OpenSnapshot(string path, DiskFormat? format = null)
+    public static IDisk OpenSnapshot(string path, DiskFormat? format = null, string what = Disk)
     {
-        IDisk disk = Open(path, readOnly: true, format);
+        IDisk disk = Open(path, readOnly: true, format, what: what);
         HostFile? file = null;
         try
         {
@@ -57,7 +63,7 @@ public static class DiskImage
     }
 
     // What a file is: the chain so far, so that it does not come round.
-    private static IDisk Open(string path, bool readOnly, DiskFormat? format, int unit, List<string> chain)
+    private static IDisk Open(string path, bool readOnly, DiskFormat? format, int unit, string what, List<string> chain)
     {
         string full = FinalPath(path);
         if (chain.Contains(full))
@@ -71,7 +77,7 @@ public static class DiskImage
         }
 
         chain.Add(full);
-        HostFile? file = HostFile.Open(path, readOnly);
+        HostFile? file = HostFile.Open(path, readOnly, what);
         IDisk? backing = null;
         try
         {
@@ -79,7 +85,7 @@ public static class DiskImage
             {
                 HostFile raw = file;
                 file = null;
-                return RawDisk.Of(path, raw, readOnly, unit);
+                return RawDisk.Of(path, raw, readOnly, unit, what);
             }
 
             if (!readOnly && !file.CanGrow)
@@ -109,7 +115,7 @@ public static class DiskImage
             throw new UserErrorException($"The qcow2 image '{path}' builds on '{backing}', which does not exist: put that back, or name another with 'qemu-img rebase -u'.");
         }
 
-        return Open(backing, readOnly: true, format, unit: 1, chain);
+        return Open(backing, readOnly: true, format, unit: 1, Disk, chain);
     }
 
     /// <summary>The format of a backing file; null where the image does not say.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
@@ -8,7 +9,14 @@ namespace Yadokari.Disks;
 /// <summary>A file or block device of the host's. Who may write it has it alone, also among processes that keep to flock(2).</summary>
 internal sealed class HostFile : IImageFile
 {
+    private const int LockIsTaken = 11; // errno.h: EWOULDBLOCK
+
+    // A process that was killed has its locks until its memory is torn down, which for a large guest takes a second.
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(20);
+
     private readonly SafeFileHandle _file;
+    private readonly Lazy<SafeFileHandle?> _unlocked;
     private readonly bool _lasting;
     private long _length;
 
@@ -16,7 +24,8 @@ internal sealed class HostFile : IImageFile
     {
         _file = file;
         _lasting = lasting;
-        Handle = FileVectors.KnowsWhatIsCached(file) ? file : null;
+        _unlocked = new Lazy<SafeFileHandle?>(() =>
+            FileVectors.KnowsWhatIsCached(file) && FileTree.OpenAgain(file, out SafeFileHandle again) == 0 ? again : null);
         _length = RandomAccess.GetLength(file);
     }
 
@@ -24,7 +33,11 @@ internal sealed class HostFile : IImageFile
     public long Length => Volatile.Read(ref _length);
 
     /// <inheritdoc/>
-    public SafeFileHandle? Handle { get; }
+    /// <remarks>
+    /// The file opened once more, without the lock: the kernel holds on to what is in flight by io_uring for some time after the process
+    /// has ended, seconds where the host's disk is slow, and the next to open the image would be told that it is in use.
+    /// </remarks>
+    public SafeFileHandle? Handle => _unlocked.Value;
 
     /// <summary>Whether it can grow, which devices can't.</summary>
     public bool CanGrow => FileStatus.Of(_file, out FileStatus status) == 0 && status.Type == FileTree.Regular;
@@ -35,27 +48,30 @@ internal sealed class HostFile : IImageFile
     /// <summary>Opens a file that exists.</summary>
     /// <param name="path">The file.</param>
     /// <param name="readOnly">Not to be written.</param>
+    /// <param name="what">What messages call it.</param>
     /// <exception cref="UserErrorException">It is missing, a folder, locked or unreadable.</exception>
-    public static HostFile Open(string path, bool readOnly)
+    public static HostFile Open(string path, bool readOnly, string what = DiskImage.Disk)
     {
         if (Directory.Exists(path))
         {
-            throw new UserErrorException($"The disk '{path}' is a directory; name an image file.");
+            throw new UserErrorException($"The {what} '{path}' is a directory; name an image file.");
         }
 
         try
         {
-            // Others may read what only is read here; what is written here is nobody else's.
-            FileAccess access = readOnly ? FileAccess.Read : FileAccess.ReadWrite;
-            return new HostFile(File.OpenHandle(path, FileMode.Open, access, readOnly ? FileShare.Read : FileShare.None), lasting: true);
+            return new HostFile(OpenLocked(path, readOnly), lasting: true);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new UserErrorException($"The disk '{path}' does not exist; check the path.");
+            throw new UserErrorException($"The {what} '{path}' does not exist; check the path.");
+        }
+        catch (IOException e) when (e.HResult == LockIsTaken)
+        {
+            throw new UserErrorException($"The {what} '{path}' is in use by another machine or program, and what may write an image has it alone: end that first, or give a copy.");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {
-            throw new UserErrorException($"The disk '{path}' can't be opened ({e.Message.TrimEnd('.')}); check that nobody else uses it and its permissions.");
+            throw new UserErrorException($"The {what} '{path}' can't be opened ({e.Message.TrimEnd('.')}): check its permissions.");
         }
     }
 
@@ -194,7 +210,33 @@ internal sealed class HostFile : IImageFile
     public long KnownZeroes(long offset) => offset < Length ? FileRange.Hole(_file, offset, Length) : 0;
 
     /// <inheritdoc/>
-    public void Dispose() => _file.Dispose();
+    public void Dispose()
+    {
+        if (_unlocked.IsValueCreated)
+        {
+            _unlocked.Value?.Dispose();
+        }
+
+        _file.Dispose();
+    }
+
+    // Others may read what only is read here; what is written here is nobody else's. Waits a while for one that is about to end.
+    private static SafeFileHandle OpenLocked(string path, bool readOnly)
+    {
+        (FileAccess access, FileShare share) = readOnly ? (FileAccess.Read, FileShare.Read) : (FileAccess.ReadWrite, FileShare.None);
+        long began = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            try
+            {
+                return File.OpenHandle(path, FileMode.Open, access, share);
+            }
+            catch (IOException e) when (e.HResult == LockIsTaken && Stopwatch.GetElapsedTime(began) < s_patience)
+            {
+                Thread.Sleep(s_pause);
+            }
+        }
+    }
 
     // A writer beyond the end may be one of several.
     private void Grown(long end)

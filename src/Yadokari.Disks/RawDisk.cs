@@ -36,18 +36,22 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
     /// <param name="path">The file.</param>
     /// <param name="readOnly">Not to be written.</param>
     /// <param name="unit">What its length must be a multiple of, in bytes.</param>
+    /// <param name="what">What messages call it.</param>
     /// <exception cref="UserErrorException">It is missing, locked, unreadable or of no fitting length.</exception>
-    public static RawDisk Open(string path, bool readOnly, int unit) => Of(path, HostFile.Open(path, readOnly), readOnly, unit);
+    public static RawDisk Open(string path, bool readOnly, int unit, string what = DiskImage.Disk) =>
+        Of(path, HostFile.Open(path, readOnly, what), readOnly, unit, what);
 
     /// <summary>Takes over a file that is open. What is no disk is closed.</summary>
     /// <exception cref="UserErrorException">It is of no fitting length.</exception>
-    internal static RawDisk Of(string path, HostFile file, bool readOnly, int unit)
+    internal static RawDisk Of(string path, HostFile file, bool readOnly, int unit, string what)
     {
         long length = file.Length;
         if (length == 0 || length % unit != 0)
         {
             file.Dispose();
-            throw new UserErrorException($"The disk '{path}' has {length} bytes, which is no multiple of {unit}: give a raw image.");
+            throw new UserErrorException(length == 0
+                ? $"The {what} '{path}' is empty: give a raw image, or make one with 'yado disk create'."
+                : $"The {what} '{path}' has {length} bytes, which is no multiple of {unit}: give a raw image.");
         }
 
         return new RawDisk(path, file, length, readOnly);

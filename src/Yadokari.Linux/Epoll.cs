@@ -42,11 +42,25 @@ public sealed unsafe partial class Epoll : IDisposable
     /// <exception cref="IOException">The host has no descriptors left.</exception>
     public Epoll()
     {
-        if (_descriptor < 0 || _wake < 0 || !TryAdd(_wake, WakeToken, Readiness.Read))
+        if (_descriptor < 0 || _wake < 0)
         {
             string why = Marshal.GetLastPInvokeErrorMessage();
             Dispose();
             throw new IOException($"The host gives no descriptor to wait with ({why}).");
+        }
+
+        Add(_wake, WakeToken, Readiness.Read);
+    }
+
+    /// <summary>The same as <see cref="TryAdd"/> for what nothing goes without. Where the host can't, this is disposed of.</summary>
+    /// <exception cref="IOException">The host can't.</exception>
+    public void Add(int descriptor, ulong token, Readiness readiness)
+    {
+        if (!TryAdd(descriptor, token, readiness))
+        {
+            string why = Marshal.GetLastPInvokeErrorMessage();
+            Dispose();
+            throw new IOException($"The host waits for no more descriptors ({why}).");
         }
     }
 

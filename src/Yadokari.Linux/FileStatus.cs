@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using Microsoft.Win32.SafeHandles;
 
 namespace Yadokari.Linux;
@@ -12,6 +13,7 @@ public readonly record struct FileTime(long Seconds, uint Nanoseconds);
 public readonly struct FileStatus
 {
     // linux/stat.h and linux/fcntl.h
+    private const int CurrentFolder = -100;
     private const int NoFollow = 0x100;
     private const int NoAutomount = 0x800;
     private const int EmptyPath = 0x1000;
@@ -93,6 +95,19 @@ public readonly struct FileStatus
         {
             byte nothing = 0;
             return FileTree.Check(FileTree.Statx(file, &nothing, EmptyPath | NoAutomount, Basic, to));
+        }
+    }
+
+    /// <summary>Looks at what a path stands for, behind all links. 0, or minus an errno.</summary>
+    public static unsafe int Of(string path, out FileStatus status)
+    {
+        using var from = new SafeFileHandle(CurrentFolder, ownsHandle: false);
+
+        // SAFETY: the kernel reads up to the NUL and writes as many bytes as this structure has.
+        fixed (FileStatus* to = &status)
+        fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
+        {
+            return FileTree.Check(FileTree.Statx(from, name, NoAutomount, Basic, to));
         }
     }
 

@@ -63,6 +63,10 @@ public static unsafe partial class FileTree
     private const int FollowLink = 0x400;
     private const int EmptyPath = 0x1000;
 
+    // sys/file.h
+    private const int ExclusiveLock = 2;
+    private const int DoNotWait = 4;
+
     private const uint PermissionMask = 0xFFF;
     private const int OpenFilesLimit = 7; // RLIMIT_NOFILE of asm-generic/resource.h
     private const int LongestDescriptorPath = 32;
@@ -88,6 +92,31 @@ public static unsafe partial class FileTree
     public static int OpenFolder(string path, out SafeFileHandle folder) =>
         Opened(OpenAt(CurrentFolder, path, PathOnly | DirectoryFlag | CloseOnExec, 0), out folder);
 
+    /// <summary>
+    /// Opens a folder and locks it (flock(2)) until it is closed, waiting for others. Null where it can't be read, or somebody keeps it locked.
+    /// </summary>
+    public static SafeFileHandle? TryLockFolder(string path)
+    {
+        if (Opened(OpenAt(CurrentFolder, path, DirectoryFlag | CloseOnExec, 0), out SafeFileHandle folder) != 0)
+        {
+            return null;
+        }
+
+        const int attempts = 200;
+        for (int i = 0; i < attempts; i++)
+        {
+            if (FileLock(folder, ExclusiveLock | DoNotWait) == 0)
+            {
+                return folder;
+            }
+
+            Thread.Sleep(10);
+        }
+
+        folder.Dispose();
+        return null;
+    }
+
     /// <summary>Opens what a name stands for, of whatever type, as a place only: it can be looked at and opened again, not read.</summary>
     public static int OpenPlace(SafeFileHandle folder, ReadOnlySpan<byte> name, out SafeFileHandle place)
     {
@@ -104,17 +133,10 @@ public static unsafe partial class FileTree
     /// <param name="place">What <see cref="OpenPlace"/> gave.</param>
     /// <param name="flags">Access, and how writes are done.</param>
     /// <param name="file">Gets it.</param>
-    public static int Reopen(SafeFileHandle place, uint flags, out SafeFileHandle file)
-    {
-        Span<byte> path = stackalloc byte[LongestDescriptorPath];
-        using var named = new DescriptorPath(place, path);
+    public static int Reopen(SafeFileHandle place, uint flags, out SafeFileHandle file) => OpenByDescriptor(place, flags | NonBlocking, out file);
 
-        // SAFETY: the path ends with NUL.
-        fixed (byte* from = path)
-        {
-            return Opened(OpenAt(CurrentFolder, from, flags | NoTerminal | NonBlocking | CloseOnExec, 0), out file);
-        }
-    }
+    /// <summary>Opens once more, to be read, a file of bytes that is open: what belongs to one opening, such as flock(2)'s lock, the other has not.</summary>
+    public static int OpenAgain(SafeFileHandle file, out SafeFileHandle again) => OpenByDescriptor(file, 0, out again);
 
     /// <summary>Makes a file of bytes that was not there, and opens it. The process's umask takes bits from the mode.</summary>
     public static int Create(SafeFileHandle folder, ReadOnlySpan<byte> name, uint flags, uint mode, out SafeFileHandle file)
@@ -362,6 +384,18 @@ public static unsafe partial class FileTree
         return error;
     }
 
+    private static int OpenByDescriptor(SafeFileHandle place, uint flags, out SafeFileHandle file)
+    {
+        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        using var named = new DescriptorPath(place, path);
+
+        // SAFETY: the path ends with NUL.
+        fixed (byte* from = path)
+        {
+            return Opened(OpenAt(CurrentFolder, from, flags | NoTerminal | CloseOnExec, 0), out file);
+        }
+    }
+
     /// <summary>The path by which /proc names an open place, good while this is held.</summary>
     private readonly ref struct DescriptorPath : IDisposable
     {
@@ -386,6 +420,9 @@ public static unsafe partial class FileTree
 
     [LibraryImport("libc", EntryPoint = "statx", SetLastError = true)]
     internal static partial int Statx(SafeFileHandle folder, byte* name, int flags, uint mask, FileStatus* status);
+
+    [LibraryImport("libc", EntryPoint = "flock", SetLastError = true)]
+    private static partial int FileLock(SafeFileHandle file, int operation);
 
     [LibraryImport("libc", EntryPoint = "openat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int OpenAt(int folder, string path, uint flags, uint mode);

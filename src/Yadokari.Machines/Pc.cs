@@ -86,6 +86,7 @@ public sealed class Pc : IDisposable
     public Pc(PcConfig config, IEngine engine)
     {
         config.Check();
+        NamedImages.Check(config.Disks, config.Floppy, config.Cdrom);
         using var unfinished = new DisposableStack();
         unfinished.Push(_parts); // What has been made goes again if anything of the rest can't be.
         KernelImage? kernel = config.Kernel is null ? null : KernelImage.Open(config.Kernel);
@@ -201,7 +202,7 @@ public sealed class Pc : IDisposable
 
         // Disks. IDE is there for firmware to boot from.
         IDisk[] disks = [.. config.Disks.Select(d => _parts.Push(d.Open()))];
-        IDisk? disc = config.Cdrom is null ? null : _parts.Push(RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block));
+        IDisk? disc = config.Cdrom is null ? null : _parts.Push(RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block, "CD image"));
         AtaDisk[] ide = [.. disks.Where((_, i) => config.Disks[i].Bus == DiskBus.Ide).Select(d => new AtaDisk(d))];
         _ide0 = _parts.Push(new AtaChannel(Isa(Layout.Ide0Irq), ide.ElementAtOrDefault(0), ide.ElementAtOrDefault(1)));
         _ide1 = _parts.Push(new AtaChannel(Isa(Layout.Ide1Irq), disc is null ? null : new AtapiCdrom(disc), null));

@@ -36,9 +36,15 @@ public sealed record DiskConfig(
 
     /// <summary>Opens the image. Who asked for it closes it.</summary>
     /// <exception cref="UserErrorException">It can't be used.</exception>
-    public IDisk Open() => Opened is { } open ? new LentDisk(open)
-        : Snapshot ? DiskImage.OpenSnapshot(Path, Format)
-        : DiskImage.Open(Path, ReadOnly, Format);
+    public IDisk Open() => Open(DiskImage.Disk);
+
+    /// <summary>The same as a floppy, whose image is raw whatever this says of its format.</summary>
+    /// <exception cref="UserErrorException">It can't be used.</exception>
+    public IDisk OpenFloppy() => (this with { Format = DiskFormat.Raw }).Open("floppy");
+
+    private IDisk Open(string what) => Opened is { } open ? new LentDisk(open)
+        : Snapshot ? DiskImage.OpenSnapshot(Path, Format, what)
+        : DiskImage.Open(Path, ReadOnly, Format, what: what);
 }
 
 /// <summary>A folder of the host's that the guest can mount, by virtio-fs.</summary>

@@ -31,7 +31,7 @@ internal sealed class FrameStream : IDisposable
     public FrameStream(HostSocket socket, Action<Exception>? failed = null)
     {
         _socket = socket;
-        _epoll.TryAdd(socket.Descriptor, 0, Readiness.Read | Readiness.Write);
+        _epoll.Add(socket.Descriptor, 0, Readiness.Read | Readiness.Write);
         _thread = HostThread.Start("network", Serve, failed);
     }
 

@@ -32,7 +32,7 @@ public sealed class TapNetwork : INetwork
         }
 
         _device.TrySetOffloads(NetworkOffloads.None);
-        _epoll.TryAdd(_device.Descriptor, 0, Readiness.Read);
+        _epoll.Add(_device.Descriptor, 0, Readiness.Read);
         _thread = HostThread.Start("network", Serve, failed);
     }
 

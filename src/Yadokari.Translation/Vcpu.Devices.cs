@@ -8,53 +8,39 @@ internal sealed unsafe partial class Vcpu
 {
     internal void ReadPort(ushort port, Span<byte> data)
     {
-        GoOutside();
-        try
-        {
-            _host.PioRead(Id, port, data);
-        }
-        finally
-        {
-            ComeInside();
-        }
+        using var outside = new Outside(this);
+        _host.PioRead(Id, port, data);
     }
 
     internal void WritePort(ushort port, ReadOnlySpan<byte> data)
     {
-        GoOutside();
-        try
-        {
-            _host.PioWrite(Id, port, data);
-        }
-        finally
-        {
-            ComeInside();
-        }
+        using var outside = new Outside(this);
+        _host.PioWrite(Id, port, data);
     }
 
     private void ReadDevice(ulong gpa, Span<byte> data)
     {
-        GoOutside();
-        try
-        {
-            _host.MmioRead(Id, gpa, data);
-        }
-        finally
-        {
-            ComeInside();
-        }
+        using var outside = new Outside(this);
+        _host.MmioRead(Id, gpa, data);
     }
 
     private void WriteDevice(ulong gpa, ReadOnlySpan<byte> data)
     {
-        GoOutside();
-        try
+        using var outside = new Outside(this);
+        _host.MmioWrite(Id, gpa, data);
+    }
+
+    /// <summary>While it lives, the vCPU counts as outside of guest code.</summary>
+    private readonly ref struct Outside
+    {
+        private readonly Vcpu _vcpu;
+
+        public Outside(Vcpu vcpu)
         {
-            _host.MmioWrite(Id, gpa, data);
+            _vcpu = vcpu;
+            vcpu.GoOutside();
         }
-        finally
-        {
-            ComeInside();
-        }
+
+        public void Dispose() => _vcpu.ComeInside();
     }
 }

@@ -1,9 +1,10 @@
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 
 namespace Yadokari.Architecture.Tests;
 
 /// <summary>Holds the arrows between rooms: references point one way, and devices and engines do not know each other.</summary>
-public sealed class ReferenceTests
+public sealed partial class ReferenceTests
 {
     private static readonly string[] s_middle = ["Linux", "X86", "Devices", "Paravirt", "Images"];
 
@@ -68,6 +69,16 @@ public sealed class ReferenceTests
         Assert.Equal(["HostThread.cs"], found);
     }
 
+    // Console's streams set a terminal up for line editing, and throw where nobody reads: all that yado says goes through StandardStreams.
+    [Fact]
+    public void OnlyBarsAreDrawnByConsolesStreams()
+    {
+        string[] found = [.. Directory.EnumerateFiles(Path.Combine(Repository.Root, "src"), "*.cs", SearchOption.AllDirectories)
+            .Where(file => !file.Contains("/obj/", StringComparison.Ordinal) && ConsoleStream().IsMatch(File.ReadAllText(file)))
+            .Select(file => Path.GetFileName(file))];
+        Assert.Equal(["BarProgress.cs"], found);
+    }
+
     [Fact]
     public void SolutionHoldsEveryProject()
     {
@@ -77,6 +88,9 @@ public sealed class ReferenceTests
             .Select(file => Path.GetRelativePath(Repository.Root, file)).Order(StringComparer.Ordinal)];
         Assert.Equal(there, listed);
     }
+
+    [GeneratedRegex(@"\bConsole\.(Out|Error|Write|OpenStandard)")]
+    private static partial Regex ConsoleStream();
 
     private static string Short(string project) => project["Yadokari.".Length..];
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using Xunit;
 using Yadokari.Core;
@@ -35,19 +36,12 @@ public sealed class DiskCommandTests : IDisposable
         Assert.Equal(0, CommandLine.Run(["disk", "convert", top, Name("packed.qcow2"), "--compress", "zstd"]));
         Assert.Equal(0, CommandLine.Run(["disk", "check", disk]));
         Assert.Equal(8 << 20, new FileInfo(copy).Length);
-        TextWriter standard = Console.Out;
-        var output = new StringWriter();
-        Console.SetOut(output);
-        try
-        {
-            Assert.Equal(0, CommandLine.Run(["disk", "info", top, "--json"]));
-        }
-        finally
-        {
-            Console.SetOut(standard);
-        }
-
-        JsonElement info = JsonDocument.Parse(output.ToString()).RootElement;
+        using Process describing = Process.Start(
+            new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "yado"), ["disk", "info", top, "--json"]) { RedirectStandardOutput = true })!;
+        string output = describing.StandardOutput.ReadToEnd();
+        describing.WaitForExit();
+        Assert.Equal(0, describing.ExitCode);
+        JsonElement info = JsonDocument.Parse(output).RootElement;
         Assert.Equal("disk.qcow2", info.GetProperty("backing").GetString());
         Assert.True(info.GetProperty("lazyRefcounts").GetBoolean());
         Assert.Equal(4096, info.GetProperty("chain")[0].GetProperty("clusterSize").GetInt32());

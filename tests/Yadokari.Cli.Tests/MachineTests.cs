@@ -151,6 +151,7 @@ public sealed class MachineTests : IDisposable
         Refuses("--time x", "stop", "--time", "x", "box");
         Refuses("missing", "run", "--kernel", "missing", "--name", "box");
         Refuses("missing", "run", "--kernel", "missing", "--detach");
+        Refuses("missing", "run", "--kernel", "missing", "--rm", "-d");
         Assert.Empty(Yado("ls", "-q").Output);
         Assert.Equal([], Directory.Exists(Machine(".")) ? Directory.GetFileSystemEntries(Machine(".")) : []);
     }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Xunit;
+using Yadokari.Machines;
 
 namespace Yadokari.Cli.Tests;
 
@@ -39,16 +40,39 @@ public sealed class ProgramTests : IDisposable
         Assert.Equal(ExitCodes.BadInput, code);
     }
 
-    [Fact]
-    public async Task A_trace_has_whole_lines_though_a_signal_ends_a_machine_that_does_not_stop()
+    private (int ExitCode, string Errors) Redirected(string how, string[] arguments)
     {
-        // A Multiboot kernel (0.6.96, 3.1) that writes to COM1 for ever, to somebody who does not read it.
+        ProcessStartInfo start = Start(arguments);
+        start = new ProcessStartInfo("/bin/sh", ["-c", $"exec {how}; exec \"$0\" \"$@\"", start.FileName, .. arguments])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = _folder,
+            Environment = { ["XDG_DATA_HOME"] = Path.Combine(_folder, "data") },
+        };
+        using Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        string errors = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, errors);
+    }
+
+    // A Multiboot kernel (0.6.96, 3.1) that writes to COM1 for ever.
+    internal static byte[] WritingKernel()
+    {
         const uint magic = 0x1BADB002;
         const uint withAddresses = 1 << 16;
         const uint start = 1 << 20;
         uint[] header = [magic, withAddresses, unchecked(0u - magic - withAddresses), start, start, 0, 0, start + 32];
         byte[] program = [0x66, 0xBA, 0xF8, 0x03, 0xB0, (byte)'x', 0xEE, 0xEB, 0xFD]; // mov dx, 3F8h; mov al, 'x'; out dx, al; jmp to that
-        File.WriteAllBytes(Path.Combine(_folder, "kernel"), [.. header.SelectMany(BitConverter.GetBytes), .. program]);
+        return [.. header.SelectMany(BitConverter.GetBytes), .. program];
+    }
+
+    [Fact]
+    public async Task A_trace_has_whole_lines_though_a_signal_ends_a_machine_that_does_not_stop()
+    {
+        // To somebody who does not read it.
+        File.WriteAllBytes(Path.Combine(_folder, "kernel"), WritingKernel());
         string trace = Path.Combine(_folder, "trace");
         string console = Path.Combine(_folder, "console");
         Process.Start("mkfifo", [console]).WaitForExit();
@@ -69,6 +93,40 @@ public sealed class ProgramTests : IDisposable
         string[] lines = File.ReadAllText(trace).Split('\n');
         Assert.Equal("", lines[^1]);
         Assert.Matches("^B .* fl=[0-9a-f]+$|^E [0-9a-f]+ out ", lines[^2]);
+    }
+
+    [Theory]
+    [InlineData("--help")]
+    [InlineData("run", "--help")]
+    [InlineData("audit", "/bin/true")]
+    [InlineData("audit", "--json", "/bin/true")]
+    [InlineData("disk", "info", "image")]
+    [InlineData("disk", "info", "--json", "image")]
+    [InlineData("disk", "check", "image.qcow2")]
+    [InlineData("logs", "there")]
+    [InlineData("ls")]
+    [InlineData("run", "--kernel", "kernel", "--memory", "16M")]
+    public void Output_that_can_not_be_written_is_told_of_once(params string[] arguments)
+    {
+        string machine = Path.Combine(_folder, "data", "yadokari", "machines", "there");
+        Directory.CreateDirectory(machine);
+        File.WriteAllText(Path.Combine(machine, "machine.json"), "{}");
+        File.WriteAllText(Path.Combine(machine, "console.log"), "said");
+        File.WriteAllBytes(Path.Combine(_folder, "kernel"), WritingKernel());
+        File.WriteAllBytes(Path.Combine(_folder, "image"), new byte[1 << 20]);
+        Assert.Equal(0, Yado("disk", "create", "image.qcow2", "1M").ExitCode);
+        (int code, string errors) = Redirected(">/dev/full", arguments);
+        Assert.Equal(ExitCodes.Internal, code);
+        Assert.Equal("yado: standard output can't be written (No space left on device): send it where there is room, or to /dev/null.\n", errors);
+
+        (code, errors) = Redirected("1</dev/null", arguments);
+        Assert.Equal(ExitCodes.Internal, code);
+        Assert.Contains("(Bad file descriptor)", errors);
+        Assert.Equal(1, errors.Count(c => c == '\n'));
+
+        // A pipe that nobody reads any more.
+        Process.Start("mkfifo", [Path.Combine(_folder, "pipe")]).WaitForExit();
+        Assert.Equal((ExitCodes.Signal(13), ""), Redirected("3<>pipe >pipe 3<&-", arguments));
     }
 
     [Fact]
@@ -100,6 +158,8 @@ public sealed class ProgramTests : IDisposable
         Refuses("--memory 0 ", "run", "--memory", "0");
         Refuses("--memory 12Q ", "run", "--memory", "12Q");
         Refuses("--cpus 0 ", "run", "--cpus", "0");
+        Refuses("--memory 72M is too little for the default guest on one processor: give 82M", "run", "--memory", "72M");
+        Refuses("--memory 128M is too little for the default guest on 32 processors", "run", "--memory", "128M", "--cpus", "32");
         Refuses("--memory 900T is more than this host has", "run", "--memory", "900T");
     }
 
@@ -118,6 +178,38 @@ public sealed class ProgramTests : IDisposable
         Refuses("/dev/zero", "run", "--kernel", "/dev/zero"); // Never ends.
         Refuses("missing", "run", "--initrd", "missing");
         Refuses(empty, "run", "--initrd", empty);
+    }
+
+    [Fact]
+    public void Bad_images()
+    {
+        File.WriteAllBytes(Path.Combine(_folder, "kernel"), WritingKernel());
+        File.WriteAllBytes(Path.Combine(_folder, "empty"), []);
+        File.WriteAllBytes(Path.Combine(_folder, "odd"), new byte[1000]);
+        File.WriteAllBytes(Path.Combine(_folder, "image"), new byte[1 << 20]);
+        File.CreateSymbolicLink(Path.Combine(_folder, "link"), "image");
+        string[] run = ["run", "--kernel", "kernel", "--memory", "16M"];
+        Refuses("The floppy 'empty' is empty", [.. run, "--floppy", "empty"]);
+        Refuses("The disk 'empty' is empty", [.. run, "--disk", "empty"]);
+        Refuses("The floppy 'odd' has 1000 bytes, which is no multiple of 512", [.. run, "--floppy", "odd,snapshot"]);
+        Refuses("The floppy 'missing' does not exist", [.. run, "--floppy", "missing"]);
+        Refuses("The image './image' is named twice, by --disk", [.. run, "--disk", "image", "--disk", "./image,ro"]);
+        Refuses("The image 'link' is named by both --disk and --floppy", [.. run, "--disk", "image,snapshot", "--floppy", "link"]);
+        using (new FileStream(Path.Combine(_folder, "image"), FileMode.Open, FileAccess.ReadWrite, FileShare.None))
+        {
+            Refuses("The floppy 'image' is in use", [.. run, "--floppy", "image"]);
+            Refuses("The disk 'image' is in use", [.. run, "--disk", "image,snapshot"]);
+        }
+
+        string image = Path.Combine(_folder, "image");
+        NamedImages.Check([new DiskConfig(image, ReadOnly: true), new DiskConfig(image, Snapshot: true)], new DiskConfig(image, ReadOnly: true), image);
+    }
+
+    [Fact]
+    public void A_kernel_without_sections_or_a_payload_is_not_audited()
+    {
+        File.WriteAllBytes(Path.Combine(_folder, "kernel"), WritingKernel());
+        Refuses("Multiboot", "audit", "kernel");
     }
 
     [Fact]

@@ -14,7 +14,7 @@ public sealed class PowerTests
     public PowerTests() => _a20 = new A20Gate(_line20.Add);
 
     [Fact]
-    public void Address_line_20_is_open_while_either_port_wants_it()
+    public void Address_line_20_is_as_the_last_of_two_ports_has_it()
     {
         var controller = new I8042(_irq, () => _calls++, _a20);
         var port92 = new SystemControlA(() => _calls++, _a20);
@@ -24,13 +24,13 @@ public sealed class PowerTests
             controller.Data.Out(0, output);
         }
 
-        Keyboard(0xDD);
-        Assert.Equal([false], _line20);
+        port92.Out(0, 0x00);
+        Assert.Equal([false], _line20); // Though the keyboard controller has it open, as after a reset.
         port92.Out(0, 0x02);
         Keyboard(0xDF);
-        port92.Out(0, 0x00);
         Assert.Equal([false, true], _line20);
         Keyboard(0xDD);
+        Assert.Equal([false, true, false], _line20);
         controller.Reset();
         port92.Reset();
         Assert.Equal([false, true, false, true], _line20);

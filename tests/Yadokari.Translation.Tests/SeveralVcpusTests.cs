@@ -1,9 +1,5 @@
-using System.Runtime.ExceptionServices;
 using Iced.Intel;
-using Yadokari.Core.Engines;
-using Yadokari.Core.Memory;
 using Yadokari.Core.State;
-using Yadokari.Linux;
 using Yadokari.Translation.Memory;
 using static Iced.Intel.AssemblerRegisters;
 
@@ -15,7 +11,6 @@ namespace Yadokari.Translation.Tests;
 /// </summary>
 public sealed class SeveralVcpusTests : IDisposable
 {
-    private const ulong PageTables = 0x1000;
     private const ulong First = 0x1_0000;
     private const ulong Second = 0x2_0000;
     private const ulong Code = 0x3_0000;
@@ -24,29 +19,10 @@ public sealed class SeveralVcpusTests : IDisposable
     private const ulong Acknowledged = Data + 0x200;
     private const ulong Wrong = Data + 0x300;
 
-    private readonly GuestMemory _memory = GuestRam.Create([(0, 2 << 20)]);
-    private readonly IEngineVm _vm;
-    private readonly IVcpu[] _vcpus;
-
-    public SeveralVcpusTests()
-    {
-        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.CreateVm(_memory, new WildHost(1), 2);
-        _vcpus = [_vm.CreateVcpu(0), _vm.CreateVcpu(1)];
-        Put(PageTables, (PageTables + 0x1000) | 3);
-        Put(PageTables + 0x1000, (PageTables + 0x2000) | 3);
-        Put(PageTables + 0x2000, (PageTables + 0x3000) | 3);
-        for (ulong i = 0; i < 512; i++)
-        {
-            Put(PageTables + 0x3000 + (i * 8), (i << 12) | 3);
-        }
-    }
+    private readonly FlatPair _pair = new(new WildHost(1));
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        _vm.Dispose();
-        _memory.Dispose();
-    }
+    public void Dispose() => _pair.Dispose();
 
     [Theory]
     [InlineData(Data, 100_000)]
@@ -222,8 +198,8 @@ public sealed class SeveralVcpusTests : IDisposable
 
             for (int n = 1; n <= rounds && wrong.Length == 0; n++)
             {
-                _memory.Write(Code + 1, BitConverter.GetBytes(n));
-                _vm.Written(Code + 1, 4);
+                _pair.Memory.Write(Code + 1, BitConverter.GetBytes(n));
+                _pair.Vm.Written(Code + 1, 4);
                 ulong calls = Get(Data + 8);
                 while (Get(Data + 8) < calls + 2)
                 {
@@ -244,8 +220,8 @@ public sealed class SeveralVcpusTests : IDisposable
     [Fact]
     public void A_vcpu_sleeps_through_a_million_sections_in_which_another_runs_alone()
     {
-        (Vcpu first, Vcpu second) = ((Vcpu)_vcpus[0], (Vcpu)_vcpus[1]);
-        Coherence coherence = ((TranslationVm)_vm).Coherence;
+        (Vcpu first, Vcpu second) = ((Vcpu)_pair.Vcpus[0], (Vcpu)_pair.Vcpus[1]);
+        Coherence coherence = ((TranslationVm)_pair.Vm).Coherence;
         for (int i = 0; i < 1_000_000; i++)
         {
             using (coherence.Alone(first))
@@ -285,12 +261,12 @@ public sealed class SeveralVcpusTests : IDisposable
     [Fact]
     public void A_vcpu_that_comes_inside_while_another_is_alone_waits_for_the_end_of_it()
     {
-        _memory.Write(Second, [0x48, 0xFF, 0x03, 0xF4]); // inc qword [rbx]; hlt
-        X86State state = Start(_vcpus[1], Second);
+        _pair.Memory.Write(Second, [0x48, 0xFF, 0x03, 0xF4]); // inc qword [rbx]; hlt
+        X86State state = FlatPair.StateAt(_pair.Vcpus[1], Second);
         state.Gpr[3] = Data;
-        _vcpus[1].Load(state);
-        var thread = new Thread(() => _vcpus[1].Run());
-        using (((TranslationVm)_vm).Coherence.Alone((Vcpu)_vcpus[0]))
+        _pair.Vcpus[1].Load(state);
+        var thread = new Thread(() => _pair.Vcpus[1].Run());
+        using (((TranslationVm)_pair.Vm).Coherence.Alone((Vcpu)_pair.Vcpus[0]))
         {
             thread.Start();
             Assert.False(thread.Join(50));
@@ -344,14 +320,14 @@ public sealed class SeveralVcpusTests : IDisposable
 
         Run(_ => { }, CallAndWrite, (Code, [0xB8, 1, 0, 0, 0, 0xC3]));
         Assert.Equal(1ul, Get(Data));
-        (Vcpu first, Vcpu second) = ((Vcpu)_vcpus[0], (Vcpu)_vcpus[1]);
-        Coherence coherence = ((TranslationVm)_vm).Coherence;
+        (Vcpu first, Vcpu second) = ((Vcpu)_pair.Vcpus[0], (Vcpu)_pair.Vcpus[1]);
+        Coherence coherence = ((TranslationVm)_pair.Vm).Coherence;
         long asked = coherence.Requests;
         for (int i = 1; i <= 100_000; i++)
         {
             // A device writes over the code, and the data becomes code of the first vCPU's.
-            _memory.Write(Code + 1, BitConverter.GetBytes(i));
-            _vm.Written(Code + 1 + ((ulong)i % 4), 1);
+            _pair.Memory.Write(Code + 1, BitConverter.GetBytes(i));
+            _pair.Vm.Written(Code + 1 + ((ulong)i % 4), 1);
             coherence.BecomesCode(first, Data);
             coherence.IsNoCode(first, Data);
             Assert.InRange(second.RequestsWaiting, 1, 2);
@@ -387,77 +363,25 @@ public sealed class SeveralVcpusTests : IDisposable
     {
         foreach ((ulong address, byte[] bytes) in more)
         {
-            _memory.Write(address, bytes);
+            _pair.Memory.Write(address, bytes);
         }
 
-        Action<Assembler>[] programs = [first, second];
-        ExceptionDispatchInfo? failure = null;
-        var threads = new Thread[2];
-        for (int i = 0; i < 2; i++)
-        {
-            ulong start = i == 0 ? First : Second;
-            var assembler = new Assembler(64);
-            programs[i](assembler);
-            assembler.hlt();
-            using var stream = new MemoryStream();
-            assembler.Assemble(new StreamCodeWriter(stream), start);
-            _memory.Write(start, stream.ToArray());
-            _vm.Written(start, (ulong)stream.Length);
-            IVcpu vcpu = _vcpus[i];
-            threads[i] = new Thread(() =>
-            {
-                try
-                {
-                    vcpu.Load(Start(vcpu, start));
-                    Assert.Equal(VmExit.HaltedForGood, vcpu.Run());
-                }
-                catch (Exception e)
-                {
-                    failure = ExceptionDispatchInfo.Capture(e);
-                }
-            });
-        }
-
+        Thread[] threads = [_pair.Prepare(0, First, first), _pair.Prepare(1, Second, second)];
         Array.ForEach(threads, t => t.Start());
         foreach (Thread thread in threads)
         {
             if (!thread.Join(TimeSpan.FromSeconds(60)))
             {
-                Array.ForEach(_vcpus, v => v.Kick());
+                Array.ForEach(_pair.Vcpus, v => v.Kick());
                 Array.ForEach(threads, t => t.Join());
                 Assert.Fail("The vCPUs wait for each other.");
             }
         }
 
-        failure?.Throw();
+        _pair.Check();
     }
 
-    private static X86State Start(IVcpu vcpu, ulong rip)
-    {
-        var state = new X86State();
-        vcpu.Save(state);
-        state.Cr0 = 0x8005_0033;
-        state.Cr3 = PageTables;
-        state.Cr4 = 0x6A0;
-        state.Efer = 0xD00;
-        state.Rflags = 2;
-        state.Rip = rip;
-        state.Gpr[4] = rip + 0x8000;
-        for (int i = 0; i < 6; i++)
-        {
-            state.Segments[i] = new SegmentState(0x10, 0, uint.MaxValue, 0xC093);
-        }
+    private ulong Get(ulong gpa) => _pair.Get(gpa);
 
-        state.Segments[1] = new SegmentState(0x08, 0, uint.MaxValue, 0xA09B);
-        return state;
-    }
-
-    private ulong Get(ulong gpa)
-    {
-        Span<byte> bytes = stackalloc byte[8];
-        _memory.Read(gpa, bytes);
-        return BitConverter.ToUInt64(bytes);
-    }
-
-    private void Put(ulong gpa, ulong value) => _memory.Write(gpa, BitConverter.GetBytes(value));
+    private void Put(ulong gpa, ulong value) => _pair.Put(gpa, value);
 }

@@ -1,14 +1,10 @@
 using System.Text;
-using Yadokari.Linux;
 
 namespace Yadokari.Cli.Consoles;
 
 /// <summary>The serial port on standard input and output.</summary>
 internal sealed class StdioConsole : IGuestConsole
 {
-    private const int StandardOutput = 1;
-    private const int Sigpipe = 13;
-
     private readonly Action<int> _end;
     private readonly TypedInput _input;
     private readonly OutputPump _pump;
@@ -20,8 +16,7 @@ internal sealed class StdioConsole : IGuestConsole
     {
         _end = end;
         _input = new TypedInput(type, OnEscape, fail);
-        var output = new TerminalStream(StandardOutput);
-        _pump = new OutputPump(output.Write, _ => end(ExitCodes.Signal(Sigpipe)), fail);
+        _pump = new OutputPump(StandardStreams.WriteOutput, _ => end(ExitCodes.Success), fail); // That becomes what StandardStreams.Finish makes of it.
     }
 
     /// <inheritdoc/>

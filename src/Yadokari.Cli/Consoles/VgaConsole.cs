@@ -12,7 +12,6 @@ namespace Yadokari.Cli.Consoles;
 internal sealed class VgaConsole : IGuestConsole
 {
     private const int StandardOutput = 1;
-    private const int Sigpipe = 13;
 
     // As often as a person sees; a guest that draws is not slowed down by it.
     private static readonly TimeSpan s_refresh = TimeSpan.FromMilliseconds(40);
@@ -40,8 +39,7 @@ internal sealed class VgaConsole : IGuestConsole
         _fail = fail;
         var strokes = new KeyStrokes(press);
         _input = new TypedInput(strokes.Type, OnEscape, fail);
-        var output = new TerminalStream(StandardOutput);
-        _pump = new OutputPump(output.Write, _ => end(ExitCodes.Signal(Sigpipe)), fail);
+        _pump = new OutputPump(StandardStreams.WriteOutput, _ => end(ExitCodes.Success), fail); // That becomes what StandardStreams.Finish makes of it.
         _text = Terminal.IsTerminal(StandardOutput) ? new TerminalScreen() : new ScreenLines();
     }
 

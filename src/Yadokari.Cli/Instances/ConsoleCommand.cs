@@ -26,8 +26,8 @@ internal static class ConsoleCommand
     {
         using Socket socket = ControlClient.Ask(machine, "console");
         StandardStreams.Error.WriteLine($"{MachineRun.Greeting(machine, machine.ReadConfig()).Replace("ends it", "leaves it to itself", StringComparison.Ordinal)}");
-        var output = new TerminalStream(1);
         bool left = false;
+        int failed = 0;
         Exception? fault = null;
         using var input = new TypedInput(
             keys =>
@@ -47,7 +47,7 @@ internal static class ConsoleCommand
             {
                 if (action == EscapeAction.Help)
                 {
-                    output.Write(System.Text.Encoding.ASCII.GetBytes("\r\n" + Help));
+                    StandardStreams.WriteOutput(System.Text.Encoding.ASCII.GetBytes("\r\n" + Help));
                     return;
                 }
 
@@ -75,8 +75,9 @@ internal static class ConsoleCommand
         byte[] piece = new byte[1 << 14];
         try
         {
-            while (socket.Receive(piece) is int count and > 0 && output.Write(piece.AsSpan(0, count)) == 0)
+            while (failed == 0 && socket.Receive(piece) is int count and > 0)
             {
+                failed = StandardStreams.WriteOutput(piece.AsSpan(0, count));
             }
         }
         catch (SocketException)
@@ -93,6 +94,11 @@ internal static class ConsoleCommand
         if (Volatile.Read(ref ended) is not 0 and int signal)
         {
             return ExitCodes.Signal(signal);
+        }
+
+        if (failed != 0)
+        {
+            return ExitCodes.Success; // As far as it is known here.
         }
 
         StandardStreams.Error.WriteLine(Volatile.Read(ref left) ? $"\nyado: {machine.Name} runs on" : $"\nyado: {machine.Name} has ended");

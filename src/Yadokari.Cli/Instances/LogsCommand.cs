@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Yadokari.Linux;
 
 namespace Yadokari.Cli.Instances;
 
@@ -23,7 +22,6 @@ internal static class LogsCommand
             return ExitCodes.Success;
         }
 
-        var output = new TerminalStream(1);
         using FileStream log = new(machine.Log, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         byte[] piece = new byte[1 << 16];
         while (true)
@@ -31,7 +29,7 @@ internal static class LogsCommand
             bool goesOn = follow && machine.IsRunning(); // Asked before the last look.
             while (log.Read(piece) is int count and > 0)
             {
-                if (output.Write(piece.AsSpan(0, count)) != 0)
+                if (StandardStreams.WriteOutput(piece.AsSpan(0, count)) != 0)
                 {
                     return ExitCodes.Success; // Nobody reads any more.
                 }

@@ -13,6 +13,9 @@ internal sealed class MachineFolder
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
+    private const int LockIsTaken = 11; // errno.h: EWOULDBLOCK
+    private const int LongestLook = 500; // Milliseconds: one that looks whether the machine runs has the lock for a moment.
+
     private MachineFolder(string path) => Path = path;
 
     /// <summary>The user's folder for what belongs to all machines.</summary>
@@ -101,15 +104,29 @@ internal sealed class MachineFolder
     {
         try
         {
-            Directory.CreateDirectory(Path, OwnerOnly);
-            FileStream? file = TryOpenLock();
-            if (file is not null && !File.Exists(In("lock")))
+            long began = Environment.TickCount64;
+            while (true)
             {
-                file.Dispose(); // Removed together with the machine while this waited.
-                return TryLock();
-            }
+                Directory.CreateDirectory(Path, OwnerOnly);
+                FileStream? file = TryOpenLock(FileMode.OpenOrCreate, out bool isTaken);
+                if (file is not null && IsInPlace(file))
+                {
+                    return file;
+                }
 
-            return file;
+                // Not in place: removed together with the machine meanwhile, and perhaps made anew by another. Taken: perhaps only by one that
+                // just looks whether the machine runs.
+                file?.Dispose();
+                if (isTaken)
+                {
+                    if (Environment.TickCount64 - began > LongestLook)
+                    {
+                        return null;
+                    }
+
+                    Thread.Sleep(5);
+                }
+            }
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
@@ -120,13 +137,8 @@ internal sealed class MachineFolder
     /// <summary>Whether it runs.</summary>
     public bool IsRunning()
     {
-        if (!File.Exists(In("lock")))
-        {
-            return false;
-        }
-
-        using FileStream? file = TryOpenLock();
-        return file is null;
+        using FileStream? file = TryOpenLock(FileMode.Open, out bool isTaken);
+        return isTaken;
     }
 
     /// <summary>What it was made with.</summary>
@@ -218,17 +230,27 @@ internal sealed class MachineFolder
         return true;
     }
 
-    private FileStream? TryOpenLock()
+    // Null where somebody has it, or it is not there.
+    private FileStream? TryOpenLock(FileMode mode, out bool isTaken)
     {
+        isTaken = false;
         try
         {
-            return new FileStream(In("lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            return new FileStream(In("lock"), mode, FileAccess.ReadWrite, FileShare.None);
         }
-        catch (IOException error) when (error is not (DirectoryNotFoundException or PathTooLongException))
+        catch (IOException error) when (error.HResult == LockIsTaken)
+        {
+            isTaken = true;
+            return null;
+        }
+        catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException)
         {
             return null;
         }
     }
+
+    private bool IsInPlace(FileStream file) => FileStatus.Of(file.SafeFileHandle, out FileStatus open) == 0
+        && FileStatus.Of(In("lock"), out FileStatus named) == 0 && (open.Device, open.Inode) == (named.Device, named.Inode);
 
     private void Replace(string file, string text)
     {

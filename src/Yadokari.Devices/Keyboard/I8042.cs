@@ -90,7 +90,7 @@ public sealed class I8042
         {
             _configuration = InitialConfiguration;
             _outputPort = 0x01 | OutputPortA20;
-            _a20.ByKeyboardController = true;
+            _a20.Put(open: true);
             _output = 0;
             _status = SystemFlag | NotLocked;
             _command = 0;
@@ -205,7 +205,7 @@ public sealed class I8042
                 case 0xD1:
                     reset = (value & 1) == 0;
                     _outputPort = value;
-                    _a20.ByKeyboardController = (value & OutputPortA20) != 0;
+                    _a20.Put((value & OutputPortA20) != 0);
                     break;
                 case 0xD2:
                     Answer(value, interrupt: true);

@@ -1,38 +1,29 @@
 namespace Yadokari.Devices.Power;
 
 /// <summary>
-/// Address line 20 of a PC/AT: programs for the first PC rely on addresses that wrap around at 1 MiB, so the line is tied to 0 until one of two
-/// ports opens it (IBM PS/2 hardware interface technical reference, system control port A; Intel 82371SB data sheet, A20M#).
+/// Address line 20 of a PC/AT: programs for the first PC rely on addresses that wrap around at 1 MiB, so the line can be tied to 0. After a reset
+/// it is open; then the last word counts of two ports, the keyboard controller's output port and system control port A (IBM PS/2 hardware
+/// interface technical reference).
 /// </summary>
+/// <remarks>
+/// Chipsets open the line while either port asks for it (Intel 82371SB data sheet, A20M#), and their firmware has the keyboard controller no
+/// longer ask. SeaBIOS leaves that one open, and a DOS that knows port A alone could never close the line.
+/// </remarks>
 /// <param name="changed">Told whether the line is open now. On the thread that changed it, with the gate's lock held: it must not call back.</param>
 public sealed class A20Gate(Action<bool> changed)
 {
     private readonly Lock _lock = new();
-    private bool _byKeyboardController = true;
-    private bool _byPortA;
+    private bool _isOpen = true;
 
-    /// <summary>What the keyboard controller's output port asks for.</summary>
-    public bool ByKeyboardController
-    {
-        set => Set(ref _byKeyboardController, value);
-    }
-
-    /// <summary>What system control port A asks for.</summary>
-    public bool ByPortA
-    {
-        set => Set(ref _byPortA, value);
-    }
-
-    private void Set(ref bool input, bool value)
+    /// <summary>A port has the line opened or closed.</summary>
+    public void Put(bool open)
     {
         lock (_lock)
         {
-            bool before = _byKeyboardController || _byPortA;
-            input = value;
-            bool after = _byKeyboardController || _byPortA;
-            if (after != before)
+            if (open != _isOpen)
             {
-                changed(after);
+                _isOpen = open;
+                changed(open);
             }
         }
     }

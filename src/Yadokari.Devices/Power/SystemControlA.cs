@@ -1,7 +1,7 @@
 namespace Yadokari.Devices.Power;
 
 /// <summary>
-/// System control port A, 0x92 (IBM PS/2 hardware interface technical reference): bit 0 resets on its rising edge, bit 1 opens address line 20.
+/// System control port A, 0x92 (IBM PS/2 hardware interface technical reference): bit 0 resets on its rising edge, bit 1 opens or closes address line 20.
 /// </summary>
 /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
 /// <param name="a20">The line.</param>
@@ -16,7 +16,7 @@ public sealed class SystemControlA(Action reset, A20Gate a20) : ByteWideDevice(1
     public void Reset()
     {
         _value = 0;
-        a20.ByPortA = false;
+        a20.Put(open: true);
     }
 
     /// <inheritdoc/>
@@ -27,7 +27,7 @@ public sealed class SystemControlA(Action reset, A20Gate a20) : ByteWideDevice(1
     {
         byte before = _value;
         _value = value;
-        a20.ByPortA = (value & AddressLine20) != 0;
+        a20.Put((value & AddressLine20) != 0);
         if ((value & ~before & FastReset) != 0)
         {
             reset();

@@ -1,7 +1,6 @@
 using Yadokari.Core;
 using Yadokari.Core.Disks;
 using Yadokari.Devices.Storage;
-using Yadokari.Disks;
 
 namespace Yadokari.Machines.Boot;
 
@@ -33,7 +32,7 @@ internal sealed class FloppyMedium
     /// <exception cref="UserErrorException">It can't be used.</exception>
     public static FloppyMedium Open(DiskConfig config)
     {
-        IDisk image = (config with { Format = DiskFormat.Raw }).Open();
+        IDisk image = config.OpenFloppy();
         if (FloppyFormat.Of(image.Length) is { } format)
         {
             return new FloppyMedium(image, format);

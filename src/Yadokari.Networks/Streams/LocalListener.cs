@@ -20,6 +20,8 @@ internal static class LocalListener
             throw new UserErrorException($"The socket '{path}' has a name of more than {HostSocket.LongestPath} bytes: give {option} a shorter one.");
         }
 
+        // Of two that find one left behind the second would delete the first's; and one that has its name and does not listen yet looks left behind.
+        using SafeFileHandle? alone = FileTree.TryLockFolder(Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/");
         const int InUse = -98;
         HostSocket socket = HostSocket.OpenLocal() ?? throw new UserErrorException($"The socket '{path}' can't be made, for the host gives none; lift the limit of open files (ulimit -n).");
         int error = socket.BindLocal(path);

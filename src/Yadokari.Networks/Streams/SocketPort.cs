@@ -40,7 +40,7 @@ public sealed class SocketPort : IPortHost
             throw;
         }
 
-        _epoll.TryAdd(_listener.Descriptor, ListenerToken, Readiness.Read);
+        _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
         _thread = HostThread.Start("port", Main, failed);
     }
 

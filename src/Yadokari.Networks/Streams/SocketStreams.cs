@@ -46,7 +46,7 @@ public sealed class SocketStreams : IStreamHost
             throw;
         }
 
-        _epoll.TryAdd(_listener.Descriptor, ListenerToken, Readiness.Read);
+        _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
         _thread = HostThread.Start("vsock", Main, failed);
     }
 
