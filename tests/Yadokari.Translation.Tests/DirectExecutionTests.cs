@@ -113,6 +113,21 @@ public sealed class DirectExecutionTests
     });
 
     [Fact]
+    public void Code_and_its_constants_may_share_a_large_page() => Directly(machine =>
+    {
+        const ulong Whole = 0x4000_0000;
+        machine.ShowWhole(Whole);
+        machine[DirectMachine.DataGpa] = 0x1234;
+
+        // mov rax, [rip + 0xFFF9]; syscall
+        machine.Write(Convert.FromHexString("488B05F9FF00000F05"));
+        using Timer timer = new(_ => machine.Cpu.Kick(), null, 5000, Timeout.Infinite);
+        Assert.Equal(-1, machine.Run(unchecked(Whole + DirectMachine.CodeGpa - DirectMachine.Code)));
+        Assert.Equal(0x1234ul, machine.Cpu.Rax);
+        Assert.InRange(machine.Entries, 1, 20);
+    });
+
+    [Fact]
     public void Accessed_and_dirty_bits_are_set_by_what_happens() => Directly(machine =>
     {
         machine.Assemble(c =>
