@@ -330,6 +330,27 @@ public sealed class DirectExecutionTests
         Assert.Equal(Data + 0x100, machine.Cpu.Segments[4].Base);
     });
 
+    [Fact]
+    public unsafe void Control_of_vectors_comes_and_goes_while_they_are_all_clear() => Directly(machine =>
+    {
+        // XSTATE_BV says that there is nothing in the vector registers.
+        *(uint*)(machine.Cpu.XsaveArea + 24) = 0x1FA5;
+        *(ulong*)(machine.Cpu.XsaveArea + 512) = 0;
+        machine.Assemble(c =>
+        {
+            c.mov(rsi, Data);
+            c.stmxcsr(__dword_ptr[rsi]);
+            c.mov(__dword_ptr[rsi + 8], 0x1FC0);
+            c.ldmxcsr(__dword_ptr[rsi + 8]);
+            c.xorps(xmm0, xmm0);
+            c.syscall();
+        });
+        Assert.Equal(-1, machine.Run());
+        Assert.Equal(0x1FA5ul, machine[DirectMachine.DataGpa]);
+        Assert.Equal(0x1FC0u, *(uint*)(machine.Cpu.XsaveArea + 24));
+        Assert.Equal(0ul, *(ulong*)(machine.Cpu.XsaveArea + 160));
+    });
+
     [Theory]
     [InlineData("0F01D0", false)] // xgetbv
     [InlineData("0F0100", false)] // sgdt [rax]
