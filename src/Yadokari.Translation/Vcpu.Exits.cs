@@ -173,6 +173,11 @@ internal sealed unsafe partial class Vcpu
                         *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
                     }
 
+                    if (block != from)
+                    {
+                        Trace?.Enter(this, block);
+                    }
+
                     if (block.UsesSimd)
                     {
                         FetchExtended();
