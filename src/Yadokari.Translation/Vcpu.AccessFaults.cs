@@ -25,6 +25,14 @@ internal sealed unsafe partial class Vcpu
             return Bounce(linear, size, store);
         }
 
+        const int Part = 8;
+        bool parted = size == Part + 2 && IsWithinCanonical(linear, Part);
+        if (parted && !ProbeLinear(linear, Part, store))
+        {
+            // Of the x87's ten bytes the first eight are looked at before the rest.
+            return DeliverAccessFault(instruction, store);
+        }
+
         if (IsRefused(instruction, linear, size, store))
         {
             Cr2 = cr2;
@@ -48,7 +56,7 @@ internal sealed unsafe partial class Vcpu
             return true;
         }
 
-        if (!LongMode || (IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1)))
+        if (IsWithinCanonical(linear, size))
         {
             return false;
         }
@@ -56,6 +64,9 @@ internal sealed unsafe partial class Vcpu
         Raise(ConcernsStack(instruction, store) ? Vector.StackFault : Vector.GeneralProtection);
         return true;
     }
+
+    /// <summary>Whether all bytes of an access have addresses that are canonical, where there are others.</summary>
+    internal bool IsWithinCanonical(ulong linear, int size) => !LongMode || (IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1));
 
     /// <summary>An access that the inline comparison with its segment's limit did not let pass: all checks, and if they hold the access.</summary>
     private Outcome LimitedAccess(int size, bool store)

@@ -26,7 +26,9 @@ internal sealed unsafe partial class Vcpu
     private bool IsUnaligned(CpuMode mode)
     {
         ulong cr2 = Cr2;
-        bool found = Fetch(out Instruction instruction) && MayCheck(instruction, mode) && HasUnalignedAccess(instruction);
+        FetchExtended();
+        bool found = Fetch(out Instruction instruction) && MayCheck(instruction, mode)
+            && !(HasPendingX87 && InstructionClasses.WaitsForX87(instruction)) && HasUnalignedAccess(instruction);
         Cr2 = cr2;
         ClearRaised();
         if (found)
@@ -54,18 +56,48 @@ internal sealed unsafe partial class Vcpu
     private bool HasUnalignedAccess(in Instruction instruction)
     {
         bool repeats = instruction.IsStringInstruction && (instruction.HasRepPrefix || instruction.HasRepnePrefix);
-        if (instruction.IsVsib || IsMaskedMove(instruction.Mnemonic) || (repeats && RepeatCount(instruction) == 0))
+        if (instruction.IsVsib || ChecksItself(instruction.Mnemonic) || (repeats && RepeatCount(instruction) == 0))
         {
             return false;
         }
 
-        // Under a mask each element stands for itself.
-        int whole = Emulator.TryMask(this, instruction, out MaskedOperand mask) ? mask.Mask == 0 ? 1 : mask.Bytes : 16;
-        return HasUnalignedAccess(instruction, whole, reads: true, out bool faults) || (!faults && HasUnalignedAccess(instruction, whole, reads: false, out _));
+        return Emulator.TryMask(this, instruction, out MaskedOperand mask) ? HasUnalignedElement(instruction, mask)
+            : HasUnalignedAccess(instruction, reads: true, out bool faults) || (!faults && HasUnalignedAccess(instruction, reads: false, out _));
+    }
+
+    // Under a mask each element stands for itself.
+    private bool HasUnalignedElement(in Instruction instruction, in MaskedOperand mask)
+    {
+        ulong offset = EffectiveAddress(instruction, out int segment);
+        for (int i = 0; i < 64; i++)
+        {
+            if ((mask.Mask >> i & 1) == 0)
+            {
+                continue;
+            }
+
+            bool write = instruction.Op0Kind == OpKind.Memory;
+            if (!Linear(segment, offset + (ulong)(i * mask.Bytes), mask.Bytes, write, out ulong linear) || IsMisaligned(instruction.Code, linear))
+            {
+                return false;
+            }
+
+            if ((linear & (ulong)(mask.Bytes - 1)) != 0)
+            {
+                return true;
+            }
+
+            if (!ProbeLinear(linear, mask.Bytes, write))
+            {
+                return false;
+            }
+        }
+
+        return false;
     }
 
     // Of the accesses that read, or of those that only write, which come after them.
-    private bool HasUnalignedAccess(in Instruction instruction, int whole, bool reads, out bool faults)
+    private bool HasUnalignedAccess(in Instruction instruction, bool reads, out bool faults)
     {
         faults = false;
         foreach (UsedMemory memory in _accesses.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
@@ -78,18 +110,24 @@ internal sealed unsafe partial class Vcpu
 
             MemorySize kind = SizeOf(memory, instruction);
             int size = Math.Max(1, kind.GetSize());
-            faults = !Linear(SegmentOf(memory), OffsetOf(memory, instruction), size, write, out ulong linear) || IsMisaligned(instruction.Code, linear);
+            int alignment = AlignmentOf(kind);
+            int segment = SegmentOf(memory);
+            ulong offset = OffsetOf(memory, instruction);
+
+            // What is no single access is looked at from its beginning.
+            int part = size is 10 or 14 or > 16 and not (32 or 64) ? alignment : size;
+            faults = !Linear(segment, offset, part, write, out ulong linear) || IsMisaligned(instruction.Code, linear);
             if (faults)
             {
                 return false;
             }
 
-            if ((linear & (ulong)(Math.Min(AlignmentOf(kind), whole) - 1)) != 0)
+            if ((linear & (ulong)(alignment - 1)) != 0)
             {
                 return true;
             }
 
-            faults = !ProbeLinear(linear, size, write);
+            faults = !Linear(segment, offset, size, write, out _) || !ProbeLinear(linear, size, write);
             if (faults)
             {
                 return false;
@@ -117,8 +155,9 @@ internal sealed unsafe partial class Vcpu
 
     private static bool IsWrite(OpAccess access) => access is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
 
-    // None of their elements is checked.
-    private static bool IsMaskedMove(Mnemonic mnemonic) => mnemonic is Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd or Mnemonic.Vpmaskmovq;
+    // Elements of the masked moves are not checked; the others check as they go along.
+    private static bool ChecksItself(Mnemonic mnemonic) => mnemonic is Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd
+        or Mnemonic.Vpmaskmovq or Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu or Mnemonic.Enter;
 
     private ulong RepeatCount(in Instruction instruction)
     {
@@ -137,10 +176,11 @@ internal sealed unsafe partial class Vcpu
             : memory.MemorySize == MemorySize.Unknown && instruction.IsStringInstruction ? instruction.MemorySize
             : memory.MemorySize;
 
-    // The offset of an access in its segment.
+    // The offset of an access in its segment. The decoder does not know how far the bit is of BT, BTC, BTR and BTS.
     private ulong OffsetOf(in UsedMemory memory, in Instruction instruction)
     {
-        ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale);
+        ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale)
+            + Emulator.BitStringDistance(this, instruction);
         return memory.AddressSize switch { CodeSize.Code16 => (ushort)address, CodeSize.Code32 => (uint)address, _ => address };
     }
 

@@ -19,7 +19,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         instruction = _code.Translator.Decode(bytes[..first], CurrentMode(), linear);
-        if (instruction.IsInvalid && first < 16 && _code.Translator.GoesOn(bytes[..first], CurrentMode()))
+        if (first < 16 && !_code.Translator.DecodedWhole)
         {
             if (!ReadCode(linear + (ulong)first, bytes[first..]))
             {
@@ -69,15 +69,8 @@ internal sealed unsafe partial class Vcpu
 
         // The instruction crosses into the next page: what stands there decides each time which block it is.
         bool global = _fetchGlobal;
-        ulong cr2 = Cr2;
         if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
         {
-            if (IsInvalidBefore(linear, gpa, mode))
-            {
-                Cr2 = cr2;
-                Raise(Vector.InvalidOpcode);
-            }
-
             return null;
         }
 
@@ -101,16 +94,6 @@ internal sealed unsafe partial class Vcpu
         }
 
         return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
-    }
-
-    // Whether the bytes up to the end of the page make no instruction, whatever follows them: #UD comes before the fetch of more.
-    private bool IsInvalidBefore(ulong linear, ulong gpa, CpuMode mode)
-    {
-        Span<byte> bytes = stackalloc byte[InstructionForms.MaxLength];
-        int first = Math.Min(bytes.Length, 4096 - (int)(linear & 4095));
-        _memory.Read(gpa, bytes[..first]);
-        int bitness = (mode & CpuMode.Code64) != 0 ? 64 : (mode & CpuMode.Code32) != 0 ? 32 : 16;
-        return Cpuid.Vendor == X86.Cpuid.CpuVendor.Amd && InstructionForms.AreInvalidBefore(bytes[..first], bitness);
     }
 
     /// <summary>

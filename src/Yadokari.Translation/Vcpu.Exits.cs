@@ -160,8 +160,9 @@ internal sealed unsafe partial class Vcpu
                     return Outcome.Jumped;
 
                 case SiteKind.Recheck:
+                    // Nothing of it ran yet. What runs one by one does so still: found for another mode, this block would never be settled.
                     SetLinearRip(linear);
-                    block = FindBlock(CurrentMode());
+                    block = FindBlock(from.Mode);
                     if (block == null)
                     {
                         return DeliverRaised();
@@ -172,7 +173,18 @@ internal sealed unsafe partial class Vcpu
                         *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
                     }
 
-                    return Outcome.Jumped;
+                    if (block != from)
+                    {
+                        Trace?.Enter(this, block);
+                    }
+
+                    if (block.UsesSimd)
+                    {
+                        FetchExtended();
+                    }
+
+                    Enter(block.Entry, simd: false);
+                    continue;
 
                 default:
                     FetchExtended();

@@ -268,7 +268,9 @@ internal sealed unsafe partial class Vcpu : IVcpu
             }
 
             CpuMode mode = CurrentMode();
-            if (_shadowed || _steps > 0)
+            bool shadowed = _shadowed;
+            bool stepping = _steps > 0;
+            if (shadowed || stepping)
             {
                 mode |= CpuMode.Single;
                 _shadowed = false;
@@ -364,6 +366,11 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
             switch (outcome)
             {
+                case Outcome.Retry:
+                    // It has not run: what was to run alone still is, and is not handed to the processor, which may have stopped at it.
+                    _steps = stepping ? Math.Max(_steps, 1) : _steps;
+                    InterruptShadow |= shadowed;
+                    break;
                 case Outcome.Halt when HasNmi:
                     break;
                 case Outcome.Halt:

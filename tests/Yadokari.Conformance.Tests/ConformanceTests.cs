@@ -17,6 +17,10 @@ namespace Yadokari.Conformance.Tests;
 /// </summary>
 public sealed class ConformanceTests
 {
+    // TF and AC of RFLAGS.
+    private const ulong TrapFlag = 1 << 8;
+    private const ulong AlignmentCheck = 1 << 18;
+
     private static readonly int s_cases = int.Parse(Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_CASES") ?? "4000");
     private static readonly ulong s_seed = ulong.Parse(Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_SEED") ?? "1");
     private static readonly string? s_code = Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_CODE");
@@ -46,7 +50,7 @@ public sealed class ConformanceTests
     {
         Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
         Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
-        CompareInstructions(64, group, s_cases, _ => placement, steps: false);
+        CompareInstructions(64, group, s_cases, _ => placement, flags: 0);
     }
 
     [Theory]
@@ -65,7 +69,7 @@ public sealed class ConformanceTests
     {
         Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
         Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
-        CompareInstructions(32, group, s_cases, seed => (seed & 1) != 0 ? Placement.Mixed : Placement.Edges, steps: false);
+        CompareInstructions(32, group, s_cases, seed => (seed & 1) != 0 ? Placement.Mixed : Placement.Edges, flags: 0);
     }
 
     [Theory]
@@ -84,8 +88,38 @@ public sealed class ConformanceTests
     {
         Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
         Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
-        CompareInstructions(64, group, s_cases / 4, _ => Placement.Mixed, steps: true);
-        CompareInstructions(32, group, s_cases / 4, _ => Placement.Mixed, steps: true);
+        CompareInstructions(64, group, s_cases / 4, _ => Placement.Mixed, TrapFlag);
+        CompareInstructions(32, group, s_cases / 4, _ => Placement.Mixed, TrapFlag);
+    }
+
+    [Theory]
+    [InlineData(64, InstructionGroup.Integer)]
+    [InlineData(64, InstructionGroup.Shifts)]
+    [InlineData(64, InstructionGroup.Bits)]
+    [InlineData(64, InstructionGroup.String)]
+    [InlineData(64, InstructionGroup.Stack)]
+    [InlineData(64, InstructionGroup.Branches)]
+    [InlineData(64, InstructionGroup.Sse)]
+    [InlineData(64, InstructionGroup.Avx)]
+    [InlineData(64, InstructionGroup.Avx512)]
+    [InlineData(64, InstructionGroup.X87)]
+    [InlineData(64, InstructionGroup.Privileged)]
+    [InlineData(32, InstructionGroup.Integer)]
+    [InlineData(32, InstructionGroup.Shifts)]
+    [InlineData(32, InstructionGroup.Bits)]
+    [InlineData(32, InstructionGroup.String)]
+    [InlineData(32, InstructionGroup.Stack)]
+    [InlineData(32, InstructionGroup.Branches)]
+    [InlineData(32, InstructionGroup.Sse)]
+    [InlineData(32, InstructionGroup.Avx)]
+    [InlineData(32, InstructionGroup.Avx512)]
+    [InlineData(32, InstructionGroup.X87)]
+    [InlineData(32, InstructionGroup.Privileged)]
+    public void Alignment_is_checked_where_the_processor_checks_it(int bitness, InstructionGroup group)
+    {
+        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
+        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
+        CompareInstructions(bitness, group, s_cases / 2, seed => (seed & 1) != 0 ? Placement.Mixed : Placement.Edges, AlignmentCheck);
     }
 
     [Theory]
@@ -109,7 +143,7 @@ public sealed class ConformanceTests
         });
     }
 
-    private static void CompareInstructions(int bitness, InstructionGroup group, int cases, Func<ulong, Placement> placement, bool steps)
+    private static void CompareInstructions(int bitness, InstructionGroup group, int cases, Func<ulong, Placement> placement, ulong flags)
     {
         Code[] codes = InstructionCatalog.Groups(bitness)[group];
         codes = s_code is null ? codes : [.. codes.Where(c => c.ToString() == s_code)];
@@ -124,7 +158,7 @@ public sealed class ConformanceTests
                 return false;
             }
 
-            before.Rflags |= steps ? 0x100UL : 0;
+            before.Rflags |= flags;
             sample.IgnoredMemory = null;
             return true;
         });

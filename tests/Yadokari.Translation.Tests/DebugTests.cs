@@ -20,6 +20,7 @@ public sealed class DebugTests
     [InlineData(MovSs + "90F4", Data, Watched, 7, "a load of SS, and NOP after it")]
     [InlineData(MovSs + "F1F4", Data, Watched, 7, "a load of SS, and INT1 after it")]
     [InlineData("A100002000F4", Data, Watched, 5, "a load of EAX")]
+    [InlineData("BA200000000FA315FCFF1F00F4", Data, Watched, 12, "a bit beyond the operand of BT")]
     [InlineData("E680F4", Port, 0x80, 2, "OUT to an immediate port")]
     [InlineData("E480F4", Port, 0x80, 2, "IN from one")]
     [InlineData("66BA7F0066EFF4", Port, 0x80, 6, "OUT of a word that reaches the port")]

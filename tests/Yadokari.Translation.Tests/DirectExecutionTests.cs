@@ -77,8 +77,54 @@ public sealed class DirectExecutionTests
     {
         machine.Write(Convert.FromHexString(code), offset);
         using Timer timer = new(_ => machine.Cpu.Kick(), null, 5000, Timeout.Infinite);
-        Assert.Equal(vector, machine.Run(offset));
-        Assert.Equal(DirectMachine.Code + offset + advance, machine.Frame(4));
+        for (int run = 0; run < 2; run++)
+        {
+            Assert.Equal(vector, machine.Run(offset));
+            Assert.Equal(DirectMachine.Code + offset + advance, machine.Frame(4));
+
+            // What is known of the second page must then be looked up anew.
+            machine.Cpu.LoadPageTables(machine.Cpu.Cr3, keep: false);
+        }
+    });
+
+    [Theory]
+    [InlineData(DirectMode.Off)]
+    [InlineData(DirectMode.Always)]
+    public void A_step_over_a_pages_end_is_one_step(DirectMode mode) => Directly(mode, machine =>
+    {
+        // The trap flag, set by a POPF that ends 2 bytes before the page does, steps over the MOV after it.
+        const ulong Begin = 0xFEE;
+        machine.Assemble(Begin, c =>
+        {
+            c.mov(rsp, Data + 0x800);
+            c.push(0x302);
+            c.popfq();
+            c.mov(eax, 0x1234);
+            c.syscall();
+        });
+        for (int run = 0; run < 3; run++)
+        {
+            machine.Cpu.Rax = 0;
+            Assert.Equal(1, machine.Run(Begin));
+            Assert.Equal(DirectMachine.Code + 0x1003, machine.Frame(4));
+            Assert.Equal(0x1234ul, machine.Cpu.Rax);
+            machine.Cpu.LoadPageTables(machine.Cpu.Cr3, keep: false);
+        }
+    });
+
+    [Fact]
+    public void Code_and_its_constants_may_share_a_large_page() => Directly(machine =>
+    {
+        const ulong Whole = 0x4000_0000;
+        machine.ShowWhole(Whole);
+        machine[DirectMachine.DataGpa] = 0x1234;
+
+        // mov rax, [rip + 0xFFF9]; syscall
+        machine.Write(Convert.FromHexString("488B05F9FF00000F05"));
+        using Timer timer = new(_ => machine.Cpu.Kick(), null, 5000, Timeout.Infinite);
+        Assert.Equal(-1, machine.Run(unchecked(Whole + DirectMachine.CodeGpa - DirectMachine.Code)));
+        Assert.Equal(0x1234ul, machine.Cpu.Rax);
+        Assert.InRange(machine.Entries, 1, 20);
     });
 
     [Fact]
@@ -284,6 +330,27 @@ public sealed class DirectExecutionTests
         Assert.Equal(Data + 0x100, machine.Cpu.Segments[4].Base);
     });
 
+    [Fact]
+    public unsafe void Control_of_vectors_comes_and_goes_while_they_are_all_clear() => Directly(machine =>
+    {
+        // XSTATE_BV says that there is nothing in the vector registers.
+        *(uint*)(machine.Cpu.XsaveArea + 24) = 0x1FA5;
+        *(ulong*)(machine.Cpu.XsaveArea + 512) = 0;
+        machine.Assemble(c =>
+        {
+            c.mov(rsi, Data);
+            c.stmxcsr(__dword_ptr[rsi]);
+            c.mov(__dword_ptr[rsi + 8], 0x1FC0);
+            c.ldmxcsr(__dword_ptr[rsi + 8]);
+            c.xorps(xmm0, xmm0);
+            c.syscall();
+        });
+        Assert.Equal(-1, machine.Run());
+        Assert.Equal(0x1FA5ul, machine[DirectMachine.DataGpa]);
+        Assert.Equal(0x1FC0u, *(uint*)(machine.Cpu.XsaveArea + 24));
+        Assert.Equal(0ul, *(ulong*)(machine.Cpu.XsaveArea + 160));
+    });
+
     [Theory]
     [InlineData("0F01D0", false)] // xgetbv
     [InlineData("0F0100", false)] // sgdt [rax]
@@ -353,11 +420,13 @@ public sealed class DirectExecutionTests
         return page;
     }
 
-    private static void Directly(Action<DirectMachine> test) => DirectMachine.OnThreadOfItsOwn(() =>
+    private static void Directly(Action<DirectMachine> test) => Directly(DirectMode.Always, test);
+
+    private static void Directly(DirectMode mode, Action<DirectMachine> test) => DirectMachine.OnThreadOfItsOwn(() =>
     {
         Support support = TranslationEngine.ProbeDirect();
         Assert.SkipUnless(support.Available, support.Reason);
-        using DirectMachine machine = new();
+        using DirectMachine machine = new(mode);
         test(machine);
     });
 }

@@ -206,6 +206,9 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         return ref global::System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ulong>(bytes)[0];
     }
 
+    /// <summary>Shows the program all memory in one large page that it may read and execute.</summary>
+    public void ShowWhole(ulong linear) => Map(linear, 0x85, large: true);
+
     /// <summary>Asks for an interrupt of vector <see cref="Tick"/>, as a device would from a thread of its own.</summary>
     public void Interrupt()
     {

@@ -145,4 +145,16 @@ public sealed class EmulationStringTests
         Assert.Equal(0x44332211u, (uint)m[0x4000]);
         Assert.Equal((2ul, 0x4004ul, 0ul), (m.Cpu.Rsi, m.Cpu.Rdi, m.Cpu.Rcx));
     }
+
+    [Theory]
+    [InlineData(0xA6)]
+    [InlineData(0xAC)]
+    [InlineData(0xD7)]
+    public void APrefixOfTheStacksSegmentMeansNothingIn64BitMode(byte opcode)
+    {
+        using var m = new EmulationMachine(64);
+        m.Cpu.Rsi = m.Cpu.Rbx = 0x8000_0000_0000_0000;
+        m.Cpu.Rdi = EmulationMachine.Data;
+        m.Faults(Vector.GeneralProtection, 0, 0x36, opcode);
+    }
 }

@@ -1,4 +1,5 @@
 using Iced.Intel;
+using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
@@ -15,15 +16,31 @@ internal static class InstructionForms
     public static bool AreAmbiguous(in Instruction instruction)
         => instruction.Code is Iced.Intel.Code.INVALID or Iced.Intel.Code.Pause or Iced.Intel.Code.Call_m1632;
 
-    /// <summary>Makes of a decoded instruction the one that its bytes are.</summary>
-    public static void Resolve(ref Instruction instruction, int bitness, DecoderOptions decoding, ReadOnlySpan<byte> bytes)
+    /// <summary>Makes of a decoded instruction the one that its bytes are. False if these are only its beginning.</summary>
+    /// <param name="instruction">What the decoder made of them.</param>
+    /// <param name="bitness">16, 32 or 64.</param>
+    /// <param name="set">The instructions that there are.</param>
+    /// <param name="bytes">Its bytes, and what follows them.</param>
+    public static bool Resolve(ref Instruction instruction, int bitness, InstructionSet set, ReadOnlySpan<byte> bytes)
     {
         if (instruction.IsInvalid)
         {
-            instruction.Code = bytes.Length >= MaxLength && GoesOn(bitness, decoding, bytes) ? TooLong : instruction.Code;
-            return;
+            bytes = bytes[..Math.Min(bytes.Length, MaxLength)];
+            bool xop = set.Has(Iced.Intel.Code.XOP_Vpcomb_xmm_xmm_xmmm128_imm8);
+            int length = InstructionLengths.Of(bytes, bitness, shortJumps: (set.Decoding & DecoderOptions.AMD) != 0, xop);
+            if (length == 0 && bytes.Length < MaxLength)
+            {
+                return false;
+            }
+
+            instruction.Code = length == 0 ? TooLong : instruction.Code;
+            ulong start = instruction.IP;
+            instruction.Length = length == 0 ? MaxLength : length;
+            instruction.NextIP = start + (ulong)instruction.Length;
+            return true;
         }
 
+        bytes = bytes[..instruction.Length];
         byte rex = bitness == 64 ? RexOf(bytes) : (byte)0;
         bool wide = (rex & 8) != 0;
         if (instruction.Code == Iced.Intel.Code.Pause && (rex & 1) != 0)
@@ -43,78 +60,8 @@ internal static class InstructionForms
             // AMD's processors: the pointer has 32 bits all the same, but eight bytes each are pushed.
             instruction.Code = Iced.Intel.Code.Call_m1664;
         }
-    }
 
-    /// <summary>
-    /// Whether bytes at the end of a page make no instruction, whatever follows them, so that #UD comes before the fetch of more. Which do
-    /// is the processor's business: as AMD's do.
-    /// </summary>
-    public static bool AreInvalidBefore(ReadOnlySpan<byte> bytes, int bitness)
-    {
-        int prefixes = CountPrefixes(bytes, bitness);
-        ReadOnlySpan<byte> opcode = bytes[prefixes..];
-        return opcode is [0x0F, 0xB9, ..] || RefusesRex(bytes, bitness);
-    }
-
-    // A REX prefix right before VEX, XOP or EVEX is #UD as soon as these are there.
-    private static bool RefusesRex(ReadOnlySpan<byte> bytes, int bitness)
-    {
-        ReadOnlySpan<byte> opcode = bytes[CountPrefixes(bytes, bitness)..];
-        bool vector = opcode is [0xC5, _, ..] or [0xC4 or 0x62, _, _, ..] || (opcode is [0x8F, _, _, ..] && (opcode[1] & 0x1F) >= 8);
-        return vector && bitness == 64 && RexOf(bytes) != 0;
-    }
-
-    // Whether an instruction has not ended after the most bytes that the decoder takes. Prefixes that say nothing of its length, or that
-    // another takes the place of, are left out to see what comes of it.
-    private static bool GoesOn(int bitness, DecoderOptions decoding, ReadOnlySpan<byte> bytes)
-    {
-        byte rex = bitness == 64 ? RexOf(bytes) : (byte)0;
-        int prefixes = CountPrefixes(bytes, bitness);
-        if (prefixes == bytes.Length)
-        {
-            return true;
-        }
-
-        if (RefusesRex(bytes, bitness))
-        {
-            return false;
-        }
-
-        int repeat = bytes[..prefixes].LastIndexOfAny((byte)0xF2, (byte)0xF3);
-        var shortened = new List<byte>(MaxLength);
-        foreach (byte size in (ReadOnlySpan<byte>)[0x66, 0x67])
-        {
-            if (bytes[..prefixes].Contains(size))
-            {
-                shortened.Add(size);
-            }
-        }
-
-        if (rex != 0)
-        {
-            shortened.Add(rex);
-        }
-
-        shortened.AddRange(bytes[prefixes..]);
-        return EndsEarly(shortened, bitness, decoding) || (repeat >= 0 && EndsEarly([bytes[repeat], .. shortened], bitness, decoding));
-    }
-
-    private static bool EndsEarly(List<byte> bytes, int bitness, DecoderOptions decoding)
-    {
-        var decoder = Decoder.Create(bitness, new ByteArrayCodeReader([.. bytes]), decoding);
-        decoder.Decode(out _);
-        return decoder.LastError == DecoderError.NoMoreBytes;
-    }
-
-    private static int CountPrefixes(ReadOnlySpan<byte> bytes, int bitness)
-    {
-        int prefixes = 0;
-        while (prefixes < bytes.Length && IsPrefix(bytes[prefixes], bitness))
-        {
-            prefixes++;
-        }
-
-        return prefixes;
+        return true;
     }
 
     private static bool IsPrefix(byte value, int bitness)

@@ -21,6 +21,7 @@ internal sealed unsafe partial class Translator
     private readonly CodeCache _cache;
     private readonly Stubs _stubs;
     private readonly GuestBytes _bytes = new();
+    private bool _whole;
     private readonly Decoder _decoder64;
     private readonly Decoder _decoder32;
     private readonly Decoder _decoder16;
@@ -92,7 +93,7 @@ internal sealed unsafe partial class Translator
 
     private Decoder DecoderOf(CpuMode mode) => (mode & CpuMode.Code64) != 0 ? _decoder64 : (mode & CpuMode.Code32) != 0 ? _decoder32 : _decoder16;
 
-    /// <summary>Decodes one instruction from bytes.</summary>
+    /// <summary>Decodes one instruction from bytes; <see cref="DecodedWhole"/> says whether they were all of it.</summary>
     public Instruction Decode(ReadOnlySpan<byte> bytes, CpuMode mode, ulong ip)
     {
         fixed (byte* start = bytes)
@@ -105,23 +106,22 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // Decodes where the bytes stand, and puts right what the decoder leaves out.
+    // Decodes where the bytes stand, and puts right what the decoder leaves out. Whether they were all of an instruction is in _whole.
     private void DecodeNext(Decoder decoder, out Instruction instruction)
     {
-        byte* start = _bytes.Position;
+        ReadOnlySpan<byte> bytes = _bytes.Rest;
         decoder.Decode(out instruction);
-        if (InstructionForms.AreAmbiguous(instruction))
-        {
-            // SAFETY: the decoder took so many bytes from there.
-            InstructionForms.Resolve(ref instruction, decoder.Bitness, _set.Decoding, new ReadOnlySpan<byte>(start, instruction.Length));
-        }
+        _whole = !InstructionForms.AreAmbiguous(instruction) || InstructionForms.Resolve(ref instruction, decoder.Bitness, _set, bytes);
     }
+
+    /// <summary>Whether what was decoded last did not go on after the bytes that there were.</summary>
+    public bool DecodedWhole => _whole;
 
     /// <summary>Whether an instruction's bytes are only its beginning.</summary>
     public bool GoesOn(ReadOnlySpan<byte> bytes, CpuMode mode)
     {
-        Instruction instruction = Decode(bytes, mode, 0);
-        return instruction.IsInvalid && DecoderOf(mode).LastError == DecoderError.NoMoreBytes && instruction.Length < InstructionForms.MaxLength;
+        _ = Decode(bytes, mode, 0);
+        return !_whole;
     }
 
     /// <summary>
@@ -202,7 +202,7 @@ internal sealed unsafe partial class Translator
         {
             ref Instruction instruction = ref _instructions[_count];
             DecodeNext(decoder, out instruction);
-            if (instruction.IsInvalid && decoder.LastError == DecoderError.NoMoreBytes && instruction.Length < InstructionForms.MaxLength)
+            if (!_whole)
             {
                 break;
             }
@@ -496,7 +496,8 @@ internal sealed unsafe partial class Translator
         private byte* _position;
         private byte* _end;
 
-        public byte* Position => _position;
+        // SAFETY: what Set was told of.
+        public ReadOnlySpan<byte> Rest => new(_position, (int)(_end - _position));
 
         public void Set(byte* start, int length)
         {

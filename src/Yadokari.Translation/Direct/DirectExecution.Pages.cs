@@ -163,6 +163,15 @@ internal sealed unsafe partial class DirectExecution
             return false;
         }
 
+        // Code in it has pages of its own, which a large one would take away again and again.
+        for (ulong code = page; code < page + Sandbox.LargePage; code += 4096)
+        {
+            if (sandbox.CodeAt(code) != ulong.MaxValue)
+            {
+                return false;
+            }
+        }
+
         for (ulong part = gpa; part < gpa + Sandbox.LargePage && write; part += 4096)
         {
             if (_cpu.IsCode(part) || !_cpu.MayWrite(part))

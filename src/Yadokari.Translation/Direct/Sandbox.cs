@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 
@@ -296,7 +297,23 @@ internal sealed unsafe class Sandbox : IDisposable
 
         area.CopyTo(present);
         _extended.AsSpan(area.Length).Clear();
+        KeepControl(_extended);
         return _process.WriteExtended(_extended);
+    }
+
+    // The host's kernel loads the compacted format, where MXCSR is part of the XMM registers' state (SDM 1 13.8.2): of an area that says
+    // they are as after a reset, MXCSR would be too. On the way out processors say themselves that there is something of it to be saved
+    // (SDM 1 13.10, 13.11).
+    private static void KeepControl(Span<byte> area)
+    {
+        const uint Initial = 0x1F80;
+        const byte Xmm = 2;
+        ref byte present = ref area[512];
+        if ((present & Xmm) == 0 && BinaryPrimitives.ReadUInt32LittleEndian(area[24..]) != Initial)
+        {
+            present |= Xmm;
+            area[160..416].Clear();
+        }
     }
 
     /// <summary>

@@ -32,10 +32,8 @@ internal static unsafe partial class Emulator
         }
         else
         {
-            long signed = bytes switch { 2 => (short)offset, 4 => (int)offset, _ => (long)offset };
-            long distance = (signed >> (bytes == 2 ? 4 : bytes == 4 ? 5 : 6)) * bytes;
             ulong start = cpu.EffectiveAddress(instruction, out int segment);
-            ulong address = (start + (ulong)distance) & AddressMask(cpu, instruction);
+            ulong address = (start + Distance(offset, bytes)) & AddressMask(cpu, instruction);
             if (!cpu.Linear(segment, address, bytes, writes, out linear)
                 || (writes && !cpu.ProbeLinear(linear, bytes, write: true))
                 || !ReadSized(cpu, linear, bytes, out value))
@@ -63,6 +61,19 @@ internal static unsafe partial class Emulator
         const ulong FlagCarry = 1;
         SetArithmeticFlags(cpu, (cpu.Rflags & ~FlagCarry) | ((value & bit) != 0 ? FlagCarry : 0));
         return Outcome.Next;
+    }
+
+    /// <summary>How far from its operand's address BT, BTC, BTR or BTS with a bit offset in a register accesses memory; 0 for other instructions.</summary>
+    internal static ulong BitStringDistance(Vcpu cpu, in Instruction instruction)
+        => instruction.Mnemonic is Mnemonic.Bt or Mnemonic.Btc or Mnemonic.Btr or Mnemonic.Bts
+            && instruction.Op0Kind == OpKind.Memory && instruction.Op1Kind == OpKind.Register
+            ? Distance(Get(cpu, instruction.Op1Register), instruction.Op1Register.GetSize())
+            : 0;
+
+    private static ulong Distance(ulong offset, int bytes)
+    {
+        long signed = bytes switch { 2 => (short)offset, 4 => (int)offset, _ => (long)offset };
+        return (ulong)((signed >> (bytes == 2 ? 4 : bytes == 4 ? 5 : 6)) * bytes);
     }
 
     /// <summary>The bits of an offset that an instruction's address size leaves.</summary>

@@ -26,7 +26,7 @@ internal static unsafe partial class Emulator
     {
         ulong mask = instruction.MemoryBase switch { Register.BX => 0xFFFF, Register.EBX => 0xFFFFFFFF, _ => ulong.MaxValue };
         ulong offset = (cpu.Rbx + (byte)cpu.Rax) & mask;
-        if (!cpu.Linear(instruction.MemorySegment - Register.ES, offset, 1, write: false, out ulong linear)
+        if (!cpu.Linear(cpu.SegmentOf(instruction), offset, 1, write: false, out ulong linear)
             || !cpu.Read(linear, out byte value))
         {
             return Outcome.Fault;

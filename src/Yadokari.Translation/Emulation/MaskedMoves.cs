@@ -58,6 +58,12 @@ internal static unsafe partial class Emulator
             return Outcome.Fault;
         }
 
+        const ulong Alignment = 8; // MASKMOVDQU's too: it is two stores.
+        if (cpu.ChecksAlignment && (linear & (Alignment - 1)) != 0)
+        {
+            return cpu.Raise(Vector.AlignmentCheck);
+        }
+
         // The whole operand must be writable, whatever is selected of it, and be it nothing: so processors have it, and SDM 2B leaves it to them.
         if (!cpu.ProbeLinear(linear, length, write: true) || !WriteMasked(cpu, linear, data[..length], operand))
         {
@@ -126,7 +132,8 @@ internal static unsafe partial class Emulator
         data.Clear();
         for (int at = 0, i = 0; at + operand.Bytes <= data.Length; at += operand.Bytes, i++)
         {
-            if ((operand.Mask >> i & 1) != 0 && !cpu.ReadLinear(linear + (ulong)at, data.Slice(at, operand.Bytes)))
+            if ((operand.Mask >> i & 1) != 0
+                && (!IsWhole(cpu, linear + (ulong)at, operand.Bytes) || !cpu.ReadLinear(linear + (ulong)at, data.Slice(at, operand.Bytes))))
             {
                 return false;
             }
@@ -140,7 +147,8 @@ internal static unsafe partial class Emulator
     {
         for (int at = 0, i = 0; at + operand.Bytes <= length; at += operand.Bytes, i++)
         {
-            if ((operand.Mask >> i & 1) != 0 && !cpu.ProbeLinear(linear + (ulong)at, operand.Bytes, write: true))
+            if ((operand.Mask >> i & 1) != 0
+                && (!IsWhole(cpu, linear + (ulong)at, operand.Bytes) || !cpu.ProbeLinear(linear + (ulong)at, operand.Bytes, write: true)))
             {
                 return false;
             }
@@ -167,6 +175,10 @@ internal static unsafe partial class Emulator
 
         return true;
     }
+
+    // An element that reaches beyond the canonical addresses is refused before a page that it begins in is looked at.
+    private static bool IsWhole(Vcpu cpu, ulong linear, int bytes)
+        => cpu.IsWithinCanonical(linear, bytes) || cpu.Raise(Vector.GeneralProtection, 0) == Outcome.Next;
 
     // Bytes of memory for a bit of the mask: that of the result where several small factors make one sum.
     private static int ElementOf(in Instruction instruction) => instruction.Mnemonic switch

@@ -115,7 +115,7 @@ internal static unsafe partial class Emulator
         ulong mask = StackMask(cpu);
         ulong rsp = cpu.Rsp;
         ulong rbp = cpu.Rbp;
-        if (!Push(cpu, ref rsp, rbp, sizeof(T)))
+        if (!IsAligned(cpu, rsp - (ulong)sizeof(T), sizeof(T)) || !Push(cpu, ref rsp, rbp, sizeof(T)))
         {
             return Outcome.Fault;
         }
@@ -125,7 +125,7 @@ internal static unsafe partial class Emulator
         {
             SetPart(ref rbp, rbp - (ulong)sizeof(T), mask);
             ulong at = rbp;
-            if (!Pop(cpu, ref at, sizeof(T), out ulong outer) || !Push(cpu, ref rsp, outer, sizeof(T)))
+            if (!IsAligned(cpu, at, sizeof(T)) || !Pop(cpu, ref at, sizeof(T), out ulong outer) || !Push(cpu, ref rsp, outer, sizeof(T)))
             {
                 return Outcome.Fault;
             }
@@ -139,17 +139,8 @@ internal static unsafe partial class Emulator
         SetPart(ref rsp, rsp - instruction.Immediate16, mask);
 
         // The new top must be writable already.
-        if (!cpu.Linear(Ss, rsp & mask, sizeof(T), write: true, out ulong linear))
-        {
-            return Outcome.Fault;
-        }
-
-        if (cpu.ChecksAlignment && (linear & (ulong)(sizeof(T) - 1)) != 0)
-        {
-            return cpu.Raise(Vector.AlignmentCheck);
-        }
-
-        if (!cpu.ProbeLinear(linear, sizeof(T), write: true))
+        if (!IsAligned(cpu, rsp, sizeof(T)) || !cpu.Linear(Ss, rsp & mask, sizeof(T), write: true, out ulong linear)
+            || !cpu.ProbeLinear(linear, sizeof(T), write: true))
         {
             return Outcome.Fault;
         }
@@ -157,6 +148,24 @@ internal static unsafe partial class Emulator
         SetWidth(ref cpu.Rbp, frame, MaskOf(sizeof(T)));
         cpu.Rsp = rsp;
         return Outcome.Next;
+    }
+
+    // Whether an access of ENTER to the stack is not refused by alignment checking. An address that is none is for the access to refuse.
+    private static bool IsAligned(Vcpu cpu, ulong rsp, int bytes)
+    {
+        if (!cpu.ChecksAlignment)
+        {
+            return true;
+        }
+
+        if (cpu.Linear(Ss, rsp & StackMask(cpu), bytes, write: true, out ulong linear) && (linear & (ulong)(bytes - 1)) != 0)
+        {
+            cpu.Raise(Vector.AlignmentCheck);
+            return false;
+        }
+
+        cpu.ClearRaised();
+        return true;
     }
 
     // SDM 2A LEAVE.

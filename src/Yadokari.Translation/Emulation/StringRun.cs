@@ -40,7 +40,7 @@ internal static unsafe partial class Emulator
                 };
                 if (kind is OpKind.MemorySegSI or OpKind.MemorySegESI or OpKind.MemorySegRSI)
                 {
-                    _segment = instruction.MemorySegment - Register.ES;
+                    _segment = cpu.SegmentOf(instruction);
                 }
             }
         }

@@ -271,12 +271,7 @@ internal static unsafe partial class Emulator
             return Refuse(cpu, Vector.DeviceNotAvailable);
         }
 
-        if (!Address(cpu, instruction, length, write, out linear))
-        {
-            return false;
-        }
-
-        return (linear & 63) != 0 ? Refuse(cpu, Vector.GeneralProtection) : cpu.ProbeLinear(linear, length, write);
+        return AlignedAddress(cpu, instruction, length, alignment: 64, write, out linear);
     }
 
     private static bool FxAddress(Vcpu cpu, in Instruction instruction, bool write, out ulong linear)
@@ -287,12 +282,19 @@ internal static unsafe partial class Emulator
             return Refuse(cpu, Vector.DeviceNotAvailable);
         }
 
-        if (!Address(cpu, instruction, LegacyLength, write, out linear))
+        return AlignedAddress(cpu, instruction, LegacyLength, alignment: 16, write, out linear);
+    }
+
+    // #GP for an area that is not aligned comes before #SS for one on the stack that reaches beyond the canonical addresses.
+    private static bool AlignedAddress(Vcpu cpu, in Instruction instruction, int length, int alignment, bool write, out ulong linear)
+    {
+        if (!Address(cpu, instruction, 1, write, out linear))
         {
             return false;
         }
 
-        return (linear & 15) != 0 ? Refuse(cpu, Vector.GeneralProtection) : cpu.ProbeLinear(linear, LegacyLength, write);
+        return (linear & (ulong)(alignment - 1)) != 0 ? Refuse(cpu, Vector.GeneralProtection)
+            : Address(cpu, instruction, length, write, out linear) && cpu.ProbeLinear(linear, length, write);
     }
 
     // Control, status, tags, pointers; the eight registers. SDM 1 10.5.1: offsets of 64 bits by a REX.W prefix, else of 32 with selectors.

@@ -108,7 +108,8 @@ public static class MsrTable
         new(MsrIndex.KernelGsBase, "IA32_KERNEL_GS_BASE", MsrKind.Engine),
         new(MsrIndex.TscAux, "IA32_TSC_AUX", MsrKind.Engine),
 
-        // Four counters that every processor since the K7 has without saying so; they count nothing.
+        // Four counters that every processor since the K7 has without saying so. They count nothing, and so keep nothing: Linux writes one to see
+        // whether it is there, and does without them if not, where one that stands still would be taken for a counter.
         .. Enumerable.Range(0, 4).Select(i => new MsrDescription(MsrIndex.AmdPerfEvtSel0 + (uint)i, $"PERF_LEGACY_CTL{i}", MsrKind.Ignored, 0, All, CpuVendor.Amd)),
         .. Enumerable.Range(0, 4).Select(i => new MsrDescription(MsrIndex.AmdPerfCtr0 + (uint)i, $"PERF_LEGACY_CTR{i}", MsrKind.Ignored, 0, All, CpuVendor.Amd)),
         new(MsrIndex.AmdSysCfg, "SYSCFG", MsrKind.Ignored, 0, All, CpuVendor.Amd),

@@ -145,6 +145,23 @@ internal static class RunnerProgram
         c.xor(edx, edx);
         Call(c, 38);
 
+        // A page that was there but not yet for the processor would end a single step of a gather between two elements: each is touched.
+        foreach (ArenaRange range in Arena.Ranges)
+        {
+            for (ulong page = range.Address; page < range.End; page += Arena.PageSize)
+            {
+                c.mov(rdi, page);
+                if ((range.Access & Access.Write) != 0)
+                {
+                    c.or(__byte_ptr[rdi], 0);
+                }
+                else
+                {
+                    c.mov(al, __byte_ptr[rdi]);
+                }
+            }
+        }
+
         // rt_sigreturn leaves NT and ID as they are: a POPF of the last program must not reach the next.
         c.push(0x202);
         c.popfq();

@@ -161,6 +161,12 @@ public sealed class EncodingMaker(int bitness)
             UndefinedFlags = SampleMaker.ToRflags(decoded.RflagsUndefined),
         };
         SampleMaker.Describe(sample, image);
+        if (decoded.Mnemonic is Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne)
+        {
+            // To itself, it would take seconds.
+            image.Gpr[1] &= 0xFFF;
+        }
+
         return decoded.IsInvalid || InstructionCatalog.WhyNot(decoded.Code, bitness) is null;
     }
 }

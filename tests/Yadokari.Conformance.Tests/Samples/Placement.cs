@@ -55,9 +55,9 @@ public static class Placements
             // On a read-only page, on none, at no canonical address.
             9 => page + 0x3000 + (ulong)(random.Below(0x1000 - size) & -16),
             10 => page + 0x4000 + (ulong)(random.Below(0x1000 - size) & -16),
-            _ => low || random.OneIn(2) ? page + 0x6000 - (ulong)across : random.Below(size > 64 ? 1 : 4) switch
+            _ => low || random.OneIn(2) ? page + 0x6000 - (ulong)across : random.Below(4) switch
             {
-                // Where the canonical addresses end and begin again, and where all end; not for what is accessed in parts.
+                // Where the canonical addresses end and begin again, and where all end.
                 1 => 0x0000_8000_0000_0000 - (ulong)across,
                 2 => 0xFFFF_8000_0000_0000 - (ulong)across,
                 3 => 0UL - (ulong)across,

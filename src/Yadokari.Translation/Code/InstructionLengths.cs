@@ -1,0 +1,253 @@
+namespace Yadokari.Translation.Code;
+
+/// <summary>
+/// How many bytes an instruction has whether there is such an instruction or not. Processors fetch all of them before they refuse one that
+/// they do not have: at a page's end #PF of the next page comes before #UD, and so does #GP for more than 15 bytes. As AMD's processors
+/// do (seen on Zen 4; the opcode maps of AMD APM 3, appendix A).
+/// </summary>
+internal static class InstructionLengths
+{
+    /// <summary>What follows an opcode.</summary>
+    [Flags]
+    private enum Form : byte
+    {
+        Nothing = 0,
+        ModRm = 1,
+
+        /// <summary>ModRM that names registers whatever its top bits say.</summary>
+        Registers = 2,
+        Byte = 4,
+        Word = 8,
+
+        /// <summary>As many bytes as the operand has, but four of eight.</summary>
+        Operand = 16,
+
+        /// <summary>As many bytes as the operand has.</summary>
+        Whole = 32,
+        Address = 64,
+        Far = Operand | Word,
+    }
+
+    private static readonly Form[] s_primary = BuildPrimary();
+    private static readonly Form[] s_secondary = BuildSecondary();
+
+    // Of VEX and EVEX, where some opcodes are other instructions.
+    private static readonly Form[] s_vex = Change(s_secondary, (0x38, Form.Nothing), (0x3A, Form.Nothing), (0x0F, Form.ModRm | Form.Byte));
+    private static readonly Form[] s_evex = Change(s_vex, (0x78, Form.ModRm), (0x7A, Form.ModRm), (0x7B, Form.ModRm));
+
+    /// <summary>The length of the instruction that begins with these bytes; 0 if that takes more of them to tell, or it has more.</summary>
+    /// <param name="bytes">Its bytes, or what there is of them.</param>
+    /// <param name="bitness">16, 32 or 64.</param>
+    /// <param name="shortJumps">Whether jumps of 64-bit code have an offset of two bytes after an operand-size prefix.</param>
+    /// <param name="xop">Whether the processor has XOP, of whose first map it then knows the immediate byte.</param>
+    public static int Of(ReadOnlySpan<byte> bytes, int bitness, bool shortJumps, bool xop)
+    {
+        int length = LengthOf(bytes, bitness, shortJumps, xop);
+        return length <= bytes.Length ? length : 0;
+    }
+
+    // More than there are bytes if that is not known.
+    private static int LengthOf(ReadOnlySpan<byte> bytes, int bitness, bool shortJumps, bool xop)
+    {
+        const int Unknown = int.MaxValue;
+        int at = 0;
+        bool operand = false;
+        bool address = false;
+        byte rex = 0;
+        while (at < bytes.Length && IsPrefix(bytes[at], bitness))
+        {
+            operand |= bytes[at] == 0x66;
+            address |= bytes[at] == 0x67;
+            rex = bitness == 64 && (bytes[at] & 0xF0) == 0x40 ? bytes[at] : (byte)0;
+            at++;
+        }
+
+        if (at == bytes.Length)
+        {
+            return Unknown;
+        }
+
+        byte opcode = bytes[at++];
+        Form[] map = s_primary;
+        Form? form = null;
+        if (opcode == 0x0F)
+        {
+            if (at == bytes.Length)
+            {
+                return Unknown;
+            }
+
+            opcode = bytes[at++];
+            map = s_secondary;
+            if (opcode is 0x38 or 0x3A)
+            {
+                form = opcode == 0x38 ? Form.ModRm : Form.ModRm | Form.Byte;
+                at++;
+            }
+            else if (opcode == 0x0F)
+            {
+                form = Form.ModRm | Form.Byte;
+            }
+        }
+        else if (opcode is 0xC4 or 0xC5 or 0x62 or 0x8F && rex == 0)
+        {
+            if (at == bytes.Length)
+            {
+                return Unknown;
+            }
+
+            // LES, LDS and BOUND have no registers there, POP no other than 0 in the middle.
+            byte first = bytes[at];
+            if (opcode == 0x8F ? (first & 0x38) != 0 : bitness == 64 || first >= 0xC0)
+            {
+                at += opcode switch { 0xC5 => 1, 0x62 => 3, _ => 2 };
+                if (at >= bytes.Length)
+                {
+                    return Unknown;
+                }
+
+                int number = opcode == 0x62 ? first & 3 : first & 31;
+                map = opcode == 0x62 ? s_evex : s_vex;
+                form = opcode switch
+                {
+                    0xC5 => null,
+                    0x8F => number switch { 8 when xop => Form.ModRm | Form.Byte, 10 => Form.ModRm | Form.Operand, _ => Form.ModRm },
+                    _ => number switch { 1 => null, 3 => Form.ModRm | Form.Byte, _ => Form.ModRm },
+                };
+                opcode = bytes[at++];
+                operand = false;
+            }
+        }
+
+        if (at > bytes.Length)
+        {
+            return Unknown;
+        }
+
+        Form kind = form ?? map[opcode];
+        if ((kind & (Form.ModRm | Form.Registers)) != 0)
+        {
+            if (at == bytes.Length)
+            {
+                return Unknown;
+            }
+
+            byte modRm = bytes[at];
+            int length = (kind & Form.Registers) != 0 ? 1 : LengthOfModRm(bytes[at..], bitness == 16 ? !address : address && bitness == 32, Unknown);
+            if (length == Unknown)
+            {
+                return Unknown;
+            }
+
+            at += length;
+            if (map == s_primary && form == null && opcode is 0xF6 or 0xF7 && (modRm & 0x30) == 0)
+            {
+                kind |= opcode == 0xF6 ? Form.Byte : Form.Operand;
+            }
+        }
+
+        bool jumps = (map == s_primary && opcode is 0xE8 or 0xE9) || (map != s_primary && opcode is >= 0x80 and <= 0x8F);
+        bool small = bitness == 16 ? !operand : operand && (rex & 8) == 0 && (bitness == 32 || !jumps || shortJumps);
+        int offset = bitness == 64 ? address ? 4 : 8 : (bitness == 32) != address ? 4 : 2;
+        return at + ((kind & Form.Byte) != 0 ? 1 : 0) + ((kind & Form.Word) != 0 ? 2 : 0) + ((kind & Form.Operand) != 0 ? small ? 2 : 4 : 0)
+            + ((kind & Form.Whole) != 0 ? (rex & 8) != 0 ? 8 : small ? 2 : 4 : 0) + ((kind & Form.Address) != 0 ? offset : 0);
+    }
+
+    // Of ModRM, SIB and displacement.
+    private static int LengthOfModRm(ReadOnlySpan<byte> bytes, bool words, int unknown)
+    {
+        int mode = bytes[0] >> 6;
+        int register = bytes[0] & 7;
+        if (mode == 3)
+        {
+            return 1;
+        }
+
+        if (words)
+        {
+            return 1 + (mode == 1 ? 1 : mode == 2 || register == 6 ? 2 : 0);
+        }
+
+        int length = 1;
+        if (register == 4)
+        {
+            if (bytes.Length == 1)
+            {
+                return unknown;
+            }
+
+            length++;
+            register = bytes[1] & 7;
+        }
+
+        return length + (mode == 1 ? 1 : mode == 2 || register == 5 ? 4 : 0);
+    }
+
+    private static Form[] BuildPrimary()
+    {
+        Form[] map = new Form[256];
+        for (int row = 0; row < 0x40; row += 8)
+        {
+            Fill(map, Form.ModRm, row, row + 3);
+            map[row + 4] = Form.Byte;
+            map[row + 5] = Form.Operand;
+        }
+
+        Fill(map, Form.ModRm, 0x62, 0x63);
+        Fill(map, Form.Byte, 0x70, 0x7F);
+        Fill(map, Form.ModRm, 0x84, 0x8F);
+        Fill(map, Form.Address, 0xA0, 0xA3);
+        Fill(map, Form.Byte, 0xB0, 0xB7);
+        Fill(map, Form.Whole, 0xB8, 0xBF);
+        Fill(map, Form.ModRm, 0xC4, 0xC5);
+        Fill(map, Form.ModRm, 0xD0, 0xD3);
+        Fill(map, Form.Byte, 0xD4, 0xD5);
+        Fill(map, Form.ModRm, 0xD8, 0xDF);
+        Fill(map, Form.Byte, 0xE0, 0xE7);
+        Fill(map, Form.Operand, 0xE8, 0xE9);
+        Fill(map, Form.ModRm, 0xF6, 0xF7);
+        Fill(map, Form.ModRm, 0xFE, 0xFF);
+        return Change(
+            map,
+            (0x68, Form.Operand), (0x69, Form.ModRm | Form.Operand), (0x6A, Form.Byte), (0x6B, Form.ModRm | Form.Byte), (0x80, Form.ModRm | Form.Byte), (0x81, Form.ModRm | Form.Operand), (0x82, Form.ModRm | Form.Byte), (0x83, Form.ModRm | Form.Byte),
+            (0x9A, Form.Far), (0xA8, Form.Byte), (0xA9, Form.Operand), (0xC0, Form.ModRm | Form.Byte), (0xC1, Form.ModRm | Form.Byte), (0xC2, Form.Word), (0xC6, Form.ModRm | Form.Byte), (0xC7, Form.ModRm | Form.Operand), (0xC8, Form.Word | Form.Byte),
+            (0xCA, Form.Word), (0xCD, Form.Byte), (0xEA, Form.Far), (0xEB, Form.Byte));
+    }
+
+    private static Form[] BuildSecondary()
+    {
+        Form[] map = new Form[256];
+        Array.Fill(map, Form.ModRm);
+        Fill(map, Form.Nothing, 0x04, 0x0C);
+        Fill(map, Form.Registers, 0x20, 0x23);
+        Fill(map, Form.Nothing, 0x24, 0x27);
+        Fill(map, Form.Nothing, 0x30, 0x37);
+        Fill(map, Form.Nothing, 0x39, 0x3F);
+        Fill(map, Form.ModRm | Form.Byte, 0x70, 0x73);
+        Fill(map, Form.Nothing, 0x7A, 0x7B);
+        Fill(map, Form.Operand, 0x80, 0x8F);
+        Fill(map, Form.Nothing, 0xA0, 0xA2);
+        Fill(map, Form.Nothing, 0xA6, 0xAA);
+        Fill(map, Form.ModRm | Form.Byte, 0xC4, 0xC6);
+        Fill(map, Form.Nothing, 0xC8, 0xCF);
+        return Change(
+            map,
+            (0x0E, Form.Nothing), (0x77, Form.Nothing), (0x78, Form.ModRm | Form.Word), (0xA4, Form.ModRm | Form.Byte), (0xAC, Form.ModRm | Form.Byte), (0xB9, Form.Nothing), (0xBA, Form.ModRm | Form.Byte), (0xC2, Form.ModRm | Form.Byte), (0xFF, Form.Nothing));
+    }
+
+    private static void Fill(Form[] map, Form kind, int first, int last) => Array.Fill(map, kind, first, last - first + 1);
+
+    private static Form[] Change(Form[] map, params ReadOnlySpan<(int Opcode, Form Kind)> changes)
+    {
+        Form[] changed = [.. map];
+        foreach ((int opcode, Form kind) in changes)
+        {
+            changed[opcode] = kind;
+        }
+
+        return changed;
+    }
+
+    private static bool IsPrefix(byte value, int bitness)
+        => value is 0x26 or 0x2E or 0x36 or 0x3E or 0x64 or 0x65 or 0x66 or 0x67 or 0xF0 or 0xF2 or 0xF3 || (bitness == 64 && (value & 0xF0) == 0x40);
+}
