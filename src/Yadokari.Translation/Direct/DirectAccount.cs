@@ -6,8 +6,7 @@ namespace Yadokari.Translation.Direct;
 /// (<see cref="DirectOutlook"/>). What running directly gains is measured for each program: from time to time one that runs directly is
 /// translated for a short while, and its exceptions and system calls tell how far it comes either way. Of the vCPU's thread.
 /// </summary>
-/// <param name="outlook">What the programs of the machine showed so far.</param>
-internal sealed class DirectAccount(DirectOutlook outlook)
+internal sealed class DirectAccount
 {
     /// <summary>
     /// How many times as long as directly a program's own code takes translated: from 1.1 (what waits for memory) to five (interpreters). What is
@@ -35,9 +34,9 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     private const long Credit = 10_000_000;
 
     /// <summary>What a translated program must have lost to be taken on, where a stop costs as usual.</summary>
-    internal const long LeastLoss = 9_000_000;
+    internal const long LeastLoss = 18_000_000;
 
-    /// <summary>After a loss a program is left alone for so many times as long as before.</summary>
+    /// <summary>A program that lost by running directly, all in all, is left alone for so many times as long as before; one that gained the other way round.</summary>
     private const long Patience = 4;
 
     private const long MostLoss = 512 * LeastLoss;
@@ -66,7 +65,9 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     /// <summary>Detours are close together if a program runs for less than so many stops' cost between them.</summary>
     private const int Between = 3;
 
-    private long _needed = outlook.Needed;
+    private readonly DirectOutlook _outlook;
+    private readonly ulong _code;
+    private long _needed;
     private long _lost;
     private long _balance;
     private int _detours;
@@ -74,6 +75,10 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     private bool _begins;
     private bool _sampledOnce;
     private bool _paid;
+
+    // Since it was taken on: what it ran directly in its own code, and what that took in all.
+    private long _allRan;
+    private long _allWhole;
 
     // Direct running between samples, and until the next.
     private long _interval;
@@ -89,6 +94,21 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     private long _sampled;
     private long _sampledTraps;
 
+    /// <summary>Begins where another program with the same code ended, if there was one.</summary>
+    /// <param name="outlook">What the programs of the machine showed so far.</param>
+    /// <param name="code">Guest physical address of a page of its code.</param>
+    public DirectAccount(DirectOutlook outlook, ulong code)
+    {
+        _outlook = outlook;
+        _code = code;
+        _needed = outlook.Needed;
+        if (outlook.Recall(code) is { } known)
+        {
+            (Gain, _needed) = known;
+            _tried = true;
+        }
+    }
+
     /// <summary>It is to run directly.</summary>
     public bool Direct => Taken && !_sampling;
 
@@ -97,6 +117,9 @@ internal sealed class DirectAccount(DirectOutlook outlook)
 
     /// <summary>How many times as long its own code takes translated as directly; null if that was not measured.</summary>
     public double? Gain { get; private set; }
+
+    // What it gained since it was taken on, all in all.
+    private long Gained => (long)(_allRan * (Gain ?? Supposed)) - _allWhole;
 
     /// <summary>It ran translated. Returns whether it is to run directly from now on.</summary>
     /// <param name="time">For so long, the guest's kernel included.</param>
@@ -111,8 +134,8 @@ internal sealed class DirectAccount(DirectOutlook outlook)
         }
 
         double gain = _tried ? Math.Max(Gain ?? 0, HopedAgain) : Hoped;
-        _lost = Math.Max(_lost + (long)(Math.Min(time, MostRun) * (1 - (1 / gain))) - (traps * outlook.StopCost), 0);
-        if (_lost >= outlook.Scaled(_needed))
+        _lost = Math.Max(_lost + (long)(Math.Min(time, MostRun) * (1 - (1 / gain))) - (traps * _outlook.StopCost), 0);
+        if (_lost >= _outlook.Scaled(_needed))
         {
             Taken = true;
             _tried = true;
@@ -122,6 +145,7 @@ internal sealed class DirectAccount(DirectOutlook outlook)
             _interval = FirstSample;
             _untilSample = FirstSample;
             _begins = true;
+            (_allRan, _allWhole) = (0, 0);
             _sampledOnce = false;
         }
 
@@ -139,30 +163,27 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     {
         // Where hardly more than the stops themselves took time, nothing was gained, whatever the clock says. That its pages are shown at
         // first is no fault of the program's.
-        long ran = Math.Max(time - (stops * outlook.OwnStop), 0);
-        long whole = time + (_begins ? Math.Min(cost, stops * outlook.StopCost) : cost);
-        long credit = outlook.Scaled(Credit);
+        long ran = Math.Max(time - (stops * _outlook.OwnStop), 0);
+        long whole = time + (_begins ? Math.Min(cost, stops * _outlook.StopCost) : cost);
+        long credit = _outlook.Scaled(Credit);
         _begins = false;
         _balance = Math.Min(_balance + (long)(ran * (Gain ?? Supposed)) - whole, credit);
         _untilSample -= whole;
+        _allRan += ran;
+        _allWhole += time + cost;
         if (alone && traps >= SampleTraps && (_untilSample <= 0 || (!_sampledOnce && _balance < -credit)) && (whole - ran) * Negligible > whole)
         {
             _sampling = true;
             (_ran, _kernel, _traps) = (ran, kernel, traps);
             (_sampled, _sampledTraps) = (0, 0);
         }
-        else if (_balance < -credit)
+        else if (_balance < -credit || (_sampledOnce && Gained < -credit))
         {
-            Lose();
+            Lose(Gained >= 0);
         }
-        else if (_balance > 0)
+        else if (!_paid && Gained > credit)
         {
-            _needed = Math.Max(_needed / 2, LeastLoss);
-            if (!_paid)
-            {
-                outlook.Better();
-            }
-
+            _outlook.Better();
             _paid = true;
         }
 
@@ -177,11 +198,11 @@ internal sealed class DirectAccount(DirectOutlook outlook)
     /// <param name="page">Guest physical address of the page.</param>
     public bool Detoured(long time, ulong page)
     {
-        _detours = time < Between * outlook.StopCost ? _detours + 1 : Math.Max(_detours - 1, 0);
-        if (_detours >= (outlook.IsCostly(page) ? MostDetoursKnown : MostDetours))
+        _detours = time < Between * _outlook.StopCost ? _detours + 1 : Math.Max(_detours - 1, 0);
+        if (_detours >= (_outlook.IsCostly(page) ? MostDetoursKnown : MostDetours))
         {
-            outlook.Cost(page);
-            Lose();
+            _outlook.Cost(page);
+            Lose(gained: false);
         }
 
         return Taken;
@@ -225,19 +246,25 @@ internal sealed class DirectAccount(DirectOutlook outlook)
             }
 
             Gain = gain;
+            _outlook.Learn(_code, Gain, _needed);
         }
 
         _untilSample = _interval;
     }
 
-    private void Lose()
+    private void Lose(bool gained)
     {
-        _needed = Math.Min(_needed * Patience, MostLoss);
-        if (!_paid)
+        if (gained)
         {
-            outlook.Worse();
+            _needed = Math.Max(_needed / Patience, LeastLoss);
+        }
+        else
+        {
+            _needed = Math.Min(_needed * Patience, MostLoss);
+            _outlook.Worse();
         }
 
+        _outlook.Learn(_code, Gain, _needed);
         GiveBack();
     }
 }

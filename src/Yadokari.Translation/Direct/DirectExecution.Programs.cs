@@ -50,7 +50,7 @@ internal sealed unsafe partial class DirectExecution
         public Sandbox? Sandbox { get; set; }
 
         /// <summary>Whether it is worth running directly.</summary>
-        public DirectAccount Account { get; } = new(outlook);
+        public DirectAccount Account { get; } = new(outlook, gpa);
 
         /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
         public int Stops { get; set; }

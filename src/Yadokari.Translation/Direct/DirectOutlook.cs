@@ -4,8 +4,8 @@ namespace Yadokari.Translation.Direct;
 
 /// <summary>
 /// What the programs of a machine that ran directly so far showed: what a stop costs on this host at present, how much a new program must
-/// have lost to be taken on, and which pages of code cost other programs their direct running. Of any vCPU's thread: of two
-/// updates at once one may be lost.
+/// have lost to be taken on, which pages of code cost other programs their direct running, and what those that ran showed, by a page of
+/// their code. Of any vCPU's thread: of two updates at once one may be lost.
 /// </summary>
 internal sealed class DirectOutlook
 {
@@ -23,10 +23,11 @@ internal sealed class DirectOutlook
     /// <summary>Stops of which the cost is known. The longest of them counts for nothing: the host stretches one now and then.</summary>
     private const int Remembered = 16;
 
-    private const long MostLoss = 4 * DirectAccount.LeastLoss;
+    private const long MostLoss = 2 * DirectAccount.LeastLoss;
     private const int MostPages = 4096;
 
     private readonly ConcurrentDictionary<ulong, bool> _costly = [];
+    private readonly ConcurrentDictionary<ulong, (double? Gain, long Needed)> _known = [];
     private readonly Lock _lock = new(); // Innermost: guards the two below.
     private readonly long[] _stops = new long[Remembered];
     private int _next;
@@ -93,6 +94,28 @@ internal sealed class DirectOutlook
         _costly[gpa] = true;
     }
 
+    /// <summary>What a program with this page of code showed (<see cref="DirectAccount"/>), if one did.</summary>
+    /// <param name="gpa">Of the page.</param>
+    public (double? Gain, long Needed)? Recall(ulong gpa) => _known.TryGetValue(gpa, out (double?, long) known) ? known : null;
+
+    /// <summary>What a program with this page of code shows. All ones: its page is not known.</summary>
+    public void Learn(ulong gpa, double? gain, long needed)
+    {
+        if (_known.Count >= MostPages)
+        {
+            _known.Clear();
+        }
+
+        if (gpa != ulong.MaxValue)
+        {
+            _known[gpa] = (gain, needed);
+        }
+    }
+
     /// <summary>A page holds other code now.</summary>
-    public void Forget(ulong gpa) => _costly.TryRemove(gpa, out _);
+    public void Forget(ulong gpa)
+    {
+        _costly.TryRemove(gpa, out _);
+        _known.TryRemove(gpa, out _);
+    }
 }
