@@ -17,13 +17,13 @@ internal sealed class HostFile : IImageFile
 
     private readonly SafeFileHandle _file;
     private readonly Lazy<SafeFileHandle?> _unlocked;
-    private readonly bool _lasting;
+    private readonly bool _kept;
     private long _length;
 
-    private HostFile(SafeFileHandle file, bool lasting)
+    private HostFile(SafeFileHandle file, bool kept)
     {
         _file = file;
-        _lasting = lasting;
+        _kept = kept;
         _unlocked = new Lazy<SafeFileHandle?>(() =>
             FileVectors.KnowsWhatIsCached(file) && FileTree.OpenAgain(file, out SafeFileHandle again) == 0 ? again : null);
         _length = RandomAccess.GetLength(file);
@@ -59,7 +59,7 @@ internal sealed class HostFile : IImageFile
 
         try
         {
-            return new HostFile(OpenLocked(path, readOnly), lasting: true);
+            return new HostFile(OpenLocked(path, readOnly), kept: true);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -81,7 +81,7 @@ internal sealed class HostFile : IImageFile
     {
         try
         {
-            return new HostFile(File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None), lasting: true);
+            return new HostFile(File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None), kept: true);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {
@@ -96,7 +96,7 @@ internal sealed class HostFile : IImageFile
         string path = Path.Combine(Path.GetTempPath(), $"yado-{Guid.NewGuid():n}");
         try
         {
-            var file = new HostFile(File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None), lasting: false);
+            var file = new HostFile(File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None), kept: false);
             File.Delete(path);
             return file;
         }
@@ -184,7 +184,7 @@ internal sealed class HostFile : IImageFile
     /// <inheritdoc/>
     public bool TryFlush()
     {
-        if (!_lasting)
+        if (!_kept)
         {
             return true;
         }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Yadokari.Core;
 
 namespace Yadokari.Linux;
 
@@ -52,15 +53,13 @@ public sealed unsafe partial class Epoll : IDisposable
         Add(_wake, WakeToken, Readiness.Read);
     }
 
-    /// <summary>The same as <see cref="TryAdd"/> for what nothing goes without. Where the host can't, this is disposed of.</summary>
-    /// <exception cref="IOException">The host can't.</exception>
+    /// <summary>The same as <see cref="TryAdd"/> for what nothing goes without.</summary>
+    /// <exception cref="UserErrorException">The host can't.</exception>
     public void Add(int descriptor, ulong token, Readiness readiness)
     {
         if (!TryAdd(descriptor, token, readiness))
         {
-            string why = Marshal.GetLastPInvokeErrorMessage();
-            Dispose();
-            throw new IOException($"The host waits for no more descriptors ({why}).");
+            throw new UserErrorException($"The host waits for no more descriptors ({Marshal.GetLastPInvokeErrorMessage()}): raise its limit fs.epoll.max_user_watches.");
         }
     }
 

@@ -102,12 +102,18 @@ public static unsafe partial class FileTree
             return null;
         }
 
+        const int WouldBlock = 11; // errno.h: EWOULDBLOCK
         const int attempts = 200;
         for (int i = 0; i < attempts; i++)
         {
             if (FileLock(folder, ExclusiveLock | DoNotWait) == 0)
             {
                 return folder;
+            }
+
+            if (Marshal.GetLastPInvokeError() != WouldBlock)
+            {
+                break;
             }
 
             Thread.Sleep(10);

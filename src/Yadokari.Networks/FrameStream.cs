@@ -28,10 +28,21 @@ internal sealed class FrameStream : IDisposable
     /// <summary>Begins to listen to a socket that is connected, and takes it over.</summary>
     /// <param name="socket">Whose own it is from now on.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
+    /// <exception cref="UserErrorException">The host can't wait for it.</exception>
     public FrameStream(HostSocket socket, Action<Exception>? failed = null)
     {
         _socket = socket;
-        _epoll.Add(socket.Descriptor, 0, Readiness.Read | Readiness.Write);
+        try
+        {
+            _epoll.Add(socket.Descriptor, 0, Readiness.Read | Readiness.Write);
+        }
+        catch
+        {
+            _epoll.Dispose();
+            socket.Dispose();
+            throw;
+        }
+
         _thread = HostThread.Start("network", Serve, failed);
     }
 

@@ -24,15 +24,16 @@ public sealed class TapNetwork : INetwork
         try
         {
             _device = TapDevice.Open(name);
+            _epoll.Add(_device.Descriptor, 0, Readiness.Read);
         }
         catch
         {
+            _device?.Dispose();
             _epoll.Dispose();
             throw;
         }
 
         _device.TrySetOffloads(NetworkOffloads.None);
-        _epoll.Add(_device.Descriptor, 0, Readiness.Read);
         _thread = HostThread.Start("network", Serve, failed);
     }
 

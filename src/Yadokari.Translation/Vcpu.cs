@@ -279,11 +279,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
             if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
             {
+                InterruptShadow |= shadowed;
+                _steps += stepping ? 1 : 0;
                 return VmExit.Debug;
             }
 
             first = false;
             bool single = (mode & CpuMode.Single) != 0;
+            ulong resume = State->SystemFlags & FlagResume;
             if (single && HitsBreakpoint())
             {
                 block = null;
@@ -370,6 +373,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
                     // It has not run: what was to run alone still is, and is not handed to the processor, which may have stopped at it.
                     _steps = stepping ? Math.Max(_steps, 1) : _steps;
                     InterruptShadow |= shadowed;
+                    State->SystemFlags |= resume;
                     break;
                 case Outcome.Halt when HasNmi:
                     break;

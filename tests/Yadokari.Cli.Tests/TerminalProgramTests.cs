@@ -16,9 +16,21 @@ public sealed class TerminalProgramTests : IDisposable
 
     private readonly string _folder = Directory.CreateTempSubdirectory("yado-test-").FullName;
     private readonly PseudoTerminal _terminal = new();
+    private readonly List<Process> _started = [];
 
     public void Dispose()
     {
+        foreach (Process process in _started)
+        {
+            if (!process.HasExited)
+            {
+                process.Kill();
+                process.WaitForExit();
+            }
+
+            process.Dispose();
+        }
+
         _terminal.Dispose();
         Directory.Delete(_folder, recursive: true);
     }
@@ -32,7 +44,7 @@ public sealed class TerminalProgramTests : IDisposable
     public void A_signal_ends_a_run_and_the_terminal_comes_back(int signal)
     {
         string before = _terminal.Stty("-g");
-        using Process run = StartRun();
+        Process run = StartRun();
         WaitUntilRaw(run);
         EndBy(run, signal);
         Assert.Equal(before, _terminal.Stty("-g"));
@@ -44,7 +56,7 @@ public sealed class TerminalProgramTests : IDisposable
         // But SIGILL, SIGTRAP, SIGBUS, SIGFPE and SIGSEGV, which tell of faults, SIGKILL, SIGPIPE, and 32 to 34 of the C library and the runtime.
         int[] ends = [.. Enumerable.Range(1, 64).Except([4, 5, 7, 8, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 28, 32, 33, 34])];
         Assert.Equal(ends, SignalGuard.Deadly);
-        using Process run = StartRun();
+        Process run = StartRun();
         WaitUntilRaw(run);
         string caught = File.ReadLines($"/proc/{run.Id}/status").Single(line => line.StartsWith("SigCgt:", StringComparison.Ordinal)).Split('\t')[1];
         ulong mask = ulong.Parse(caught, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
@@ -56,7 +68,7 @@ public sealed class TerminalProgramTests : IDisposable
     public void A_run_that_was_stopped_is_raw_again()
     {
         string before = _terminal.Stty("-g");
-        using Process run = StartRun();
+        Process run = StartRun();
         WaitUntilRaw(run);
         Kill(run, Stop);
         Assert.True(SpinWait.SpinUntil(() => File.ReadAllText($"/proc/{run.Id}/stat").Split(") ")[1][0] == 'T', s_patience));
@@ -101,12 +113,9 @@ public sealed class TerminalProgramTests : IDisposable
         });
         monitor.Start();
         string before = _terminal.Stty("-g");
-        using (Process console = Start("console", "box"))
-        {
-            WaitUntilRaw(console);
-            EndBy(console, signal);
-        }
-
+        Process console = Start("console", "box");
+        WaitUntilRaw(console);
+        EndBy(console, signal);
         Assert.Equal(before, _terminal.Stty("-g"));
         listener.Dispose();
         monitor.Join();
@@ -119,12 +128,19 @@ public sealed class TerminalProgramTests : IDisposable
         return Start("run", "--kernel", "kernel", "--memory", "16M");
     }
 
-    private Process Start(params string[] arguments) => Process.Start(new ProcessStartInfo(
-        "/bin/sh", ["-c", "exec \"$@\" <\"$0\" >/dev/null 2>&1", _terminal.Name, Path.Combine(AppContext.BaseDirectory, "yado"), .. arguments])
+    // With the signals' usual actions: a SIGHUP that is ignored where the tests run, as under nohup, would stay so.
+    private Process Start(params string[] arguments)
     {
-        WorkingDirectory = _folder,
-        Environment = { ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["XDG_DATA_HOME"] = Path.Combine(_folder, "data") },
-    })!;
+        string program = Path.Combine(AppContext.BaseDirectory, "yado");
+        Process process = Process.Start(new ProcessStartInfo(
+            "/bin/sh", ["-c", "exec env --default-signal \"$@\" <\"$0\" >/dev/null 2>&1", _terminal.Name, program, .. arguments])
+        {
+            WorkingDirectory = _folder,
+            Environment = { ["XDG_CACHE_HOME"] = Path.Combine(_folder, "cache"), ["XDG_DATA_HOME"] = Path.Combine(_folder, "data") },
+        })!;
+        _started.Add(process);
+        return process;
+    }
 
     private void WaitUntilRaw(Process process) => Assert.True(
         SpinWait.SpinUntil(() => process.HasExited || _terminal.Stty("-a").Contains("-icanon", StringComparison.Ordinal), s_patience) && !process.HasExited);

@@ -199,12 +199,12 @@ public sealed class AtaTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(1000)]
-    public void An_image_of_no_fitting_length_is_refused(int length)
+    [InlineData(0, "is empty")]
+    [InlineData(1000, "1000 bytes")]
+    public void An_image_of_no_fitting_length_is_refused(int length, string why)
     {
         File.WriteAllBytes(_file, new byte[length]);
-        Assert.Contains($"{length} bytes", Assert.Throws<UserErrorException>(() => RawDisk.Open(_file, true, 512)).Message);
+        Assert.Contains(why, Assert.Throws<UserErrorException>(() => RawDisk.Open(_file, true, 512)).Message);
     }
 
     private static byte[] Sectors(int first, int count)

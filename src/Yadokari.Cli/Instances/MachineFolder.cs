@@ -108,7 +108,7 @@ internal sealed class MachineFolder
             while (true)
             {
                 Directory.CreateDirectory(Path, OwnerOnly);
-                FileStream? file = TryOpenLock(FileMode.OpenOrCreate, out bool isTaken);
+                FileStream? file = TryOpenLock(FileMode.OpenOrCreate, out _);
                 if (file is not null && IsInPlace(file))
                 {
                     return file;
@@ -117,15 +117,12 @@ internal sealed class MachineFolder
                 // Not in place: removed together with the machine meanwhile, and perhaps made anew by another. Taken: perhaps only by one that
                 // just looks whether the machine runs.
                 file?.Dispose();
-                if (isTaken)
+                if (Environment.TickCount64 - began > LongestLook)
                 {
-                    if (Environment.TickCount64 - began > LongestLook)
-                    {
-                        return null;
-                    }
-
-                    Thread.Sleep(5);
+                    return null;
                 }
+
+                Thread.Sleep(5);
             }
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
@@ -137,7 +134,8 @@ internal sealed class MachineFolder
     /// <summary>Whether it runs.</summary>
     public bool IsRunning()
     {
-        using FileStream? file = TryOpenLock(FileMode.Open, out bool isTaken);
+        // Two that only look don't take one another for the machine.
+        using FileStream? file = TryOpenLock(FileMode.Open, out bool isTaken, FileAccess.Read, FileShare.Read);
         return isTaken;
     }
 
@@ -231,12 +229,12 @@ internal sealed class MachineFolder
     }
 
     // Null where somebody has it, or it is not there.
-    private FileStream? TryOpenLock(FileMode mode, out bool isTaken)
+    private FileStream? TryOpenLock(FileMode mode, out bool isTaken, FileAccess access = FileAccess.ReadWrite, FileShare share = FileShare.None)
     {
         isTaken = false;
         try
         {
-            return new FileStream(In("lock"), mode, FileAccess.ReadWrite, FileShare.None);
+            return new FileStream(In("lock"), mode, access, share);
         }
         catch (IOException error) when (error.HResult == LockIsTaken)
         {
@@ -249,8 +247,9 @@ internal sealed class MachineFolder
         }
     }
 
-    private bool IsInPlace(FileStream file) => FileStatus.Of(file.SafeFileHandle, out FileStatus open) == 0
-        && FileStatus.Of(In("lock"), out FileStatus named) == 0 && (open.Device, open.Inode) == (named.Device, named.Inode);
+    // As far as the host tells.
+    private bool IsInPlace(FileStream file) => FileStatus.Of(file.SafeFileHandle, out FileStatus open) != 0
+        || (FileStatus.Of(In("lock"), out FileStatus named) == 0 && (open.Device, open.Inode) == (named.Device, named.Inode));
 
     private void Replace(string file, string text)
     {

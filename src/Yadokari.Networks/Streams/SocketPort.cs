@@ -33,14 +33,20 @@ public sealed class SocketPort : IPortHost
         try
         {
             _listener = LocalListener.Open(path, "--port");
+            _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
         }
         catch
         {
+            if (_listener is not null)
+            {
+                _listener.Dispose();
+                File.Delete(path);
+            }
+
             _epoll.Dispose();
             throw;
         }
 
-        _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
         _thread = HostThread.Start("port", Main, failed);
     }
 

@@ -39,14 +39,20 @@ public sealed class SocketStreams : IStreamHost
         try
         {
             _listener = LocalListener.Open(path, "--vsock");
+            _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
         }
         catch
         {
+            if (_listener is not null)
+            {
+                _listener.Dispose();
+                File.Delete(path);
+            }
+
             _epoll.Dispose();
             throw;
         }
 
-        _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
         _thread = HostThread.Start("vsock", Main, failed);
     }
 

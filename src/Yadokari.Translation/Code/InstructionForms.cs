@@ -64,7 +64,7 @@ internal static class InstructionForms
         return true;
     }
 
-    private static bool IsPrefix(byte value, int bitness)
+    internal static bool IsPrefix(byte value, int bitness)
         => value is 0x26 or 0x2E or 0x36 or 0x3E or 0x64 or 0x65 or 0x66 or 0x67 or 0xF0 or 0xF2 or 0xF3 || (bitness == 64 && (value & 0xF0) == 0x40);
 
     // A REX prefix counts where the opcode follows it.

@@ -54,7 +54,7 @@ internal static class InstructionLengths
         bool operand = false;
         bool address = false;
         byte rex = 0;
-        while (at < bytes.Length && IsPrefix(bytes[at], bitness))
+        while (at < bytes.Length && InstructionForms.IsPrefix(bytes[at], bitness))
         {
             operand |= bytes[at] == 0x66;
             address |= bytes[at] == 0x67;
@@ -115,7 +115,7 @@ internal static class InstructionLengths
                     _ => number switch { 1 => null, 3 => Form.ModRm | Form.Byte, _ => Form.ModRm },
                 };
                 opcode = bytes[at++];
-                operand = false;
+                operand = bitness == 16; // Immediates are of 32 bits in every mode.
             }
         }
 
@@ -247,7 +247,4 @@ internal static class InstructionLengths
 
         return changed;
     }
-
-    private static bool IsPrefix(byte value, int bitness)
-        => value is 0x26 or 0x2E or 0x36 or 0x3E or 0x64 or 0x65 or 0x66 or 0x67 or 0xF0 or 0xF2 or 0xF3 || (bitness == 64 && (value & 0xF0) == 0x40);
 }

@@ -45,9 +45,9 @@ internal sealed class DirectAccount
     internal const int SampleTraps = 16;
 
     private const long ShortSample = 3_000_000;
-    internal const long LongSample = 12_000_000;
+    internal const long LongSample = 20_000_000;
 
-    /// <summary>Samples are taken after so much direct running at first, and after twice as much each time while they say the same.</summary>
+    /// <summary>Samples are taken after so much direct running at first, and after twice as much each time unless they contradict what was known.</summary>
     internal const long FirstSample = 25_000_000;
 
     private const long LastSample = 16 * FirstSample;
@@ -74,6 +74,7 @@ internal sealed class DirectAccount
     private bool _tried;
     private bool _begins;
     private bool _sampledOnce;
+    private bool _cutShort;
     private bool _paid;
 
     // Since it was taken on: what it ran directly in its own code, and what that took in all.
@@ -147,6 +148,7 @@ internal sealed class DirectAccount
             _begins = true;
             (_allRan, _allWhole) = (0, 0);
             _sampledOnce = false;
+            _cutShort = false;
         }
 
         return Direct;
@@ -227,14 +229,16 @@ internal sealed class DirectAccount
         }
 
         _sampling = false;
-        if (!_sampledOnce)
+        if (!_sampledOnce && tells)
         {
             // What was supposed before does not count.
-            _sampledOnce = true;
-            _balance = tells ? 0 : _balance;
+            _balance = 0;
         }
 
-        _interval = Math.Min(_interval * 2, LastSample);
+        // One that another program cut short is taken again.
+        _sampledOnce |= alone || _cutShort;
+        _cutShort = !alone;
+        _interval = alone ? Math.Min(_interval * 2, LastSample) : _interval;
         if (tells)
         {
             double translated = ((double)_sampled / _sampledTraps) - ((double)_kernel / _traps);

@@ -254,9 +254,9 @@ internal sealed unsafe partial class DirectExecution
     {
         if (gpa != ulong.MaxValue)
         {
+            _outlook.Forget(gpa);
             if (_scanned.Remove(gpa))
             {
-                _outlook.Forget(gpa);
                 Revoke(gpa, PageUse.Execute);
             }
 
@@ -271,6 +271,7 @@ internal sealed unsafe partial class DirectExecution
             return;
         }
 
+        _outlook.ForgetPages();
         _scanned.Clear();
         _followers.Clear();
         foreach (Program program in _held)

@@ -73,7 +73,7 @@ internal sealed unsafe partial class DirectExecution
         /// <summary>The process's time at its last stop at code that must be translated.</summary>
         public long DetourTime { get; set; }
 
-        /// <summary>When it ran last, by <see cref="_runs"/>, and with which PCID.</summary>
+        /// <summary>When it was seen to run last, by <see cref="_runs"/>, and with which PCID it ran directly.</summary>
         public long LastRun { get; set; }
 
         public int Pcid { get; set; }
@@ -152,7 +152,7 @@ internal sealed unsafe partial class DirectExecution
         {
             if (_programs.Count >= MostKnown)
             {
-                Remove(_programs.Values.First(static p => p.Sandbox == null));
+                Remove(_programs.Values.Where(static p => p.Sandbox == null).MinBy(static p => p.LastRun)!);
             }
 
             ulong page = _cpu.Rip & ~0xFFFul;
@@ -254,8 +254,7 @@ internal sealed unsafe partial class DirectExecution
     // Its account says that it runs translated from now on. It keeps its process, as long as no other program needs it, for another try.
     private void GiveBack()
     {
-        _affinity?.Part();
-        _joined = null;
+        Part(_joined);
         Demotions++;
         Turned();
     }
@@ -272,6 +271,7 @@ internal sealed unsafe partial class DirectExecution
             else if ((sandbox = Launch()) == null)
             {
                 _refused = true;
+                Turned();
                 return null;
             }
         }
@@ -316,10 +316,21 @@ internal sealed unsafe partial class DirectExecution
                 FetchExtended();
             }
 
+            Part(sandbox);
             program.Sandbox = null;
             _held.Remove(program);
             sandbox.UnmapAll();
             _idle.Push(sandbox);
+        }
+    }
+
+    // The vCPU's thread need not stay on the processor of a process that does not run.
+    private void Part(Sandbox? sandbox)
+    {
+        if (_joined != null && _joined == sandbox)
+        {
+            _affinity?.Part();
+            _joined = null;
         }
     }
 
@@ -330,6 +341,7 @@ internal sealed unsafe partial class DirectExecution
             FetchExtended();
         }
 
+        Part(sandbox);
         sandbox.Dispose();
         program.Sandbox = null;
         _held.Remove(program);

@@ -61,6 +61,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
     private Sandbox? _joined;
+
     // Of the last look at a translated program: the vCPU's thread's time, the guest's traps and changes of program.
     private long _looked;
     private uint _traps;
@@ -144,6 +145,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         bool alone = _turns == _lookedTurns;
         Look();
         Program program = Current(create: true)!;
+        program.LastRun = ++_runs;
         bool taken = program.Account.Taken;
         if (!program.Account.Direct && program.Account.Translated(ran, traps, alone))
         {
@@ -234,8 +236,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         if (!sandbox.Settle() || !sandbox.Load(registers) || !LoadExtended(sandbox))
         {
             // The registers are still the vCPU's, which goes on under translation.
-            Drop(program, sandbox);
             _refused = true;
+            Drop(program, sandbox);
             return Outcome.Retry;
         }
 

@@ -26,6 +26,9 @@ internal sealed class DirectOutlook
     private const long MostLoss = 2 * DirectAccount.LeastLoss;
     private const int MostPages = 4096;
 
+    // What one program makes harder for another, which may only share a page of a library with it.
+    private const long MostKnown = 4 * DirectAccount.LeastLoss;
+
     private readonly ConcurrentDictionary<ulong, bool> _costly = [];
     private readonly ConcurrentDictionary<ulong, (double? Gain, long Needed)> _known = [];
     private readonly Lock _lock = new(); // Innermost: guards the two below.
@@ -108,8 +111,15 @@ internal sealed class DirectOutlook
 
         if (gpa != ulong.MaxValue)
         {
-            _known[gpa] = (gain, needed);
+            _known[gpa] = (gain, Math.Min(needed, MostKnown));
         }
+    }
+
+    /// <summary>Which code is in which page is not known any more.</summary>
+    public void ForgetPages()
+    {
+        _costly.Clear();
+        _known.Clear();
     }
 
     /// <summary>A page holds other code now.</summary>

@@ -49,6 +49,7 @@ internal sealed unsafe class Sandbox : IDisposable
     private TracedRegisters _template;
     private ulong _held;
     private int _count;
+    private bool _failed; // The process could not do what was asked: what it shows is not known any more.
 
     private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, SandboxEntries entries)
     {
@@ -249,9 +250,9 @@ internal sealed unsafe class Sandbox : IDisposable
     /// <summary>Carries out what was asked. False if the process can't any more: it is of no use then.</summary>
     public bool Settle()
     {
-        if (_count == 0)
+        if (_failed || _count == 0)
         {
-            return true;
+            return !_failed;
         }
 
         int words = _count * (SandboxProgram.OperationBytes / 8);
@@ -263,6 +264,7 @@ internal sealed unsafe class Sandbox : IDisposable
 
         // The guest's program can read the table: nothing of where its pages lie stays there.
         new Span<ulong>(_operations, words).Clear();
+        _failed = !done;
         return done;
     }
 
