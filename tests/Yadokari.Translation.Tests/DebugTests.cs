@@ -1,3 +1,4 @@
+using Yadokari.Core.Engines;
 using Yadokari.Core.State;
 
 namespace Yadokari.Translation.Tests;
@@ -74,6 +75,18 @@ public sealed class DebugTests
         InlineTests.RunToHalt(m);
         Assert.Equal(Handlers + 2, m.Cpu.Rip);
         Assert.Equal((Code + 8, Handlers + 0x40), (m[esp - 12] & uint.MaxValue, m[esp - 24] & uint.MaxValue));
+    }
+
+    [Fact]
+    public void AStopOfADebuggerBehindStiLeavesTheNextInstructionItsTurnBeforeAnInterrupt()
+    {
+        using EmulationMachine m = Machine("FB90F4", 0, 0);
+        ulong esp = m.Cpu.Rsp;
+        m.Waiting.Enqueue(0x40);
+        m.Cpu.SingleStep = true;
+        Assert.Equal((VmExit.Debug, Code + 1), (m.Cpu.Run(), m.Cpu.Rip));
+        Assert.Equal((VmExit.Debug, Handlers + 0x40), (m.Cpu.Run(), m.Cpu.Rip));
+        Assert.Equal(Code + 2, m[esp - 12] & uint.MaxValue);
     }
 
     private static EmulationMachine Machine(string code, ulong dr7, ulong dr0)
