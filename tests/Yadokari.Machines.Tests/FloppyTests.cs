@@ -96,7 +96,7 @@ public sealed class FloppyTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0, "0 bytes")]
+    [InlineData(0, "is empty")]
     [InlineData(1000, "1000 bytes")]
     [InlineData((2880 << 10) + 512, "2880 KiB at most")]
     public void An_image_that_is_no_floppys_is_refused(int length, string expected)
