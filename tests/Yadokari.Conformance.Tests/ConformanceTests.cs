@@ -48,8 +48,7 @@ public sealed class ConformanceTests
     [InlineData(InstructionGroup.Privileged, Placement.Mixed)]
     public void Single_instructions_do_what_the_processor_does(InstructionGroup group, Placement placement)
     {
-        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
-        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
+        SkipWhereTheHostLacks(group);
         CompareInstructions(64, group, s_cases, _ => placement, flags: 0);
     }
 
@@ -67,8 +66,7 @@ public sealed class ConformanceTests
     [InlineData(InstructionGroup.Privileged)]
     public void Single_instructions_of_32_bit_code_do_what_the_processor_does(InstructionGroup group)
     {
-        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
-        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
+        SkipWhereTheHostLacks(group);
         CompareInstructions(32, group, s_cases, seed => (seed & 1) != 0 ? Placement.Mixed : Placement.Edges, flags: 0);
     }
 
@@ -86,8 +84,7 @@ public sealed class ConformanceTests
     [InlineData(InstructionGroup.Privileged)]
     public void Single_steps_end_where_the_processor_ends_them(InstructionGroup group)
     {
-        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
-        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
+        SkipWhereTheHostLacks(group);
         CompareInstructions(64, group, s_cases / 4, _ => Placement.Mixed, TrapFlag);
         CompareInstructions(32, group, s_cases / 4, _ => Placement.Mixed, TrapFlag);
     }
@@ -117,8 +114,7 @@ public sealed class ConformanceTests
     [InlineData(32, InstructionGroup.Privileged)]
     public void Alignment_is_checked_where_the_processor_checks_it(int bitness, InstructionGroup group)
     {
-        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
-        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
+        SkipWhereTheHostLacks(group);
         CompareInstructions(bitness, group, s_cases / 2, seed => (seed & 1) != 0 ? Placement.Mixed : Placement.Edges, AlignmentCheck);
     }
 
@@ -141,6 +137,12 @@ public sealed class ConformanceTests
             sample = maker.Make(shape, seed, before);
             return true;
         });
+    }
+
+    private static void SkipWhereTheHostLacks(InstructionGroup group)
+    {
+        Assert.SkipUnless(group != InstructionGroup.Avx512 || XsaveLayout.HasAvx512, "The host has no AVX-512.");
+        Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
     }
 
     private static void CompareInstructions(int bitness, InstructionGroup group, int cases, Func<ulong, Placement> placement, ulong flags)

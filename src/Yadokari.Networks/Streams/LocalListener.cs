@@ -12,8 +12,26 @@ internal static class LocalListener
     /// <summary>Makes one. Its name goes when who asked for it deletes the file.</summary>
     /// <param name="path">The name.</param>
     /// <param name="option">What gave it, for messages.</param>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
-    public static HostSocket Open(string path, string option)
+    /// <param name="epoll">Waits for those that ask, too, from now on.</param>
+    /// <param name="token">What it tells of them by.</param>
+    /// <exception cref="UserErrorException">It can't be made; there is no file of that name then that was not there.</exception>
+    public static HostSocket Open(string path, string option, Epoll epoll, ulong token)
+    {
+        HostSocket socket = Open(path, option);
+        try
+        {
+            epoll.Add(socket.Descriptor, token, Readiness.Read);
+            return socket;
+        }
+        catch
+        {
+            socket.Dispose();
+            File.Delete(path);
+            throw;
+        }
+    }
+
+    private static HostSocket Open(string path, string option)
     {
         if (Encoding.UTF8.GetByteCount(path) > HostSocket.LongestPath)
         {

@@ -32,17 +32,10 @@ public sealed class SocketPort : IPortHost
         _path = path;
         try
         {
-            _listener = LocalListener.Open(path, "--port");
-            _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
+            _listener = LocalListener.Open(path, "--port", _epoll, ListenerToken);
         }
         catch
         {
-            if (_listener is not null)
-            {
-                _listener.Dispose();
-                File.Delete(path);
-            }
-
             _epoll.Dispose();
             throw;
         }

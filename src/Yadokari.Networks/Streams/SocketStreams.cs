@@ -38,17 +38,10 @@ public sealed class SocketStreams : IStreamHost
         _path = path;
         try
         {
-            _listener = LocalListener.Open(path, "--vsock");
-            _epoll.Add(_listener.Descriptor, ListenerToken, Readiness.Read);
+            _listener = LocalListener.Open(path, "--vsock", _epoll, ListenerToken);
         }
         catch
         {
-            if (_listener is not null)
-            {
-                _listener.Dispose();
-                File.Delete(path);
-            }
-
             _epoll.Dispose();
             throw;
         }

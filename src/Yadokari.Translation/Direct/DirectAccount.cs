@@ -42,13 +42,13 @@ internal sealed class DirectAccount
     private const long MostLoss = 512 * LeastLoss;
 
     /// <summary>A sample is of so many traps at least, and so long; it ends without a measure if it gets too long.</summary>
-    internal const int SampleTraps = 16;
+    private const int SampleTraps = 16;
 
     private const long ShortSample = 3_000_000;
-    internal const long LongSample = 20_000_000;
+    private const long LongSample = 20_000_000;
 
     /// <summary>Samples are taken after so much direct running at first, and after twice as much each time unless they contradict what was known.</summary>
-    internal const long FirstSample = 25_000_000;
+    private const long FirstSample = 25_000_000;
 
     private const long LastSample = 16 * FirstSample;
 
@@ -72,7 +72,6 @@ internal sealed class DirectAccount
     private long _balance;
     private int _detours;
     private bool _tried;
-    private bool _begins;
     private bool _sampledOnce;
     private bool _cutShort;
     private bool _paid;
@@ -145,7 +144,6 @@ internal sealed class DirectAccount
             _paid = false;
             _interval = FirstSample;
             _untilSample = FirstSample;
-            _begins = true;
             (_allRan, _allWhole) = (0, 0);
             _sampledOnce = false;
             _cutShort = false;
@@ -166,9 +164,8 @@ internal sealed class DirectAccount
         // Where hardly more than the stops themselves took time, nothing was gained, whatever the clock says. That its pages are shown at
         // first is no fault of the program's.
         long ran = Math.Max(time - (stops * _outlook.OwnStop), 0);
-        long whole = time + (_begins ? Math.Min(cost, stops * _outlook.StopCost) : cost);
+        long whole = time + (_allWhole == 0 ? Math.Min(cost, stops * _outlook.StopCost) : cost);
         long credit = _outlook.Scaled(Credit);
-        _begins = false;
         _balance = Math.Min(_balance + (long)(ran * (Gain ?? Supposed)) - whole, credit);
         _untilSample -= whole;
         _allRan += ran;

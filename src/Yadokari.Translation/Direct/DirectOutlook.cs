@@ -45,13 +45,10 @@ internal sealed class DirectOutlook
     /// Nanoseconds of processor time that a stop costs now, with its aftermath. Waiting for a processor does not count: on a busy host a
     /// program waits either way, and what stops often waits no longer than what does not (the host's scheduler sees to that).
     /// </summary>
-    public long StopCost => Volatile.Read(ref _monitor) + OwnStopCost;
+    public long StopCost => Volatile.Read(ref _monitor) + (Aftermath * OwnStop);
 
     /// <summary>Nanoseconds of the process's own time that a stop takes, without its aftermath.</summary>
     public long OwnStop => Volatile.Read(ref _own);
-
-    /// <summary>Nanoseconds of the process's own time that a stop takes, with its aftermath.</summary>
-    public long OwnStopCost => Aftermath * OwnStop;
 
     /// <summary>
     /// Nanoseconds that a new program must have lost by being translated to be taken on, where a stop costs as usual: more after those that
