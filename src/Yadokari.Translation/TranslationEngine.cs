@@ -178,6 +178,7 @@ internal sealed class TranslationVm : IEngineVm
                     rows.Add(("direct " + vcpu.Id, "  ended by other traps", direct.Traps, ""));
                     rows.Add(("direct " + vcpu.Id, "pages mapped", direct.PagesMapped, ""));
                     rows.Add(("direct " + vcpu.Id, "time in user code", direct.UserTime / 1e6, "ms"));
+                    rows.Add(("direct " + vcpu.Id, "cost of a stop", direct.StopCost / 1e3, "us"));
                 }
             }
 

@@ -310,11 +310,6 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
                     continue;
                 }
-
-                if (Direct.WantsBack())
-                {
-                    Volatile.Write(ref State->Pending, 1);
-                }
             }
 
             bool aligned = ChecksAlignment;

@@ -187,6 +187,9 @@ internal unsafe struct VcpuState
     /// <summary>SYSCALLs so far, modulo 2^32.</summary>
     public uint SystemCalls;
 
+    /// <summary>Runs so far, modulo 2^32, of blocks of the pages that <see cref="TranslatedCode.ReportRuns"/> names.</summary>
+    public uint ReportedRuns;
+
     /// <summary>Not zero: user code of the current address space is to run directly, so that a return to it is C#'s.</summary>
     public int DirectWanted;
 

@@ -33,7 +33,7 @@ public sealed class DirectAccountTests
         var account = Account(_outlook);
         for (int i = 0; i < 10_000; i++)
         {
-            Assert.False(account.Translated(Tick, 60, alone: true));
+            Assert.False(account.Translated(Tick, 60, 0, alone: true));
         }
     }
 
@@ -44,7 +44,7 @@ public sealed class DirectAccountTests
         var account = Account(_outlook);
         LoseDirectly(account);
         int ticks = 0;
-        while (!account.Translated(Tick, ticks % 8 == 7 ? 60u : 2u, alone: true))
+        while (!account.Translated(Tick, ticks % 8 == 7 ? 60u : 2u, 0, alone: true))
         {
             ticks++;
         }
@@ -58,7 +58,7 @@ public sealed class DirectAccountTests
         // Other programs may have run between two of its interrupts.
         var account = Account(_outlook);
         LoseDirectly(account);
-        Assert.False(account.Translated(1_000_000_000, 0, alone: true));
+        Assert.False(account.Translated(1_000_000_000, 0, 0, alone: true));
     }
 
     [Fact]
@@ -87,7 +87,7 @@ public sealed class DirectAccountTests
         TakeOn(account);
         int poor = GiveBack(account);
         TakeOn(account);
-        Assert.True(account.RanDirectly(100 * Tick, 1, 0, 0, 0, alone: true));
+        Assert.True(Ran(account, 100 * Tick, 1, 0));
         Assert.InRange(GiveBack(account), poor + 1, (2 * poor) + 1);
     }
 
@@ -130,7 +130,7 @@ public sealed class DirectAccountTests
             else
             {
                 all += Tick;
-                account.Translated(Tick, 0, alone: true);
+                account.Translated(Tick, 0, 0, alone: true);
             }
         }
 
@@ -150,14 +150,14 @@ public sealed class DirectAccountTests
         var account = Account(_outlook);
         for (int i = 0; i < 1000; i++)
         {
-            Assert.False(account.Translated(Tick, 3, alone: true));
+            Assert.False(account.Translated(Tick, 3, 0, alone: true));
         }
 
         int ticks = TakeOn(account);
         Assert.InRange(ticks, 50, 500);
-        Assert.True(account.RanDirectly(Window * 10 * Tick, Window, Window * Dear, 0, 0, alone: true));
+        Assert.True(Ran(account, Window * 10 * Tick, Window, Window * Dear));
         int windows = 1;
-        while (account.RanDirectly(Window * Tick / 20, Window, Window * Dear, 0, 0, alone: true))
+        while (Ran(account, Window * Tick / 20, Window, Window * Dear))
         {
             windows++;
         }
@@ -197,7 +197,7 @@ public sealed class DirectAccountTests
         var account = Account(_outlook);
         TakeOn(account);
         int windows = 1;
-        while (account.RanDirectly(Window * 28_000, Window, Window * Monitor, 0, 0, alone: true))
+        while (Ran(account, Window * 28_000, Window, Window * Monitor))
         {
             windows++;
         }
@@ -205,53 +205,45 @@ public sealed class DirectAccountTests
         Assert.InRange(windows, 1, 12);
     }
 
-    [Fact]
-    public void Coming_to_code_that_must_be_translated_again_and_again_ends_it()
+    [Theory]
+    [InlineData(1_000, 300, 1_500)]
+    [InlineData(20_000, 1, 30_000)]
+    [InlineData(2_000, 4, 3_000)]
+    public void Coming_to_code_that_must_be_translated_again_and_again_ends_it(long own, uint runs, long translated)
     {
+        // It needs as much processor time again for each stop.
         var account = Account(_outlook);
         int before = TakeOn(account);
-        int detours = 1;
-        while (account.Detoured(Own, 0x5000))
-        {
-            detours++;
-        }
-
-        Assert.Equal(DirectAccount.MostDetours, detours);
-        Assert.False(account.Direct);
+        Assert.InRange(Detour(account, own, runs, translated, 1000), DirectAccount.MostDetours, 2 * DirectAccount.MostDetours);
+        Assert.False(account.Taken);
         Assert.True(TakeOn(account) > 3 * before);
     }
 
     [Fact]
-    public void Coming_there_now_and_then_does_not()
+    public void Coming_there_in_bursts_does_not_if_it_comes_further_all_the_same()
+    {
+        // Stops that cost as much as one without hardware support are still less than its code takes translated.
+        var account = Account(_outlook);
+        TakeOn(account);
+        Assert.Equal(5000, Detour(account, 30_000, 50, 150_000, 5000));
+        Assert.True(account.Direct);
+
+        // Then it does something else.
+        Assert.InRange(Detour(account, 2_000, 50, 5_000, 20_000), 1, 5000);
+        Assert.False(account.Taken);
+    }
+
+    [Fact]
+    public void Coming_there_now_and_then_makes_no_sample_necessary()
     {
         var account = Account(_outlook);
         TakeOn(account);
         for (int i = 0; i < 1000; i++)
         {
-            Assert.True(account.Detoured(100 * _outlook.StopCost, 0x5000));
-            Assert.True(account.Detoured(Own, 0x5000));
+            account.Detoured(100 * _outlook.StopCost);
+            account.Detoured(Own);
+            Assert.False(account.IsDetouring);
         }
-    }
-
-    [Fact]
-    public void A_page_that_cost_one_program_its_direct_running_costs_the_next_little()
-    {
-        var first = Account(_outlook);
-        TakeOn(first);
-        while (first.Detoured(Own, 0x5000))
-        {
-        }
-
-        var second = Account(_outlook);
-        TakeOn(second);
-        Assert.True(second.Detoured(Own, 0x5000));
-        Assert.False(second.Detoured(Own, 0x5000));
-        var third = Account(_outlook);
-        TakeOn(third);
-        Assert.True(third.Detoured(Own, 0x6000));
-        Assert.True(third.Detoured(Own, 0x6000));
-        _outlook.Forget(0x5000);
-        Assert.True(third.Detoured(Own, 0x5000));
     }
 
     [Theory]
@@ -307,9 +299,46 @@ public sealed class DirectAccountTests
     // Of a program whose code no other has.
     private static DirectAccount Account(DirectOutlook outlook) => new(outlook, ++s_page << 12);
 
-    private static bool Compute(DirectAccount account) => account.RanDirectly(Window * Tick, Window, Window * Monitor, 0, 0, alone: true);
+    private static bool Ran(DirectAccount account, long time, int stops, long cost, long translated = 0, long progress = 0) => account.RanDirectly(
+        new DirectWindow { Time = time, Stops = stops, Cost = cost, Translated = translated, Progress = progress, Alone = true });
 
-    private static bool StopAllTheTime(DirectAccount account) => account.RanDirectly(Window * (Busy + Own), Window, Window * Monitor, 0, 0, alone: true);
+    // Comes to code that must be translated so many times, as long as it runs directly. Between, its own code and what of it must be translated
+    // take so long, and so long all in all if all is translated. Returns how many times it stopped.
+    private static int Detour(DirectAccount account, long own, uint runs, long translated, int times)
+    {
+        int stops = 0;
+        for (int i = 0, window = 0; i < times && account.Taken; i++)
+        {
+            stops++;
+            window++;
+            account.Detoured(own + Own);
+            if (window < Window && !account.IsDetouring)
+            {
+                continue;
+            }
+
+            account.RanDirectly(new DirectWindow
+            {
+                Time = window * (own + Own),
+                Stops = window,
+                Cost = window * Monitor,
+                Translated = window * 500,
+                Progress = window * runs,
+                Alone = true,
+            });
+            window = 0;
+            while (account.Taken && !account.Direct)
+            {
+                account.Translated(Tick, 0, (uint)(Tick * runs / translated), alone: true);
+            }
+        }
+
+        return stops;
+    }
+
+    private static bool Compute(DirectAccount account) => Ran(account, Window * Tick, Window, Window * Monitor);
+
+    private static bool StopAllTheTime(DirectAccount account) => Ran(account, Window * (Busy + Own), Window, Window * Monitor);
 
     private static void LoseDirectly(DirectAccount account)
     {
@@ -321,7 +350,7 @@ public sealed class DirectAccountTests
     private static int TakeOn(DirectAccount account)
     {
         int ticks = 1;
-        while (!account.Translated(Tick, 0, alone: true))
+        while (!account.Translated(Tick, 0, 0, alone: true))
         {
             ticks++;
         }
@@ -374,7 +403,7 @@ public sealed class DirectAccountTests
             long cost = Window * (_wasDirect ? MonitorStop : 200_000);
             _wasDirect = true;
             Spent += (Window * (Between + ProcessStop + Kernel)) + cost;
-            account.RanDirectly(Window * (Between + ProcessStop), Window, cost, Window * Kernel, Window, alone: true);
+            Ran(account, Window * (Between + ProcessStop), Window, cost, Window * Kernel, Window);
             return Window * Between;
         }
 
@@ -385,7 +414,7 @@ public sealed class DirectAccountTests
             uint whole = (uint)_traps;
             _traps -= whole;
             Spent += Tick;
-            account.Translated(Tick, whole, alone: true);
+            account.Translated(Tick, whole, 0, alone: true);
             return traps * Between;
         }
     }

@@ -62,6 +62,57 @@ public sealed class DirectDetourTests
     });
 
     [Theory]
+    [InlineData(1, 20)]
+    [InlineData(40, 0)]
+    [InlineData(1, 2_000)]
+    public void Each_burst_of_calls_stops_it_once(int calls, int loops) => DirectMachine.OnThreadOfItsOwn(() =>
+    {
+        Support support = TranslationEngine.ProbeDirect();
+        Assert.SkipUnless(support.Available, support.Reason);
+        const int Bursts = 200;
+        using var machine = new DirectMachine(DirectMode.Always, cpuidFaulting: false);
+        machine.Assemble(c =>
+        {
+            Label burst = c.CreateLabel();
+            Label call = c.CreateLabel();
+            Label rest = c.CreateLabel();
+            c.xor(r12d, r12d);
+            c.mov(r13d, Bursts);
+            c.mov(rbx, DirectMachine.Code + Function);
+            c.mov(rsp, DirectMachine.Data + 0x1000);
+            c.Label(ref burst);
+            c.mov(r14d, calls);
+            c.Label(ref call);
+            c.call(rbx);
+            c.dec(r14d);
+            c.jnz(call);
+            c.mov(ecx, 10_000);
+            c.Label(ref rest);
+            c.dec(ecx);
+            c.jnz(rest);
+            c.dec(r13d);
+            c.jnz(burst);
+            c.syscall();
+        });
+        machine.Assemble(Function, c =>
+        {
+            Label loop = c.CreateLabel();
+            c.mov(ecx, loops + 1);
+            c.Label(ref loop);
+            c.dec(ecx);
+            c.jnz(loop);
+            c.inc(r12);
+            c.ret();
+        });
+        machine.Write(Convert.FromHexString("0FA2C3"), Function + 0x800);
+        Assert.Equal(-1, machine.RunThroughTicks());
+        Assert.Equal((ulong)(Bursts * calls), machine.Cpu.Gpr(12));
+
+        // What comes after a burst runs directly, however long the code in the page took.
+        Assert.InRange(machine.Cpu.Direct!.Traps, Bursts, Bursts + (Bursts / 10));
+    });
+
+    [Theory]
     [InlineData(DirectMode.Off, "90")]
     [InlineData(DirectMode.Always, "90")]
     [InlineData(DirectMode.Always, "0F01EE")]

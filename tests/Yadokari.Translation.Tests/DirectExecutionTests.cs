@@ -392,6 +392,20 @@ public sealed class DirectExecutionTests
         }
     }
 
+    [Theory]
+    [InlineData("0FA2")] // cpuid
+    [InlineData("0F01D0")] // xgetbv
+    [InlineData("0F01EE")] // rdpkru
+    public unsafe void Decoding_that_is_out_of_step_overlooks_no_instruction_of_fixed_bytes(string code)
+    {
+        // The end of a table among code: add [rax + 0x...], al takes the instruction for its displacement.
+        byte[] page = Page("0080" + code, 2000);
+        fixed (byte* start = page)
+        {
+            Assert.Equal(UserCode.Sensitive, new UserCode { HidesProcessor = false }.Scan(start));
+        }
+    }
+
     private static unsafe bool IsInnocuous(string code, int at, out int tail)
     {
         byte[] page = Page(code, at);

@@ -50,6 +50,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private readonly List<Block> _all = [];
     private int _count;
 
+    // Numbers of the pages whose code reports its runs.
+    private readonly HashSet<ulong> _reporting = [];
+
     public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set, bool crowded = false)
     {
         _memory = memory;
@@ -243,6 +246,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             _all.Add(new Block(_count));
         }
 
+        Translator.ReportsRuns = _reporting.Count != 0 && !bounce && (mode & CpuMode.User) != 0 && _reporting.Contains(gpa >> 12);
         Block? block = Translator.Translate(_all[_count], gpa, linear, mode, code, length, bounce, epoch, global, _unshared.GetValueOrDefault(gpa));
         if (block == null)
         {
@@ -361,6 +365,18 @@ internal sealed unsafe class TranslatedCode : IDisposable
         {
             _unshared[block.Gpa] = _unshared.GetValueOrDefault(block.Gpa) | (1 << register);
             Drop(block);
+        }
+    }
+
+    /// <summary>
+    /// The page's user code can't run directly. Until it is written, its runs count in <see cref="VcpuState.ReportedRuns"/>, which tells how far
+    /// a program came that often comes there; and where it may leave the page it comes back to C# if the rest is to run directly.
+    /// </summary>
+    public void ReportRuns(ulong gpa)
+    {
+        if (_reporting.Add(gpa >> 12) && _pages.TryGetValue(gpa >> 12, out Page? page))
+        {
+            DropBlocks(page);
         }
     }
 
@@ -500,7 +516,14 @@ internal sealed unsafe class TranslatedCode : IDisposable
         Invalidations++;
         _pages.TryRemove(number, out _);
         _codePages[number >> 6] &= ~(1ul << (int)(number & 63));
+        _reporting.Remove(number);
         PageIsNoCode?.Invoke(number << 12);
+        DropBlocks(page);
+        CodeForgotten?.Invoke(number << 12);
+    }
+
+    private void DropBlocks(Page page)
+    {
         foreach (Block block in page.Blocks)
         {
             if (block.Valid)
@@ -508,7 +531,5 @@ internal sealed unsafe class TranslatedCode : IDisposable
                 Drop(block);
             }
         }
-
-        CodeForgotten?.Invoke(number << 12);
     }
 }

@@ -55,6 +55,7 @@ internal sealed unsafe partial class Translator
         _a.Push(Host.R15);
         _a.Load(Host.R15, Mem.State(s_spare));
         AddLookup(EmitDepthCheck());
+        EmitLeave();
         EmitProbe();
         AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), extra: SecondProbe);
         ref ColdExit second = ref _cold[_coldCount - 1];
@@ -87,6 +88,7 @@ internal sealed unsafe partial class Translator
         SaveFlags();
         _a.Arithmetic32(Alu.Cmp, Mem.State(s_pending), 0);
         AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor));
+        EmitLeave();
         _a.Arithmetic(Alu.Cmp, Host.R15, Mem.At(Host.Rsp, ReturnEntry / 2));
         AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), extra: Mispredicted);
         _a.Return();

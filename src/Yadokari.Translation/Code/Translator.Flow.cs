@@ -38,6 +38,8 @@ internal sealed unsafe partial class Translator
     private const int SecondProbe = 2;
     private const int Mispredicted = 3;
 
+    private static readonly int s_reportedRuns = StateLayout.Of(nameof(VcpuState.ReportedRuns));
+
     /// <summary>The entries of a block; see <see cref="Block.AxEntry"/> and <see cref="Block.Entry"/>.</summary>
     private void EmitEntry()
     {
@@ -76,6 +78,14 @@ internal sealed unsafe partial class Translator
                 Ax = true,
             };
             RestoreFlags();
+        }
+
+        if (ReportsRuns)
+        {
+            // Without an effect on the flags.
+            _a.Load32(Host.R15, Mem.State(s_reportedRuns));
+            _a.Lea32(Host.R15, Mem.At(Host.R15, 1));
+            _a.Store32(Mem.State(s_reportedRuns), Host.R15);
         }
     }
 
@@ -158,7 +168,7 @@ internal sealed unsafe partial class Translator
                     break;
                 case SiteKind.Lookup when cold.Extra == DirectLookup:
                     EmitLinear(Host.R15, cold.Linear);
-                    EmitLookup(cold.Patch);
+                    EmitLookup(ReportsRuns ? null : cold.Patch);
                     break;
                 case SiteKind.Lookup when cold.Extra == SecondProbe:
                     EmitSecondProbe(cold);
@@ -252,10 +262,21 @@ internal sealed unsafe partial class Translator
         SaveFlags();
         _a.Arithmetic32(Alu.Cmp, Mem.State(s_pending), 0);
         AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), link, linkAx);
+        EmitLeave();
         EmitProbe();
         AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), link, linkAx, SecondProbe);
         _a.Jump(Mem.State(Host.Rbp, cache + 8));
         _axSaved = false;
+    }
+
+    // A program that is to run directly may do so again when it leaves a page that must be translated.
+    private void EmitLeave()
+    {
+        if (ReportsRuns)
+        {
+            _a.Arithmetic32(Alu.Cmp, Mem.State(s_directWanted), 0);
+            AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor));
+        }
     }
 
     private void AddLookup(byte* patch, byte* link = null, bool linkAx = false, int extra = 0)

@@ -72,6 +72,12 @@ internal sealed unsafe partial class Translator
     /// <summary>Instructions translated so far.</summary>
     public long InstructionsTranslated { get; private set; }
 
+    /// <summary>
+    /// What is translated from now on is of a page that can't run directly: it counts its runs, and where it may leave the page while the
+    /// program is to run directly it comes back to C#.
+    /// </summary>
+    public bool ReportsRuns { get; set; }
+
     /// <summary>The decoded form of an instruction that translated code leaves to the emulator.</summary>
     public Instruction Emulated(int number) => _emulated[number];
 

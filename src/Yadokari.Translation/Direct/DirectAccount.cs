@@ -4,7 +4,7 @@ namespace Yadokari.Translation.Direct;
 /// Whether a program is worth running directly. It keeps account, in nanoseconds of processor time, of what the other way would have
 /// gained: when that is as much as changing over costs, the program changes over. Stops are priced by what they cost on this host now
 /// (<see cref="DirectOutlook"/>). What running directly gains is measured for each program: from time to time one that runs directly is
-/// translated for a short while, and its exceptions and system calls tell how far it comes either way. Of the vCPU's thread.
+/// translated for a short while (<see cref="DirectSample"/>). Of the vCPU's thread.
 /// </summary>
 internal sealed class DirectAccount
 {
@@ -41,39 +41,34 @@ internal sealed class DirectAccount
 
     private const long MostLoss = 512 * LeastLoss;
 
-    /// <summary>A sample is of so many traps at least, and so long; it ends without a measure if it gets too long.</summary>
-    private const int SampleTraps = 16;
-
-    private const long ShortSample = 3_000_000;
-    private const long LongSample = 20_000_000;
-
     /// <summary>Samples are taken after so much direct running at first, and after twice as much each time unless they contradict what was known.</summary>
     private const long FirstSample = 25_000_000;
 
     private const long LastSample = 16 * FirstSample;
+    private const long LastOfDetours = 4 * FirstSample;
 
     private const double Same = 1.5;
 
     /// <summary>Where stops take less than one part in so many, a measure makes no difference.</summary>
     private const int Negligible = 8;
 
-    /// <summary>Stops at code that must be translated, close together, that end a program's direct running; and where the page is known for it.</summary>
+    /// <summary>Stops at code that must be translated, close together, after which a sample has to tell whether running directly pays.</summary>
     internal const int MostDetours = 16;
-
-    private const int MostDetoursKnown = 2;
 
     /// <summary>Detours are close together if a program runs for less than so many stops' cost between them.</summary>
     private const int Between = 3;
 
     private readonly DirectOutlook _outlook;
     private readonly ulong _code;
+    private readonly DirectSample _sample = new();
     private long _needed;
     private long _lost;
     private long _balance;
     private int _detours;
+    private bool _worthDetours;
     private bool _tried;
     private bool _sampledOnce;
-    private bool _cutShort;
+    private bool _triedAgain;
     private bool _paid;
 
     // Since it was taken on: what it ran directly in its own code, and what that took in all.
@@ -83,16 +78,6 @@ internal sealed class DirectAccount
     // Direct running between samples, and until the next.
     private long _interval;
     private long _untilSample;
-
-    // What it ran directly just before the sample: in its own code, in the guest's kernel, and the traps.
-    private long _ran;
-    private long _kernel;
-    private long _traps;
-
-    // The sample.
-    private bool _sampling;
-    private long _sampled;
-    private long _sampledTraps;
 
     /// <summary>Begins where another program with the same code ended, if there was one.</summary>
     /// <param name="outlook">What the programs of the machine showed so far.</param>
@@ -110,10 +95,13 @@ internal sealed class DirectAccount
     }
 
     /// <summary>It is to run directly.</summary>
-    public bool Direct => Taken && !_sampling;
+    public bool Direct => Taken && !_sample.Running;
 
     /// <summary>It was taken on and not given back. It is translated for a sample if it is not <see cref="Direct"/>.</summary>
     public bool Taken { get; private set; }
+
+    /// <summary>It comes to code that must be translated again and again: a look is due, whatever the window.</summary>
+    public bool IsDetouring => _detours >= MostDetours;
 
     /// <summary>How many times as long its own code takes translated as directly; null if that was not measured.</summary>
     public double? Gain { get; private set; }
@@ -124,12 +112,17 @@ internal sealed class DirectAccount
     /// <summary>It ran translated. Returns whether it is to run directly from now on.</summary>
     /// <param name="time">For so long, the guest's kernel included.</param>
     /// <param name="traps">Exceptions and system calls meanwhile.</param>
+    /// <param name="runs">Runs meanwhile of code that must be translated, as far as it is known.</param>
     /// <param name="alone">No other program ran meanwhile.</param>
-    public bool Translated(long time, uint traps, bool alone)
+    public bool Translated(long time, uint traps, uint runs, bool alone)
     {
-        if (_sampling)
+        if (_sample.Running)
         {
-            Sample(time, traps, alone);
+            if (_sample.Add(time, traps + runs, alone))
+            {
+                Learn();
+            }
+
             return Direct;
         }
 
@@ -141,40 +134,51 @@ internal sealed class DirectAccount
             _tried = true;
             _balance = 0;
             _detours = 0;
+            _worthDetours = false;
             _paid = false;
             _interval = FirstSample;
             _untilSample = FirstSample;
             (_allRan, _allWhole) = (0, 0);
             _sampledOnce = false;
-            _cutShort = false;
+            _triedAgain = false;
         }
 
         return Direct;
     }
 
     /// <summary>It ran directly. Returns whether it may go on so, at once or after a sample.</summary>
-    /// <param name="time">Processor time of its process, stops included but not what was mapped at the monitor's word.</param>
-    /// <param name="stops">How often it stopped.</param>
-    /// <param name="cost">Processor time that the monitor took, and the process at its word.</param>
-    /// <param name="kernel">Processor time that the guest's kernel took.</param>
-    /// <param name="traps">Exceptions and system calls meanwhile.</param>
-    /// <param name="alone">No other program ran meanwhile.</param>
-    public bool RanDirectly(long time, int stops, long cost, long kernel, uint traps, bool alone)
+    public bool RanDirectly(in DirectWindow window)
     {
         // Where hardly more than the stops themselves took time, nothing was gained, whatever the clock says. That its pages are shown at
         // first is no fault of the program's.
-        long ran = Math.Max(time - (stops * _outlook.OwnStop), 0);
-        long whole = time + (_allWhole == 0 ? Math.Min(cost, stops * _outlook.StopCost) : cost);
+        long ran = Math.Max(window.Time - (window.Stops * _outlook.OwnStop), 0);
+        bool first = _allWhole == 0;
+        long whole = window.Time + (first ? Math.Min(window.Cost, window.Stops * _outlook.StopCost) : window.Cost);
         long credit = _outlook.Scaled(Credit);
+        bool tells = window.Alone && window.Progress >= DirectSample.LeastProgress;
         _balance = Math.Min(_balance + (long)(ran * (Gain ?? Supposed)) - whole, credit);
         _untilSample -= whole;
         _allRan += ran;
-        _allWhole += time + cost;
-        if (alone && traps >= SampleTraps && (_untilSample <= 0 || (!_sampledOnce && _balance < -credit)) && (whole - ran) * Negligible > whole)
+        _allWhole += window.Time + window.Cost;
+        if (IsDetouring)
         {
-            _sampling = true;
-            (_ran, _kernel, _traps) = (ran, kernel, traps);
-            (_sampled, _sampledTraps) = (0, 0);
+            // What it ran between its stops is too short to be told from them. A first window tells nothing: much is done once.
+            _detours = 0;
+            if (!first)
+            {
+                JudgeBySample(tells, window, ran);
+            }
+        }
+        else if (_worthDetours)
+        {
+            if (_untilSample <= 0)
+            {
+                JudgeBySample(tells, window, ran);
+            }
+        }
+        else if (tells && (_untilSample <= 0 || (!_sampledOnce && _balance < -credit)) && (whole - ran) * Negligible > whole)
+        {
+            _sample.Begin(window, ran);
         }
         else if (_balance < -credit || (_sampledOnce && Gained < -credit))
         {
@@ -189,57 +193,72 @@ internal sealed class DirectAccount
         return Taken;
     }
 
-    /// <summary>
-    /// It stopped at code that must be translated. Returns whether it may go on directly: a program that comes back to such code all the time
-    /// does not get better.
-    /// </summary>
+    /// <summary>It stopped at code that must be translated, which may make it <see cref="IsDetouring"/>.</summary>
     /// <param name="time">Processor time of its process since the last such stop.</param>
-    /// <param name="page">Guest physical address of the page.</param>
-    public bool Detoured(long time, ulong page)
+    public void Detoured(long time)
     {
-        _detours = time < Between * _outlook.StopCost ? _detours + 1 : Math.Max(_detours - 1, 0);
-        if (_detours >= (_outlook.IsCostly(page) ? MostDetoursKnown : MostDetours))
+        if (!_worthDetours)
         {
-            _outlook.Cost(page);
-            Lose(gained: false);
+            _detours = time < Between * _outlook.StopCost ? _detours + 1 : Math.Max(_detours - 1, 0);
         }
-
-        return Taken;
     }
 
     /// <summary>It runs translated from now on, for whatever reason.</summary>
     public void GiveBack()
     {
         Taken = false;
-        _sampling = false;
+        _sample.Stop();
         _lost = 0;
     }
 
-    private void Sample(long time, uint traps, bool alone)
+    private void JudgeBySample(bool tells, in DirectWindow window, long ran)
     {
-        _sampled += time;
-        _sampledTraps += traps;
-        bool tells = alone && _sampledTraps >= SampleTraps;
-        if (alone && _sampled < (tells ? ShortSample : LongSample))
+        if (tells)
         {
+            _worthDetours = true;
+            _sample.Begin(window, ran);
+        }
+        else if (_worthDetours)
+        {
+            // It does something else now, or other programs always run between: its stops are to judge it again.
+            _worthDetours = false;
+            _balance = 0;
+        }
+        else
+        {
+            Lose(gained: false);
+        }
+    }
+
+    private void Learn()
+    {
+        if (_worthDetours)
+        {
+            _worthDetours = _sample.Tells && _sample.Favours;
+            _interval = Math.Min(_interval * 2, LastOfDetours);
+            _untilSample = _interval;
+            _balance = 0;
+            if (_sample.Tells && !_worthDetours)
+            {
+                Lose(gained: false);
+            }
+
             return;
         }
 
-        _sampling = false;
-        if (!_sampledOnce && tells)
+        if (!_sampledOnce && _sample.Tells)
         {
             // What was supposed before does not count.
             _balance = 0;
         }
 
         // One that another program cut short is taken again.
-        _sampledOnce |= alone || _cutShort;
-        _cutShort = !alone;
-        _interval = alone ? Math.Min(_interval * 2, LastSample) : _interval;
-        if (tells)
+        _sampledOnce |= !_sample.CutShort || _triedAgain;
+        _triedAgain = _sample.CutShort;
+        _interval = _sample.CutShort ? _interval : Math.Min(_interval * 2, LastSample);
+        if (_sample.Tells)
         {
-            double translated = ((double)_sampled / _sampledTraps) - ((double)_kernel / _traps);
-            double gain = Math.Clamp(translated * _traps / Math.Max(_ran, 1), Least, Most);
+            double gain = Math.Clamp(_sample.Gain, Least, Most);
             if (Gain is { } before)
             {
                 gain = (gain + before) / 2;

@@ -130,7 +130,7 @@ internal sealed unsafe partial class DirectExecution
             if (!IsInnocuous(sandbox, page, gpa))
             {
                 _sensitive = true;
-                _sensitivePage = gpa;
+                _code.ReportRuns(gpa);
                 return false;
             }
 

@@ -61,12 +61,17 @@ internal sealed unsafe partial class DirectExecution
 
         public long OwnTime { get; set; }
 
-        /// <summary>And at its beginning the vCPU's thread's time, of which the monitor had so much since, the guest's traps and changes of program.</summary>
+        /// <summary>
+        /// And at its beginning the vCPU's thread's time, of which the monitor had so much since, the guest's traps, reported
+        /// runs, and changes of program.
+        /// </summary>
         public long ThreadTime { get; set; }
 
         public long Monitored { get; set; }
 
         public uint Traps { get; set; }
+
+        public uint ReportedRuns { get; set; }
 
         public uint Turns { get; set; }
 
@@ -190,7 +195,8 @@ internal sealed unsafe partial class DirectExecution
         _began = now;
     }
 
-    private void Look() => (_looked, _traps, _lookedTurns) = (TracedProcess.ThreadTime, GuestTraps, _turns);
+    private void Look()
+        => (_looked, _traps, _reportedRuns, _lookedTurns) = (TracedProcess.ThreadTime, GuestTraps, _cpu.State->ReportedRuns, _turns);
 
     private uint GuestTraps => (uint)_cpu.Exceptions + _cpu.State->SystemCalls;
 
@@ -203,20 +209,21 @@ internal sealed unsafe partial class DirectExecution
         program.OwnTime = sandbox.OwnTime;
         program.ThreadTime = _began = TracedProcess.ThreadTime;
         program.Traps = GuestTraps;
+        program.ReportedRuns = _cpu.State->ReportedRuns;
         program.Turns = _turns;
     }
 
     // Whether what runs between stops is worth what they cost. The process must hold no registers that are needed.
     private bool Judge(Program program, Sandbox sandbox)
     {
-        if ((_mode == DirectMode.Auto && !program.Account.Taken) || ++program.Stops < Window)
+        if ((_mode == DirectMode.Auto && !program.Account.Taken) || (++program.Stops < Window && !program.Account.IsDetouring))
         {
             return true;
         }
 
         Charge(program);
         long used = sandbox.ProcessorTime - program.Time;
-        long kernel = _began - program.ThreadTime - program.Monitored;
+        long translated = _began - program.ThreadTime - program.Monitored;
         long cost = program.Cost + sandbox.OwnTime - program.OwnTime;
         UserTime += used;
         bool direct = true;
@@ -227,7 +234,15 @@ internal sealed unsafe partial class DirectExecution
                 _outlook.Stopped(monitor, own);
             }
 
-            direct = program.Account.RanDirectly(used, Window, cost, kernel, GuestTraps - program.Traps, program.Turns == _turns);
+            direct = program.Account.RanDirectly(new DirectWindow
+            {
+                Time = used,
+                Stops = program.Stops,
+                Cost = cost,
+                Translated = translated,
+                Progress = (GuestTraps - program.Traps) + (_cpu.State->ReportedRuns - program.ReportedRuns),
+                Alone = program.Turns == _turns,
+            });
             Look();
             Turned();
         }
@@ -237,16 +252,12 @@ internal sealed unsafe partial class DirectExecution
     }
 
     // It stopped at code that must be translated.
-    private void Detour(Program program, ulong page)
+    private void Detour(Program program)
     {
         if (_mode == DirectMode.Auto && program.Sandbox is { } sandbox)
         {
             long time = sandbox.ProcessorTime;
-            if (!program.Account.Detoured(time - program.DetourTime, page))
-            {
-                GiveBack();
-            }
-
+            program.Account.Detoured(time - program.DetourTime);
             program.DetourTime = time;
         }
     }

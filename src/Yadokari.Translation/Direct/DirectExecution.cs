@@ -36,8 +36,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private const ushort CodeSelector = 0x33;
     private const ushort DataSelector = 0x2B;
 
-    /// <summary>Polls at which code in a page that is translated comes back, before it is left alone.</summary>
-    private const int Patience = 24;
+    /// <summary>Polls after a page that can't run directly for which code stays translated: calls of a library come in bursts, and a stop costs as much.</summary>
+    private const int Linger = 32;
 
     // si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address; of SIGTRAP, TRAP_BRKPT for INT1 and TRAP_TRACE for
     // a single step (Linux: arch/x86/kernel/traps.c).
@@ -62,9 +62,10 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private Affinity? _affinity;
     private Sandbox? _joined;
 
-    // Of the last look at a translated program: the vCPU's thread's time, the guest's traps and changes of program.
+    // Of the last look at a translated program: the vCPU's thread's time, the guest's traps, reported runs, changes of program.
     private long _looked;
     private uint _traps;
+    private uint _reportedRuns;
     private uint _lookedTurns;
 
     private long _began;
@@ -76,10 +77,12 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // The thread whose children the processes are.
     private int _thread = Environment.CurrentManagedThreadId;
 
-    // The last page that could not be shown holds code that must be translated, and is this.
+    // The last page that could not be shown holds code that must be translated.
     private bool _sensitive;
-    private ulong _sensitivePage;
-    private int _patience;
+
+    // Polls for which code stays translated still, and the runs that were reported by then.
+    private int _linger;
+    private uint _lingeredRuns;
     private volatile Sandbox? _running;
 
     public DirectExecution(Vcpu cpu, GuestMemory memory, TranslatedCode code, DirectMode mode)
@@ -127,6 +130,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>Processor time of user code, in nanoseconds, but for what is left since the last look.</summary>
     public long UserTime { get; private set; }
 
+    /// <summary>Nanoseconds of processor time that a stop costs now, with what it makes slower afterwards.</summary>
+    public long StopCost => _outlook.StopCost;
+
     /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
     public void Interrupted()
     {
@@ -142,12 +148,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         uint traps = GuestTraps - _traps;
+        uint runs = _cpu.State->ReportedRuns - _reportedRuns;
         bool alone = _turns == _lookedTurns;
         Look();
         Program program = Current(create: true)!;
         program.LastRun = ++_runs;
         bool taken = program.Account.Taken;
-        if (!program.Account.Direct && program.Account.Translated(ran, traps, alone))
+        if (!program.Account.Direct && program.Account.Translated(ran, traps, runs, alone))
         {
             if (!taken)
             {
@@ -163,6 +170,11 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
             Turned();
         }
+        else if (taken && !program.Account.Taken)
+        {
+            // A sample said so.
+            GiveBack();
+        }
     }
 
     /// <summary>Whether the code that is about to run should run directly. Called before each entry into user code.</summary>
@@ -174,7 +186,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         Program? program = Current(create: _mode == DirectMode.Always);
-        if (program == null || (!program.Account.Direct && _mode != DirectMode.Always) || (_cpu.Rip & ~0xFFFul) == program.Avoided)
+        if (program == null || (!program.Account.Direct && _mode != DirectMode.Always) || Lingers(program))
         {
             return false;
         }
@@ -189,11 +201,25 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             && !(program.Sandbox?.Owns(_cpu.Rip) ?? false);
     }
 
-    /// <summary>
-    /// Whether translated code that is about to run, in a page that is not for the process, should come back at its next poll: it will soon
-    /// be out of that page. Not for ever: a loop there is better left alone.
-    /// </summary>
-    public bool WantsBack() => _patience > 0 && _patience-- > 0 && _current is { Account.Direct: true };
+    // Whether translated code had better go on: it is in a page that can't run directly, or was there just now and may soon be there again.
+    private bool Lingers(Program program)
+    {
+        bool there = (_cpu.Rip & ~0xFFFul) == program.Avoided;
+        if (there || _cpu.State->ReportedRuns != _lingeredRuns)
+        {
+            _lingeredRuns = _cpu.State->ReportedRuns;
+            _linger = Linger;
+        }
+
+        if (there || _linger == 0)
+        {
+            return there;
+        }
+
+        _linger--;
+        Volatile.Write(ref _cpu.State->Pending, 1);
+        return true;
+    }
 
     /// <summary>Runs user code until something needs the monitor. RIP is then what to go on with.</summary>
     public Outcome Run()
@@ -482,7 +508,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         Traps += stop == TraceStop.SystemCall ? 0 : 1;
         if (_sensitive)
         {
-            Detour(program, _sensitivePage);
+            Detour(program);
         }
 
         return Avoid(program, registers.Rip);
@@ -518,7 +544,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         if (_sensitive)
         {
             program.Avoided = rip & ~0xFFFul;
-            _patience = Patience;
         }
         else
         {

@@ -4,8 +4,8 @@ namespace Yadokari.Translation.Direct;
 
 /// <summary>
 /// What the programs of a machine that ran directly so far showed: what a stop costs on this host at present, how much a new program must
-/// have lost to be taken on, which pages of code cost other programs their direct running, and what those that ran showed, by a page of
-/// their code. Of any vCPU's thread: of two updates at once one may be lost.
+/// have lost to be taken on, and what those that ran showed, by a page of their code. Of any vCPU's thread: of two updates at once one may
+/// be lost.
 /// </summary>
 internal sealed class DirectOutlook
 {
@@ -29,7 +29,6 @@ internal sealed class DirectOutlook
     // What one program makes harder for another, which may only share a page of a library with it.
     private const long MostKnown = 4 * DirectAccount.LeastLoss;
 
-    private readonly ConcurrentDictionary<ulong, bool> _costly = [];
     private readonly ConcurrentDictionary<ulong, (double? Gain, long Needed)> _known = [];
     private readonly Lock _lock = new(); // Innermost: guards the two below.
     private readonly long[] _stops = new long[Remembered];
@@ -79,21 +78,6 @@ internal sealed class DirectOutlook
     /// <summary>One was.</summary>
     public void Better() => Volatile.Write(ref _needed, Math.Max(_needed / 2, DirectAccount.LeastLoss));
 
-    /// <summary>Whether a page of code has cost a program its direct running before.</summary>
-    /// <param name="gpa">Of the page.</param>
-    public bool IsCostly(ulong gpa) => _costly.ContainsKey(gpa);
-
-    /// <summary>A page of code has.</summary>
-    public void Cost(ulong gpa)
-    {
-        if (_costly.Count >= MostPages)
-        {
-            _costly.Clear();
-        }
-
-        _costly[gpa] = true;
-    }
-
     /// <summary>What a program with this page of code showed (<see cref="DirectAccount"/>), if one did.</summary>
     /// <param name="gpa">Of the page.</param>
     public (double? Gain, long Needed)? Recall(ulong gpa) => _known.TryGetValue(gpa, out (double?, long) known) ? known : null;
@@ -113,16 +97,8 @@ internal sealed class DirectOutlook
     }
 
     /// <summary>Which code is in which page is not known any more.</summary>
-    public void ForgetPages()
-    {
-        _costly.Clear();
-        _known.Clear();
-    }
+    public void ForgetPages() => _known.Clear();
 
     /// <summary>A page holds other code now.</summary>
-    public void Forget(ulong gpa)
-    {
-        _costly.TryRemove(gpa, out _);
-        _known.TryRemove(gpa, out _);
-    }
+    public void Forget(ulong gpa) => _known.TryRemove(gpa, out _);
 }

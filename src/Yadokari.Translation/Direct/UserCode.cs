@@ -54,6 +54,11 @@ internal sealed unsafe class UserCode : CodeReader
             return Sweep(page, 4096 - 128);
         }
 
+        if (HasFixed(new ReadOnlySpan<byte>(page, 4096)))
+        {
+            return Sensitive;
+        }
+
         // Bytes before the first instruction may belong to one of the page before, and how many is not known here.
         int sensitive = 0;
         int tail = 4096;
@@ -124,6 +129,13 @@ internal sealed unsafe class UserCode : CodeReader
 
         return 4096;
     }
+
+    // Instructions that are always the same bytes are told by these, wherever they stand: after data among code, decoding may be out of step.
+    // Hardly a page has them by chance.
+    private bool HasFixed(ReadOnlySpan<byte> code)
+        => (!HidesProcessor && code.IndexOf((ReadOnlySpan<byte>)[0x0F, 0xA2]) >= 0) // CPUID
+            || code.IndexOf((ReadOnlySpan<byte>)[0x0F, 0x01, 0xD0]) >= 0 // XGETBV
+            || code.IndexOf((ReadOnlySpan<byte>)[0x0F, 0x01, 0xEE]) >= 0; // RDPKRU
 
     private static bool IsSuspect(ReadOnlySpan<byte> code)
     {

@@ -1,0 +1,84 @@
+namespace Yadokari.Translation.Direct;
+
+/// <summary>What a program did directly between two looks. Times are nanoseconds of processor time.</summary>
+internal readonly record struct DirectWindow
+{
+    /// <summary>Of its process, stops included but not what was mapped at the monitor's word.</summary>
+    public required long Time { get; init; }
+
+    /// <summary>How often it stopped.</summary>
+    public required int Stops { get; init; }
+
+    /// <summary>Of the monitor, and of the process at its word.</summary>
+    public long Cost { get; init; }
+
+    /// <summary>Of translated code: the guest's kernel, and what of the program must be translated.</summary>
+    public long Translated { get; init; }
+
+    /// <summary>How far it came: exceptions, system calls and runs of code that must be translated.</summary>
+    public long Progress { get; init; }
+
+    /// <summary>No other program ran meanwhile.</summary>
+    public required bool Alone { get; init; }
+}
+
+/// <summary>
+/// A comparison of the two ways: a program that ran directly is translated for a short while, and its progress tells how far it comes in what
+/// time either way. Only what stands right beside the other may be compared, for programs change what they do.
+/// </summary>
+internal sealed class DirectSample
+{
+    /// <summary>Less progress tells nothing.</summary>
+    public const int LeastProgress = 16;
+
+    // It is so long, and ends without a result if it gets too long.
+    private const long Short = 3_000_000;
+    private const long Long = 20_000_000;
+
+    private DirectWindow _directly;
+    private long _ran;
+    private long _time;
+    private long _progress;
+
+    /// <summary>It is being taken.</summary>
+    public bool Running { get; private set; }
+
+    /// <summary>The last one that ended did so because another program ran.</summary>
+    public bool CutShort { get; private set; }
+
+    /// <summary>The last one that ended has a result.</summary>
+    public bool Tells { get; private set; }
+
+    /// <summary>What the program would have taken translated for what it did directly, in nanoseconds.</summary>
+    public double Translated => (double)_time / _progress * _directly.Progress;
+
+    /// <summary>It comes further directly, all in all.</summary>
+    public bool Favours => Translated > _directly.Time + _directly.Cost + _directly.Translated;
+
+    /// <summary>How many times as long its own code takes translated as directly.</summary>
+    public double Gain => (Translated - _directly.Translated) / Math.Max(_ran, 1);
+
+    /// <summary>The program is translated from now on.</summary>
+    /// <param name="directly">What it did just before.</param>
+    /// <param name="ran">What of that was its own code's, in nanoseconds.</param>
+    public void Begin(in DirectWindow directly, long ran)
+    {
+        Running = true;
+        (_directly, _ran) = (directly, ran);
+        (_time, _progress) = (0, 0);
+    }
+
+    /// <summary>It was translated. Returns whether the sample has ended.</summary>
+    public bool Add(long time, long progress, bool alone)
+    {
+        _time += time;
+        _progress += progress;
+        Tells = alone && _progress >= LeastProgress;
+        CutShort = !alone;
+        Running = alone && _time < (Tells ? Short : Long);
+        return !Running;
+    }
+
+    /// <summary>It ends without a result.</summary>
+    public void Stop() => Running = false;
+}
