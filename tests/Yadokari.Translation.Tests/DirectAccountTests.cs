@@ -280,6 +280,25 @@ public sealed class DirectAccountTests
         Assert.True(program.Spent < 1.2 * program.Better, $"{program.Spent / 1_000_000} ms, the better way {program.Better / 1_000_000} ms");
     }
 
+    [Theory]
+    [InlineData(4, 5)]
+    [InlineData(1.2, 50)]
+    public void One_that_loses_by_its_first_measure_runs_directly_for_no_longer(double gain, int microseconds)
+    {
+        // As short programs of a kind do, one after another: what their pages took to be shown comes on top.
+        var account = Account(_outlook);
+        TakeOn(account);
+        var program = new Modelled(account, gain, microseconds * 1000);
+        double before = program.Spent;
+        while (account.Taken)
+        {
+            program.Work(microseconds * 1000);
+        }
+
+        Assert.InRange(program.Spent - before, 1, 38_000_000);
+        Assert.NotNull(account.Gain);
+    }
+
     [Fact]
     public void A_program_begins_where_another_with_the_same_code_ended()
     {

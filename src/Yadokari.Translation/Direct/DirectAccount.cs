@@ -246,10 +246,12 @@ internal sealed class DirectAccount
             return;
         }
 
+        bool loses = false;
         if (!_sampledOnce && _sample.Tells)
         {
             // What was supposed before does not count.
             _balance = 0;
+            loses = !_sample.Favours;
         }
 
         // One that another program cut short is taken again.
@@ -270,6 +272,11 @@ internal sealed class DirectAccount
         }
 
         _untilSample = _interval;
+        if (loses)
+        {
+            // What it gained by then was not measured, and it would go on to lose.
+            Lose(gained: false);
+        }
     }
 
     private void Lose(bool gained)
