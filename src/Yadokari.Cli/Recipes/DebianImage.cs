@@ -3,7 +3,6 @@ using System.Text;
 using Yadokari.Cli.DefaultGuest;
 using Yadokari.Core;
 using Yadokari.Machines;
-using Yadokari.Translation.Direct;
 
 namespace Yadokari.Cli.Recipes;
 
@@ -289,7 +288,6 @@ internal sealed class DebianImage
             Memory = Math.Min(memory, MemorySize.OfHost() / 2) & ~((1UL << 20) - 1),
             Cpus = 1, // dpkg does one thing after another.
             Engine = "translate",
-            Direct = DirectMode.Off, // Its programs are many and short: none runs long enough to gain by it.
             Console = "none",
         };
         using var machine = new PcGuest(options, new BootFiles(files.Kernel, initrd, KernelCommandLine.Default + " quiet mitigations=off"), console, null);
