@@ -218,7 +218,7 @@ public sealed class DirectExecutionTests
     });
 
     [Fact]
-    public void The_host_is_not_seen() => DirectMachine.OnThreadOfItsOwn(() =>
+    public void The_host_is_not_seen() => OwnThread.Run(() =>
     {
         static ulong[] Look(DirectMachine machine)
         {
@@ -422,7 +422,7 @@ public sealed class DirectExecutionTests
 
     private static void Directly(Action<DirectMachine> test) => Directly(DirectMode.Always, test);
 
-    private static void Directly(DirectMode mode, Action<DirectMachine> test) => DirectMachine.OnThreadOfItsOwn(() =>
+    private static void Directly(DirectMode mode, Action<DirectMachine> test) => OwnThread.Run(() =>
     {
         Support support = TranslationEngine.ProbeDirect();
         Assert.SkipUnless(support.Available, support.Reason);

@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
@@ -95,26 +94,6 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         }
 
         Cpu.Load(state);
-    }
-
-    /// <summary>Runs a test on a thread of its own: engines use the thread's gs base, and a process is traced by one thread.</summary>
-    public static void OnThreadOfItsOwn(Action action)
-    {
-        ExceptionDispatchInfo? failure = null;
-        Thread thread = new(() =>
-        {
-            try
-            {
-                action();
-            }
-            catch (Exception e)
-            {
-                failure = ExceptionDispatchInfo.Capture(e);
-            }
-        });
-        thread.Start();
-        thread.Join();
-        failure?.Throw();
     }
 
     public Vcpu Cpu { get; }
