@@ -218,6 +218,27 @@ public sealed class DirectExecutionTests
     });
 
     [Fact]
+    public void The_program_not_seen_for_longest_is_forgotten_first() => Directly(machine =>
+    {
+        const int seenAgain = 40; // More than have a process, which are not forgotten.
+        machine.Assemble(a => a.syscall());
+        for (int i = 0; i < DirectExecution.MostKnown; i++)
+        {
+            Assert.Equal(-1, machine.RunAs(i));
+        }
+
+        for (int i = 0; i < seenAgain; i++)
+        {
+            Assert.Equal(-1, machine.RunAs(i));
+        }
+
+        Assert.Equal(-1, machine.RunAs(DirectExecution.MostKnown));
+        Assert.Equal(
+            [seenAgain],
+            Enumerable.Range(0, DirectExecution.MostKnown + 1).Where(i => !machine.Cpu.Direct!.Knows(DirectMachine.RootOf(i))));
+    });
+
+    [Fact]
     public void The_host_is_not_seen() => OwnThread.Run(() =>
     {
         static ulong[] Look(DirectMachine machine)
