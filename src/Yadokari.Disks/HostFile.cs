@@ -9,7 +9,6 @@ namespace Yadokari.Disks;
 /// <summary>A file or block device of the host's. Who may write it has it alone, also among processes that keep to flock(2).</summary>
 internal sealed class HostFile : IImageFile
 {
-    private const int LockIsTaken = 11; // errno.h: EWOULDBLOCK
 
     // A process that was killed has its locks until its memory is torn down, which for a large guest takes a second.
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(2);
@@ -65,7 +64,7 @@ internal sealed class HostFile : IImageFile
         {
             throw new UserErrorException($"The {what} '{path}' does not exist; check the path.");
         }
-        catch (IOException e) when (e.HResult == LockIsTaken)
+        catch (IOException e) when (e.HResult == Errno.WouldBlock)
         {
             throw new UserErrorException($"The {what} '{path}' is in use by another machine or program, and what may write an image has it alone: end that first, or give a copy.");
         }
@@ -231,7 +230,7 @@ internal sealed class HostFile : IImageFile
             {
                 return File.OpenHandle(path, FileMode.Open, access, share);
             }
-            catch (IOException e) when (e.HResult == LockIsTaken && Stopwatch.GetElapsedTime(began) < s_patience)
+            catch (IOException e) when (e.HResult == Errno.WouldBlock && Stopwatch.GetElapsedTime(began) < s_patience)
             {
                 Thread.Sleep(s_pause);
             }

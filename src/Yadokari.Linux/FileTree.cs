@@ -102,7 +102,6 @@ public static unsafe partial class FileTree
             return null;
         }
 
-        const int WouldBlock = 11; // errno.h: EWOULDBLOCK
         const int attempts = 200;
         for (int i = 0; i < attempts; i++)
         {
@@ -111,7 +110,7 @@ public static unsafe partial class FileTree
                 return folder;
             }
 
-            if (Marshal.GetLastPInvokeError() != WouldBlock)
+            if (Marshal.GetLastPInvokeError() != Errno.WouldBlock)
             {
                 break;
             }

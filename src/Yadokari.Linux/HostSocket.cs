@@ -26,7 +26,7 @@ public enum SocketKind
 public sealed unsafe partial class HostSocket : IDisposable
 {
     /// <summary>Nothing to be done now (EAGAIN).</summary>
-    public const int Again = -11;
+    public const int Again = -Errno.WouldBlock;
 
     /// <summary>A connection is on its way (EINPROGRESS).</summary>
     public const int InProgress = -115;

@@ -51,9 +51,17 @@ internal sealed class ConsolePort(IConsole output) : IPortHost
         }
     }
 
+    /// <summary>The console has room again. Any thread, no lock held.</summary>
+    public void ResumeOutput() => Ready?.Invoke();
+
     /// <inheritdoc/>
     public int Write(ReadOnlySpan<byte> data)
     {
+        if (!output.HasRoom)
+        {
+            return 0;
+        }
+
         output.Write(data);
         return data.Length;
     }

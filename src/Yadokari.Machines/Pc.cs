@@ -158,10 +158,12 @@ public sealed class Pc : IDisposable
         // Console.
         _panics = _parts.Push(new PanicWatch(config.Console, clock, () => _threads.Sum(t => t.Halts), OnPanic));
         _com1 = new Serial16550(Isa(Layout.Com1Irq), _panics);
-        _serialInput = new ConsoleInput(_com1);
+        _serialInput = _parts.Push(new ConsoleInput(_com1, clock));
         _consolePort = config.VirtioConsole ? new ConsolePort(_panics) : null;
         _console = _consolePort is null ? null : VirtioConsole.Console(_consolePort);
         _pio.Map(Layout.Com1, 8, "com1", _com1);
+        _panics.Ready += OnConsoleReady;
+        _parts.Defer(() => _panics.Ready -= OnConsoleReady);
 
         // Screen and keyboard. The registers are there for systems that move the cursor without asking; nobody is told of a screen that nobody sees.
         _screen = new VgaText(_memory);
@@ -448,6 +450,17 @@ public sealed class Pc : IDisposable
     {
         _vm.HostResumed();
         _host.PvClock?.Resume();
+    }
+
+    // The console outlives the machine.
+    private void OnConsoleReady()
+    {
+        if (_calls.TryEnter())
+        {
+            _com1.ResumeOutput();
+            _consolePort?.ResumeOutput();
+            _calls.Leave();
+        }
     }
 
     private void OnPanic() => _run.End(new MachineEnd(EndReason.Panic));

@@ -104,7 +104,9 @@ public sealed record PcConfig
     /// <summary>Whether <see cref="CommandLine"/> is a default meant for Linux, which a kernel of another kind is not given.</summary>
     public bool IsDefaultCommandLine { get; init; }
 
-    /// <summary>Where the output of the consoles goes: byte by byte from the serial port, on a vCPU's thread, so it should buffer.</summary>
+    /// <summary>
+    /// Where the output of the consoles goes: byte by byte from the serial port, on a vCPU's thread, so it should buffer. Stays the caller's.
+    /// </summary>
     public required IConsole Console { get; init; }
 
     /// <summary>Whether there is a virtio console, which then has the input; else the serial port has.</summary>

@@ -9,24 +9,20 @@ namespace Yadokari.Cli.Tests;
 public sealed class DebianImageTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("yado-test-").FullName;
+    private readonly ScriptedTools _tools;
 
-    public DebianImageTests() => Assert.SkipUnless(File.Exists("/usr/sbin/mke2fs") || File.Exists("/sbin/mke2fs"), "mke2fs is not installed.");
+    public DebianImageTests()
+    {
+        _tools = new ScriptedTools(Path.Combine(_folder, "tools"));
+        Assert.SkipUnless(File.Exists("/usr/sbin/mke2fs") || File.Exists("/sbin/mke2fs"), "mke2fs is not installed.");
+    }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     private string CacheRoot => Path.Combine(_folder, "cache");
 
-    private string Tools => Directory.CreateDirectory(Path.Combine(_folder, "tools")).FullName;
-
-    private void Tool(string name, string script)
-    {
-        string path = Path.Combine(Tools, name);
-        File.WriteAllText(path, $"#!/bin/sh\n{script}\n");
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-    }
-
     private ImageFiles Make(IProgressReport? progress = null, CancellationToken interrupted = default) =>
-        DebianImage.Make(Recipe.Find("debian"), CacheRoot, Tools, progress ?? new NoProgress(), interrupted);
+        DebianImage.Make(Recipe.Find("debian"), CacheRoot, _tools.Folder, progress ?? new NoProgress(), interrupted);
 
     private void Refuses(string says)
     {
@@ -40,37 +36,27 @@ public sealed class DebianImageTests : IDisposable
     public void Tools_and_packages_that_can_not_be_had()
     {
         Refuses("There is no apt-get");
-        Tool("apt-get", "echo 'E: no such host' >&2; exit 100");
+        _tools.AddFailing("apt-get", "E: no such host");
         Refuses("There is no dpkg-deb");
-        Tool("dpkg-deb", "exit 2");
+        _tools.AddFailing("dpkg-deb");
         Refuses("no such host");
-        Tool("apt-get", "case \"$*\" in *update*) exit 0;; esac; echo 'E: Unable to locate package gcc' >&2; exit 100");
+        _tools.Add("apt-get", "case \"$*\" in *update*) exit 0;; esac; echo 'E: Unable to locate package gcc' >&2; exit 100");
         Refuses("Unable to locate package gcc");
     }
 
     [Fact]
     public void A_kernel_that_can_not_install_is_named()
     {
-        Tool(
-            "apt-get",
+        _tools.AddDownloads([], ["linux-base-7", "linux-binary-7", "linux-modules-7"]);
+        _tools.AddContents(
             """
-            case "$*" in
-            *--download-only*) for p in linux-base-7 linux-binary-7 linux-modules-7; do : >apt/archives/${p}_7_amd64.deb; done ;;
-            *download*) : >busybox-static_1_amd64.deb ;;
-            esac
-            """);
-        Tool(
-            "dpkg-deb",
-            """
-            export PATH=/usr/bin:/bin
-            d=$(mktemp -d); cd "$d"; mkdir -p usr/bin usr/lib/modules/7.2/kernel/fs
+            mkdir -p usr/bin usr/lib/modules/7.2/kernel/fs
             for a; do case "$a" in
             *busybox*) echo box >usr/bin/busybox ;;
             *linux-base*) printf 'kernel/drivers/virtio/virtio_pci.ko\nkernel/fs/ext4/ext4.ko\n' >usr/lib/modules/7.2/modules.builtin ;;
             *linux-binary*) echo kernel >usr/lib/modules/7.2/vmlinuz ;;
             *linux-modules*) echo module >usr/lib/modules/7.2/kernel/fs/ext2.ko.xz ;;
             esac; done
-            tar c ./usr; rm -r "$d"
             """);
         Refuses("The kernel 7.2 has no driver virtio_blk,");
     }
@@ -78,28 +64,17 @@ public sealed class DebianImageTests : IDisposable
     [Fact]
     public void What_the_installer_gets_is_told_by_package()
     {
-        Tool(
-            "apt-get",
+        _tools.AddDownloads(["base-files", "libc6"], ["linux-image-7"]);
+        _tools.AddContents(
             """
-            case "$*" in
-            *--download-only*) for p in linux-image-7 base-files libc6; do : >apt/archives/${p}_7_amd64.deb; done ;;
-            *--simulate*) echo 'Inst base-files (7 Debian)'; echo 'Inst libc6 (7 Debian)' ;;
-            *download*) : >busybox-static_1_amd64.deb ;;
-            esac
-            """);
-        Tool(
-            "dpkg-deb",
-            """
-            export PATH=/usr/bin:/bin
-            d=$(mktemp -d); cd "$d"; mkdir -p bin boot
+            mkdir -p bin boot
             for a; do case "$a" in
             *busybox*) echo box >bin/busybox ;;
             *linux-image*) echo kernel >boot/vmlinuz-7.2 ;;
             esac; done
-            tar c ./bin ./boot; rm -r "$d"
             """);
-        Tool("mke2fs", "echo 'no room' >&2; exit 1");
-        Tool("debugfs", "exit 1");
+        _tools.AddFailing("mke2fs", "no room");
+        _tools.AddFailing("debugfs");
         var progress = new StepsAndDetails();
         Assert.Contains("mke2fs can't make the disk", Assert.Throws<UserErrorException>(() => Make(progress, TestContext.Current.CancellationToken)).Message);
         Assert.Equal(["making the installer", "- base-files", "- libc6", "making the disk"], progress.Said[^4..]);
@@ -108,8 +83,8 @@ public sealed class DebianImageTests : IDisposable
     [Fact]
     public void Who_comes_second_waits_and_may_be_interrupted()
     {
-        Tool("apt-get", "echo 'E: reached' >&2; exit 100");
-        Tool("dpkg-deb", "exit 2");
+        _tools.AddFailing("apt-get", "E: reached");
+        _tools.AddFailing("dpkg-deb");
         Refuses("reached");
         string held = Directory.GetFiles(CacheRoot, "*.lock").Single();
         using var interrupted = new CancellationTokenSource();

@@ -9,10 +9,11 @@ namespace Yadokari.Cli.Tests;
 public sealed class DefaultGuestTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("yado-test-").FullName;
+    private readonly ScriptedTools _tools;
+
+    public DefaultGuestTests() => _tools = new ScriptedTools(Path.Combine(_folder, "tools"));
 
     private string CacheRoot => Path.Combine(_folder, "cache");
-
-    private string Tools => Directory.CreateDirectory(Path.Combine(_folder, "tools")).FullName;
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
@@ -23,17 +24,10 @@ public sealed class DefaultGuestTests : IDisposable
         File.WriteAllText(files.Initrd, "initrd");
     }
 
-    private void Tool(string name, string script)
-    {
-        string path = Path.Combine(Tools, name);
-        File.WriteAllText(path, $"#!/bin/sh\n{script}\n");
-        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-    }
-
     private string Refusal()
     {
         string message = Assert.Throws<UserErrorException>(() =>
-            GuestMaker.Make(new GuestCache(CacheRoot), Tools, new NoProgress(), CancellationToken.None)).Message;
+            GuestMaker.Make(new GuestCache(CacheRoot), _tools.Folder, new NoProgress(), CancellationToken.None)).Message;
         Sentence.Check(message);
         Assert.False(Directory.Exists(CacheRoot)); // Nothing half-made stays, nor what was made to hold it.
         return message;
@@ -74,12 +68,12 @@ public sealed class DefaultGuestTests : IDisposable
     [Fact]
     public void What_is_interrupted_ends_its_tools_and_is_not_there()
     {
-        Tool("apt-cache", "exit 100");
-        Tool("apt-get", "exec sleep 1000");
-        Tool("dpkg-deb", "exit 2");
+        _tools.AddFailing("apt-cache");
+        _tools.Add("apt-get", "exec sleep 1000");
+        _tools.AddFailing("dpkg-deb");
         using var interrupted = new CancellationTokenSource();
         var progress = new InterruptAt("fetching", interrupted);
-        Assert.ThrowsAny<OperationCanceledException>(() => GuestMaker.Make(new GuestCache(CacheRoot), Tools, progress, interrupted.Token));
+        Assert.ThrowsAny<OperationCanceledException>(() => GuestMaker.Make(new GuestCache(CacheRoot), _tools.Folder, progress, interrupted.Token));
         Assert.False(Directory.Exists(CacheRoot));
     }
 
@@ -163,9 +157,9 @@ public sealed class DefaultGuestTests : IDisposable
     [Fact]
     public void No_network()
     {
-        Tool("apt-get", "echo \"W: something mild\" >&2; echo \"E: Failed to fetch http://example.org/  Temporary failure resolving 'example.org'\" >&2; exit 100");
-        Tool("apt-cache", "exit 100");
-        Tool("dpkg-deb", "exit 2");
+        _tools.AddFailing("apt-get", "W: something mild\nE: Failed to fetch http://example.org/  Temporary failure resolving 'example.org'");
+        _tools.AddFailing("apt-cache");
+        _tools.AddFailing("dpkg-deb");
         string message = Refusal();
         Assert.Contains("package lists can't be fetched (Failed to fetch", message);
         Assert.Contains("check the network", message);
@@ -174,18 +168,18 @@ public sealed class DefaultGuestTests : IDisposable
     [Fact]
     public void Apt_runs_out_of_disk()
     {
-        Tool("apt-get", "echo \"E: Write error - write (28: No space left on device)\" >&2; exit 100");
-        Tool("apt-cache", "exit 100");
-        Tool("dpkg-deb", "exit 2");
+        _tools.AddFailing("apt-get", "E: Write error - write (28: No space left on device)");
+        _tools.AddFailing("apt-cache");
+        _tools.AddFailing("dpkg-deb");
         Assert.Contains("is full", Refusal());
     }
 
     [Fact]
     public void A_distribution_without_the_packages()
     {
-        Tool("apt-get", "mkdir -p apt/lists; : >apt/lists/x_Packages");
-        Tool("apt-cache", "exit 100");
-        Tool("dpkg-deb", "exit 2");
+        _tools.Add("apt-get", "mkdir -p apt/lists; : >apt/lists/x_Packages");
+        _tools.AddFailing("apt-cache");
+        _tools.AddFailing("dpkg-deb");
         Assert.Contains("have no linux-image-cloud-amd64", Refusal());
     }
 
@@ -193,8 +187,8 @@ public sealed class DefaultGuestTests : IDisposable
     public void Stale_lists_are_fetched_anew_and_packages_become_a_guest()
     {
         // Downloads fail until lists of our own are there.
-        Tool("apt-cache", "for n; do :; done; echo \"Version: 1.0\"; echo \"Size: 10\"; echo \"Depends: linux-image-6.1.0-9-cloud-amd64 (= 1.0)\"");
-        Tool(
+        _tools.Add("apt-cache", "for n; do :; done; echo \"Version: 1.0\"; echo \"Size: 10\"; echo \"Depends: linux-image-6.1.0-9-cloud-amd64 (= 1.0)\"");
+        _tools.Add(
             "apt-get",
             """
             case "$*" in
@@ -203,15 +197,12 @@ public sealed class DefaultGuestTests : IDisposable
             *) echo "E: 404 Not Found" >&2; exit 100 ;;
             esac
             """);
-        Tool(
-            "dpkg-deb",
+        _tools.AddContents(
             """
-            export PATH=/usr/bin:/bin
-            d=$(mktemp -d); cd "$d"; mkdir -p boot bin lib/modules/6; echo config >boot/config-6; echo kernel >boot/vmlinuz-6; echo box >bin/busybox
+            mkdir -p boot bin lib/modules/6; echo config >boot/config-6; echo kernel >boot/vmlinuz-6; echo box >bin/busybox
             echo driver >lib/modules/6/virtio_blk.ko; echo another >lib/modules/6/floppy.ko
-            tar c ./boot ./bin ./lib; rm -r "$d"
             """);
-        GuestFiles files = GuestMaker.Make(new GuestCache(CacheRoot), Tools, new NoProgress(), CancellationToken.None);
+        GuestFiles files = GuestMaker.Make(new GuestCache(CacheRoot), _tools.Folder, new NoProgress(), CancellationToken.None);
         Assert.Equal("kernel\n", File.ReadAllText(files.Kernel));
         Assert.Contains("box\n", File.ReadAllText(files.Initrd));
         Assert.Contains("driver\n", File.ReadAllText(files.Initrd));

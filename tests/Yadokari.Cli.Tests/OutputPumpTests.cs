@@ -37,6 +37,65 @@ public sealed class OutputPumpTests
     }
 
     [Fact]
+    public void An_output_that_is_not_read_leaves_no_room_and_makes_some_when_it_is()
+    {
+        using var reads = new ManualResetEventSlim();
+        using var ready = new SemaphoreSlim(0);
+        using var begun = new ManualResetEventSlim();
+        long written = 0;
+        using (var pump = new OutputPump(
+            data =>
+            {
+                begun.Set();
+                reads.Wait();
+                written += data.Length;
+                return 0;
+            },
+            _ => { }))
+        {
+            pump.Ready += () => ready.Release();
+            pump.Write("a"u8);
+            begun.Wait(TestContext.Current.CancellationToken);
+            Assert.True(pump.HasRoom);
+            pump.Write(new byte[(1 << 20) - 1]);
+            Assert.True(pump.HasRoom);
+            pump.Write(new byte[1 << 16]); // More than is asked for, and yet nobody waits.
+            Assert.False(pump.HasRoom);
+            Assert.Equal(0, ready.CurrentCount);
+
+            reads.Set();
+            ready.Wait(TestContext.Current.CancellationToken);
+            Assert.True(pump.HasRoom);
+        }
+
+        Assert.Equal((1 << 20) + (1 << 16), written);
+    }
+
+    [Fact]
+    public void A_broken_output_has_room()
+    {
+        using var fails = new ManualResetEventSlim();
+        using var ready = new ManualResetEventSlim();
+        using var pump = new OutputPump(
+            _ =>
+            {
+                fails.Wait();
+                throw new InvalidOperationException("an output's");
+            },
+            _ => { },
+            _ => { });
+        pump.Ready += ready.Set;
+        while (pump.HasRoom)
+        {
+            pump.Write(new byte[1 << 14]);
+        }
+
+        fails.Set();
+        ready.Wait(TestContext.Current.CancellationToken);
+        Assert.True(pump.HasRoom);
+    }
+
+    [Fact]
     public void An_exception_of_an_output_is_told_and_holds_nobody_up()
     {
         var errors = new List<Exception>();

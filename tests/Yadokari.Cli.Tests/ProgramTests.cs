@@ -58,13 +58,15 @@ public sealed class ProgramTests : IDisposable
     }
 
     // A Multiboot kernel (0.6.96, 3.1) that writes to COM1 for ever.
-    internal static byte[] WritingKernel()
+    internal static byte[] WritingKernel() =>
+        MultibootKernel([0x66, 0xBA, 0xF8, 0x03, 0xB0, (byte)'x', 0xEE, 0xEB, 0xFD]); // mov dx, 3F8h; mov al, 'x'; out dx, al; jmp to that
+
+    private static byte[] MultibootKernel(byte[] program)
     {
         const uint magic = 0x1BADB002;
         const uint withAddresses = 1 << 16;
         const uint start = 1 << 20;
         uint[] header = [magic, withAddresses, unchecked(0u - magic - withAddresses), start, start, 0, 0, start + 32];
-        byte[] program = [0x66, 0xBA, 0xF8, 0x03, 0xB0, (byte)'x', 0xEE, 0xEB, 0xFD]; // mov dx, 3F8h; mov al, 'x'; out dx, al; jmp to that
         return [.. header.SelectMany(BitConverter.GetBytes), .. program];
     }
 
@@ -93,6 +95,31 @@ public sealed class ProgramTests : IDisposable
         string[] lines = File.ReadAllText(trace).Split('\n');
         Assert.Equal("", lines[^1]);
         Assert.Matches("^B .* fl=[0-9a-f]+$|^E [0-9a-f]+ out ", lines[^2]);
+    }
+
+    [Fact]
+    public async Task A_machine_of_one_processor_goes_on_though_nobody_reads_its_console()
+    {
+        // Writes to COM1 until its transmitter is busy, and then shuts down.
+        byte[] program =
+        [
+            0x66, 0xBA, 0xFD, 0x03, 0xEC, 0xA8, 0x20, 0x74, 0x09, // mov dx, 3FDh; in al, dx; test al, 20h; jz to the last line
+            0x66, 0xBA, 0xF8, 0x03, 0xB0, (byte)'x', 0xEE, 0xEB, 0xEE, // mov dx, 3F8h; mov al, 'x'; out dx, al; jmp to the start
+            0x0F, 0x0B, // ud2
+        ];
+        File.WriteAllBytes(Path.Combine(_folder, "kernel"), MultibootKernel(program));
+        using Process process = Process.Start(Start("run", "--kernel", "kernel", "--memory", "16M", "--net", "none"))!;
+        process.StandardInput.Close();
+
+        // The processor's state is shown when the guest has shut down, while its output waits to be read.
+        Assert.NotNull(await process.StandardError.ReadLineAsync(TestContext.Current.CancellationToken));
+        Task<string> errors = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        string output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        Assert.Contains("triple fault", await errors);
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(ExitCodes.TripleFault, process.ExitCode);
+        Assert.True(output.Length > 1 << 20);
+        Assert.Equal("", output.Trim('x'));
     }
 
     [Theory]

@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using System.Text;
 using Iced.Intel;
 using Yadokari.Conformance.Tests.Engine;
@@ -7,6 +6,7 @@ using Yadokari.Conformance.Tests.Samples;
 using Yadokari.Core.Engines;
 using Yadokari.Translation;
 using Yadokari.Translation.Direct;
+using Yadokari.Translation.Tests;
 
 namespace Yadokari.Conformance.Tests;
 
@@ -173,7 +173,7 @@ public sealed class ConformanceTests
     internal static void Compare(int cases, Make make) => Compare(new TranslationEngine(), cases, make);
 
     /// <summary>The same under an engine set up in some way.</summary>
-    internal static void Compare(TranslationEngine engine, int cases, Make make) => OnThreadOfItsOwn(() =>
+    internal static void Compare(TranslationEngine engine, int cases, Make make) => OwnThread.Run(() =>
     {
         Support support = engine.Probe();
         Assert.SkipUnless(support.Available, support.Reason);
@@ -264,24 +264,4 @@ public sealed class ConformanceTests
             Assert.Fail(text.ToString());
         }
     });
-
-    /// <summary>Engines use the thread's gs base.</summary>
-    internal static void OnThreadOfItsOwn(Action action)
-    {
-        ExceptionDispatchInfo? failure = null;
-        Thread thread = new(() =>
-        {
-            try
-            {
-                action();
-            }
-            catch (Exception e)
-            {
-                failure = ExceptionDispatchInfo.Capture(e);
-            }
-        });
-        thread.Start();
-        thread.Join();
-        failure?.Throw();
-    }
 }

@@ -2,6 +2,7 @@ using System.Text;
 using Iced.Intel;
 using Yadokari.Conformance.Tests.Engine;
 using Yadokari.Translation;
+using Yadokari.Translation.Tests;
 
 namespace Yadokari.Conformance.Tests;
 
@@ -34,7 +35,7 @@ public class RealModeVectorTests
         var left = new Dictionary<string, int>();
         var failures = new Dictionary<string, (int Count, string First)>();
         int passed = 0;
-        ConformanceTests.OnThreadOfItsOwn(() =>
+        OwnThread.Run(() =>
         {
             using var machine = new RealModeMachine(new TranslationEngine());
             foreach (RealModeVector vector in all)

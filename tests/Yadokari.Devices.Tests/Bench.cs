@@ -84,6 +84,8 @@ internal sealed class Paper : IConsole
 
     public string Text => _text.ToString();
 
+    public bool HasRoom { get; set; } = true;
+
     public void Write(ReadOnlySpan<byte> bytes) => _text.Append(Encoding.Latin1.GetString(bytes));
 }
 

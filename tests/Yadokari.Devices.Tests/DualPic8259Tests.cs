@@ -1,3 +1,4 @@
+using Yadokari.Core.Buses;
 using Yadokari.Devices.Interrupts;
 
 namespace Yadokari.Devices.Tests;
@@ -105,14 +106,33 @@ public sealed class DualPic8259Tests
     }
 
     [Fact]
-    public void A_request_that_went_away_is_spurious()
+    public void A_request_that_went_away_is_none()
     {
-        Pulse(4);
-        _pic.Line(4).Set(false);
-        Assert.False(_int.Level);
-        Assert.Equal(0x37, _pic.Acknowledge());
-        _pic.First.Out(0, 0x0B);
-        Assert.Equal(0, _pic.First.In(0));
+        foreach (int irq in (ReadOnlySpan<int>)[4, 12])
+        {
+            Pulse(irq);
+            _pic.Line(irq).Set(false);
+            Assert.False(_int.Level);
+            Assert.Equal(-1, _pic.Acknowledge());
+            _pic.First.Out(0, 0x0B);
+            Assert.Equal(0, _pic.First.In(0));
+        }
+    }
+
+    [Fact]
+    public void A_processor_that_has_not_heard_yet_that_there_is_no_request_any_more_gets_none()
+    {
+        // It asks while another thread is still about to tell it of the first request.
+        var taken = new List<int>();
+        DualPic8259? pic = null;
+        pic = new DualPic8259(new Processor(() => taken.AddRange([pic!.Acknowledge(), pic.Acknowledge()])));
+        foreach ((ulong port, byte value) in (ReadOnlySpan<(ulong, byte)>)[(0, 0x11), (1, 0x30), (1, 0x04), (1, 0x01), (1, 0x00)])
+        {
+            pic.First.Out(port, value);
+        }
+
+        pic.Line(4).Set(true);
+        Assert.Equal([0x34, -1], taken);
     }
 
     [Fact]
@@ -191,5 +211,16 @@ public sealed class DualPic8259Tests
         new IsaLine(_pic, ioApic, 0).Set(true);
         Assert.Equal(0x30, _pic.Acknowledge());
         Assert.Equal(0x40, apic.Acknowledge());
+    }
+
+    private sealed class Processor(Action interrupted) : IInterruptLine
+    {
+        public void Set(bool asserted)
+        {
+            if (asserted)
+            {
+                interrupted();
+            }
+        }
     }
 }

@@ -91,6 +91,119 @@ public sealed class Serial16550Tests
     }
 
     [Fact]
+    public void A_console_without_room_keeps_the_transmitter_busy_and_interrupts_once_it_has_some()
+    {
+        Enable(0x03);
+        _uart.In(2);
+        _paper.HasRoom = false;
+        _uart.Out(0, (byte)'a');
+        Assert.Equal("a", _paper.Text);
+        Assert.Equal(0x00, _uart.In(5));
+        Assert.Equal(0xC0 | Idle, _uart.In(2));
+        Assert.False(_irq.Level);
+
+        _uart.Out(1, 0x01);
+        _uart.Out(1, 0x03);
+        _uart.ResumeOutput(); // Too early: there is none yet.
+        Assert.Equal(0x00, _uart.In(5));
+        Assert.False(_irq.Level);
+
+        // The guest goes on meanwhile.
+        Assert.Equal(1, _uart.Receive("k"u8));
+        Assert.True(_irq.Level);
+        Assert.Equal((byte)'k', _uart.In(0));
+        Assert.False(_irq.Level);
+
+        _paper.HasRoom = true;
+        _uart.ResumeOutput();
+        Assert.True(_irq.Level);
+        Assert.Equal(0x60, _uart.In(5));
+        Assert.Equal(0xC2, _uart.In(2));
+        Assert.False(_irq.Level);
+        _uart.ResumeOutput(); // Nothing waited.
+        Assert.False(_irq.Level);
+        _uart.Out(0, (byte)'b');
+        Assert.Equal(0x60, _uart.In(5));
+        Assert.Equal("ab", _paper.Text);
+    }
+
+    [Fact]
+    public void Nothing_is_lost_of_a_guest_that_does_not_look_at_the_transmitter()
+    {
+        _paper.HasRoom = false;
+        foreach (byte c in "0123456789abcdefghijklmnopqrstuvwxyz"u8)
+        {
+            _uart.Out(0, c);
+        }
+
+        Assert.Equal("0123456789abcdefghijklmnopqrstuvwxyz", _paper.Text);
+        Assert.Equal(0x00, _uart.In(5));
+    }
+
+    [Fact]
+    public void A_busy_transmitter_is_empty_after_a_reset_and_in_loopback()
+    {
+        _paper.HasRoom = false;
+        _uart.Out(0, (byte)'a');
+        _uart.Out(4, 0x10);
+        _uart.Out(0, (byte)'b');
+        Assert.Equal(0x61, _uart.In(5));
+        _uart.Out(4, 0x00);
+        Assert.Equal(0x01, _uart.In(5));
+        _uart.Reset();
+        Assert.Equal(0x60, _uart.In(5));
+        Assert.Equal("a", _paper.Text);
+    }
+
+    [Fact]
+    public void A_driver_that_knows_nothing_of_modem_control_gets_input_and_interrupts()
+    {
+        // As in xv6's uart.c, and in Pintos's but for OUT2.
+        _uart.Out(2, 0x00);
+        _uart.Out(3, 0x03);
+        _uart.Out(4, 0x00);
+        int given = _uart.Receive("ab"u8);
+        Assert.Equal(0, given);
+        _uart.Drained += () => given += _uart.Receive("ab"u8[given..]);
+        _uart.Out(1, 0x01);
+        Assert.Equal(1, given);
+        Assert.True(_irq.Level);
+        Assert.Equal((byte)'a', _uart.In(0));
+        Assert.Equal((byte)'b', _uart.In(0));
+        Assert.False(_irq.Level);
+        _uart.Out(1, 0x03);
+        Assert.True(_irq.Level);
+    }
+
+    [Fact]
+    public void A_driver_that_has_raised_modem_control_is_heeded()
+    {
+        _uart.Out(1, 0x01);
+        Assert.Equal(1, _uart.Receive("a"u8));
+        _uart.Out(4, 0x01); // DTR alone.
+        Assert.False(_irq.Level);
+        Assert.Equal((byte)'a', _uart.In(0));
+        Assert.Equal(0, _uart.Receive("b"u8));
+        _uart.Out(4, 0x00);
+        _uart.Out(1, 0x00);
+        _uart.Out(1, 0x01);
+        Assert.Equal(0, _uart.Receive("b"u8));
+        _uart.Reset();
+        _uart.Out(1, 0x01);
+        Assert.Equal(1, _uart.Receive("b"u8));
+    }
+
+    [Theory]
+    [InlineData(0x0F)] // Linux, looking for the chip.
+    [InlineData(0x05)] // Linux, opening it.
+    public void Linux_gets_no_input_before_it_asks(byte interrupts)
+    {
+        _uart.Out(4, 0x08);
+        _uart.Out(1, interrupts);
+        Assert.Equal(0, _uart.Receive("a"u8));
+    }
+
+    [Fact]
     public void Out2_gates_the_line()
     {
         _uart.Out(1, 0x02);

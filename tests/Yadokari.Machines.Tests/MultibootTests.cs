@@ -38,6 +38,18 @@ public sealed class MultibootTests : IDisposable
         Assert.Equal(0, Byte(Load + 0xFF));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Segments_have_the_selectors_that_kernels_take_over_into_their_own_table(int version)
+    {
+        Boot(version == 1 ? Kernel1(0x1_0003, 0, Load, Load, 0, 0, Load) : Kernel2(Addresses2(), Entry2()));
+
+        Assert.Equal([0x10, 0x08, 0x10, 0x10, 0x10, 0x10], _state.Segments.Select(s => (int)s.Selector));
+        Assert.Equal(0x00CF_9B00_0000_FFFFUL, _memory.U64(_state.Gdtr.Base + 0x08));
+        Assert.Equal(0x00CF_9300_0000_FFFFUL, _memory.U64(_state.Gdtr.Base + 0x10));
+    }
+
     [Fact]
     public void The_first_versions_information_names_memory_command_line_and_modules()
     {

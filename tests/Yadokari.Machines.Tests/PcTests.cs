@@ -114,6 +114,65 @@ public sealed class PcTests : IDisposable
         Assert.Equal("Kernel panic - not syncing: VFS: Unable to mount root fs", end.Panic);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_console_without_room_holds_no_guest_up_and_is_left_at_the_end(bool virtioConsole)
+    {
+        const ushort lineStatus = Layout.Com1 + 5;
+        const ushort unmaskedPic = Layout.PicPrimary;
+        var seen = new List<byte>();
+        var engine = new FakeEngine(vcpu =>
+        {
+            vcpu.Out(Layout.Com1 + 4, 0x08);
+            vcpu.Out(Layout.Com1 + 1, 0x02);
+            vcpu.Out(Layout.Com1, (byte)'a');
+            seen.Add(vcpu.In(lineStatus));
+            _screen.HasRoom = false;
+            vcpu.Out(Layout.Com1, (byte)'b');
+            seen.Add(vcpu.In(lineStatus));
+            seen.Add((byte)(vcpu.In(unmaskedPic) & (1 << Layout.Com1Irq)));
+            _screen.MakeRoom();
+            seen.Add(vcpu.In(lineStatus));
+            seen.Add((byte)(vcpu.In(unmaskedPic) & (1 << Layout.Com1Irq)));
+            return VmExit.Shutdown;
+        });
+        using (var pc = new Pc(Config with { VirtioConsole = virtioConsole }, engine))
+        {
+            pc.Run();
+        }
+
+        Assert.Equal([0x60, 0x00, 0x00, 0x60, 1 << Layout.Com1Irq], seen);
+        Assert.Equal("ab", _screen.Text);
+        Assert.False(_screen.IsAwaited);
+    }
+
+    [Fact]
+    public void A_driver_without_modem_control_gets_what_was_typed_before_it_once_it_lets_the_interrupt_through()
+    {
+        const ushort data = Layout.Com1;
+        const ushort lineStatus = Layout.Com1 + 5;
+        var seen = new List<int>();
+        var engine = new FakeEngine(vcpu =>
+        {
+            // As xv6 starts it (uart.c).
+            vcpu.Out(Layout.Com1 + 1, 0x01);
+            vcpu.In(Layout.Com1 + 2);
+            vcpu.In(data);
+            seen.Add(vcpu.In(lineStatus) & 1);
+            _clock.Advance(TimeSpan.FromSeconds(1));
+            seen.Add(vcpu.In(lineStatus) & 1);
+            seen.Add(vcpu.In(Layout.PicPrimary) & (1 << Layout.Com1Irq));
+            seen.Add(vcpu.In(data));
+            seen.Add(vcpu.In(data));
+            return VmExit.Shutdown;
+        });
+        using var pc = new Pc(Config, engine);
+        Assert.Equal(2, pc.Type("ls"u8));
+        pc.Run();
+        Assert.Equal([0, 1, 1 << Layout.Com1Irq, 'l', 's'], seen);
+    }
+
     [Fact]
     public void A_panic_after_which_the_guest_spins_ends_the_run()
     {
@@ -582,7 +641,19 @@ public sealed class PcTests : IDisposable
     {
         private readonly StringBuilder _text = new();
 
+        public event Action? Ready;
+
         public string Text => _text.ToString();
+
+        public bool HasRoom { get; set; } = true;
+
+        public bool IsAwaited => Ready is not null;
+
+        public void MakeRoom()
+        {
+            HasRoom = true;
+            Ready?.Invoke();
+        }
 
         public void Write(ReadOnlySpan<byte> bytes) => _text.Append(Encoding.ASCII.GetString(bytes));
     }

@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
 using System.Net.Sockets;
+using Yadokari.Core;
 using Yadokari.Core.Networks;
 using Yadokari.Linux;
+using Yadokari.Networks.Streams;
 
 namespace Yadokari.Networks.Tests;
 
@@ -30,6 +32,21 @@ public sealed class FrameStreamTests : IDisposable
         _stream.Dispose();
         _other.Dispose();
         Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public void A_host_that_waits_for_no_more_is_told_of_and_leaves_nothing_behind()
+    {
+        // As with one watch too many, epoll does not take what is closed, nor does one that is closed take anything.
+        HostSocket closed = HostSocket.OpenLocal()!;
+        closed.Dispose();
+        Assert.Contains("fs.epoll.max_user_watches", Assert.Throws<UserErrorException>(() => new FrameStream(closed)).Message);
+
+        string path = Path.Combine(_folder, "listener");
+        var epoll = new Epoll();
+        epoll.Dispose();
+        Assert.Contains("fs.epoll.max_user_watches", Assert.Throws<UserErrorException>(() => LocalListener.Open(path, "--port", epoll, 0)).Message);
+        Assert.False(File.Exists(path));
     }
 
     [Fact]

@@ -1,6 +1,8 @@
 using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
+using Yadokari.Core;
+using Yadokari.Linux;
 using Yadokari.Networks.User;
 
 namespace Yadokari.Networks.Tests;
@@ -13,6 +15,39 @@ public sealed class LimitTests
     private const byte Ack = 16;
 
     private readonly TcpListener _listener = new(IPAddress.Loopback, 0);
+
+    [Fact]
+    public void A_connection_that_the_host_can_not_wait_for_is_none()
+    {
+        // As with one watch too many, epoll does not take a socket that is closed.
+        using var reactor = new Reactor();
+        var table = new TcpTable(new GuestLink(), new Routes(hostLoopback: true), reactor, new NetworkLimits(1 << 20, 4, 4, 4));
+        int left = table.Budget.Left;
+        table.Accept(Closed(SocketKind.Stream), Routes.Guest4, 80, Routes.Gateway4);
+        Assert.Equal(0, table.Count);
+        Assert.Equal(left, table.Budget.Left);
+        Assert.Equal(long.MaxValue, table.OnTime(Environment.TickCount64));
+
+        var conversation = new Conversation(Routes.Guest4, 1000, Routes.Gateway4, 53);
+        using var sockets = new SocketTable(reactor, 4, 1000, _ => { });
+        Assert.Null(sockets.TryAdd(conversation, Closed(SocketKind.Datagram)));
+        Assert.Null(sockets.Find(conversation));
+        Assert.Throws<UserErrorException>(() => reactor.Add(Closed(SocketKind.Datagram), new Nobody()));
+
+        static HostSocket Closed(SocketKind kind)
+        {
+            HostSocket socket = HostSocket.Open(AddressFamily.InterNetwork, kind)!;
+            socket.Dispose();
+            return socket;
+        }
+    }
+
+    private sealed class Nobody : IReady
+    {
+        public void OnReady(Readiness readiness)
+        {
+        }
+    }
 
     [Theory]
     [InlineData(1 << 20, 3)]

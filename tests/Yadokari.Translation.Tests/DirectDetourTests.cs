@@ -29,7 +29,7 @@ public sealed class DirectDetourTests
 
     [Theory]
     [MemberData(nameof(Neighbours))]
-    public void A_hot_function_beside_it_does_not_stop_the_program_at_each_call(string name, string code) => DirectMachine.OnThreadOfItsOwn(() =>
+    public void A_hot_function_beside_it_does_not_stop_the_program_at_each_call(string name, string code) => OwnThread.Run(() =>
     {
         _ = name;
         foreach (bool faulting in (ReadOnlySpan<bool>)[true, false])
@@ -46,7 +46,7 @@ public sealed class DirectDetourTests
     });
 
     [Fact]
-    public void A_program_beside_none_is_taken_on() => DirectMachine.OnThreadOfItsOwn(() =>
+    public void A_program_beside_none_is_taken_on() => OwnThread.Run(() =>
     {
         Support support = TranslationEngine.ProbeDirect();
         Assert.SkipUnless(support.Available, support.Reason);
@@ -117,7 +117,7 @@ public sealed class DirectDetourTests
     [InlineData(DirectMode.Always, "90")]
     [InlineData(DirectMode.Always, "0F01EE")]
     [InlineData(DirectMode.Auto, "0F01EE")]
-    public void No_call_is_lost_or_made_twice_whatever_interrupts(DirectMode mode, string neighbour) => DirectMachine.OnThreadOfItsOwn(() =>
+    public void No_call_is_lost_or_made_twice_whatever_interrupts(DirectMode mode, string neighbour) => OwnThread.Run(() =>
     {
         using var machine = new DirectMachine(mode);
         Write(machine, neighbour, FewCalls);

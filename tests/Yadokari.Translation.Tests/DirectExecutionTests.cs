@@ -218,7 +218,28 @@ public sealed class DirectExecutionTests
     });
 
     [Fact]
-    public void The_host_is_not_seen() => DirectMachine.OnThreadOfItsOwn(() =>
+    public void The_program_not_seen_for_longest_is_forgotten_first() => Directly(machine =>
+    {
+        const int seenAgain = 40; // More than have a process, which are not forgotten.
+        machine.Assemble(a => a.syscall());
+        for (int i = 0; i < DirectExecution.MostKnown; i++)
+        {
+            Assert.Equal(-1, machine.RunAs(i));
+        }
+
+        for (int i = 0; i < seenAgain; i++)
+        {
+            Assert.Equal(-1, machine.RunAs(i));
+        }
+
+        Assert.Equal(-1, machine.RunAs(DirectExecution.MostKnown));
+        Assert.Equal(
+            [seenAgain],
+            Enumerable.Range(0, DirectExecution.MostKnown + 1).Where(i => !machine.Cpu.Direct!.Knows(DirectMachine.RootOf(i))));
+    });
+
+    [Fact]
+    public void The_host_is_not_seen() => OwnThread.Run(() =>
     {
         static ulong[] Look(DirectMachine machine)
         {
@@ -436,7 +457,7 @@ public sealed class DirectExecutionTests
 
     private static void Directly(Action<DirectMachine> test) => Directly(DirectMode.Always, test);
 
-    private static void Directly(DirectMode mode, Action<DirectMachine> test) => DirectMachine.OnThreadOfItsOwn(() =>
+    private static void Directly(DirectMode mode, Action<DirectMachine> test) => OwnThread.Run(() =>
     {
         Support support = TranslationEngine.ProbeDirect();
         Assert.SkipUnless(support.Available, support.Reason);

@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
@@ -31,13 +30,14 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
 
     private const ulong System = 0xFFFF_8000_0000_0000;
     private const ulong Tables = 0x1000;
+    private const ulong Roots = 0x20_0000;
     private const ulong Gdt = 0x8_0000;
     private const ulong Idt = 0x8_1000;
     private const ulong Tss = 0x8_2000;
     private const ulong Handlers = 0x8_4000;
     private const ulong StackTop = System + 0x9_1000;
     private const ulong SyscallHandler = System + 0x8_6000;
-    private readonly GuestMemory _memory = GuestRam.Create([(0, 2 << 20)]);
+    private readonly GuestMemory _memory = GuestRam.Create([(0, 4 << 20)]);
     private readonly IEngineVm _vm;
     private ulong _next = Tables + 0x1000;
     private volatile bool _interrupt;
@@ -95,26 +95,6 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         }
 
         Cpu.Load(state);
-    }
-
-    /// <summary>Runs a test on a thread of its own: engines use the thread's gs base, and a process is traced by one thread.</summary>
-    public static void OnThreadOfItsOwn(Action action)
-    {
-        ExceptionDispatchInfo? failure = null;
-        Thread thread = new(() =>
-        {
-            try
-            {
-                action();
-            }
-            catch (Exception e)
-            {
-                failure = ExceptionDispatchInfo.Capture(e);
-            }
-        });
-        thread.Start();
-        thread.Join();
-        failure?.Throw();
     }
 
     public Vcpu Cpu { get; }
@@ -175,6 +155,22 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         Cpu.Rflags = 0x202;
         return Cpu.Run();
     }
+
+    /// <summary>Runs the program as another one, which has page tables of its own with the same pages. Returns as <see cref="Run"/>.</summary>
+    /// <param name="number">Which, from 0 to 511.</param>
+    public int RunAs(int number)
+    {
+        Assert.True(_memory.TrySlice(Tables, 4096, out Span<byte> tables));
+        _memory.Write(RootOf(number), tables);
+        var state = new X86State();
+        Cpu.Save(state);
+        state.Cr3 = RootOf(number);
+        Cpu.Load(state);
+        return Run();
+    }
+
+    /// <summary>Where the page tables of another program begin.</summary>
+    public static ulong RootOf(int number) => Roots + ((ulong)number << 12);
 
     private int Ended(VmExit exit)
     {

@@ -19,6 +19,16 @@ internal sealed class FileConsole : IGuestConsole
     public string LineEnd => "\n";
 
     /// <inheritdoc/>
+    public event Action? Ready
+    {
+        add => _pump.Ready += value;
+        remove => _pump.Ready -= value;
+    }
+
+    /// <inheritdoc/>
+    public bool HasRoom => _pump.HasRoom;
+
+    /// <inheritdoc/>
     public void Begin() => _file.Begin();
 
     /// <inheritdoc/>

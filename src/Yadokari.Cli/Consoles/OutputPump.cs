@@ -4,11 +4,13 @@ namespace Yadokari.Cli.Consoles;
 
 /// <summary>
 /// Carries the guest's output away from the vCPU's thread: a serial port sends byte by byte, and a system call for each would be the
-/// slowest thing it does. Bytes wait a millisecond for company; a full buffer makes the guest wait.
+/// slowest thing it does. Bytes wait a millisecond for company. A device that asks makes the guest wait for <see cref="HasRoom"/>; those of one
+/// that does not still have some room, and then wait.
 /// </summary>
 internal sealed class OutputPump : IDisposable
 {
-    private const int Capacity = 1 << 20;
+    private const int Full = 1 << 20;
+    private const int Capacity = Full + (1 << 16);
 
     private readonly Lock _lock = new();
     private readonly Func<ReadOnlySpan<byte>, int> _write;
@@ -37,11 +39,18 @@ internal sealed class OutputPump : IDisposable
         {
             _broken = true;
             _drained.Set();
+            Ready?.Invoke();
             threw(error);
         }
     }
 
-    /// <summary>Takes output. Any thread; waits while a mebibyte is waiting already.</summary>
+    /// <summary>There is room again after there was none. On the pump's thread.</summary>
+    public event Action? Ready;
+
+    /// <summary>Whether less than a mebibyte waits, or output is dropped anyway.</summary>
+    public bool HasRoom => Volatile.Read(ref _count) < Full || _broken || _ending;
+
+    /// <summary>Takes output. Any thread; waits while a good mebibyte is waiting already.</summary>
     public void Write(ReadOnlySpan<byte> data)
     {
         while (!data.IsEmpty && !_broken && !_ending)
@@ -126,6 +135,11 @@ internal sealed class OutputPump : IDisposable
                 _count = 0;
                 _isWriting = count > 0;
                 _drained.Set();
+            }
+
+            if (count >= Full)
+            {
+                Ready?.Invoke();
             }
 
             if (count == 0 && _ending)

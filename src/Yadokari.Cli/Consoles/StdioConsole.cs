@@ -23,6 +23,16 @@ internal sealed class StdioConsole : IGuestConsole
     public string LineEnd => _input.IsTerminal ? "\r\n" : "\n";
 
     /// <inheritdoc/>
+    public event Action? Ready
+    {
+        add => _pump.Ready += value;
+        remove => _pump.Ready -= value;
+    }
+
+    /// <inheritdoc/>
+    public bool HasRoom => _pump.HasRoom;
+
+    /// <inheritdoc/>
     public void Begin() => _input.Begin();
 
     /// <inheritdoc/>

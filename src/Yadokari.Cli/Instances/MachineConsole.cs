@@ -30,6 +30,25 @@ internal sealed class MachineConsole : IGuestConsole
     public string LineEnd => _console.LineEnd;
 
     /// <inheritdoc/>
+    public event Action? Ready
+    {
+        add
+        {
+            _console.Ready += value;
+            _pump.Ready += value;
+        }
+
+        remove
+        {
+            _console.Ready -= value;
+            _pump.Ready -= value;
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool HasRoom => _console.HasRoom && _pump.HasRoom;
+
+    /// <inheritdoc/>
     public void Begin()
     {
         _begun();

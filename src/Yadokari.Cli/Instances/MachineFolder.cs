@@ -13,7 +13,6 @@ internal sealed class MachineFolder
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
-    private const int LockIsTaken = 11; // errno.h: EWOULDBLOCK
     private const int LongestLook = 500; // Milliseconds: one that looks whether the machine runs has the lock for a moment.
 
     private MachineFolder(string path) => Path = path;
@@ -236,7 +235,7 @@ internal sealed class MachineFolder
         {
             return new FileStream(In("lock"), mode, access, share);
         }
-        catch (IOException error) when (error.HResult == LockIsTaken)
+        catch (IOException error) when (error.HResult == Errno.WouldBlock)
         {
             isTaken = true;
             return null;

@@ -67,12 +67,20 @@ public sealed class DualPic8259
         }
     }
 
-    /// <summary>Both INTA cycles. Returns the vector: a spurious one (IRQ 7 or 15) where the request went away.</summary>
+    /// <summary>
+    /// Both INTA cycles. Returns the vector, or -1 where INT is low: the processor may not have been told yet, and would not ask then. So there are no
+    /// spurious interrupts, which some guests count.
+    /// </summary>
     public int Acknowledge()
     {
         int vector;
         lock (_lock)
         {
+            if (!_first.Output)
+            {
+                return -1;
+            }
+
             int input = _first.Acknowledge();
             vector = input == Cascade ? _second.Vector(_second.Acknowledge()) : _first.Vector(input);
             Update();

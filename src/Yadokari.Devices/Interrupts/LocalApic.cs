@@ -85,7 +85,7 @@ public sealed partial class LocalApic : IBusDevice, IDisposable
     /// <summary>The processor's LINT1 pin: NMI.</summary>
     public IInterruptLine Lint1 { get; }
 
-    /// <summary>INTA to whoever drives LINT0: gives the vector, or -1. Set when the machine is put together; called with no lock held.</summary>
+    /// <summary>INTA to whoever drives LINT0: gives the vector, or -1 for none. Set when the machine is put together; called with no lock held.</summary>
     public Func<int>? AcknowledgeExternal { get; set; }
 
     /// <summary>An NMI arrived. Any thread, no lock held.</summary>

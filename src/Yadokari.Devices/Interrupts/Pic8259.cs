@@ -55,7 +55,7 @@ internal sealed class Pic8259(byte cascade)
         _levelMode = _autoEnd = _rotateOnAutoEnd = _fullyNested = _specialMask = _readInService = _poll = false;
     }
 
-    /// <summary>Sets an input. An edge that goes before it was acknowledged leaves a spurious interrupt, as the data sheet has it.</summary>
+    /// <summary>Sets an input. An edge that goes before it was acknowledged is none.</summary>
     public void SetLine(int input, bool asserted)
     {
         byte bit = (byte)(1 << input);
@@ -77,7 +77,7 @@ internal sealed class Pic8259(byte cascade)
     /// <summary>Whether an input that is not masked has a request.</summary>
     public bool Waits(int input) => (Requests & ~_masked & (1 << input)) != 0;
 
-    /// <summary>INTA: moves the request of the highest priority into service. Returns the input, or -1 for a spurious interrupt.</summary>
+    /// <summary>INTA: moves the request of the highest priority into service. Returns the input, or -1 if there is none.</summary>
     public int Acknowledge()
     {
         int input = Candidate();
@@ -100,8 +100,8 @@ internal sealed class Pic8259(byte cascade)
         return input;
     }
 
-    /// <summary>The vector of an input; a spurious interrupt has input 7's.</summary>
-    public int Vector(int input) => _base | (input < 0 ? 7 : input);
+    /// <summary>The vector of an input.</summary>
+    public int Vector(int input) => _base | input;
 
     public byte Read(int port)
     {

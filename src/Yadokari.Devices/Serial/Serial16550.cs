@@ -3,10 +3,10 @@ using Yadokari.Core.Buses;
 namespace Yadokari.Devices.Serial;
 
 /// <summary>
-/// A 16550A UART (National Semiconductor PC16550D data sheet, June 1995) at eight ports. Characters take no time: the transmitter is always
-/// empty, and the receiver's time-out is over as soon as anything waits. The baud rate is kept and means nothing. A peer that is always
-/// ready holds CTS, DSR and DCD, and sends while the guest holds RTS: before, a driver that is not yet open would clear away what came.
-/// As on a PC, OUT2 gates the interrupt line.
+/// A 16550A UART (National Semiconductor PC16550D data sheet, June 1995) at eight ports. Characters take no time: the transmitter is empty
+/// whenever the console has room, and the receiver's time-out is over as soon as anything waits. The baud rate is kept and means nothing. A
+/// peer that is always ready holds CTS, DSR and DCD, and sends while the guest holds RTS: before, a driver that is not yet open would clear
+/// away what came. As on a PC, OUT2 gates the interrupt line. Both do not hold for drivers that know nothing of modem control (xv6, Pintos).
 /// </summary>
 public sealed class Serial16550 : ByteWideDevice
 {
@@ -25,6 +25,7 @@ public sealed class Serial16550 : ByteWideDevice
 
     private const byte DivisorLatch = 0x80;
 
+    private const byte DataTerminalReady = 0x01;
     private const byte RequestToSend = 0x02;
     private const byte Out2 = 0x08;
     private const byte Loopback = 0x10;
@@ -51,6 +52,9 @@ public sealed class Serial16550 : ByteWideDevice
     private ushort _divisor;
     private bool _overrun;
     private bool _transmitterEmptyPending;
+    private bool _stalled; // What was sent last waits for room in the console.
+    private bool _modemControlUsed; // DTR or RTS was raised since reset.
+    private bool _ignoresModemControl;
     private bool _starving;
 
     /// <summary>Wires the UART.</summary>
@@ -70,7 +74,15 @@ public sealed class Serial16550 : ByteWideDevice
     /// </summary>
     public event Action? Drained;
 
-    private bool Receives => (_modemControl & (RequestToSend | Loopback)) == RequestToSend; // Looped back, the pin is not connected.
+    /// <summary>
+    /// Whether the guest's driver asked for received characters alone, and neither raised DTR nor RTS before: it gets input and interrupts all the same.
+    /// Any thread.
+    /// </summary>
+    public bool IgnoresModemControl => Volatile.Read(ref _ignoresModemControl);
+
+    private bool IsLoopedBack => (_modemControl & Loopback) != 0;
+
+    private bool Receives => !IsLoopedBack && (_ignoresModemControl || (_modemControl & RequestToSend) != 0); // Looped back, the pin is not connected.
 
     private bool FifoEnabled => (_fifoControl & 1) != 0;
 
@@ -107,9 +119,25 @@ public sealed class Serial16550 : ByteWideDevice
     {
         lock (_lock)
         {
-            if (_received.Count < ReceiveCapacity && (_modemControl & Loopback) == 0)
+            if (_received.Count < ReceiveCapacity && !IsLoopedBack)
             {
                 _received.Push(0, Break);
+                UpdateIrq();
+            }
+        }
+
+        _irq.Publish();
+    }
+
+    /// <summary>The console has room again: what waits is sent, which empties the transmitter. Any thread, no lock held.</summary>
+    public void ResumeOutput()
+    {
+        lock (_lock)
+        {
+            if (_stalled && _console.HasRoom)
+            {
+                _stalled = false;
+                _transmitterEmptyPending = true;
                 UpdateIrq();
             }
         }
@@ -130,6 +158,9 @@ public sealed class Serial16550 : ByteWideDevice
             _modemStatus = ModemInputs;
             _overrun = false;
             _transmitterEmptyPending = false;
+            _stalled = false;
+            _modemControlUsed = false;
+            _ignoresModemControl = false;
             _received.Clear();
             drained = TakeStarving();
             UpdateIrq();
@@ -206,10 +237,15 @@ public sealed class Serial16550 : ByteWideDevice
                     _divisor = (ushort)((_divisor & 0x00FF) | (value << 8));
                     break;
                 case 0:
-                    output = Transmit(value);
+                    output = !IsLoopedBack;
+                    if (!output)
+                    {
+                        LoopBack(value);
+                    }
+
                     break;
                 case 1:
-                    WriteInterruptEnable((byte)(value & 0x0F));
+                    drained = WriteInterruptEnable((byte)(value & 0x0F));
                     break;
                 case 2:
                     drained = WriteFifoControl(value);
@@ -233,20 +269,15 @@ public sealed class Serial16550 : ByteWideDevice
         if (output)
         {
             _console.Write(new ReadOnlySpan<byte>(in value));
+            OnSent();
         }
 
         Publish(drained);
     }
 
-    /// <summary>A character written to THR: gone at once, so the register is empty again. Returns whether it leaves the chip.</summary>
-    private bool Transmit(byte value)
+    private void LoopBack(byte value)
     {
         _transmitterEmptyPending = true;
-        if ((_modemControl & Loopback) == 0)
-        {
-            return true;
-        }
-
         if (_received.Count < ReceiveCapacity)
         {
             _received.Push(value);
@@ -255,19 +286,36 @@ public sealed class Serial16550 : ByteWideDevice
         {
             _overrun = true;
         }
-
-        return false;
     }
 
-    private void WriteInterruptEnable(byte value)
+    // A character that the console has, which keeps the order and loses none: gone at once, or in the guest's eyes still there until there is room.
+    private void OnSent()
+    {
+        lock (_lock)
+        {
+            _stalled = !_console.HasRoom; // Under the lock: ResumeOutput, which comes after there is room, finds it set.
+            _transmitterEmptyPending = !_stalled;
+            UpdateIrq();
+        }
+    }
+
+    private bool WriteInterruptEnable(byte value)
     {
         // Enabling the interrupt while THR is empty raises it, each time: Linux tests for chips that fail to.
-        if ((value & ~_interruptEnable & EnableTransmitterEmpty) != 0)
+        if ((value & ~_interruptEnable & EnableTransmitterEmpty) != 0 && IsTransmitterIdle)
         {
             _transmitterEmptyPending = true;
         }
 
         _interruptEnable = value;
+        if (value != EnableReceived || _modemControlUsed || _ignoresModemControl)
+        {
+            return false;
+        }
+
+        // Linux, whose driver is not ready yet when it does so without RTS, wants to hear of line errors too.
+        _ignoresModemControl = true;
+        return TakeStarving();
     }
 
     private bool WriteFifoControl(byte value)
@@ -291,6 +339,11 @@ public sealed class Serial16550 : ByteWideDevice
     {
         bool received = Receives;
         _modemControl = value;
+        if ((value & (DataTerminalReady | RequestToSend)) != 0 && !IsLoopedBack)
+        {
+            _modemControlUsed = true;
+            _ignoresModemControl = false;
+        }
 
         // Looped back, DTR RTS OUT1 OUT2 come in as DSR CTS RI DCD.
         int inputs = (value & Loopback) == 0
@@ -313,7 +366,9 @@ public sealed class Serial16550 : ByteWideDevice
         return starving;
     }
 
-    private byte LineStatus() => (byte)(TransmitterIdle
+    private bool IsTransmitterIdle => !_stalled || IsLoopedBack;
+
+    private byte LineStatus() => (byte)((IsTransmitterIdle ? TransmitterIdle : 0)
         | (_received.Count > 0 ? DataReady : 0)
         | (_overrun ? Overrun : 0)
         | _received.NextErrors
@@ -340,7 +395,7 @@ public sealed class Serial16550 : ByteWideDevice
         return (_interruptEnable & EnableModemStatus) != 0 && (_modemStatus & 0x0F) != 0 ? IsModemStatus : NoInterrupt;
     }
 
-    private void UpdateIrq() => _irq.Put(Cause() != NoInterrupt && (_modemControl & (Out2 | Loopback)) == Out2);
+    private void UpdateIrq() => _irq.Put(Cause() != NoInterrupt && !IsLoopedBack && (_ignoresModemControl || (_modemControl & Out2) != 0));
 
     private void Publish(bool drained)
     {

@@ -15,6 +15,8 @@ public static class EntryState
     private const ushort Code32 = 0xC09B;
     private const ushort Data = 0xC093;
     private const ushort BusyTss = 0x8B;
+    private const ushort LinuxCode = 0x10;
+    private const ushort MultibootCode = 0x08;
 
     /// <summary>64-bit mode with the first 4 GiB mapped at their own addresses, as Linux's 64-bit boot protocol wants it: CS 0x10, data 0x18.</summary>
     /// <param name="memory">Gets the descriptor table and the page tables.</param>
@@ -23,29 +25,44 @@ public static class EntryState
     public static void Long(GuestMemory memory, X86State state, ulong entry)
     {
         WriteIdentityMap(memory);
-        Flat(memory, state, Code64, codeSelector: 0x10, dataSelector: 0x18, entry);
+        Flat(memory, state, Code64, LinuxCode, entry);
         state.Cr3 = Layout.BootPageTables;
         state.Cr4 = Cr4Pae;
         state.Efer = EferLongMode;
         state.Cr0 = Cr0ProtectedMode | Cr0Paging;
     }
 
-    /// <summary>32-bit protected mode without paging, as PVH wants it.</summary>
+    /// <summary>32-bit protected mode without paging, as PVH and Linux's 32-bit boot protocol want it: CS 0x10, data 0x18.</summary>
     /// <param name="memory">Gets the descriptor table.</param>
     /// <param name="state">The state after reset; changed.</param>
     /// <param name="entry">Address of the first instruction.</param>
-    public static void Protected(GuestMemory memory, X86State state, uint entry)
+    public static void Protected(GuestMemory memory, X86State state, uint entry) => Protected(memory, state, LinuxCode, entry);
+
+    /// <summary>
+    /// The same for Multiboot: CS 0x08, data 0x10. The specification leaves the selectors open, but there are kernels that load a descriptor table of
+    /// their own with these and never load CS (xv6), for the boot loaders that they were made with had the same.
+    /// </summary>
+    /// <param name="memory">Gets the descriptor table.</param>
+    /// <param name="state">The state after reset; changed.</param>
+    /// <param name="entry">Address of the first instruction.</param>
+    public static void Multiboot(GuestMemory memory, X86State state, uint entry) => Protected(memory, state, MultibootCode, entry);
+
+    private static void Protected(GuestMemory memory, X86State state, ushort codeSelector, uint entry)
     {
-        Flat(memory, state, Code32, codeSelector: 0x10, dataSelector: 0x18, entry);
+        Flat(memory, state, Code32, codeSelector, entry);
         state.Cr3 = 0;
         state.Cr4 = 0;
         state.Efer = 0;
         state.Cr0 = Cr0ProtectedMode;
     }
 
-    private static void Flat(GuestMemory memory, X86State state, ushort code, ushort codeSelector, ushort dataSelector, ulong entry)
+    // The data segment's descriptor follows the code segment's.
+    private static void Flat(GuestMemory memory, X86State state, ushort code, ushort codeSelector, ulong entry)
     {
-        ulong[] table = [0, 0, Descriptor(uint.MaxValue, code), Descriptor(uint.MaxValue, Data), Descriptor(0x67, BusyTss), 0];
+        ushort dataSelector = (ushort)(codeSelector + 8);
+        ulong[] table = [0, 0, 0, 0, Descriptor(0x67, BusyTss), 0];
+        table[codeSelector / 8] = Descriptor(uint.MaxValue, code);
+        table[dataSelector / 8] = Descriptor(uint.MaxValue, Data);
         Span<byte> bytes = stackalloc byte[table.Length * 8];
         for (int i = 0; i < table.Length; i++)
         {

@@ -47,7 +47,7 @@ public static class MultibootBoot
         }
 
         memory.Write(Layout.MultibootInformation, information);
-        EntryState.Protected(memory, state, entry);
+        EntryState.Multiboot(memory, state, entry);
         state.Gpr[0] = header.Version == 1 ? Magic1 : Magic2;
         state.Gpr[3] = Layout.MultibootInformation;
         return new BootReport(header.Version == 1 ? "multiboot" : "multiboot2", null, TimeSpan.Zero);

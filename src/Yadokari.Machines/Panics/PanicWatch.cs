@@ -47,6 +47,16 @@ internal sealed class PanicWatch : IConsole, IDisposable
     public string? Message => _message;
 
     /// <inheritdoc/>
+    public event Action? Ready
+    {
+        add => _next.Ready += value;
+        remove => _next.Ready -= value;
+    }
+
+    /// <inheritdoc/>
+    public bool HasRoom => _next.HasRoom;
+
+    /// <inheritdoc/>
     public void Write(ReadOnlySpan<byte> bytes)
     {
         _next.Write(bytes);

@@ -66,7 +66,11 @@ internal sealed class Echo : IDisposable
                 return false;
             }
 
-            flow = _table.Add(conversation, socket);
+            flow = _table.TryAdd(conversation, socket);
+            if (flow is null)
+            {
+                return false;
+            }
         }
 
         BinaryPrimitives.WriteUInt16BigEndian(message[ChecksumAt..], 0);

@@ -1,3 +1,4 @@
+using Yadokari.Core;
 using Yadokari.Linux;
 
 namespace Yadokari.Networks.User;
@@ -12,13 +13,28 @@ internal sealed class Reactor : IDisposable
     private long _wakesAt = long.MaxValue; // When the waiting thread looks at the time again, in milliseconds.
     private int _count;
 
-    /// <summary>Tells <paramref name="owner"/> whenever the socket becomes ready, until it is closed and <see cref="Forget"/> called.</summary>
-    public ulong Add(HostSocket socket, IReady owner)
+    /// <summary>The same as <see cref="TryAdd"/> for a socket that stays as long as the network.</summary>
+    /// <exception cref="UserErrorException">The host can't wait for it.</exception>
+    public void Add(HostSocket socket, IReady owner)
     {
-        ulong token = _nextToken++;
-        _owners.Add(token, owner);
-        _epoll.TryAdd(socket.Descriptor, token, Readiness.Read | Readiness.Write);
-        return token;
+        _epoll.Add(socket.Descriptor, _nextToken, Readiness.Read | Readiness.Write);
+        _owners.Add(_nextToken++, owner);
+    }
+
+    /// <summary>
+    /// Tells <paramref name="owner"/> whenever the socket becomes ready, until it is closed and <see cref="Forget"/> called. False where the host can't
+    /// wait for it.
+    /// </summary>
+    public bool TryAdd(HostSocket socket, IReady owner, out ulong token)
+    {
+        token = _nextToken;
+        if (!_epoll.TryAdd(socket.Descriptor, token, Readiness.Read | Readiness.Write))
+        {
+            return false;
+        }
+
+        _owners.Add(_nextToken++, owner);
+        return true;
     }
 
     /// <summary>The socket is closed.</summary>

@@ -45,8 +45,8 @@ internal sealed class SocketTable(Reactor reactor, int most, long patience, Acti
         return flow;
     }
 
-    /// <summary>Takes a socket in.</summary>
-    public SocketFlow Add(in Conversation conversation, HostSocket socket)
+    /// <summary>Takes a socket in. Null, and the socket is closed, where the host can't wait for it.</summary>
+    public SocketFlow? TryAdd(in Conversation conversation, HostSocket socket)
     {
         if (_flows.Count >= most)
         {
@@ -54,8 +54,14 @@ internal sealed class SocketTable(Reactor reactor, int most, long patience, Acti
         }
 
         var flow = new SocketFlow(this, conversation, socket);
+        if (!reactor.TryAdd(socket, flow, out ulong token))
+        {
+            socket.Dispose();
+            return null;
+        }
+
         _flows.Add(conversation, flow);
-        flow.Token = reactor.Add(socket, flow);
+        flow.Token = token;
         reactor.Expect(flow.LastUsed + patience);
         return flow;
     }

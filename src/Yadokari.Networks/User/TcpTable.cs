@@ -82,7 +82,7 @@ internal sealed class TcpTable : IDisposable
         while (_flows.ContainsKey(conversation));
 
         socket.SendAtOnce();
-        Add(TcpFlow.FromHost(this, _link, conversation, socket), socket);
+        TryAdd(TcpFlow.FromHost(this, _link, conversation, socket), socket); // If not, the guest's answer meets no connection.
     }
 
     /// <summary>Sends what is owed to the guest after a number of its packets.</summary>
@@ -193,16 +193,26 @@ internal sealed class TcpTable : IDisposable
             return result;
         }
 
-        Add(TcpFlow.FromGuest(this, _link, conversation, socket, syn), socket);
-        return 0;
+        return TryAdd(TcpFlow.FromGuest(this, _link, conversation, socket, syn), socket) ? 0 : HostSocket.Refused;
     }
 
     private bool HasPlace => _flows.Count < _most && Budget.Left >= TcpFlow.Reserve;
 
-    private void Add(TcpFlow flow, HostSocket socket)
+    // A flow that can't be waited for ends with its socket: nothing would ever move it.
+    private bool TryAdd(TcpFlow flow, HostSocket socket)
     {
+        if (!_reactor.TryAdd(socket, flow, out ulong token))
+        {
+            socket.Abort();
+            flow.Dispose();
+            _waiting.Remove(flow);
+            _toAcknowledge.Remove(flow);
+            return false;
+        }
+
         Budget.TryTake(TcpFlow.Reserve);
         _flows.Add(flow.Conversation, flow);
-        flow.Token = _reactor.Add(socket, flow);
+        flow.Token = token;
+        return true;
     }
 }

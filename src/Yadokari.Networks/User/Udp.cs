@@ -45,7 +45,11 @@ internal sealed class Udp : IDisposable
                 return false;
             }
 
-            flow = _table.Add(conversation, socket);
+            flow = _table.TryAdd(conversation, socket);
+            if (flow is null)
+            {
+                return false;
+            }
         }
 
         return flow.Socket.Send(data) != HostSocket.Refused;

@@ -10,7 +10,7 @@ internal sealed unsafe partial class DirectExecution
     private const int MaxPrograms = 8;
 
     /// <summary>Programs of which something is known.</summary>
-    private const int MostKnown = 256;
+    internal const int MostKnown = 256;
 
     /// <summary>Stops over which the time between them is looked at.</summary>
     private const int Window = 32;
@@ -179,6 +179,9 @@ internal sealed unsafe partial class DirectExecution
         PageWalkResult walk = PageWalk.Probe(_memory, _cpu.UserPaging, program.Witness, AccessKind.Read);
         return walk.Succeeded && walk.PhysicalAddress == program.WitnessGpa;
     }
+
+    /// <summary>Whether a program is known, by the address of its page tables. The vCPU's thread.</summary>
+    public bool Knows(ulong root) => _programs.ContainsKey(root);
 
     private void Remove(Program program)
     {
