@@ -103,6 +103,12 @@ internal sealed unsafe partial class Vcpu
         foreach (UsedMemory memory in _accesses.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
         {
             bool write = IsWrite(memory.Access);
+            if ((instruction.IsCallFar || instruction.IsCallFarIndirect) && IsOfStack(memory, instruction))
+            {
+                // Descriptors come first: it checks itself.
+                continue;
+            }
+
             if (memory.Access is OpAccess.None or OpAccess.NoMemAccess || reads == (memory.Access is OpAccess.Write or OpAccess.CondWrite))
             {
                 continue;
@@ -198,7 +204,7 @@ internal sealed unsafe partial class Vcpu
     // Whether an access is what the instruction pushes or pops, and not its operand in memory.
     private static bool IsOfStack(in UsedMemory memory, in Instruction instruction)
         => instruction.IsStackInstruction
-            && memory.Base is Register.SP or Register.ESP or Register.BP or Register.EBP
+            && memory.Base is Register.SP or Register.ESP or Register.RSP or Register.BP or Register.EBP or Register.RBP
             && (instruction.Op0Kind != OpKind.Memory || IsWrite(memory.Access) == (instruction.StackPointerIncrement < 0));
 
     // The segment of an access, 0 to 5: as that of an instruction's operand.

@@ -70,6 +70,21 @@ public sealed class EncodingTests
         ConformanceTests.Compare(Engine(mode), s_cases, maker.TryMake);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(0x100)]
+    [InlineData(0x40000)]
+    public void Segments_are_loaded_as_the_processor_loads_them(ulong flags)
+    {
+        DescriptorMaker maker = new();
+        ConformanceTests.Compare(Engine(DirectMode.Off), s_cases, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            bool made = maker.TryMake(seed, before, out sample);
+            before.Rflags |= flags;
+            return made;
+        });
+    }
+
     private static TranslationEngine Engine(DirectMode mode)
     {
         if (mode != DirectMode.Off)

@@ -7,9 +7,11 @@ namespace Yadokari.Conformance.Tests;
 /// <param name="Limit">In bytes, inclusive.</param>
 /// <param name="Type">Bits 0 to 3 of the type (Intel SDM volume 3, table 3-1).</param>
 /// <param name="Big">The D/B bit.</param>
-public sealed record LocalSegment(uint Base, uint Limit, int Type, bool Big)
+/// <param name="Present">The P bit.</param>
+public sealed record LocalSegment(uint Base, uint Limit, int Type, bool Big, bool Present = true)
 {
-    private const ushort PresentForPrograms = 0xF0;
+    // DPL 3, S.
+    private const ushort OfPrograms = 0x70;
 
     /// <summary>The table.</summary>
     public static IReadOnlyList<LocalSegment> Table { get; } =
@@ -24,6 +26,11 @@ public sealed record LocalSegment(uint Base, uint Limit, int Type, bool Big)
         new((uint)Arena.Data, 0x17FF, 0x7, true),
         new((uint)Arena.Data, 0x17FF, 0x7, false),
         new((uint)Arena.Data, 0xFFFF, 0x1, true),
+
+        // Not present, and code that can't be read. Linux lets programs have no conforming code.
+        new((uint)Arena.Data, 0xFFFF, 0x3, true, Present: false),
+        new((uint)Arena.Code, 0xFFFF, 0xB, true, Present: false),
+        new((uint)Arena.Code, 0xFFFF, 0x9, true),
     ];
 
     /// <summary>The segment register that holds the table's descriptor of an index, at privilege level 3.</summary>
@@ -40,7 +47,7 @@ public sealed record LocalSegment(uint Base, uint Limit, int Type, bool Big)
     public ulong Descriptor =>
         (Limit & 0xFFFF) | (ulong)(Base & 0xFF_FFFF) << 16 | (ulong)(uint)Attributes << 40 | (ulong)(Limit >> 16 & 0xF) << 48 | (ulong)(Base >> 24) << 56;
 
-    private ushort Attributes => (ushort)(PresentForPrograms | Type | (Big ? 0x4000 : 0));
+    private ushort Attributes => (ushort)(OfPrograms | Type | (Big ? 0x4000 : 0) | (Present ? 0x80 : 0));
 }
 
 /// <summary>The selectors of a program's segments, which Linux gives to flat ones: __USER32_CS, __USER_DS and __USER_CS.</summary>

@@ -201,7 +201,7 @@ internal static class RunnerProgram
         c.dq(0UL);
         c.dq(0UL);
 
-        // struct user_desc: entry_number, base_addr, limit, flags (seg_32bit, contents, read_exec_only, useable).
+        // struct user_desc: entry_number, base_addr, limit, flags (seg_32bit, contents, read_exec_only, seg_not_present).
         c.Label(ref descriptors);
         for (int i = 0; i < LocalSegment.Table.Count; i++)
         {
@@ -211,7 +211,7 @@ internal static class RunnerProgram
             c.dd(i);
             c.dd(segment.Base);
             c.dd(segment.Limit);
-            c.dd((segment.Big ? 1u : 0) | (uint)contents << 1 | (writableOrReadable ? 0 : 8u) | 0x40);
+            c.dd((segment.Big ? 1u : 0) | (uint)contents << 1 | (writableOrReadable ? 0 : 8u) | (segment.Present ? 0 : 0x20u));
         }
 
         c.Label(ref path);
