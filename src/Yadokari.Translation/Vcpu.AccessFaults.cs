@@ -68,7 +68,10 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Whether all bytes of an access have addresses that are canonical, where there are others.</summary>
     internal bool IsWithinCanonical(ulong linear, int size) => !LongMode || (IsCanonical(linear) && IsCanonical(linear + (ulong)size - 1));
 
-    /// <summary>An access that the inline comparison with its segment's limit did not let pass: all checks, and if they hold the access.</summary>
+    /// <summary>
+    /// An access that the inline comparison with its segment's limit did not let pass: all checks, and if they hold the access. Alignment that
+    /// the instruction asks for comes before the limit, and under a mask each element's page before the next one's limit.
+    /// </summary>
     private Outcome LimitedAccess(int size, bool store)
     {
         if (!Fetch(out Instruction instruction))
@@ -82,20 +85,43 @@ internal sealed unsafe partial class Vcpu
         }
 
         ulong offset = EffectiveAddress(instruction, out int segment);
-        if (Emulator.TryMask(this, instruction, out MaskedOperand mask))
+        ulong first = (uint)(Segments[segment].Base + offset);
+        bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
+        if ((!masked || mask.Mask != 0) && IsMisaligned(instruction.Code, first))
         {
-            for (int i = 0; i < 64; i++)
-            {
-                if ((mask.Mask >> i & 1) != 0 && !Linear(segment, offset + (ulong)(i * mask.Bytes), mask.Bytes, store, out _))
-                {
-                    return DeliverRaised();
-                }
-            }
-
-            return Bounce((uint)(Segments[segment].Base + offset), size, store);
+            Raise(Vector.GeneralProtection);
+            return DeliverRaised();
         }
 
-        return Linear(segment, offset, size, store, out ulong linear) ? Bounce(linear, size, store) : DeliverRaised();
+        if (!masked)
+        {
+            return Linear(segment, offset, size, store, out ulong linear) ? Bounce(linear, size, store) : DeliverRaised();
+        }
+
+        for (int i = 0; i < 64; i++)
+        {
+            if ((mask.Mask >> i & 1) != 0
+                && !(LinearOfElement(segment, offset, i, mask.Bytes, store, out ulong element) && ProbeLinear(element, mask.Bytes, store)))
+            {
+                return DeliverRaised();
+            }
+        }
+
+        return Bounce(first, size, store);
+    }
+
+    /// <summary>As <see cref="Linear"/>, of an element: one behind the last offset of 32 bits is beyond its segment, and not at its beginning.</summary>
+    private bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
+    {
+        ulong at = offset + (ulong)(index * bytes);
+        if (Code64 || at <= uint.MaxValue)
+        {
+            return Linear(segment, at, bytes, write, out linear);
+        }
+
+        linear = 0;
+        Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection);
+        return false;
     }
 
     /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>

@@ -77,7 +77,7 @@ internal sealed unsafe partial class Vcpu
             }
 
             bool write = instruction.Op0Kind == OpKind.Memory;
-            if (!Linear(segment, offset + (ulong)(i * mask.Bytes), mask.Bytes, write, out ulong linear) || IsMisaligned(instruction.Code, linear))
+            if (!LinearOfElement(segment, offset, i, mask.Bytes, write, out ulong linear) || IsMisaligned(instruction.Code, linear))
             {
                 return false;
             }
@@ -103,6 +103,12 @@ internal sealed unsafe partial class Vcpu
         foreach (UsedMemory memory in _accesses.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
         {
             bool write = IsWrite(memory.Access);
+            if ((instruction.IsCallFar || instruction.IsCallFarIndirect) && IsOfStack(memory, instruction))
+            {
+                // Descriptors come first: it checks itself.
+                continue;
+            }
+
             if (memory.Access is OpAccess.None or OpAccess.NoMemAccess || reads == (memory.Access is OpAccess.Write or OpAccess.CondWrite))
             {
                 continue;
@@ -115,8 +121,12 @@ internal sealed unsafe partial class Vcpu
             ulong offset = OffsetOf(memory, instruction);
 
             // What is no single access is looked at from its beginning.
-            int part = size is 10 or 14 or > 16 and not (32 or 64) ? alignment : size;
-            faults = !Linear(segment, offset, part, write, out ulong linear) || IsMisaligned(instruction.Code, linear);
+            bool parted = size is 10 or 14 or > 16 and not (32 or 64) || kind is MemorySize.Bound16_WordWord or MemorySize.Bound32_DwordDword;
+            int part = parted ? alignment : size;
+
+            // These look late whether their segment may be written.
+            bool intent = write && kind != MemorySize.Fxsave_512Byte && instruction.Mnemonic != Mnemonic.Arpl;
+            faults = !Linear(segment, offset, part, intent, out ulong linear) || IsMisaligned(instruction.Code, linear);
             if (faults)
             {
                 return false;
@@ -179,10 +189,23 @@ internal sealed unsafe partial class Vcpu
     // The offset of an access in its segment. The decoder does not know how far the bit is of BT, BTC, BTR and BTS.
     private ulong OffsetOf(in UsedMemory memory, in Instruction instruction)
     {
+        if (!Code64 && IsOfStack(memory, instruction))
+        {
+            // Nor how wide the stack's addresses are, which the stack segment says and not the code segment.
+            ulong distance = (ulong)(memory.AddressSize == CodeSize.Code16 ? (short)memory.Displacement : (int)memory.Displacement);
+            return (Gpr(memory.Base.GetNumber()) + distance) & Emulator.StackMask(this);
+        }
+
         ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale)
             + Emulator.BitStringDistance(this, instruction);
         return memory.AddressSize switch { CodeSize.Code16 => (ushort)address, CodeSize.Code32 => (uint)address, _ => address };
     }
+
+    // Whether an access is what the instruction pushes or pops, and not its operand in memory.
+    private static bool IsOfStack(in UsedMemory memory, in Instruction instruction)
+        => instruction.IsStackInstruction
+            && memory.Base is Register.SP or Register.ESP or Register.RSP or Register.BP or Register.EBP or Register.RBP
+            && (instruction.Op0Kind != OpKind.Memory || IsWrite(memory.Access) == (instruction.StackPointerIncrement < 0));
 
     // The segment of an access, 0 to 5: as that of an instruction's operand.
     private int SegmentOf(in UsedMemory memory)

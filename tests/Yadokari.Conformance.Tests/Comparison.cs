@@ -42,7 +42,8 @@ public static class Comparison
         }
 
         bool finished = expected.Vector == 3;
-        Compare(lines, "rflags", expected.Rflags, actual.Rflags, expected.Vector is 1 or 3 ? Flags & ~sample.UndefinedFlags : Flags);
+        bool passed = expected.Vector is 1 or 3 || expected.Rip != sample.Instruction.IP;
+        Compare(lines, "rflags", expected.Rflags, actual.Rflags, passed ? Flags & ~sample.UndefinedFlags : Flags);
         if (finished || !sample.PartialOnFault)
         {
             CompareX87(lines, expected.Xsave, actual.Xsave);
@@ -57,7 +58,7 @@ public static class Comparison
     public static string Report(Sample sample, MachineImage before, IReadOnlyList<string> differences)
     {
         StringBuilder text = new();
-        byte[] bytes = before.At(before.Rip)[..sample.CodeLength].ToArray();
+        byte[] bytes = before.Code[..sample.CodeLength].ToArray();
         Decoder decoder = Decoder.Create(before.Bitness, bytes, before.Rip, ProcessorDifferences.Decoding);
         text.Append("seed 0x").Append(sample.Seed.ToString("X")).Append(", ").Append(sample.Instruction.Code).AppendLine();
         NasmFormatter formatter = new();

@@ -71,6 +71,38 @@ public sealed class ConformanceTests
     }
 
     [Theory]
+    [InlineData(16, InstructionGroup.Integer)]
+    [InlineData(16, InstructionGroup.Shifts)]
+    [InlineData(16, InstructionGroup.Bits)]
+    [InlineData(16, InstructionGroup.String)]
+    [InlineData(16, InstructionGroup.Stack)]
+    [InlineData(16, InstructionGroup.Branches)]
+    [InlineData(16, InstructionGroup.Sse)]
+    [InlineData(16, InstructionGroup.Avx)]
+    [InlineData(16, InstructionGroup.Avx512)]
+    [InlineData(16, InstructionGroup.X87)]
+    [InlineData(16, InstructionGroup.Privileged)]
+    [InlineData(32, InstructionGroup.Integer)]
+    [InlineData(32, InstructionGroup.Shifts)]
+    [InlineData(32, InstructionGroup.Bits)]
+    [InlineData(32, InstructionGroup.String)]
+    [InlineData(32, InstructionGroup.Stack)]
+    [InlineData(32, InstructionGroup.Branches)]
+    [InlineData(32, InstructionGroup.Sse)]
+    [InlineData(32, InstructionGroup.Avx)]
+    [InlineData(32, InstructionGroup.Avx512)]
+    [InlineData(32, InstructionGroup.X87)]
+    [InlineData(32, InstructionGroup.Privileged)]
+    public void Single_instructions_in_segments_do_what_the_processor_does(int bitness, InstructionGroup group)
+    {
+        SkipWhereTheHostLacks(group);
+        IReadOnlyList<Segmentation> segmentations = Segmentation.Within(bitness);
+        CompareInstructions(segmentations, group, s_cases / 2, seed => (seed >> 8 & 1) != 0 ? Placement.Mixed : Placement.Edges, flags: 0);
+        CompareInstructions(segmentations, group, s_cases / 8, _ => Placement.Mixed, TrapFlag);
+        CompareInstructions(segmentations, group, s_cases / 8, _ => Placement.Mixed, AlignmentCheck);
+    }
+
+    [Theory]
     [InlineData(InstructionGroup.Integer)]
     [InlineData(InstructionGroup.Shifts)]
     [InlineData(InstructionGroup.Bits)]
@@ -145,11 +177,15 @@ public sealed class ConformanceTests
         Assert.SkipUnless(group != InstructionGroup.Avx || (XsaveLayout.Components & 4) != 0, "The host has no AVX.");
     }
 
-    private static void CompareInstructions(int bitness, InstructionGroup group, int cases, Func<ulong, Placement> placement, ulong flags)
+    private static void CompareInstructions(int bitness, InstructionGroup group, int cases, Func<ulong, Placement> placement, ulong flags) =>
+        CompareInstructions([Segmentation.Flat(bitness)], group, cases, placement, flags);
+
+    private static void CompareInstructions(
+        IReadOnlyList<Segmentation> segmentations, InstructionGroup group, int cases, Func<ulong, Placement> placement, ulong flags)
     {
-        Code[] codes = InstructionCatalog.Groups(bitness)[group];
+        Code[] codes = InstructionCatalog.Groups(segmentations[0].Bitness)[group];
         codes = s_code is null ? codes : [.. codes.Where(c => c.ToString() == s_code)];
-        SampleMaker maker = new(bitness);
+        SampleMaker maker = new(segmentations);
         int index = 0;
         Compare(cases, (ulong seed, MachineImage before, out Sample sample) =>
         {
@@ -195,7 +231,7 @@ public sealed class ConformanceTests
 
                 if (native.Refuses(before) is { } reason)
                 {
-                    Assert.SkipWhen(before.Bitness == 32, reason);
+                    Assert.SkipWhen(before.Bitness != 64, reason);
                     continue;
                 }
 

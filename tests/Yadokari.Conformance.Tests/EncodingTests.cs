@@ -34,6 +34,23 @@ public sealed class EncodingTests
     }
 
     [Theory]
+    [InlineData(16, 0)]
+    [InlineData(32, 0)]
+    [InlineData(16, 0x100)]
+    [InlineData(16, 0x40000)]
+    [InlineData(32, 0x40000)]
+    public void Encodings_in_segments_mean_what_the_processor_takes_them_for(int bitness, ulong flags)
+    {
+        EncodingMaker maker = new(Segmentation.Within(bitness));
+        ConformanceTests.Compare(Engine(DirectMode.Off), s_cases, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            bool made = (seed >> 8 & 1) != 0 ? maker.TryMakePrefixed(seed, before, out sample) : maker.TryMakeAny(seed, before, out sample);
+            before.Rflags |= flags;
+            return made;
+        });
+    }
+
+    [Theory]
     [InlineData(64, DirectMode.Off)]
     [InlineData(64, DirectMode.Always)]
     [InlineData(32, DirectMode.Off)]
@@ -51,6 +68,21 @@ public sealed class EncodingTests
     {
         TrapMaker maker = new(bitness);
         ConformanceTests.Compare(Engine(mode), s_cases, maker.TryMake);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(0x100)]
+    [InlineData(0x40000)]
+    public void Segments_are_loaded_as_the_processor_loads_them(ulong flags)
+    {
+        DescriptorMaker maker = new();
+        ConformanceTests.Compare(Engine(DirectMode.Off), s_cases, (ulong seed, MachineImage before, out Sample sample) =>
+        {
+            bool made = maker.TryMake(seed, before, out sample);
+            before.Rflags |= flags;
+            return made;
+        });
     }
 
     private static TranslationEngine Engine(DirectMode mode)

@@ -8,10 +8,13 @@ public class MachineImage
     /// <summary>RAX RCX RDX RBX RSP RBP RSI RDI R8 to R15.</summary>
     public ulong[] Gpr { get; } = new ulong[16];
 
-    /// <summary>64, or 32 for a 32-bit code segment in compatibility mode: only the low halves of the first eight registers count there.</summary>
-    public int Bitness { get; set; } = 64;
+    /// <summary>Its segments: where they are not those of 64-bit mode, only the low halves of the first eight registers count.</summary>
+    public Segmentation Segments { get; set; } = Segmentation.Flat64;
 
-    /// <summary>Instruction pointer.</summary>
+    /// <summary>64, or 32 or 16 for a code segment of compatibility mode.</summary>
+    public int Bitness => Segments.Bitness;
+
+    /// <summary>Instruction pointer: an offset in the code segment.</summary>
     public ulong Rip { get; set; } = Arena.Code;
 
     /// <summary>RFLAGS. Bit 1 and IF are set whatever this says; IOPL is 0.</summary>
@@ -33,6 +36,12 @@ public class MachineImage
         return image;
     }
 
+    /// <summary>The bytes from the instruction pointer on.</summary>
+    public Span<byte> Code => At(Segments.CodeBase + Rip);
+
+    /// <summary>Linear address of what the stack pointer points to.</summary>
+    public ulong StackTop => Segments.DataBase + (Gpr[4] & (ulong.MaxValue >> (64 - Segments.StackBits)));
+
     /// <summary>The bytes from a linear address to the end of its range.</summary>
     public Span<byte> At(ulong address) => Memory.AsSpan(Arena.Offset(address));
 
@@ -46,7 +55,7 @@ public class MachineImage
     public void CopyFrom(MachineImage other)
     {
         other.Gpr.CopyTo(Gpr, 0);
-        Bitness = other.Bitness;
+        Segments = other.Segments;
         Rip = other.Rip;
         Rflags = other.Rflags;
         other.Xsave.CopyTo(Xsave, 0);

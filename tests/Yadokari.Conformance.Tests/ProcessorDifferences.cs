@@ -45,7 +45,7 @@ internal static class ProcessorDifferences
             return "VERW of memory with LOCK: AMD's manual has it refused (APM 3 1.2.5), Zen 4 runs it";
         }
 
-        Decoder decoder = Decoder.Create(before.Bitness, before.At(before.Rip)[..sample.CodeLength].ToArray(), before.Rip, Decoding);
+        Decoder decoder = Decoder.Create(before.Bitness, before.Code[..sample.CodeLength].ToArray(), before.Rip, Decoding);
         while (decoder.IP < before.Rip + (ulong)sample.CodeLength)
         {
             Instruction instruction = decoder.Decode();
@@ -65,7 +65,7 @@ internal static class ProcessorDifferences
 
     private static bool IsLockedVerw(MachineImage before)
     {
-        byte[] bytes = before.At(before.Rip)[..15].ToArray();
+        byte[] bytes = before.Code[..15].ToArray();
         int locked = Array.IndexOf(bytes, (byte)0xF0);
         if (locked < 0)
         {

@@ -80,7 +80,7 @@ internal static unsafe partial class Emulator
 
     // SDM 2A Jcc.
     private static Outcome JumpConditional(Vcpu cpu, in Instruction instruction)
-        => Holds(cpu.Rflags, instruction.ConditionCode) ? Jump(cpu, BranchTarget(cpu, instruction)) : Outcome.Next;
+        => Holds(cpu.Rflags, instruction.ConditionCode) ? JumpConditionally(cpu, instruction) : Outcome.Next;
 
     // SDM 2A LOOP: the address size says which register counts.
     private static Outcome Loop(Vcpu cpu, in Instruction instruction)
@@ -94,14 +94,13 @@ internal static unsafe partial class Emulator
             Mnemonic.Loopne => !zero,
             _ => true,
         };
-        ulong target = BranchTarget(cpu, instruction);
-        if (goesOn && !CheckOffset(cpu, target))
+        Outcome outcome = goesOn ? JumpConditionally(cpu, instruction) : Outcome.Next;
+        if (outcome != Outcome.Fault)
         {
-            return Outcome.Fault;
+            SetWidth(ref cpu.Rcx, count, mask);
         }
 
-        SetWidth(ref cpu.Rcx, count, mask);
-        return goesOn ? Jump(cpu, target) : Outcome.Next;
+        return outcome;
     }
 
     // AMD's processors go by a repeat prefix, if there is one.
@@ -112,7 +111,7 @@ internal static unsafe partial class Emulator
             : instruction.Mnemonic;
 
     private static Outcome JumpIfCountZero(Vcpu cpu, in Instruction instruction)
-        => (cpu.Rcx & CountMask(instruction.Code)) == 0 ? Jump(cpu, BranchTarget(cpu, instruction)) : Outcome.Next;
+        => (cpu.Rcx & CountMask(instruction.Code)) == 0 ? JumpConditionally(cpu, instruction) : Outcome.Next;
 
     private static ulong CountMask(Op code) => code switch
     {
@@ -134,6 +133,12 @@ internal static unsafe partial class Emulator
             _ => target,
         };
     }
+
+    // A conditional branch that is taken. AMD's processors refuse it also where the instruction after it would be beyond the segment.
+    private static Outcome JumpConditionally(Vcpu cpu, in Instruction instruction)
+        => cpu.Code64 || cpu.Cpuid.Vendor != X86.Cpuid.CpuVendor.Amd || CheckOffset(cpu, NextRip(cpu, instruction))
+            ? Jump(cpu, BranchTarget(cpu, instruction))
+            : Outcome.Fault;
 
     private static Outcome Jump(Vcpu cpu, ulong target)
     {

@@ -62,6 +62,9 @@ internal readonly struct Descriptor(ulong low, ulong high = 0)
     /// <summary>Bits 8 to 23 of the second doubleword.</summary>
     public ushort Attributes => (ushort)(low >> 40 & 0xF0FF);
 
+    /// <summary>What LAR answers: bits 8 to 23 of the second doubleword in their places, of which 16 to 19 are the limit's and undefined.</summary>
+    public uint Rights => (uint)(low >> 32) & 0xFFFF00;
+
     /// <summary>The type bits of the second half of a 16-byte descriptor: must be 0.</summary>
     public int HighType => (int)(high >> 40) & 0x1F;
 

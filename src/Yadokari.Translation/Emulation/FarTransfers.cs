@@ -84,20 +84,18 @@ internal static unsafe partial class Emulator
             : Outcome.Fault;
     }
 
-    // SDM 2A CALL.
+    // SDM 2A CALL; AMD APM 3 CALL (Far), which pushes before the offset is looked at. Its processors push as the code does that is called.
     private static Outcome FarCall(Vcpu cpu, in Instruction instruction, ushort selector, ulong offset, int bytes)
     {
         ulong next = NextRip(cpu, instruction);
+        bool amd = cpu.Cpuid.Vendor == X86.Cpuid.CpuVendor.Amd;
         Stack stack = Stack.Current(cpu);
         if (!cpu.ProtectedMode)
         {
             SegmentState real = RealSegment(cpu, Cs, selector);
-            if (offset > real.Limit)
-            {
-                return cpu.Raise(Vector.GeneralProtection);
-            }
-
-            return PushReturn(cpu, ref stack, next, bytes) ? Enter(cpu, real, offset, stack) : Outcome.Fault;
+            return (amd || CheckRealTarget(cpu, offset, real)) && PushReturn(cpu, ref stack, next, bytes) && CheckRealTarget(cpu, offset, real)
+                ? Enter(cpu, real, offset, stack)
+                : Outcome.Fault;
         }
 
         if (!FetchTarget(cpu, selector, out Descriptor target, out ulong address))
@@ -133,9 +131,19 @@ internal static unsafe partial class Emulator
             }
         }
 
-        if ((level == cpu.Cpl && !CheckCode(cpu, selector, target))
-            || !CheckTarget(cpu, offset, target)
+        if (level == cpu.Cpl)
+        {
+            if (!CheckCode(cpu, selector, target))
+            {
+                return Outcome.Fault;
+            }
+
+            stack = Stack.Current(cpu, amd ? cpu.LongMode && target.Long : cpu.Code64, cpu.ChecksAlignment);
+        }
+
+        if ((!amd && !CheckTarget(cpu, offset, target))
             || !PushReturn(cpu, ref stack, next, bytes)
+            || !CheckTarget(cpu, offset, target)
             || !MarkAccessed(cpu, target, address))
         {
             return Outcome.Fault;
@@ -151,7 +159,11 @@ internal static unsafe partial class Emulator
     {
         uint release = instruction.OpCount > 0 ? instruction.Immediate16 : 0u;
         ulong rsp = cpu.Rsp;
-        if (!Pop(cpu, ref rsp, sizeof(T), out ulong rip) || !Pop(cpu, ref rsp, sizeof(T), out ulong cs))
+        SetPart(ref rsp, rsp + (ulong)sizeof(T), StackMask(cpu));
+        ulong first = cpu.Rsp;
+
+        // In the order in which processors read them, as CR2 tells.
+        if (!Pop(cpu, ref rsp, sizeof(T), out ulong cs) || !Pop(cpu, ref first, sizeof(T), out ulong rip))
         {
             return Outcome.Fault;
         }
@@ -170,6 +182,9 @@ internal static unsafe partial class Emulator
         SetPart(ref cpu.Rsp, rsp + release, StackMask(cpu));
         return Enter(cpu, code, rip);
     }
+
+    private static bool CheckRealTarget(Vcpu cpu, ulong offset, in SegmentState code)
+        => offset <= code.Limit || Refuse(cpu, Vector.GeneralProtection);
 
     private static Outcome Enter(Vcpu cpu, in SegmentState code, ulong offset)
     {

@@ -168,8 +168,10 @@ internal static unsafe partial class Emulator
     };
 
     /// <summary>The bits of RSP that count: SDM 1 6.2.3.</summary>
-    private static ulong StackMask(Vcpu cpu)
-        => cpu.Code64 ? ulong.MaxValue : (cpu.Segments[Ss].Attributes & 0x4000) != 0 ? 0xFFFFFFFF : 0xFFFF;
+    internal static ulong StackMask(Vcpu cpu) => StackMask(cpu, cpu.Code64);
+
+    private static ulong StackMask(Vcpu cpu, bool code64)
+        => code64 ? ulong.MaxValue : (cpu.Segments[Ss].Attributes & 0x4000) != 0 ? 0xFFFFFFFF : 0xFFFF;
 
     /// <summary>Pushes on the current stack, moving a copy of RSP: the caller commits it once nothing can fail any more.</summary>
     private static bool Push(Vcpu cpu, ref ulong rsp, ulong value, int bytes)

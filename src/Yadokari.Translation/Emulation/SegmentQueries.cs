@@ -25,8 +25,7 @@ internal static unsafe partial class Emulator
             case Lookup.Found when IsVisible(cpu, selector, descriptor) && (descriptor.Type >= 16 || (cpu.LongMode
                 ? descriptor.Type is Descriptor.Ldt or Descriptor.TssAvailable32 or Descriptor.TssBusy32 or Descriptor.CallGate32
                 : descriptor.Type is 1 or 2 or 3 or 4 or 5 or 9 or 11 or 12)):
-                ulong rights = (ulong)descriptor.Attributes << 8;
-                Set(cpu, instruction.Op0Register, rights);
+                Set(cpu, instruction.Op0Register, descriptor.Rights);
                 SetZeroFlag(cpu, true);
                 break;
             default:

@@ -15,10 +15,22 @@ internal static unsafe partial class Emulator
         private ulong _mask;
         private bool _inner;
         private bool _long;
+        private bool _code64;
+        private bool _aligned;
         private uint _external;
 
         /// <summary>The stack in use.</summary>
-        public static Stack Current(Vcpu cpu) => new() { _rsp = cpu.Rsp, _mask = StackMask(cpu), _segment = cpu.Segments[Ss] };
+        public static Stack Current(Vcpu cpu) => Current(cpu, cpu.Code64, aligned: false);
+
+        /// <summary>The stack in use, as 64-bit code or other would have it, and with or without alignment checking.</summary>
+        public static Stack Current(Vcpu cpu, bool code64, bool aligned) => new()
+        {
+            _rsp = cpu.Rsp,
+            _mask = StackMask(cpu, code64),
+            _segment = cpu.Segments[Ss],
+            _code64 = code64,
+            _aligned = aligned,
+        };
 
         /// <summary>The stack of an inner level: SDM 3A 5.8.5, 5.8.5.1. In long mode SS becomes null.</summary>
         public static bool OfLevel(Vcpu cpu, int level, uint external, out Stack stack)
@@ -85,7 +97,17 @@ internal static unsafe partial class Emulator
             ulong top = (_rsp - (ulong)bytes) & _mask;
             if (!_inner)
             {
-                if (!cpu.Linear(Ss, top, bytes, write: true, out ulong current) || !WriteSized(cpu, current, bytes, value))
+                if (!cpu.Linear(_code64, Ss, top, bytes, write: true, out ulong current))
+                {
+                    return false;
+                }
+
+                if (_aligned && (current & (ulong)(bytes - 1)) != 0)
+                {
+                    return Refuse(cpu, Vector.AlignmentCheck);
+                }
+
+                if (!WriteSized(cpu, current, bytes, value))
                 {
                     return false;
                 }

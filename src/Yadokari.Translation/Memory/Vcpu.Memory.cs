@@ -70,8 +70,12 @@ internal sealed unsafe partial class Vcpu
     /// </summary>
     /// <param name="segment">0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS.</param>
     internal bool Linear(int segment, ulong offset, int length, bool write, out ulong linear)
+        => Linear(Code64, segment, offset, length, write, out linear);
+
+    /// <summary>The same as code of another kind would have it.</summary>
+    internal bool Linear(bool code64, int segment, ulong offset, int length, bool write, out ulong linear)
     {
-        if (Code64)
+        if (code64)
         {
             linear = offset + (segment >= 4 ? Segments[segment].Base : 0);
             ulong last = linear + (ulong)length - 1;

@@ -74,7 +74,7 @@ public sealed class EngineProcessor : ISubject
 
     private void LoadState(MachineImage before)
     {
-        GuestTables.Initialise(_state, before.Bitness);
+        GuestTables.Initialise(_state, before.Segments);
         before.Gpr.CopyTo(_state.Gpr, 0);
         _state.Rip = before.Rip;
         _state.Rflags = before.Rflags | 0x202;

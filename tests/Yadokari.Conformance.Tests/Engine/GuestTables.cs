@@ -22,6 +22,7 @@ internal static class GuestTables
     private const ulong Gdt = 0x5_0000;
     private const ulong Idt = 0x5_1000;
     private const ulong Tss = 0x5_2000;
+    private const ulong Ldt = 0x5_3000;
     private const ulong Handlers = 0x5_4000;
     private const ulong StackTop = 0x6_1000;
     private const ulong NoExecute = 1UL << 63;
@@ -56,6 +57,11 @@ internal static class GuestTables
         Put(memory, Gdt + 0x20, 0x00CF_FB00_0000_FFFF);
         Put(memory, Gdt + 0x28, 0x00CF_F300_0000_FFFF);
         Put(memory, Gdt + 0x30, 0x00AF_FB00_0000_FFFF);
+        for (int i = 0; i < LocalSegment.Table.Count; i++)
+        {
+            Put(memory, Ldt + ((ulong)i * 8), LocalSegment.Table[i].Descriptor);
+        }
+
         ulong tss = System + Tss;
         Put(memory, Gdt + 0x40, 0x0000_8B00_0000_0067 | (tss & 0xFF_FFFF) << 16 | (tss >> 24 & 0xFF) << 56);
         Put(memory, Gdt + 0x48, tss >> 32);
@@ -72,7 +78,7 @@ internal static class GuestTables
     }
 
     /// <summary>Everything of the state that no program changes.</summary>
-    public static void Initialise(X86State state, int bitness)
+    public static void Initialise(X86State state, Segmentation segments)
     {
         state.Cr0 = 0x8005_0033;
         state.Cr3 = PageTables;
@@ -82,12 +88,24 @@ internal static class GuestTables
         state.Gdtr = new TableState(System + Gdt, 0x4F);
         state.Idtr = new TableState(System + Idt, 0xFFF);
         state.Tr = new SegmentState(0x40, System + Tss, 0x67, 0x8B);
+        state.Ldtr = new SegmentState(0x38, System + Ldt, (uint)(LocalSegment.Table.Count * 8) - 1, 0x82);
+        if (!segments.IsFlat)
+        {
+            int[] loaded = [segments.Extra, segments.Code, segments.Stack, segments.Data, segments.Data, segments.Extra];
+            for (int i = 0; i < loaded.Length; i++)
+            {
+                state.Segments[i] = LocalSegment.Loaded(loaded[i]);
+            }
+
+            return;
+        }
+
         foreach (int i in (ReadOnlySpan<int>)[0, 2, 3])
         {
             state.Segments[i] = new SegmentState(0x2B, 0, uint.MaxValue, 0xC0F3);
         }
 
-        state.Segments[1] = bitness == 64 ? new SegmentState(0x33, 0, uint.MaxValue, 0xA0FB) : new SegmentState(0x23, 0, uint.MaxValue, 0xC0FB);
+        state.Segments[1] = segments.Bitness == 64 ? new SegmentState(0x33, 0, uint.MaxValue, 0xA0FB) : new SegmentState(0x23, 0, uint.MaxValue, 0xC0FB);
         state.Segments[4] = default;
         state.Segments[5] = default;
     }

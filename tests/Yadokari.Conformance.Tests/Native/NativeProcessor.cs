@@ -71,6 +71,12 @@ public sealed class NativeProcessor : ISubject
         _toRunner.Flush();
         AwaitAnswer();
         ReadFrame(after);
+        if (before.Segments.StackBits == 16)
+        {
+            // IRET to such a stack leaves the kernel's own there.
+            after.Gpr[4] = (uint)after.Gpr[4];
+        }
+
         _memory.ReadSpan<byte>(0, after.Memory);
     }
 
@@ -80,10 +86,14 @@ public sealed class NativeProcessor : ISubject
     /// </summary>
     public string? Refuses(MachineImage before)
     {
-        if (before.Bitness == 32)
+        if (before.Bitness != 64)
         {
-            _runs32 ??= RunsFrom(32, before.Gpr[4] & uint.MaxValue);
-            return _runs32.Value ? null : "The host's kernel does not run 32-bit code.";
+            if (!_runs.TryGetValue(before.Segments, out bool runs))
+            {
+                runs = _runs[before.Segments] = RunsFrom(before.Segments, before.Gpr[4] & uint.MaxValue);
+            }
+
+            return runs ? null : before.Segments.IsFlat ? "The host's kernel does not run 32-bit code." : "The host's kernel does not run code in segments of a local descriptor table.";
         }
 
         ulong rsp = before.Gpr[4];
@@ -92,17 +102,18 @@ public sealed class NativeProcessor : ISubject
             return null;
         }
 
-        _takesAnyStack ??= RunsFrom(64, 0x1111_2222_3333_0000);
+        _takesAnyStack ??= RunsFrom(Segmentation.Flat64, 0x1111_2222_3333_0000);
         return _takesAnyStack.Value ? null : "The host's kernel does not run code whose stack pointer is not canonical.";
     }
 
-    private bool? _runs32;
+    private readonly Dictionary<Segmentation, bool> _runs = [];
     private bool? _takesAnyStack;
 
-    private bool RunsFrom(int bitness, ulong rsp)
+    private bool RunsFrom(Segmentation segments, ulong rsp)
     {
         MachineImage before = MachineImage.With(0xCC);
-        before.Bitness = bitness;
+        before.Segments = segments;
+        before.Rip = Arena.Code - segments.CodeBase;
         before.Gpr[4] = rsp;
         var after = new Outcome();
         Run(before, after);
@@ -166,11 +177,15 @@ public sealed class NativeProcessor : ISubject
 
         BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(168), before.Rip);
         BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(176), before.Rflags | 0x202);
-        if (before.Bitness == 32)
+        if (before.Bitness != 64)
         {
-            // __USER32_CS
-            BinaryPrimitives.WriteUInt16LittleEndian(_context.AsSpan(184), 0x23);
+            // CS, GS, FS, SS; the kernel leaves GS and FS to the runner.
+            Selectors selectors = Selectors.Of(before.Segments);
+            BinaryPrimitives.WriteUInt16LittleEndian(_context.AsSpan(184), selectors.Cs);
+            BinaryPrimitives.WriteUInt16LittleEndian(_context.AsSpan(190), selectors.Ss);
         }
+
+        WriteSelectors(Selectors.Of(before.Segments));
 
         BinaryPrimitives.WriteUInt64LittleEndian(_context.AsSpan(224), RunnerProgram.Control + RunnerProgram.Fpu);
         _memory.WriteSpan<byte>(Control(RunnerProgram.Context), _context);
@@ -189,6 +204,14 @@ public sealed class NativeProcessor : ISubject
         ulong present = BinaryPrimitives.ReadUInt64LittleEndian(_fpuTemplate.AsSpan(512));
         BinaryPrimitives.WriteUInt64LittleEndian(_fpu.AsSpan(512), present | XsaveLayout.Components);
         _memory.WriteSpan<byte>(Control(RunnerProgram.Fpu), _fpu);
+    }
+
+    private void WriteSelectors(Selectors selectors)
+    {
+        _memory.Write(Control(RunnerProgram.Selectors), selectors.Ds);
+        _memory.Write(Control(RunnerProgram.Selectors + 2), selectors.Es);
+        _memory.Write(Control(RunnerProgram.Selectors + 4), selectors.Fs);
+        _memory.Write(Control(RunnerProgram.Selectors + 6), selectors.Gs);
     }
 
     private void ReadFrame(Outcome after)

@@ -27,6 +27,9 @@ internal static class RunnerProgram
     /// <summary>Offset of the last signal's number.</summary>
     public const int LastSignal = 8;
 
+    /// <summary>Offset of the selectors of DS, ES, FS and GS to enter with.</summary>
+    public const int Selectors = 16;
+
     /// <summary>Offset of the <c>struct itimerval</c> that bounds a run.</summary>
     public const int Timer = 64;
 
@@ -78,6 +81,7 @@ internal static class RunnerProgram
         Label signalStack = c.CreateLabel();
         Label action = c.CreateLabel();
         Label handler = c.CreateLabel();
+        Label descriptors = c.CreateLabel();
         Label wait = c.CreateLabel();
         Label fail = c.CreateLabel();
 
@@ -99,10 +103,15 @@ internal static class RunnerProgram
 
         Map(c, Control, ControlLength, 3, offset, fail);
 
-        // 32-bit code needs data segments; the kernel leaves them as they are at signals (__USER_DS).
-        c.mov(eax, 0x2B);
-        c.mov(ds, eax);
-        c.mov(es, eax);
+        // modify_ldt, each entry. A kernel without it refuses, and programs that need it are not run.
+        for (int i = 0; i < LocalSegment.Table.Count; i++)
+        {
+            c.mov(edi, 1);
+            c.lea(rsi, __[descriptors]);
+            c.add(rsi, i * 16);
+            c.mov(edx, 16);
+            Call(c, 154);
+        }
 
         // sigaltstack, then one handler for everything that ends a run.
         c.lea(rdi, __[signalStack]);
@@ -162,6 +171,12 @@ internal static class RunnerProgram
             }
         }
 
+        // 32-bit code needs data segments; the kernel leaves these four as they are at signals, and takes CS and SS from the frame.
+        c.mov(ds, __word_ptr[rbx + Selectors]);
+        c.mov(es, __word_ptr[rbx + Selectors + 2]);
+        c.mov(fs, __word_ptr[rbx + Selectors + 4]);
+        c.mov(gs, __word_ptr[rbx + Selectors + 6]);
+
         // rt_sigreturn leaves NT and ID as they are: a POPF of the last program must not reach the next.
         c.push(0x202);
         c.popfq();
@@ -185,6 +200,20 @@ internal static class RunnerProgram
         c.dq(0x4C000004UL);
         c.dq(0UL);
         c.dq(0UL);
+
+        // struct user_desc: entry_number, base_addr, limit, flags (seg_32bit, contents, read_exec_only, seg_not_present).
+        c.Label(ref descriptors);
+        for (int i = 0; i < LocalSegment.Table.Count; i++)
+        {
+            LocalSegment segment = LocalSegment.Table[i];
+            int contents = segment.Type >> 2 & 3;
+            bool writableOrReadable = (segment.Type & 2) != 0;
+            c.dd(i);
+            c.dd(segment.Base);
+            c.dd(segment.Limit);
+            c.dd((segment.Big ? 1u : 0) | (uint)contents << 1 | (writableOrReadable ? 0 : 8u) | (segment.Present ? 0 : 0x20u));
+        }
+
         c.Label(ref path);
         c.db(Encoding.UTF8.GetBytes(file));
         c.db(0);

@@ -26,7 +26,7 @@ internal static class Circumstances
                 SetTarget(instruction, operands, image);
                 break;
             case FlowControl.Return when !random.OneIn(6):
-                Store(image, image.Gpr[Rsp], operands.CodeTarget());
+                Store(image, image.StackTop, operands.CodeTarget());
                 break;
         }
 
@@ -49,24 +49,24 @@ internal static class Circumstances
                 operands.Set(Rdx, Load(image, operands.Target + (ulong)half));
                 break;
             case Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne or Mnemonic.Jcxz or Mnemonic.Jecxz or Mnemonic.Jrcxz:
-                operands.Set(Rcx, random.Pick(0UL, 1UL, 2UL, 0x1_0000_0000UL, 0x1_0000_0001UL, random.Next()));
+                operands.Set(Rcx, random.Pick(0UL, 1UL, 2UL, 1UL << operands.AddressSize & ~1UL, 0x1_0000_0001UL, random.Next()));
                 break;
             case Mnemonic.Bound when !random.OneIn(3):
                 // From the least to the greatest number.
                 Store(image, operands.Target, instruction.Op0Register.IsGPR16() ? 0x7FFF_8000UL : 0x7FFF_FFFF_8000_0000UL);
                 break;
             case Mnemonic.Xlatb:
-                ulong table = placement.Choose(random, 1, low: true) - (image.Gpr[Rax] & 0xFF);
-                image.Gpr[Rbx] = operands.AddressSize == 64 ? table : table | (random.Next() << 32);
+                ulong table = placement.Choose(random, 1, low: true) - (image.Gpr[Rax] & 0xFF) - image.Segments.DataBase;
+                image.Gpr[Rbx] = WithJunk(table, operands.AddressSize, random);
                 break;
             case Mnemonic.Clzero:
-                image.Gpr[Rax] = placement.Choose(random, 64, low: random.OneIn(2));
+                image.Gpr[Rax] = placement.Choose(random, 64, low: random.OneIn(2)) - image.Segments.DataBase;
                 break;
             case Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu:
-                operands.Set(Rdi, placement.Choose(random, 16, low: true));
+                operands.Set(Rdi, placement.Choose(random, 16, low: true) - image.Segments.DataBase);
                 break;
             case Mnemonic.Movdir64b when !random.OneIn(4):
-                operands.Set(instruction.Op0Register.GetNumber() & 15, placement.Choose(random, 64, low: true) & ~63UL);
+                operands.Set(instruction.Op0Register.GetNumber() & 15, (placement.Choose(random, 64, low: true) - image.Segments.DataBase) & ~63UL);
                 break;
             case Mnemonic.Ldmxcsr or Mnemonic.Vldmxcsr when !random.OneIn(6):
                 Store(image, operands.Target, 0x1F80 | (random.Next() & 0xE07F), 4);
@@ -81,14 +81,14 @@ internal static class Circumstances
                 break;
             case Mnemonic.Popf or Mnemonic.Popfd or Mnemonic.Popfq:
                 // No trap flag: single steps are another test's business.
-                Store(image, image.Gpr[Rsp], Load(image, image.Gpr[Rsp]) & ~0x100UL);
+                Store(image, image.StackTop, Load(image, image.StackTop) & ~0x100UL);
                 break;
         }
     }
 
     private static void ArrangeStack(in Instruction instruction, OperandMaker operands, Prng random, Placement placement, MachineImage image)
     {
-        ulong target = placement.Choose(random, 8, low: image.Bitness == 32 || random.OneIn(2));
+        ulong target = placement.Choose(random, 8, low: image.Bitness != 64 || random.OneIn(2)) - image.Segments.DataBase;
         switch (instruction.Mnemonic)
         {
             case Mnemonic.Leave:
@@ -96,7 +96,7 @@ internal static class Circumstances
                 break;
             case Mnemonic.Enter:
                 operands.Set(Rsp, target + 0x40);
-                operands.Set(Rbp, placement.Choose(random, 8, low: true) + 0x20);
+                operands.Set(Rbp, placement.Choose(random, 8, low: true) + 0x20 - image.Segments.DataBase);
                 break;
             default:
                 int change = instruction.StackPointerIncrement;
@@ -110,17 +110,16 @@ internal static class Circumstances
         int size = Math.Max(1, instruction.MemorySize.GetSize());
         bool repeated = instruction.HasRepPrefix || instruction.HasRepnePrefix;
         int count = random.OneIn(12) ? random.Below(3000) : random.Below(40);
-        ulong junk = operands.AddressSize == 64 ? 0 : random.Next() << 32;
         bool low = operands.AddressSize < 64 || random.OneIn(2);
         if (repeated)
         {
-            image.Gpr[Rcx] = (uint)count | junk;
+            image.Gpr[Rcx] = WithJunk((uint)count, operands.AddressSize, random);
         }
 
         ulong source = placement.Choose(random, size, low);
         ulong destination = random.OneIn(6) ? source + (ulong)(random.Below(64) - 32) : placement.Choose(random, size, low);
-        image.Gpr[Rsi] = source | (low ? junk : 0);
-        image.Gpr[Rdi] = destination | (low ? junk : 0);
+        image.Gpr[Rsi] = WithJunk(source - image.Segments.DataBase, operands.AddressSize, random);
+        image.Gpr[Rdi] = WithJunk(destination - image.Segments.DataBase, operands.AddressSize, random);
         if (!repeated || random.OneIn(3))
         {
             return;
@@ -179,6 +178,10 @@ internal static class Circumstances
             image.Gpr[instruction.Op0Register.GetNumber() & 15] = operands.CodeTarget();
         }
     }
+
+    // A register of which an address of so many bits has the low part, and nobody the rest.
+    private static ulong WithJunk(ulong value, int bits, Prng random) =>
+        bits == 64 ? value : (value & ((1UL << bits) - 1)) | (random.Next() << bits);
 
     private static ulong Load(MachineImage image, ulong address)
     {

@@ -7,13 +7,20 @@ namespace Yadokari.Conformance.Tests.Samples;
 /// Makes programs whose first instruction no assembler would write: prefixes and REX that mean nothing, stand in the wrong place or are too
 /// many, any opcode, more than 15 bytes; in the middle of a page, across pages, and at the end of the last one.
 /// </summary>
-public sealed class EncodingMaker(int bitness)
+public sealed class EncodingMaker(IReadOnlyList<Segmentation> segmentations)
 {
     private static readonly byte[] s_prefixes = [0x66, 0x67, 0xF2, 0xF3, 0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0xF0];
 
-    private readonly SampleMaker _samples = new(bitness);
-    private readonly Code[] _codes = [.. InstructionCatalog.Groups(bitness).Values.SelectMany(c => c)];
+    private readonly int _bitness = segmentations[0].Bitness;
+    private readonly SampleMaker _samples = new(segmentations);
+    private readonly Code[] _codes = [.. InstructionCatalog.Groups(segmentations[0].Bitness).Values.SelectMany(c => c)];
     private readonly List<byte> _bytes = [];
+
+    /// <summary>Makes programs in flat segments.</summary>
+    public EncodingMaker(int bitness)
+        : this([Segmentation.Flat(bitness)])
+    {
+    }
 
     /// <summary>An instruction of the catalogue among prefixes. False when this seed has none that can be compared: try another.</summary>
     public bool TryMakePrefixed(ulong seed, MachineImage image, out Sample sample)
@@ -24,7 +31,7 @@ public sealed class EncodingMaker(int bitness)
             return false;
         }
 
-        Span<byte> code = image.At(image.Rip)[..sample.CodeLength];
+        Span<byte> code = image.Code[..sample.CodeLength];
         _bytes.Clear();
         _bytes.AddRange(code);
         code.Fill(0xCC);
@@ -48,12 +55,12 @@ public sealed class EncodingMaker(int bitness)
     public bool TryMakeAny(ulong seed, MachineImage image, out Sample sample)
     {
         Prng random = new(seed);
-        image.Bitness = bitness;
+        image.Segments = segmentations[(int)(seed % (ulong)segmentations.Count)];
         RandomState.Fill(image, random);
         foreach (ref ulong register in image.Gpr.AsSpan())
         {
-            register = random.OneIn(6) ? register : Placement.Mixed.Choose(random, 16, low: bitness == 32 || random.OneIn(2));
-            register = bitness == 32 ? (uint)register : register;
+            register = random.OneIn(6) ? register : Placement.Mixed.Choose(random, 16, low: _bitness != 64 || random.OneIn(2));
+            register = _bitness == 64 ? register : (uint)(register - image.Segments.DataBase);
         }
 
         _bytes.Clear();
@@ -89,7 +96,7 @@ public sealed class EncodingMaker(int bitness)
 
     private static bool IsPrefix(byte value) => Array.IndexOf(s_prefixes, value) >= 0;
 
-    private byte Prefix(Prng random) => bitness == 64 && random.OneIn(3) ? (byte)(0x40 | random.Below(16)) : random.Pick<byte>(s_prefixes);
+    private byte Prefix(Prng random) => _bitness == 64 && random.OneIn(3) ? (byte)(0x40 | random.Below(16)) : random.Pick<byte>(s_prefixes);
 
     // Registers, or an address that is one register.
     private byte Operand(Prng random)
@@ -121,7 +128,7 @@ public sealed class EncodingMaker(int bitness)
     private bool HasNoInstruction()
     {
         int prefixes = 0;
-        while (IsPrefix(_bytes[prefixes]) || (bitness == 64 && (_bytes[prefixes] & 0xF0) == 0x40))
+        while (IsPrefix(_bytes[prefixes]) || (_bitness == 64 && (_bytes[prefixes] & 0xF0) == 0x40))
         {
             prefixes++;
         }
@@ -130,27 +137,28 @@ public sealed class EncodingMaker(int bitness)
         shortened.AddRange(_bytes.Take(prefixes).Where(b => b is 0xF2 or 0xF3).TakeLast(1));
         shortened.AddRange(_bytes.Take(prefixes).TakeLast(1).Where(b => !IsPrefix(b)));
         shortened.AddRange(_bytes.Skip(prefixes));
-        return Decoder.Create(bitness, shortened.ToArray(), 0, ProcessorDifferences.Decoding).Decode().IsInvalid;
+        return Decoder.Create(_bitness, shortened.ToArray(), 0, ProcessorDifferences.Decoding).Decode().IsInvalid;
     }
 
     private bool Place(ulong seed, Prng random, MachineImage image, out Sample sample)
     {
         Span<byte> bytes = CollectionsMarshal.AsSpan(_bytes);
-        Decoder decoder = Decoder.Create(bitness, bytes.ToArray(), image.Rip, ProcessorDifferences.Decoding);
+        Decoder decoder = Decoder.Create(_bitness, bytes.ToArray(), image.Rip, ProcessorDifferences.Decoding);
         Instruction decoded = decoder.Decode();
         int length = decoded.IsInvalid ? bytes.Length : decoded.Length;
         ulong end = Arena.Code + Arena.CodeLength;
-        image.Rip = random.Below(6) switch
+        ulong start = random.Below(6) switch
         {
             0 => end - (ulong)(1 + random.Below(length)),
             1 => end - (ulong)length,
             2 => Arena.Code + 0x1000 - (ulong)random.Below(length + 1),
             _ => Arena.Code + 0x900 + (ulong)random.Below(0x600),
         };
-        Span<byte> room = image.Memory.AsSpan((int)(image.Rip - Arena.Code), (int)(end - image.Rip));
+        image.Rip = start - image.Segments.CodeBase;
+        Span<byte> room = image.Memory.AsSpan((int)(start - Arena.Code), (int)(end - start));
         length = Math.Min(length, room.Length);
         bytes[..length].CopyTo(room);
-        decoder = Decoder.Create(bitness, room[..Math.Min(16, room.Length)].ToArray(), image.Rip, ProcessorDifferences.Decoding);
+        decoder = Decoder.Create(_bitness, room[..Math.Min(16, room.Length)].ToArray(), image.Rip, ProcessorDifferences.Decoding);
         decoded = decoder.Decode();
         sample = new Sample
         {
@@ -167,6 +175,6 @@ public sealed class EncodingMaker(int bitness)
             image.Gpr[1] &= 0xFFF;
         }
 
-        return decoded.IsInvalid || InstructionCatalog.WhyNot(decoded.Code, bitness) is null;
+        return decoded.IsInvalid || InstructionCatalog.WhyNot(decoded.Code, _bitness) is null;
     }
 }

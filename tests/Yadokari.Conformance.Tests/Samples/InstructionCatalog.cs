@@ -52,10 +52,10 @@ public static class InstructionCatalog
         [Mnemonic.Bt, Mnemonic.Btc, Mnemonic.Btr, Mnemonic.Bts, Mnemonic.Bsf, Mnemonic.Bsr, Mnemonic.Lzcnt, Mnemonic.Tzcnt, Mnemonic.Popcnt,
             Mnemonic.Bswap];
 
-    private static readonly Dictionary<InstructionGroup, Code[]> s_in64 = Find(64), s_in32 = Find(32);
+    private static readonly Dictionary<InstructionGroup, Code[]> s_in64 = Find(64), s_in32 = Find(32), s_in16 = Find(16);
 
-    /// <summary>The instructions of each group in 64-bit mode or in a 32-bit code segment.</summary>
-    public static IReadOnlyDictionary<InstructionGroup, Code[]> Groups(int bitness) => bitness == 64 ? s_in64 : s_in32;
+    /// <summary>The instructions of each group in 64-bit mode or in a code segment of 32 or 16 bits.</summary>
+    public static IReadOnlyDictionary<InstructionGroup, Code[]> Groups(int bitness) => bitness == 64 ? s_in64 : bitness == 32 ? s_in32 : s_in16;
 
     private static Dictionary<InstructionGroup, Code[]> Find(int bitness) => Enum.GetValues<Code>()
         .Where(c => WhyNot(c, bitness) is null)
@@ -76,7 +76,7 @@ public static class InstructionCatalog
             return "two instructions in one name";
         }
 
-        if (!(bitness == 64 ? info.Mode64 : info.Mode32))
+        if (!(bitness == 64 ? info.Mode64 : bitness == 32 ? info.Mode32 : info.Mode16))
         {
             return $"not in {bitness}-bit mode";
         }
@@ -87,8 +87,8 @@ public static class InstructionCatalog
         }
 
         bool here = ProcessorDifferences.IsIntel
-            ? bitness == 64 ? info.IntelDecoder64 : info.IntelDecoder32
-            : bitness == 64 ? info.AmdDecoder64 : info.AmdDecoder32;
+            ? bitness == 64 ? info.IntelDecoder64 : bitness == 32 ? info.IntelDecoder32 : info.IntelDecoder16
+            : bitness == 64 ? info.AmdDecoder64 : bitness == 32 ? info.AmdDecoder32 : info.AmdDecoder16;
         if (!here || code is Code.Popw_CS)
         {
             return "not as the host's processor decodes";

@@ -27,6 +27,8 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
 
     private int Registers => Wide ? 16 : 8;
 
+    private int OtherAddressSize => image.Bitness == 32 ? 16 : 32;
+
     /// <summary>Sets a register unless the memory operand's address depends on it.</summary>
     public void Set(int register, ulong value)
     {
@@ -43,7 +45,7 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
     public bool TryMake(out Instruction instruction)
     {
         _instruction = new Instruction { Code = code };
-        AddressSize = _info.AddressSize != 0 ? _info.AddressSize : random.OneIn(8) ? image.Bitness / 2 : image.Bitness;
+        AddressSize = _info.AddressSize != 0 ? _info.AddressSize : random.OneIn(8) ? OtherAddressSize : image.Bitness;
         bool memory = !random.OneIn(3);
         for (int i = 0; i < _info.OpCount; i++)
         {
@@ -199,8 +201,8 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
         }
     }
 
-    /// <summary>An address in the code pages at which an INT3 stands.</summary>
-    public ulong CodeTarget() => Arena.Code + (random.OneIn(2) ? 0UL : 0xFA0) + (ulong)random.Below(0x60);
+    /// <summary>An offset in the code segment at which an INT3 stands.</summary>
+    public ulong CodeTarget() => Arena.Code - image.Segments.CodeBase + (random.OneIn(2) ? 0UL : 0xFA0) + (ulong)random.Below(0x60);
 
     private int SmallOrRandom() => random.OneIn(2) ? random.Below(72) : random.Below(256);
 
@@ -268,17 +270,19 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
         }
 
         bool low = AddressSize < 64 || random.OneIn(2);
-        Target = placement.Choose(random, size, low);
+        ulong offset = placement.Choose(random, size, low) - image.Segments.DataBase;
         if (AddressSize == 16)
         {
-            // Nothing is mapped there: the fault tells where it would have been.
-            Target &= 0xFFFF;
+            // In a flat segment nothing is mapped there: the fault tells where it would have been.
+            offset &= 0xFFFF;
         }
+
+        Target = image.Segments.DataBase + offset;
 
         if (kind == Kind.mem_offs)
         {
             _instruction.MemoryDisplSize = AddressSize / 8;
-            _instruction.MemoryDisplacement64 = Target;
+            _instruction.MemoryDisplacement64 = offset;
             return true;
         }
 
@@ -289,16 +293,16 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
 
         if (AddressSize == 16)
         {
-            return SetAddress16();
+            return SetAddress16(offset);
         }
 
-        bool near = Target <= int.MaxValue;
+        bool near = offset <= int.MaxValue;
         int form = random.Below(8);
         if (form == 0 && near && Wide)
         {
             _instruction.MemoryBase = BySize(default, Register.EIP, Register.RIP);
             _instruction.MemoryDisplSize = AddressSize / 8;
-            _instruction.MemoryDisplacement64 = Target;
+            _instruction.MemoryDisplacement64 = offset;
             return true;
         }
 
@@ -307,7 +311,7 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
             int index = random.OneIn(3) ? -1 : IndexRegister();
             ulong value = (ulong)random.Below(0x1000);
             int scale = 1 << random.Below(4);
-            SetAddress(-1, index, scale, Target - (index < 0 ? 0 : value * (ulong)scale), force32: true);
+            SetAddress(-1, index, scale, offset - (index < 0 ? 0 : value * (ulong)scale), force32: true);
             Assign(index, value);
             return true;
         }
@@ -317,7 +321,7 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
         if (form < 5)
         {
             SetAddress(baseRegister, -1, 1, (ulong)disp, force32: false);
-            Assign(baseRegister, Target - (ulong)disp);
+            Assign(baseRegister, offset - (ulong)disp);
             return true;
         }
 
@@ -325,8 +329,8 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
         int factor = 1 << random.Below(4);
         if (indexRegister == baseRegister)
         {
-            ulong value = (Target / (ulong)(1 + factor)) - (ulong)random.Below(64);
-            ulong rest = Target - (value * (ulong)(1 + factor));
+            ulong value = (offset / (ulong)(1 + factor)) - (ulong)random.Below(64);
+            ulong rest = offset - (value * (ulong)(1 + factor));
             SetAddress(baseRegister, baseRegister, factor, rest, force32: false);
             Assign(baseRegister, value);
             return (long)rest == (int)rest;
@@ -335,17 +339,17 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
         ulong indexValue = random.OneIn(2) ? (ulong)random.Below(100) : random.Interesting();
         SetAddress(baseRegister, indexRegister, factor, (ulong)disp, force32: false);
         Assign(indexRegister, indexValue);
-        Assign(baseRegister, Target - (ulong)disp - (indexValue * (ulong)factor));
+        Assign(baseRegister, offset - (ulong)disp - (indexValue * (ulong)factor));
         return true;
     }
 
     private bool SetVectorAddress(Register index, bool narrow)
     {
         // A base in the middle of the writable pages, and lanes that reach a little beyond them.
-        AddressSize = image.Bitness;
+        AddressSize = Math.Max(32, image.Bitness);
         int scale = 1 << random.Below(4);
         bool high = Wide && random.OneIn(2);
-        ulong middle = (high ? Arena.High : Arena.Data + 0x1000) + 0x1000;
+        ulong middle = (high ? Arena.High : Arena.Data + 0x1000) + 0x1000 - image.Segments.DataBase;
         int disp = random.Pick(0, (sbyte)random.Next(), (short)random.Next());
         int baseRegister = random.Below(Registers);
         SetAddress(baseRegister, -1, scale, (ulong)disp, force32: false);
@@ -372,11 +376,11 @@ internal sealed class OperandMaker(Prng random, Placement placement, MachineImag
     }
 
     /// <summary>BX or BP, SI or DI, both or neither (Intel SDM volume 2, table 2-1).</summary>
-    private bool SetAddress16()
+    private bool SetAddress16(ulong offset)
     {
         int form = random.Below(4);
-        int disp = form == 0 ? (int)Target : random.Pick(0, (sbyte)random.Next(), (short)random.Next());
-        ulong rest = Target - (ulong)disp;
+        int disp = form == 0 ? (int)offset : random.Pick(0, (sbyte)random.Next(), (short)random.Next());
+        ulong rest = offset - (ulong)disp;
         if ((form & 1) != 0)
         {
             bool bp = random.OneIn(2);

@@ -23,7 +23,7 @@ public static class RandomState
             image.Gpr[i] = random.Interesting();
         }
 
-        image.Gpr[4] = (image.Bitness == 64 && random.OneIn(4) ? Arena.High : Arena.Data + 0x1000) + 0x400 + (ulong)(random.Below(0x180) * 8);
+        image.Gpr[4] = (image.Bitness == 64 && random.OneIn(4) ? Arena.High : Arena.Data + 0x1000) + 0x400 + (ulong)(random.Below(0x180) * 8) - image.Segments.DataBase;
         image.Rflags = 0x202 | (random.Next() & 0x8D5) | (random.OneIn(4) ? 0x400UL : 0);
         FillMemory(image, random);
         FillVectors(image.Xsave, random);

@@ -4,7 +4,7 @@ using Iced.Intel;
 namespace Yadokari.Conformance.Tests.Samples;
 
 /// <summary>Makes random instances of an instruction, with a state in which it does something worth looking at.</summary>
-public sealed class SampleMaker(int bitness = 64)
+public sealed class SampleMaker(IReadOnlyList<Segmentation> segmentations)
 {
     private sealed class Writer : CodeWriter
     {
@@ -13,7 +13,14 @@ public sealed class SampleMaker(int bitness = 64)
         public override void WriteByte(byte value) => Bytes.Add(value);
     }
 
+    private readonly int _bitness = segmentations[0].Bitness;
     private readonly Writer _writer = new();
+
+    /// <summary>Makes programs in flat segments.</summary>
+    public SampleMaker(int bitness = 64)
+        : this([Segmentation.Flat(bitness)])
+    {
+    }
 
     /// <summary>
     /// Fills the image with a random state and an instance of the instruction. False when this seed's operands have no encoding
@@ -22,14 +29,16 @@ public sealed class SampleMaker(int bitness = 64)
     public bool TryMake(Code code, ulong seed, Placement placement, MachineImage image, out Sample sample)
     {
         Prng random = new(seed);
-        image.Bitness = bitness;
+        image.Segments = segmentations[(int)(seed % (ulong)segmentations.Count)];
         RandomState.Fill(image, random);
         sample = new Sample { Seed = seed };
-        image.Rip = Arena.Code + 0x900 + (ulong)random.Below(0x600);
+        ulong start = Arena.Code + 0x900 + (ulong)random.Below(0x600);
         if (random.OneIn(16))
         {
-            image.Rip = Arena.Code + 0x1000 - (ulong)random.Below(16);
+            start = Arena.Code + 0x1000 - (ulong)random.Below(16);
         }
+
+        image.Rip = start - image.Segments.CodeBase;
 
         OperandMaker operands = new(random, placement, image, code);
         if (!operands.TryMake(out Instruction instruction))
@@ -38,26 +47,31 @@ public sealed class SampleMaker(int bitness = 64)
         }
 
         _writer.Bytes.Clear();
-        Encoder encoder = Encoder.Create(bitness, _writer);
+        Encoder encoder = Encoder.Create(_bitness, _writer);
         if (!encoder.TryEncode(instruction, image.Rip, out _, out _))
         {
             return false;
         }
 
         Span<byte> bytes = CollectionsMarshal.AsSpan(_writer.Bytes);
-        Instruction decoded = Decoder.Create(bitness, bytes.ToArray(), image.Rip, ProcessorDifferences.Decoding).Decode();
+        Instruction decoded = Decoder.Create(_bitness, bytes.ToArray(), image.Rip, ProcessorDifferences.Decoding).Decode();
         if (decoded.Code != code || decoded.Length != bytes.Length)
         {
             return false;
         }
 
-        bytes.CopyTo(image.At(image.Rip));
+        bytes.CopyTo(image.Code);
         sample.Instruction = decoded;
         sample.CodeLength = bytes.Length;
         sample.Target = operands.Target;
         sample.UndefinedFlags = ToRflags(decoded.RflagsUndefined);
         Circumstances.Arrange(decoded, operands, random, placement, image);
-        if (bitness == 32)
+        if (image.Segments.StackBits == 16 && !operands.IsLocked(4))
+        {
+            image.Gpr[4] = (image.Gpr[4] & 0xFFFF) | (random.Next() << 16);
+        }
+
+        if (_bitness != 64)
         {
             // The upper halves are undefined after 32-bit code (Intel SDM volume 1, 3.4.1.1).
             foreach (ref ulong register in image.Gpr.AsSpan(0, 8))

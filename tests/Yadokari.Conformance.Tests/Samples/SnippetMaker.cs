@@ -40,7 +40,7 @@ public sealed partial class SnippetMaker(int bitness = 64)
             bytes = Assemble(shape, seed, image);
         }
 
-        bytes.CopyTo(image.At(image.Rip));
+        bytes.CopyTo(image.Code);
         return new Sample
         {
             Seed = seed,
@@ -54,7 +54,7 @@ public sealed partial class SnippetMaker(int bitness = 64)
     {
         _random = new Prng(seed);
         _named.Clear();
-        image.Bitness = bitness;
+        image.Segments = Segmentation.Flat(bitness);
         RandomState.Fill(image, _random);
         image.Rip = Arena.Code + 0x800 + (ulong)_random.Below(0x900);
         image.Gpr[3] = (Wide && _random.OneIn(3) ? Arena.High : Arena.Data + 0x1000) + 0xF00 + (ulong)_random.Below(0x100);

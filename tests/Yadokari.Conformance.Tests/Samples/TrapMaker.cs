@@ -14,7 +14,7 @@ public sealed class TrapMaker(int bitness)
     public bool TryMake(ulong seed, MachineImage image, out Sample sample)
     {
         Prng random = new(seed);
-        image.Bitness = bitness;
+        image.Segments = Segmentation.Flat(bitness);
         RandomState.Fill(image, random);
         image.Gpr[0] = 0x2B;
         image.Gpr[4] = Arena.Data + 0x1400 + (ulong)(random.Below(0x100) * 8);
@@ -37,7 +37,7 @@ public sealed class TrapMaker(int bitness)
 
         image.Rip = random.OneIn(2) ? Arena.Code + 0x900 + (ulong)random.Below(0x600) : Arena.Code + 0x1000 - (ulong)random.Below(_bytes.Count + 1);
         byte[] bytes = [.. _bytes];
-        bytes.CopyTo(image.At(image.Rip));
+        bytes.CopyTo(image.Code);
         sample = new Sample
         {
             Seed = seed,
