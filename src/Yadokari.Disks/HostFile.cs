@@ -9,7 +9,6 @@ namespace Yadokari.Disks;
 /// <summary>A file or block device of the host's. Who may write it has it alone, also among processes that keep to flock(2).</summary>
 internal sealed class HostFile : IImageFile
 {
-
     // A process that was killed has its locks until its memory is torn down, which for a large guest takes a second.
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(20);

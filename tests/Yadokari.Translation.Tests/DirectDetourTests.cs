@@ -65,7 +65,7 @@ public sealed class DirectDetourTests
     [InlineData(1, 20)]
     [InlineData(40, 0)]
     [InlineData(1, 2_000)]
-    public void Each_burst_of_calls_stops_it_once(int calls, int loops) => DirectMachine.OnThreadOfItsOwn(() =>
+    public void Each_burst_of_calls_stops_it_once(int calls, int loops) => OwnThread.Run(() =>
     {
         Support support = TranslationEngine.ProbeDirect();
         Assert.SkipUnless(support.Available, support.Reason);
