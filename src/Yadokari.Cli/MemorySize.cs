@@ -9,6 +9,8 @@ internal static class MemorySize
     /// <summary>The least that is worth trying.</summary>
     public const ulong Least = 16UL << 20;
 
+    private const ulong LeastOfCpu = 2UL << 20;
+
     /// <summary>Reads a size in bytes.</summary>
     /// <param name="text">What was given.</param>
     /// <param name="host">The memory of the host in bytes.</param>
@@ -69,6 +71,22 @@ internal static class MemorySize
         ulong mebibytes when mebibytes % 1024 == 0 => $"{mebibytes >> 10}G",
         ulong mebibytes => $"{mebibytes}M",
     };
+
+    /// <summary>Looks whether a guest can come up.</summary>
+    /// <param name="memory">The machine's, in bytes.</param>
+    /// <param name="cpus">Its processors.</param>
+    /// <param name="least">What the guest takes without what it takes for each processor.</param>
+    /// <param name="guest">What the guest is, for messages.</param>
+    /// <exception cref="UserErrorException">Its kernel would panic.</exception>
+    public static void CheckEnough(ulong memory, int cpus, ulong least, string guest)
+    {
+        least += (ulong)cpus * LeastOfCpu;
+        if (memory < least)
+        {
+            string processors = cpus == 1 ? "one processor" : $"{cpus} processors";
+            throw new UserErrorException($"--memory {Show(memory)} is too little for {guest} on {processors}: give {Show(least)} or more.");
+        }
+    }
 
     /// <summary>What this host has in bytes, or what its control group allows if that is less.</summary>
     public static ulong OfHost()

@@ -187,6 +187,7 @@ public sealed class ProgramTests : IDisposable
         Refuses("--cpus 0 ", "run", "--cpus", "0");
         Refuses("--memory 72M is too little for the default guest on one processor: give 82M", "run", "--memory", "72M");
         Refuses("--memory 128M is too little for the default guest on 32 processors", "run", "--memory", "128M", "--cpus", "32");
+        Refuses("--memory 128M is too little for a whole system on one processor: give 162M", "run", "debian", "--memory", "128M");
         Refuses("--memory 900T is more than this host has", "run", "--memory", "900T");
     }
 

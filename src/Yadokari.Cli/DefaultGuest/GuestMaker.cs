@@ -13,19 +13,10 @@ internal static class GuestMaker
 
     // Found by trial: with 76M one processor comes up, with 128M 32 do; with 72M and 96M they are often deadlocked on memory.
     private const ulong LeastMemory = 80UL << 20;
-    private const ulong LeastMemoryOfCpu = 2UL << 20;
 
     /// <summary>Looks whether the guest can come up in a machine.</summary>
     /// <exception cref="UserErrorException">Its kernel would panic.</exception>
-    public static void CheckMemory(ulong memory, int cpus)
-    {
-        ulong least = LeastMemory + ((ulong)cpus * LeastMemoryOfCpu);
-        if (memory < least)
-        {
-            string processors = cpus == 1 ? "one processor" : $"{cpus} processors";
-            throw new UserErrorException($"--memory {MemorySize.Show(memory)} is too little for the default guest on {processors}: give {MemorySize.Show(least)} or more.");
-        }
-    }
+    public static void CheckMemory(ulong memory, int cpus) => MemorySize.CheckEnough(memory, cpus, LeastMemory, "the default guest");
 
     /// <summary>The user's guest, made with progress on standard error if it is not there yet.</summary>
     /// <exception cref="UserErrorException">It can't be made.</exception>

@@ -13,6 +13,9 @@ namespace Yadokari.Cli.Instances;
 /// <param name="DiskSize">Bytes of its disk; null for what the recipe has.</param>
 internal sealed record MachineRequest(Recipe? Recipe, string? Name, bool Detach, bool Remove, byte[]? UserData, long? DiskSize)
 {
+    // Found by trial: with 144M one processor comes up to a login, with 128M its kernel is deadlocked on memory while it unpacks the initial RAM disk.
+    private const ulong LeastMemory = 160UL << 20;
+
     private static readonly Argument<string?> s_recipe = new("RECIPE")
     {
         Arity = ArgumentArity.ZeroOrOne,
@@ -72,6 +75,10 @@ internal sealed record MachineRequest(Recipe? Recipe, string? Name, bool Detach,
         else if (options.Kernel is not null || options.Initrd is not null || options.Firmware is not null || options.Modules.Count > 0)
         {
             throw new UserErrorException($"The recipe {recipe} brings a kernel: leave --kernel, --initrd, --module and --firmware out.");
+        }
+        else
+        {
+            MemorySize.CheckEnough(options.Memory, options.Cpus, LeastMemory, "a whole system");
         }
 
         if (detach && options.HasScreen)
