@@ -164,7 +164,7 @@ public sealed class EncodingMaker(IReadOnlyList<Segmentation> segmentations)
         {
             Seed = seed,
             Instruction = decoded,
-            CodeLength = length,
+            CodeLength = decoded.IsInvalid ? length : decoded.Length,
             HasUnknownLength = HasNoInstruction(),
             UndefinedFlags = SampleMaker.ToRflags(decoded.RflagsUndefined),
         };
