@@ -263,7 +263,7 @@ public sealed class ConformanceTests
                     translated = null;
                 }
 
-                if (differences.Count > 0 && ProcessorDifferences.Reason(before, sample, expected, actual) is { } known)
+                if (differences.Count > 0 && ReasonOf(native, before, sample, expected, actual) is { } known)
                 {
                     allowed[known] = allowed.GetValueOrDefault(known) + 1;
                 }
@@ -300,4 +300,10 @@ public sealed class ConformanceTests
             Assert.Fail(text.ToString());
         }
     });
+
+    private static string? ReasonOf(NativeProcessor native, MachineImage before, Sample sample, Outcome expected, Outcome actual)
+        => expected.Vector == 1 && actual.Vector == 1 && actual.Rip > expected.Rip && Arena.Offset(actual.Rip - 1) >= 0
+            && before.At(actual.Rip - 1)[0] == 0xF1 && native.StopsAtInt1
+                ? "the host tells of INT1 at its own address"
+                : ProcessorDifferences.Reason(before, sample, expected, actual);
 }

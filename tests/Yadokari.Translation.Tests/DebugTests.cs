@@ -77,6 +77,21 @@ public sealed class DebugTests
         Assert.Equal((Code + 8, Handlers + 0x40), (m[esp - 12] & uint.MaxValue, m[esp - 24] & uint.MaxValue));
     }
 
+    // MOV [5040h], AL and HLT: a store to the page of its own code.
+    [Theory]
+    [InlineData(true, Code + 6)]
+    [InlineData(false, Handlers + 2)]
+    public void TheResumeFlagLetsOneInstructionRunAtItsBreakpoint(bool resumes, ulong end)
+    {
+        using EmulationMachine m = Machine("A240500000F4", Execution, Code);
+        m.Cpu.Rflags |= resumes ? 0x10000ul : 0;
+        m.Cpu.Rax = 0x5A;
+        InlineTests.RunToHalt(m);
+        Assert.Equal(end, m.Cpu.Rip);
+        Assert.Equal(resumes ? 0x5A : 0, m.Bytes(Code + 0x40, 1)[0]);
+        Assert.Equal(0ul, m.Cpu.Rflags & 0x10000);
+    }
+
     [Fact]
     public void AStopOfADebuggerBehindStiLeavesTheNextInstructionItsTurnBeforeAnInterrupt()
     {

@@ -83,10 +83,10 @@ public sealed class EmulationInstructionTests
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x03, 0xC1));
         Assert.Equal((0xFFFFFFFFul, 0x40ul), (m.Cpu.Rax, m.Cpu.Rflags & 0x40));
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x02, 0xC1));
-        Assert.Equal(0xC09B00ul, m.Cpu.Rax);
+        Assert.Equal(0xCF9B00ul, m.Cpu.Rax);
         m.Cpu.Rcx = 0x1000;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x02, 0xC1));
-        Assert.Equal((0xC09B00ul, 0ul), (m.Cpu.Rax, m.Cpu.Rflags & 0x40));
+        Assert.Equal((0xCF9B00ul, 0ul), (m.Cpu.Rax, m.Cpu.Rflags & 0x40));
         m.Cpu.Rcx = 0x18;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x00, 0xE9));
         Assert.Equal(0ul, m.Cpu.Rflags & 0x40);

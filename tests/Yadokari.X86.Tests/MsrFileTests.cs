@@ -53,6 +53,24 @@ public sealed class MsrFileTests
         Assert.Equal(1ul << 24, hwcr);
     }
 
+    // Software that looks for the four counters, which AMD's CPUID does not tell of, writes to one and reads it back: Linux to a counter
+    // (arch/x86/events/core.c, check_hw_exists), FreeBSD to an event selector (hwpmc_amd.c).
+    [Fact]
+    public void CountersThatDoNotCountKeepNothing()
+    {
+        MsrFile file = File(amd: true);
+        for (uint i = 0; i < 4; i++)
+        {
+            Assert.True(file.Write(MsrIndex.AmdPerfEvtSel0 + i, 0x0053_0076));
+            Assert.True(file.Write(MsrIndex.AmdPerfCtr0 + i, 0xFFFF_1234_5678));
+            Assert.True(file.Read(MsrIndex.AmdPerfEvtSel0 + i, out ulong selector));
+            Assert.True(file.Read(MsrIndex.AmdPerfCtr0 + i, out ulong counter));
+            Assert.Equal((0ul, 0ul), (selector, counter));
+        }
+
+        Assert.False(File(amd: false).Read(MsrIndex.AmdPerfCtr0, out _));
+    }
+
     [Fact]
     public void StoredRegistersAreSavedAndRestored()
     {

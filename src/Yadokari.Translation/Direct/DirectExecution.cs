@@ -44,6 +44,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private const int KernelSignal = 0x80;
     private const int BreakpointTrap = 1;
     private const int StepTrap = 2;
+    private const byte Int1 = 0xF1;
     private const string ProcessEnded = "the host ended the process in which a guest's program ran; the machine's state is lost";
     private const ulong FlagTrap = 1ul << 8;
     private const ulong FlagResume = 1ul << 16;
@@ -479,7 +480,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 sandbox.ReadSignal(out int trap, out _);
                 trapped = trap == StepTrap;
                 step = trap is KernelSignal or BreakpointTrap;
-                registers.Rip -= trapped || !step ? 0 : BreakpointLength(registers.Rip);
+                registers.Rip -= trapped || !step || (trap == BreakpointTrap && IsAtInt1(registers.Rip)) ? 0 : BreakpointLength(registers.Rip);
                 break;
             case TraceStop.Signal when signal == SignalAction.Sigsegv && IsOverflow(sandbox, registers):
                 registers.Rip -= 2;
@@ -533,10 +534,32 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // INT3 and INT1 are one byte, INT 3 is two.
     private ulong BreakpointLength(ulong after)
     {
-        bool one = !_cpu.Read(after - 1, out byte last) || last is 0xCC or 0xF1;
+        bool one = !_cpu.Read(after - 1, out byte last) || last is 0xCC or Int1;
         _cpu.ClearRaised();
         return one ? 1u : 2u;
     }
+
+    // Whether the host stopped at an INT1, and not behind it as processors do: a hypervisor that catches #DB may hand it on so. Where an INT1
+    // stands on both sides, what was seen of the host before decides.
+    private bool IsAtInt1(ulong rip)
+    {
+        ulong cr2 = _cpu.Cr2;
+        const int Longest = 15;
+        int length = 0;
+        byte value;
+        while (_cpu.Read(rip + (ulong)length, out value) && length < Longest - 1 && InstructionForms.IsPrefix(value, 64))
+        {
+            length++;
+        }
+
+        bool behind = _cpu.Read(rip - 1, out byte last) && last == Int1;
+        _cpu.ClearRaised();
+        _cpu.Cr2 = cr2;
+        s_hostStopsAtInt1 |= value == Int1 && !behind;
+        return value == Int1 && s_hostStopsAtInt1;
+    }
+
+    private static bool s_hostStopsAtInt1;
 
     // The code at RIP is not for the process: either the guest is to take a fault, or its page holds what shows the host.
     private Outcome Avoid(Program program, ulong rip)

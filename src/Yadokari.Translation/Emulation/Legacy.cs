@@ -36,13 +36,15 @@ internal static unsafe partial class Emulator
         return Outcome.Next;
     }
 
-    // SDM 2A BOUND: both bounds are signed and belong to the range.
+    // SDM 2A BOUND: both bounds are signed and belong to the range. The first is read before the second's address is looked at.
     private static Outcome Bound<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
-        if (!Address(cpu, instruction, sizeof(T) * 2, write: false, out ulong linear)
+        ulong offset = cpu.EffectiveAddress(instruction, out int segment);
+        if (!cpu.Linear(segment, offset, sizeof(T), write: false, out ulong linear)
             || !ReadSized(cpu, linear, sizeof(T), out ulong low)
-            || !ReadSized(cpu, linear + (ulong)sizeof(T), sizeof(T), out ulong high))
+            || !cpu.Linear(segment, offset + (ulong)sizeof(T), sizeof(T), write: false, out linear)
+            || !ReadSized(cpu, linear, sizeof(T), out ulong high))
         {
             return Outcome.Fault;
         }

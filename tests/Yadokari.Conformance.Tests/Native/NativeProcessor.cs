@@ -107,6 +107,26 @@ public sealed class NativeProcessor : ISubject
     }
 
     private readonly Dictionary<Segmentation, bool> _runs = [];
+    private bool? _stopsAtInt1;
+
+    /// <summary>
+    /// Whether an INT1 is told of at its own address and not behind it: a hypervisor's fault, if the host is a guest of one that catches #DB.
+    /// </summary>
+    public bool StopsAtInt1
+    {
+        get
+        {
+            if (_stopsAtInt1 is null)
+            {
+                var after = new Outcome();
+                Run(MachineImage.With(0xF1, 0xCC), after);
+                _stopsAtInt1 = after.Vector == 1 && after.Rip == Arena.Code;
+            }
+
+            return _stopsAtInt1.Value;
+        }
+    }
+
     private bool? _takesAnyStack;
 
     private bool RunsFrom(Segmentation segments, ulong rsp)

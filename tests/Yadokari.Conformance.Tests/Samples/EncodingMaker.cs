@@ -140,6 +140,27 @@ public sealed class EncodingMaker(IReadOnlyList<Segmentation> segmentations)
         return Decoder.Create(_bitness, shortened.ToArray(), 0, ProcessorDifferences.Decoding).Decode().IsInvalid;
     }
 
+    // Where the explicit memory operand goes, or 0.
+    private static ulong TargetOf(in Instruction instruction, MachineImage image)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            if (instruction.GetOpKind(i) == OpKind.Memory && !instruction.IsVsib && instruction.TryGetVirtualAddress(i, 0, out ulong target, ValueOf))
+            {
+                return image.Bitness == 64 ? target : (uint)target;
+            }
+        }
+
+        return 0;
+
+        bool ValueOf(Register register, int element, int size, out ulong value)
+        {
+            value = register.IsSegmentRegister() ? register == Register.CS ? image.Segments.CodeBase : image.Segments.DataBase : image.Gpr[register.GetNumber()];
+            value = register.IsGPR32() ? (uint)value : register.IsGPR16() ? (ushort)value : register.IsGPR8() ? (byte)value : value;
+            return true;
+        }
+    }
+
     private bool Place(ulong seed, Prng random, MachineImage image, out Sample sample)
     {
         Span<byte> bytes = CollectionsMarshal.AsSpan(_bytes);
@@ -164,9 +185,10 @@ public sealed class EncodingMaker(IReadOnlyList<Segmentation> segmentations)
         {
             Seed = seed,
             Instruction = decoded,
-            CodeLength = length,
+            CodeLength = decoded.IsInvalid ? length : decoded.Length,
             HasUnknownLength = HasNoInstruction(),
             UndefinedFlags = SampleMaker.ToRflags(decoded.RflagsUndefined),
+            Target = TargetOf(decoded, image),
         };
         SampleMaker.Describe(sample, image);
         if (decoded.Mnemonic is Mnemonic.Loop or Mnemonic.Loope or Mnemonic.Loopne)
