@@ -76,6 +76,7 @@ public sealed class EncodingTests
     [InlineData(0x40000)]
     public void Segments_are_loaded_as_the_processor_loads_them(ulong flags)
     {
+        Assert.SkipWhen(ProcessorDifferences.IsIntel, "The host's processor is Intel's, with which far transfers have not been compared.");
         DescriptorMaker maker = new();
         ConformanceTests.Compare(Engine(DirectMode.Off), s_cases, (ulong seed, MachineImage before, out Sample sample) =>
         {
