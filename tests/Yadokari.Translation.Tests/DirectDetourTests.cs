@@ -113,6 +113,19 @@ public sealed class DirectDetourTests
     });
 
     [Theory]
+    [InlineData(DirectMode.Auto)]
+    [InlineData(DirectMode.Always)]
+    public void A_program_that_is_always_in_and_out_of_it_is_left_alone(DirectMode mode) => OwnThread.Run(() =>
+    {
+        // SHA-256's compression lies across the end of a page, and does nothing else.
+        using var machine = new DirectMachine(mode, cpuidFaulting: false);
+        Write(machine, "0FA2", ManyCalls / 10);
+        Assert.Equal(-1, machine.RunThroughTicks());
+        Assert.Equal((ulong)(ManyCalls / 10), machine.Cpu.Gpr(12));
+        Assert.InRange(machine.Cpu.ExitsByKind.Sum(), 0, ManyCalls / 100);
+    });
+
+    [Theory]
     [InlineData(DirectMode.Off, "90")]
     [InlineData(DirectMode.Always, "90")]
     [InlineData(DirectMode.Always, "0F01EE")]

@@ -39,6 +39,14 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>Polls after a page that can't run directly for which code stays translated: calls of a library come in bursts, and a stop costs as much.</summary>
     private const int Linger = 32;
 
+    /// <summary>
+    /// Returns to C# because of such pages, one after another, after which code stays translated until the next interrupt, and each time for
+    /// twice as many: it does nothing else.
+    /// </summary>
+    private const int MostLingers = 512;
+
+    private const int LongestPause = 64;
+
     // si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address; of SIGTRAP, TRAP_BRKPT for INT1 and TRAP_TRACE for
     // a single step (Linux: arch/x86/kernel/traps.c).
     private const int KernelSignal = 0x80;
@@ -81,8 +89,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // The last page that could not be shown holds code that must be translated.
     private bool _sensitive;
 
-    // Polls for which code stays translated still, and the runs that were reported by then.
+    // Of a program that is in and out of a page that can't run directly: polls for which it stays translated still, returns to C# since it ran
+    // directly, interrupts for which it is left alone still and would be next time, and the runs that were reported by then.
+    private Program? _lingering;
     private int _linger;
+    private int _lingers;
+    private int _paused;
+    private int _pause;
     private uint _lingeredRuns;
     private volatile Sandbox? _running;
 
@@ -137,6 +150,12 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
     public void Interrupted()
     {
+        if (_lingers >= MostLingers && --_paused == 0)
+        {
+            _lingers = 0;
+            Turned();
+        }
+
         if (_mode != DirectMode.Auto || _refused)
         {
             return;
@@ -205,6 +224,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // Whether translated code had better go on: it is in a page that can't run directly, or was there just now and may soon be there again.
     private bool Lingers(Program program)
     {
+        if (program != _lingering)
+        {
+            _lingering = program;
+            _lingers = 0;
+            _pause = 1;
+        }
+
         bool there = (_cpu.Rip & ~0xFFFul) == program.Avoided;
         if (there || _cpu.State->ReportedRuns != _lingeredRuns)
         {
@@ -212,13 +238,28 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _linger = Linger;
         }
 
-        if (there || _linger == 0)
+        if (!there && _linger == 0)
         {
-            return there;
+            _lingers = 0;
+            _pause = 1;
+            return false;
         }
 
-        _linger--;
-        Volatile.Write(ref _cpu.State->Pending, 1);
+        if (_lingers >= MostLingers)
+        {
+            _cpu.State->DirectWanted = 0;
+        }
+        else if (++_lingers == MostLingers)
+        {
+            _paused = _pause;
+            _pause = Math.Min(_pause * 2, LongestPause);
+        }
+        else if (!there)
+        {
+            _linger--;
+            Volatile.Write(ref _cpu.State->Pending, 1);
+        }
+
         return true;
     }
 

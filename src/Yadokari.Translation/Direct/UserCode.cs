@@ -54,7 +54,8 @@ internal sealed unsafe class UserCode : CodeReader
             return Sweep(page, 4096 - 128);
         }
 
-        if (HasFixed(new ReadOnlySpan<byte>(page, 4096)))
+        // CPUID is told by its bytes wherever they stand, for after data among code decoding may be out of step: hardly a page has them by chance.
+        if (!HidesProcessor && new ReadOnlySpan<byte>(page, 4096).IndexOf((ReadOnlySpan<byte>)[0x0F, 0xA2]) >= 0)
         {
             return Sensitive;
         }
@@ -129,13 +130,6 @@ internal sealed unsafe class UserCode : CodeReader
 
         return 4096;
     }
-
-    // Instructions that are always the same bytes are told by these, wherever they stand: after data among code, decoding may be out of step.
-    // Hardly a page has them by chance.
-    private bool HasFixed(ReadOnlySpan<byte> code)
-        => (!HidesProcessor && code.IndexOf((ReadOnlySpan<byte>)[0x0F, 0xA2]) >= 0) // CPUID
-            || code.IndexOf((ReadOnlySpan<byte>)[0x0F, 0x01, 0xD0]) >= 0 // XGETBV
-            || code.IndexOf((ReadOnlySpan<byte>)[0x0F, 0x01, 0xEE]) >= 0; // RDPKRU
 
     private static bool IsSuspect(ReadOnlySpan<byte> code)
     {
