@@ -41,13 +41,16 @@ internal sealed class DirectAccount
 
     private const long MostLoss = 512 * LeastLoss;
 
-    /// <summary>Samples are taken after so much direct running at first, and after twice as much each time unless they contradict what was known.</summary>
+    /// <summary>Samples are taken after so much direct running at first, and after twice as much each time, or more where there is no doubt, unless they contradict what was known.</summary>
     private const long FirstSample = 25_000_000;
 
     private const long LastSample = 16 * FirstSample;
     private const long LastOfDetours = 4 * FirstSample;
 
     private const double Same = 1.5;
+
+    /// <summary>A program that traps less often than after so many times a stop's cost translated hardly loses by its stops.</summary>
+    private const int Seldom = 10;
 
     /// <summary>Where stops take less than one part in so many, a measure makes no difference.</summary>
     private const int Negligible = 8;
@@ -69,6 +72,7 @@ internal sealed class DirectAccount
     private bool _tried;
     private bool _sampledOnce;
     private bool _triedAgain;
+    private bool _doubted;
     private bool _paid;
 
     // Since it was taken on: what it ran directly in its own code, and what that took in all.
@@ -106,6 +110,8 @@ internal sealed class DirectAccount
     /// <summary>How many times as long its own code takes translated as directly; null if that was not measured.</summary>
     public double? Gain { get; private set; }
 
+    private long LongestSample => DirectSample.LeastProgress * Seldom * _outlook.StopCost;
+
     // What it gained since it was taken on, all in all.
     private long Gained => (long)(_allRan * (Gain ?? Supposed)) - _allWhole;
 
@@ -141,6 +147,7 @@ internal sealed class DirectAccount
             (_allRan, _allWhole) = (0, 0);
             _sampledOnce = false;
             _triedAgain = false;
+            _doubted = false;
         }
 
         return Direct;
@@ -155,14 +162,16 @@ internal sealed class DirectAccount
         bool first = _allWhole == 0;
         long whole = window.Time + (first ? Math.Min(window.Cost, window.Stops * _outlook.StopCost) : window.Cost);
         long credit = _outlook.Scaled(Credit);
-        bool tells = window.Alone && window.Progress >= DirectSample.LeastProgress;
+
+        // A first window tells nothing: much is done once.
+        bool tells = window.Alone && window.Progress >= DirectSample.LeastProgress && !first;
         _balance = Math.Min(_balance + (long)(ran * (Gain ?? Supposed)) - whole, credit);
         _untilSample -= whole;
         _allRan += ran;
         _allWhole += window.Time + window.Cost;
         if (IsDetouring)
         {
-            // What it ran between its stops is too short to be told from them. A first window tells nothing: much is done once.
+            // What it ran between its stops is too short to be told from them.
             _detours = 0;
             if (!first)
             {
@@ -178,7 +187,7 @@ internal sealed class DirectAccount
         }
         else if (tells && (_untilSample <= 0 || (!_sampledOnce && _balance < -credit)) && (whole - ran) * Negligible > whole)
         {
-            _sample.Begin(window, ran);
+            _sample.Begin(window, ran, LongestSample);
         }
         else if (_balance < -credit || (_sampledOnce && Gained < -credit))
         {
@@ -216,7 +225,7 @@ internal sealed class DirectAccount
         if (tells)
         {
             _worthDetours = true;
-            _sample.Begin(window, ran);
+            _sample.Begin(window, ran, LongestSample);
         }
         else if (_worthDetours)
         {
@@ -246,18 +255,17 @@ internal sealed class DirectAccount
             return;
         }
 
-        bool loses = false;
-        if (!_sampledOnce && _sample.Tells)
+        bool first = !_sampledOnce;
+        if (first && _sample.Tells)
         {
             // What was supposed before does not count.
             _balance = 0;
-            loses = !_sample.Favours;
         }
 
         // One that another program cut short is taken again.
         _sampledOnce |= !_sample.CutShort || _triedAgain;
         _triedAgain = _sample.CutShort;
-        _interval = _sample.CutShort ? _interval : Math.Min(_interval * 2, LastSample);
+        _interval = _sample.CutShort ? _interval : Math.Min(_interval * (_sample.IsBeyondDoubt ? 4 : 2), LastSample);
         if (_sample.Tells)
         {
             double gain = Math.Clamp(_sample.Gain, Least, Most);
@@ -272,7 +280,17 @@ internal sealed class DirectAccount
         }
 
         _untilSample = _interval;
-        if (loses)
+        if (!_sample.Tells || _sample.Favours || !(first || _doubted))
+        {
+            _doubted = false;
+        }
+        else if (first)
+        {
+            // One may be mistaken, as where the program begins to do something else. Another tells at once.
+            _doubted = true;
+            _untilSample = 0;
+        }
+        else
         {
             // What it gained by then was not measured, and it would go on to lose.
             Lose(gained: false);

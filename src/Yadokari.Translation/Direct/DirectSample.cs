@@ -31,12 +31,12 @@ internal sealed class DirectSample
     /// <summary>Less progress tells nothing.</summary>
     public const int LeastProgress = 16;
 
-    // It is so long, and ends without a result if it gets too long.
+    // It is so long at least.
     private const long Short = 3_000_000;
-    private const long Long = 20_000_000;
 
     private DirectWindow _directly;
     private long _ran;
+    private long _longest;
     private long _time;
     private long _progress;
 
@@ -53,7 +53,12 @@ internal sealed class DirectSample
     public double Translated => (double)_time / _progress * _directly.Progress;
 
     /// <summary>It comes further directly, all in all.</summary>
-    public bool Favours => Translated > _directly.Time + _directly.Cost + _directly.Translated;
+    public bool Favours => Translated > Directly;
+
+    /// <summary>It comes twice as far, or so seldom to where it would stop that it can't lose.</summary>
+    public bool IsBeyondDoubt => Tells ? Translated > 2 * Directly : !CutShort;
+
+    private long Directly => _directly.Time + _directly.Cost + _directly.Translated;
 
     /// <summary>How many times as long its own code takes translated as directly.</summary>
     public double Gain => (Translated - _directly.Translated) / Math.Max(_ran, 1);
@@ -61,10 +66,11 @@ internal sealed class DirectSample
     /// <summary>The program is translated from now on.</summary>
     /// <param name="directly">What it did just before.</param>
     /// <param name="ran">What of that was its own code's, in nanoseconds.</param>
-    public void Begin(in DirectWindow directly, long ran)
+    /// <param name="longest">Nanoseconds after which the sample ends, whatever it tells.</param>
+    public void Begin(in DirectWindow directly, long ran, long longest)
     {
         Running = true;
-        (_directly, _ran) = (directly, ran);
+        (_directly, _ran, _longest) = (directly, ran, longest);
         (_time, _progress) = (0, 0);
     }
 
@@ -75,7 +81,7 @@ internal sealed class DirectSample
         _progress += progress;
         Tells = alone && _progress >= LeastProgress;
         CutShort = !alone;
-        Running = alone && _time < (Tells ? Short : Long);
+        Running = alone && _time < (Tells ? Short : _longest);
         return !Running;
     }
 
