@@ -300,6 +300,20 @@ public sealed class DirectAccountTests
     }
 
     [Fact]
+    public void Where_translated_code_waits_for_others_running_directly_is_worth_more()
+    {
+        // Its stops cost a tenth more than translation takes; translated it waits as long as it runs.
+        var idle = new Modelled(Account(new DirectOutlook()), 2, 50_000);
+        idle.Work(2_000_000_000);
+        Assert.False(idle.Account.Direct);
+        _outlook.Contention.Translated(100_000_000, 100_000_000);
+        _outlook.Contention.Directly(100_000_000, 0);
+        var busy = new Modelled(Account(_outlook), 2, 50_000);
+        busy.Work(2_000_000_000);
+        Assert.True(busy.Account.Direct);
+    }
+
+    [Fact]
     public void A_program_begins_where_another_with_the_same_code_ended()
     {
         var first = new DirectAccount(_outlook, 0x7000);
@@ -397,6 +411,8 @@ public sealed class DirectAccountTests
         private const long MonitorStop = 25_000;
         private double _traps;
         private bool _wasDirect;
+
+        public DirectAccount Account => account;
 
         public long Between { get; set; } = between;
 

@@ -113,7 +113,7 @@ internal sealed class DirectAccount
     private long LongestSample => DirectSample.LeastProgress * Seldom * _outlook.StopCost;
 
     // What it gained since it was taken on, all in all.
-    private long Gained => (long)(_allRan * (Gain ?? Supposed)) - _allWhole;
+    private long Gained => (long)(_allRan * (Gain ?? Supposed) * _outlook.Contention.Factor) - _allWhole;
 
     /// <summary>It ran translated. Returns whether it is to run directly from now on.</summary>
     /// <param name="time">For so long, the guest's kernel included.</param>
@@ -133,7 +133,7 @@ internal sealed class DirectAccount
         }
 
         double gain = _tried ? Math.Max(Gain ?? 0, HopedAgain) : Hoped;
-        _lost = Math.Max(_lost + (long)(Math.Min(time, MostRun) * (1 - (1 / gain))) - (traps * _outlook.StopCost), 0);
+        _lost = Math.Max(_lost + (long)(Math.Min(time, MostRun) * (_outlook.Contention.Factor - (1 / gain))) - (traps * _outlook.StopCost), 0);
         if (_lost >= _outlook.Scaled(_needed))
         {
             Taken = true;
@@ -165,7 +165,7 @@ internal sealed class DirectAccount
 
         // A first window tells nothing: much is done once.
         bool tells = window.Alone && window.Progress >= DirectSample.LeastProgress && !first;
-        _balance = Math.Min(_balance + (long)(ran * (Gain ?? Supposed)) - whole, credit);
+        _balance = Math.Min(_balance + (long)(ran * (Gain ?? Supposed) * _outlook.Contention.Factor) - whole, credit);
         _untilSample -= whole;
         _allRan += ran;
         _allWhole += window.Time + window.Cost;
@@ -187,7 +187,7 @@ internal sealed class DirectAccount
         }
         else if (tells && (_untilSample <= 0 || (!_sampledOnce && _balance < -credit)) && (whole - ran) * Negligible > whole)
         {
-            _sample.Begin(window, ran, LongestSample);
+            _sample.Begin(window, ran, LongestSample, _outlook.Contention.Factor);
         }
         else if (_balance < -credit || (_sampledOnce && Gained < -credit))
         {
@@ -225,7 +225,7 @@ internal sealed class DirectAccount
         if (tells)
         {
             _worthDetours = true;
-            _sample.Begin(window, ran, LongestSample);
+            _sample.Begin(window, ran, LongestSample, _outlook.Contention.Factor);
         }
         else if (_worthDetours)
         {

@@ -15,6 +15,9 @@ internal sealed unsafe partial class DirectExecution
     /// <summary>Stops over which the time between them is looked at.</summary>
     private const int Window = 32;
 
+    /// <summary>What thread and process wait for is looked at in one of so many windows, for that takes some system calls.</summary>
+    private const int Scheduled = 2;
+
     // Where CR3 has the address of the page tables' root.
     private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
 
@@ -35,6 +38,10 @@ internal sealed unsafe partial class DirectExecution
     // Times that another program began to run, modulo 2^32.
     private ulong _turnedRoot;
     private uint _turns;
+
+    private SchedulerStatistics? _schedule;
+    private int _scheduledThread;
+    private int _windows;
 
     /// <summary>What is known of a program, by the root of its page tables.</summary>
     /// <param name="root">Guest physical address of the root.</param>
@@ -74,6 +81,9 @@ internal sealed unsafe partial class DirectExecution
         public uint ReportedRuns { get; set; }
 
         public uint Turns { get; set; }
+
+        /// <summary>And how long thread and process together had run and waited, where that is looked at.</summary>
+        public (long Ran, long Waited)? Schedule { get; set; }
 
         /// <summary>The process's time at its last stop at code that must be translated.</summary>
         public long DetourTime { get; set; }
@@ -199,7 +209,10 @@ internal sealed unsafe partial class DirectExecution
     }
 
     private void Look()
-        => (_looked, _traps, _reportedRuns, _lookedTurns) = (TracedProcess.ThreadTime, GuestTraps, _cpu.State->ReportedRuns, _turns);
+    {
+        (_looked, _traps, _reportedRuns, _lookedTurns) = (TracedProcess.ThreadTime, GuestTraps, _cpu.State->ReportedRuns, _turns);
+        _lookedSchedule = OwnSchedule.Read();
+    }
 
     private uint GuestTraps => (uint)_cpu.Exceptions + _cpu.State->SystemCalls;
 
@@ -214,6 +227,30 @@ internal sealed unsafe partial class DirectExecution
         program.Traps = GuestTraps;
         program.ReportedRuns = _cpu.State->ReportedRuns;
         program.Turns = _turns;
+        program.Schedule = _mode == DirectMode.Auto && ++_windows % Scheduled == 0 ? Schedule(sandbox) : null;
+    }
+
+    // Of the process and of the vCPU's thread together, which take turns.
+    private (long Ran, long Waited) Schedule(Sandbox sandbox)
+    {
+        (long ran, long waited) = OwnSchedule.Read();
+        (long ranThere, long waitedThere) = sandbox.Schedule.Read();
+        return (ran + ranThere, waited + waitedThere);
+    }
+
+    private SchedulerStatistics OwnSchedule
+    {
+        get
+        {
+            if (_schedule is null || _scheduledThread != Environment.CurrentManagedThreadId)
+            {
+                _schedule?.Dispose();
+                _schedule = SchedulerStatistics.OfThread();
+                _scheduledThread = Environment.CurrentManagedThreadId;
+            }
+
+            return _schedule;
+        }
     }
 
     // Whether what runs between stops is worth what they cost. The process must hold no registers that are needed.
@@ -235,6 +272,12 @@ internal sealed unsafe partial class DirectExecution
             if (sandbox.MeasureStop(out long monitor, out long own))
             {
                 _outlook.Stopped(monitor, own);
+            }
+
+            if (program.Schedule is { } before)
+            {
+                (long ran, long waited) = Schedule(sandbox);
+                _outlook.Contention.Directly(ran - before.Ran, waited - before.Waited);
             }
 
             direct = program.Account.RanDirectly(new DirectWindow

@@ -76,6 +76,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private uint _traps;
     private uint _reportedRuns;
     private uint _lookedTurns;
+    private (long Ran, long Waited) _lookedSchedule;
 
     private long _began;
     private bool _refused;
@@ -170,7 +171,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         uint traps = GuestTraps - _traps;
         uint runs = _cpu.State->ReportedRuns - _reportedRuns;
         bool alone = _turns == _lookedTurns;
+        (long began, long waited) = _lookedSchedule;
         Look();
+        _outlook.Contention.Translated(_lookedSchedule.Ran - began, _lookedSchedule.Waited - waited);
         Program program = Current(create: true)!;
         program.LastRun = ++_runs;
         bool taken = program.Account.Taken;
@@ -408,6 +411,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     public void Dispose()
     {
+        _schedule?.Dispose();
+        _schedule = null;
         foreach (Program program in _held)
         {
             program.Sandbox!.Dispose();

@@ -37,6 +37,9 @@ internal sealed class DirectOutlook
     private long _own = UsualOwn;
     private long _needed = DirectAccount.LeastLoss;
 
+    /// <summary>What the host's other work costs.</summary>
+    public Contention Contention { get; } = new();
+
     /// <summary>Nothing is known yet.</summary>
     public DirectOutlook() => Array.Fill(_stops, UsualMonitor);
 

@@ -37,6 +37,7 @@ internal sealed class DirectSample
     private DirectWindow _directly;
     private long _ran;
     private long _longest;
+    private double _contention;
     private long _time;
     private long _progress;
 
@@ -53,10 +54,10 @@ internal sealed class DirectSample
     public double Translated => (double)_time / _progress * _directly.Progress;
 
     /// <summary>It comes further directly, all in all.</summary>
-    public bool Favours => Translated > Directly;
+    public bool Favours => Translated * _contention > Directly;
 
     /// <summary>It comes twice as far, or so seldom to where it would stop that it can't lose.</summary>
-    public bool IsBeyondDoubt => Tells ? Translated > 2 * Directly : !CutShort;
+    public bool IsBeyondDoubt => Tells ? Translated * _contention > 2 * Directly : !CutShort;
 
     private long Directly => _directly.Time + _directly.Cost + _directly.Translated;
 
@@ -67,10 +68,11 @@ internal sealed class DirectSample
     /// <param name="directly">What it did just before.</param>
     /// <param name="ran">What of that was its own code's, in nanoseconds.</param>
     /// <param name="longest">Nanoseconds after which the sample ends, whatever it tells.</param>
-    public void Begin(in DirectWindow directly, long ran, long longest)
+    /// <param name="contention">What translated time counts for, beside direct time.</param>
+    public void Begin(in DirectWindow directly, long ran, long longest, double contention)
     {
         Running = true;
-        (_directly, _ran, _longest) = (directly, ran, longest);
+        (_directly, _ran, _longest, _contention) = (directly, ran, longest, contention);
         (_time, _progress) = (0, 0);
     }
 

@@ -59,6 +59,7 @@ internal sealed unsafe class Sandbox : IDisposable
         _table = table;
         _operations = (ulong*)operations;
         _process = process;
+        Schedule = SchedulerStatistics.OfProcess(process.Id);
         _start = start;
         _entries = entries;
         _process.Read(out _template);
@@ -119,6 +120,9 @@ internal sealed unsafe class Sandbox : IDisposable
 
     /// <summary>Its process's number.</summary>
     public int ProcessId => _process.Id;
+
+    /// <summary>How long it has run and waited for a processor.</summary>
+    public SchedulerStatistics Schedule { get; }
 
     /// <summary>Processor time that guest code used, in nanoseconds.</summary>
     public long ProcessorTime => _process.ProcessorTime - OwnTime;
@@ -373,6 +377,7 @@ internal sealed unsafe class Sandbox : IDisposable
         _process.Dispose();
         _program.Dispose();
         _table.Dispose();
+        Schedule.Dispose();
     }
 
     // Runs a piece of the program that ends in a breakpoint.
