@@ -6,7 +6,7 @@ namespace Yadokari.Translation.Tests;
 /// <summary>Virtual-8086 mode with CR4.VME, and CR4.PVI: SDM 3A 21.3 and 21.4.</summary>
 public sealed class VirtualModeTests
 {
-    private const ulong If = 1 << 9, Tf = 1 << 8, Vm = 1 << 17, Vif = 1 << 19, Vip = 1 << 20, Iopl3 = 3 << 12;
+    private const ulong If = 1 << 9, Tf = 1 << 8, Vm = 1 << 17, Vif = 1 << 19, Vip = 1 << 20, Iopl3 = 3 << 12, Ac = 1 << 18;
     private const ulong Stack = 0x3_0000;
 
     [Fact]
@@ -64,6 +64,18 @@ public sealed class VirtualModeTests
         Assert.Equal((ushort)(If | Iopl3 | 2), (ushort)m[Stack + 0xFE]);
         Assert.Equal(0x2000, (ushort)m[Stack + 0xFC]);
         Assert.Equal(0x102, (ushort)m[Stack + 0xFA]);
+    }
+
+    [Theory]
+    [InlineData(0x100ul, false)]
+    [InlineData(0x101ul, true)]
+    public void A_far_call_checks_the_stacks_alignment(ulong rsp, bool faults)
+    {
+        using EmulationMachine m = Virtual(Cr4.VME, Ac);
+        m.Cpu.Cr0 |= Cr0.AM;
+        m.Cpu.Rsp = rsp;
+        Assert.Equal(faults ? Vcpu.Outcome.Fault : Vcpu.Outcome.Jumped, m.Run(0x9A, 0x00, 0x01, 0x00, 0x20));
+        Assert.Equal(faults, m.Cpu.RaisedVector == 17);
     }
 
     [Fact]

@@ -53,12 +53,18 @@ internal sealed class StdioConsole : IGuestConsole
 
     private void OnEscape(EscapeAction action)
     {
+        // A reader that is stuck must not keep the user from ending the machine.
+        bool hasRoom = _pump.HasRoom;
         if (action == EscapeAction.End)
         {
-            _pump.Write("\r\n"u8);
+            if (hasRoom)
+            {
+                _pump.Write("\r\n"u8);
+            }
+
             _end(ExitCodes.EndedByUser);
         }
-        else
+        else if (hasRoom)
         {
             _pump.Write(Encoding.ASCII.GetBytes("\r\n" + EscapeKeys.Help.ReplaceLineEndings("\r\n")));
         }

@@ -315,7 +315,8 @@ public sealed class Serial16550 : ByteWideDevice
 
         // Linux, whose driver is not ready yet when it does so without RTS, wants to hear of line errors too.
         _ignoresModemControl = true;
-        return TakeStarving();
+        _ = TakeStarving();
+        return true; // Whether anything waits or not: what comes from now on is not to come too early.
     }
 
     private bool WriteFifoControl(byte value)

@@ -380,6 +380,15 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
     }
 
+    /// <summary>The page's user code may run directly again, as far as is known.</summary>
+    public void StopReporting(ulong gpa)
+    {
+        if (_reporting.Remove(gpa >> 12) && _pages.TryGetValue(gpa >> 12, out Page? page))
+        {
+            DropBlocks(page);
+        }
+    }
+
     /// <summary>Drops one block: its page was written, or it is to be translated in another way.</summary>
     public void Drop(Block block)
     {
@@ -461,6 +470,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         _count = 0;
         CrossPage.Clear();
         _unshared.Clear();
+        _reporting.Clear();
         _farLinks.Clear();
         Translator.Clear();
         Cache.Clear();
@@ -516,7 +526,6 @@ internal sealed unsafe class TranslatedCode : IDisposable
         Invalidations++;
         _pages.TryRemove(number, out _);
         _codePages[number >> 6] &= ~(1ul << (int)(number & 63));
-        _reporting.Remove(number);
         PageIsNoCode?.Invoke(number << 12);
         DropBlocks(page);
         CodeForgotten?.Invoke(number << 12);

@@ -255,6 +255,7 @@ internal sealed unsafe partial class DirectExecution
         if (gpa != ulong.MaxValue)
         {
             _outlook.Forget(gpa);
+            _code.StopReporting(gpa);
             if (_scanned.Remove(gpa))
             {
                 Revoke(gpa, PageUse.Execute);

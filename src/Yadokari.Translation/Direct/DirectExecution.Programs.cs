@@ -56,6 +56,9 @@ internal sealed unsafe partial class DirectExecution
 
         public Sandbox? Sandbox { get; set; }
 
+        /// <summary>How long it stays translated after a page that can't run directly.</summary>
+        public Lingering Lingering { get; } = new();
+
         /// <summary>Whether it is worth running directly.</summary>
         public DirectAccount Account { get; } = new(outlook, gpa);
 
@@ -291,6 +294,11 @@ internal sealed unsafe partial class DirectExecution
             });
             Look();
             Turned();
+            if (!program.Account.Direct)
+            {
+                // For a sample, which is to wait no longer than what is translated anyway.
+                Part(sandbox);
+            }
         }
 
         Begin(program, sandbox);

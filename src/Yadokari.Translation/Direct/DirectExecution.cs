@@ -36,17 +36,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private const ushort CodeSelector = 0x33;
     private const ushort DataSelector = 0x2B;
 
-    /// <summary>Polls after a page that can't run directly for which code stays translated: calls of a library come in bursts, and a stop costs as much.</summary>
-    private const int Linger = 32;
-
-    /// <summary>
-    /// Returns to C# because of such pages, one after another, after which code stays translated until the next interrupt, and each time for
-    /// twice as many: it does nothing else.
-    /// </summary>
-    private const int MostLingers = 512;
-
-    private const int LongestPause = 64;
-
     // si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address; of SIGTRAP, TRAP_BRKPT for INT1 and TRAP_TRACE for
     // a single step (Linux: arch/x86/kernel/traps.c).
     private const int KernelSignal = 0x80;
@@ -90,14 +79,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // The last page that could not be shown holds code that must be translated.
     private bool _sensitive;
 
-    // Of a program that is in and out of a page that can't run directly: polls for which it stays translated still, returns to C# since it ran
-    // directly, interrupts for which it is left alone still and would be next time, and the runs that were reported by then.
-    private Program? _lingering;
-    private int _linger;
-    private int _lingers;
-    private int _paused;
-    private int _pause;
-    private uint _lingeredRuns;
     private volatile Sandbox? _running;
 
     public DirectExecution(Vcpu cpu, GuestMemory memory, TranslatedCode code, DirectMode mode)
@@ -151,9 +132,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
     public void Interrupted()
     {
-        if (_lingers >= MostLingers && --_paused == 0)
+        if (Current(create: false) is { } current && current.Lingering.Interrupted(_cpu.State->ReportedRuns))
         {
-            _lingers = 0;
+            current.Avoided = ulong.MaxValue;
             Turned();
         }
 
@@ -173,10 +154,14 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         bool alone = _turns == _lookedTurns;
         (long began, long waited) = _lookedSchedule;
         Look();
-        _outlook.Contention.Translated(_lookedSchedule.Ran - began, _lookedSchedule.Waited - waited);
         Program program = Current(create: true)!;
         program.LastRun = ++_runs;
         bool taken = program.Account.Taken;
+        if (!program.Account.Direct)
+        {
+            _outlook.Contention.Translated(_lookedSchedule.Ran - began, _lookedSchedule.Waited - waited);
+        }
+
         if (!program.Account.Direct && program.Account.Translated(ran, traps, runs, alone))
         {
             if (!taken)
@@ -224,43 +209,20 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             && !(program.Sandbox?.Owns(_cpu.Rip) ?? false);
     }
 
-    // Whether translated code had better go on: it is in a page that can't run directly, or was there just now and may soon be there again.
+    // Whether translated code had better go on: it is in a page that can't run directly, or was there just now.
     private bool Lingers(Program program)
     {
-        if (program != _lingering)
+        switch (program.Lingering.Next((_cpu.Rip & ~0xFFFul) == program.Avoided, _cpu.State->ReportedRuns))
         {
-            _lingering = program;
-            _lingers = 0;
-            _pause = 1;
-        }
-
-        bool there = (_cpu.Rip & ~0xFFFul) == program.Avoided;
-        if (there || _cpu.State->ReportedRuns != _lingeredRuns)
-        {
-            _lingeredRuns = _cpu.State->ReportedRuns;
-            _linger = Linger;
-        }
-
-        if (!there && _linger == 0)
-        {
-            _lingers = 0;
-            _pause = 1;
-            return false;
-        }
-
-        if (_lingers >= MostLingers)
-        {
-            _cpu.State->DirectWanted = 0;
-        }
-        else if (++_lingers == MostLingers)
-        {
-            _paused = _pause;
-            _pause = Math.Min(_pause * 2, LongestPause);
-        }
-        else if (!there)
-        {
-            _linger--;
-            Volatile.Write(ref _cpu.State->Pending, 1);
+            case Lingering.Answer.Leave:
+                return false;
+            case Lingering.Answer.StayForPoll:
+                Volatile.Write(ref _cpu.State->Pending, 1);
+                break;
+            case Lingering.Answer.Pause:
+                _cpu.State->DirectWanted = 0;
+                Part(program.Sandbox);
+                break;
         }
 
         return true;

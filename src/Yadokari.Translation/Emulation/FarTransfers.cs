@@ -89,7 +89,7 @@ internal static unsafe partial class Emulator
     {
         ulong next = NextRip(cpu, instruction);
         bool amd = cpu.Cpuid.Vendor == X86.Cpuid.CpuVendor.Amd;
-        Stack stack = Stack.Current(cpu);
+        Stack stack = Stack.Current(cpu, cpu.Code64, cpu.ChecksAlignment);
         if (!cpu.ProtectedMode)
         {
             SegmentState real = RealSegment(cpu, Cs, selector);
