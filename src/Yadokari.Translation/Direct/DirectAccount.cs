@@ -41,7 +41,10 @@ internal sealed class DirectAccount
 
     private const long MostLoss = 512 * LeastLoss;
 
-    /// <summary>Samples are taken after so much direct running at first, and after twice as much each time, or more where there is no doubt, unless they contradict what was known.</summary>
+    /// <summary>
+    /// Samples are taken after so much direct running at first, and after twice as much each time, or more where there is no doubt, unless they
+    /// contradict what was known.
+    /// </summary>
     private const long FirstSample = 25_000_000;
 
     private const long LastSample = 16 * FirstSample;
