@@ -25,6 +25,24 @@ public sealed class ConformanceTests
     private static readonly ulong s_seed = ulong.Parse(Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_SEED") ?? "1");
     private static readonly string? s_code = Environment.GetEnvironmentVariable("YADOKARI_CONFORMANCE_CODE");
 
+    /// <summary>Each kind of instructions.</summary>
+    public static TheoryData<InstructionGroup> Groups => [.. Enum.GetValues<InstructionGroup>()];
+
+    /// <summary>Each kind in code of one width and of another.</summary>
+    public static TheoryData<int, InstructionGroup> GroupsOf(int bitness, int other)
+    {
+        TheoryData<int, InstructionGroup> data = [];
+        foreach (int bits in (int[])[bitness, other])
+        {
+            foreach (InstructionGroup group in Enum.GetValues<InstructionGroup>())
+            {
+                data.Add(bits, group);
+            }
+        }
+
+        return data;
+    }
+
     [Theory]
     [InlineData(InstructionGroup.Integer, Placement.Mixed)]
     [InlineData(InstructionGroup.Integer, Placement.Edges)]
@@ -53,17 +71,7 @@ public sealed class ConformanceTests
     }
 
     [Theory]
-    [InlineData(InstructionGroup.Integer)]
-    [InlineData(InstructionGroup.Shifts)]
-    [InlineData(InstructionGroup.Bits)]
-    [InlineData(InstructionGroup.String)]
-    [InlineData(InstructionGroup.Stack)]
-    [InlineData(InstructionGroup.Branches)]
-    [InlineData(InstructionGroup.Sse)]
-    [InlineData(InstructionGroup.Avx)]
-    [InlineData(InstructionGroup.Avx512)]
-    [InlineData(InstructionGroup.X87)]
-    [InlineData(InstructionGroup.Privileged)]
+    [MemberData(nameof(Groups))]
     public void Single_instructions_of_32_bit_code_do_what_the_processor_does(InstructionGroup group)
     {
         SkipWhereTheHostLacks(group);
@@ -71,28 +79,7 @@ public sealed class ConformanceTests
     }
 
     [Theory]
-    [InlineData(16, InstructionGroup.Integer)]
-    [InlineData(16, InstructionGroup.Shifts)]
-    [InlineData(16, InstructionGroup.Bits)]
-    [InlineData(16, InstructionGroup.String)]
-    [InlineData(16, InstructionGroup.Stack)]
-    [InlineData(16, InstructionGroup.Branches)]
-    [InlineData(16, InstructionGroup.Sse)]
-    [InlineData(16, InstructionGroup.Avx)]
-    [InlineData(16, InstructionGroup.Avx512)]
-    [InlineData(16, InstructionGroup.X87)]
-    [InlineData(16, InstructionGroup.Privileged)]
-    [InlineData(32, InstructionGroup.Integer)]
-    [InlineData(32, InstructionGroup.Shifts)]
-    [InlineData(32, InstructionGroup.Bits)]
-    [InlineData(32, InstructionGroup.String)]
-    [InlineData(32, InstructionGroup.Stack)]
-    [InlineData(32, InstructionGroup.Branches)]
-    [InlineData(32, InstructionGroup.Sse)]
-    [InlineData(32, InstructionGroup.Avx)]
-    [InlineData(32, InstructionGroup.Avx512)]
-    [InlineData(32, InstructionGroup.X87)]
-    [InlineData(32, InstructionGroup.Privileged)]
+    [MemberData(nameof(GroupsOf), 16, 32)]
     public void Single_instructions_in_segments_do_what_the_processor_does(int bitness, InstructionGroup group)
     {
         SkipWhereTheHostLacks(group);
@@ -103,17 +90,7 @@ public sealed class ConformanceTests
     }
 
     [Theory]
-    [InlineData(InstructionGroup.Integer)]
-    [InlineData(InstructionGroup.Shifts)]
-    [InlineData(InstructionGroup.Bits)]
-    [InlineData(InstructionGroup.String)]
-    [InlineData(InstructionGroup.Stack)]
-    [InlineData(InstructionGroup.Branches)]
-    [InlineData(InstructionGroup.Sse)]
-    [InlineData(InstructionGroup.Avx)]
-    [InlineData(InstructionGroup.Avx512)]
-    [InlineData(InstructionGroup.X87)]
-    [InlineData(InstructionGroup.Privileged)]
+    [MemberData(nameof(Groups))]
     public void Single_steps_end_where_the_processor_ends_them(InstructionGroup group)
     {
         SkipWhereTheHostLacks(group);
@@ -122,28 +99,7 @@ public sealed class ConformanceTests
     }
 
     [Theory]
-    [InlineData(64, InstructionGroup.Integer)]
-    [InlineData(64, InstructionGroup.Shifts)]
-    [InlineData(64, InstructionGroup.Bits)]
-    [InlineData(64, InstructionGroup.String)]
-    [InlineData(64, InstructionGroup.Stack)]
-    [InlineData(64, InstructionGroup.Branches)]
-    [InlineData(64, InstructionGroup.Sse)]
-    [InlineData(64, InstructionGroup.Avx)]
-    [InlineData(64, InstructionGroup.Avx512)]
-    [InlineData(64, InstructionGroup.X87)]
-    [InlineData(64, InstructionGroup.Privileged)]
-    [InlineData(32, InstructionGroup.Integer)]
-    [InlineData(32, InstructionGroup.Shifts)]
-    [InlineData(32, InstructionGroup.Bits)]
-    [InlineData(32, InstructionGroup.String)]
-    [InlineData(32, InstructionGroup.Stack)]
-    [InlineData(32, InstructionGroup.Branches)]
-    [InlineData(32, InstructionGroup.Sse)]
-    [InlineData(32, InstructionGroup.Avx)]
-    [InlineData(32, InstructionGroup.Avx512)]
-    [InlineData(32, InstructionGroup.X87)]
-    [InlineData(32, InstructionGroup.Privileged)]
+    [MemberData(nameof(GroupsOf), 64, 32)]
     public void Alignment_is_checked_where_the_processor_checks_it(int bitness, InstructionGroup group)
     {
         SkipWhereTheHostLacks(group);

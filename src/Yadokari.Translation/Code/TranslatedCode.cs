@@ -369,7 +369,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>
-    /// The page's user code can't run directly. Until it is written, its runs count in <see cref="VcpuState.ReportedRuns"/>, which tells how far
+    /// The page's user code can't run directly. Until <see cref="StopReporting"/>, its runs count in <see cref="VcpuState.ReportedRuns"/>, which tells how far
     /// a program came that often comes there; and where it may leave the page it comes back to C# if the rest is to run directly.
     /// </summary>
     public void ReportRuns(ulong gpa)

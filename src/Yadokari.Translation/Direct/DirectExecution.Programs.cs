@@ -43,6 +43,13 @@ internal sealed unsafe partial class DirectExecution
     private int _scheduledThread;
     private int _windows;
 
+    /// <summary>Where the vCPU stands, to be held against where it stood before. All but the time are modulo 2^32.</summary>
+    /// <param name="ThreadTime">Processor time of its thread in nanoseconds.</param>
+    /// <param name="Traps">The guest's exceptions and system calls.</param>
+    /// <param name="ReportedRuns">Runs of code that reports them.</param>
+    /// <param name="Turns">Times that another program began to run.</param>
+    private readonly record struct Snapshot(long ThreadTime, uint Traps, uint ReportedRuns, uint Turns);
+
     /// <summary>What is known of a program, by the root of its page tables.</summary>
     /// <param name="root">Guest physical address of the root.</param>
     /// <param name="witness">A page of its code, by which it is told from the next program that gets the same root; <paramref name="gpa"/> is its place.</param>
@@ -71,19 +78,10 @@ internal sealed unsafe partial class DirectExecution
 
         public long OwnTime { get; set; }
 
-        /// <summary>
-        /// And at its beginning the vCPU's thread's time, of which the monitor had so much since, the guest's traps, reported
-        /// runs, and changes of program.
-        /// </summary>
-        public long ThreadTime { get; set; }
+        /// <summary>And where the vCPU stood at its beginning; the monitor had so much of its thread's time since.</summary>
+        public Snapshot Began { get; set; }
 
         public long Monitored { get; set; }
-
-        public uint Traps { get; set; }
-
-        public uint ReportedRuns { get; set; }
-
-        public uint Turns { get; set; }
 
         /// <summary>And how long thread and process together had run and waited, where that is looked at.</summary>
         public (long Ran, long Waited)? Schedule { get; set; }
@@ -213,11 +211,11 @@ internal sealed unsafe partial class DirectExecution
 
     private void Look()
     {
-        (_looked, _traps, _reportedRuns, _lookedTurns) = (TracedProcess.ThreadTime, GuestTraps, _cpu.State->ReportedRuns, _turns);
+        _looked = Now();
         _lookedSchedule = OwnSchedule.Read();
     }
 
-    private uint GuestTraps => (uint)_cpu.Exceptions + _cpu.State->SystemCalls;
+    private Snapshot Now() => new(TracedProcess.ThreadTime, (uint)_cpu.Exceptions + _cpu.State->SystemCalls, _cpu.State->ReportedRuns, _turns);
 
     private void Begin(Program program, Sandbox sandbox)
     {
@@ -226,10 +224,8 @@ internal sealed unsafe partial class DirectExecution
         program.Monitored = 0;
         program.Time = sandbox.ProcessorTime;
         program.OwnTime = sandbox.OwnTime;
-        program.ThreadTime = _began = TracedProcess.ThreadTime;
-        program.Traps = GuestTraps;
-        program.ReportedRuns = _cpu.State->ReportedRuns;
-        program.Turns = _turns;
+        program.Began = Now();
+        _began = program.Began.ThreadTime;
         program.Schedule = _mode == DirectMode.Auto && ++_windows % Scheduled == 0 ? Schedule(sandbox) : null;
     }
 
@@ -266,7 +262,7 @@ internal sealed unsafe partial class DirectExecution
 
         Charge(program);
         long used = sandbox.ProcessorTime - program.Time;
-        long translated = _began - program.ThreadTime - program.Monitored;
+        long translated = _began - program.Began.ThreadTime - program.Monitored;
         long cost = program.Cost + sandbox.OwnTime - program.OwnTime;
         UserTime += used;
         bool direct = true;
@@ -283,14 +279,15 @@ internal sealed unsafe partial class DirectExecution
                 _outlook.Contention.Directly(ran - before.Ran, waited - before.Waited);
             }
 
+            Snapshot now = Now();
             direct = program.Account.RanDirectly(new DirectWindow
             {
                 Time = used,
                 Stops = program.Stops,
                 Cost = cost,
                 Translated = translated,
-                Progress = (GuestTraps - program.Traps) + (_cpu.State->ReportedRuns - program.ReportedRuns),
-                Alone = program.Turns == _turns,
+                Progress = (now.Traps - program.Began.Traps) + (now.ReportedRuns - program.Began.ReportedRuns),
+                Alone = now.Turns == program.Began.Turns,
             });
             Look();
             Turned();

@@ -52,6 +52,9 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
+    // An INT1 was seen at which the host stopped, and not behind it.
+    private static bool s_hostStopsAtInt1;
+
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
     private readonly TranslatedCode _code;
@@ -60,11 +63,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private Affinity? _affinity;
     private Sandbox? _joined;
 
-    // Of the last look at a translated program: the vCPU's thread's time, the guest's traps, reported runs, changes of program.
-    private long _looked;
-    private uint _traps;
-    private uint _reportedRuns;
-    private uint _lookedTurns;
+    // At the last look at a translated program, and what its thread had run and waited by then.
+    private Snapshot _looked;
     private (long Ran, long Waited) _lookedSchedule;
 
     private long _began;
@@ -143,15 +143,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        long ran = TracedProcess.ThreadTime - _looked;
+        Snapshot before = _looked;
+        long ran = TracedProcess.ThreadTime - before.ThreadTime;
         if (ran < LeastRun)
         {
             return;
         }
 
-        uint traps = GuestTraps - _traps;
-        uint runs = _cpu.State->ReportedRuns - _reportedRuns;
-        bool alone = _turns == _lookedTurns;
         (long began, long waited) = _lookedSchedule;
         Look();
         Program program = Current(create: true)!;
@@ -162,7 +160,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _outlook.Contention.Translated(_lookedSchedule.Ran - began, _lookedSchedule.Waited - waited);
         }
 
-        if (!program.Account.Direct && program.Account.Translated(ran, traps, runs, alone))
+        if (!program.Account.Direct && program.Account.Translated(
+            ran, _looked.Traps - before.Traps, _looked.ReportedRuns - before.ReportedRuns, _looked.Turns == before.Turns))
         {
             if (!taken)
             {
@@ -566,8 +565,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         s_hostStopsAtInt1 |= value == Int1 && !behind;
         return value == Int1 && s_hostStopsAtInt1;
     }
-
-    private static bool s_hostStopsAtInt1;
 
     // The code at RIP is not for the process: either the guest is to take a fault, or its page holds what shows the host.
     private Outcome Avoid(Program program, ulong rip)

@@ -44,8 +44,8 @@ internal sealed class DirectOutlook
     public DirectOutlook() => Array.Fill(_stops, UsualMonitor);
 
     /// <summary>
-    /// Nanoseconds of processor time that a stop costs now, with its aftermath. Waiting for a processor does not count: on a busy host a
-    /// program waits either way, and what stops often waits no longer than what does not (the host's scheduler sees to that).
+    /// Nanoseconds of processor time that a stop costs now, with its aftermath. Waiting for a processor does not count here: on a busy host
+    /// a program waits either way (<see cref="Contention"/>).
     /// </summary>
     public long StopCost => Volatile.Read(ref _monitor) + (Aftermath * OwnStop);
 
