@@ -3,7 +3,10 @@ using System.Text;
 
 namespace Yadokari.Guests.Tests;
 
-/// <summary>A guest's serial console, as a person at a terminal has it: text that has come, and a keyboard.</summary>
+/// <summary>
+/// A guest's serial console, as a person at a terminal has it: text that has come, and a keyboard. Control sequences are left out: firmware sends
+/// one wherever a timer has it look at the screen, also within a word.
+/// </summary>
 internal sealed class GuestConsole
 {
     // No test waits this long for a guest that works, however slow the host: it only guards against hangs.
@@ -18,7 +21,7 @@ internal sealed class GuestConsole
     public GuestConsole(Process process)
     {
         _process = process;
-        _reading = Task.WhenAll(Pump(process.StandardOutput, _text), Pump(process.StandardError, _complaints));
+        _reading = Task.WhenAll(Pump(process.StandardOutput, _text, new ControlSequences()), Pump(process.StandardError, _complaints, null));
     }
 
     /// <summary>All that the guest has printed so far, line ends as plain newlines.</summary>
@@ -86,12 +89,13 @@ internal sealed class GuestConsole
         return _process.ExitCode;
     }
 
-    private static async Task Pump(StreamReader from, StringBuilder to)
+    private static async Task Pump(StreamReader from, StringBuilder to, ControlSequences? leftOut)
     {
         var buffer = new char[4096];
         int count;
         while ((count = await from.ReadAsync(buffer)) > 0)
         {
+            count = leftOut?.RemoveFrom(buffer.AsSpan(0, count)) ?? count;
             lock (to)
                 to.Append(buffer, 0, count);
         }
