@@ -14,6 +14,9 @@ internal sealed class Contention
     // What is measured is believed within bounds.
     private const double Most = 2.5;
 
+    // What is supposed of direct running before it is known, on a host that makes translated code wait.
+    private const double Supposed = 1.2;
+
     private Way _translated;
     private Way _direct;
 
@@ -38,7 +41,7 @@ internal sealed class Contention
     }
 
     /// <summary>How many times as long as a program's own process a translated program takes for the same processor time, by waiting: 1 on an idle host.</summary>
-    public double Factor => _translated.IsKnown && _direct.IsKnown ? Math.Clamp(_translated.Stretch / _direct.Stretch, 1, Most) : 1;
+    public double Factor => _translated.IsKnown ? Math.Clamp(_translated.Stretch / (_direct.IsKnown ? _direct.Stretch : Supposed), 1, Most) : 1;
 
     /// <summary>A program was translated for so long, and waited for so long, in nanoseconds.</summary>
     public void Translated(long ran, long waited) => _translated.Add(Math.Max(ran, 0), Math.Max(waited, 0));
