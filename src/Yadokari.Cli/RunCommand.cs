@@ -128,14 +128,14 @@ internal static class RunCommand
         {
             RunOptions options = Read(result, MemorySize.OfHost());
             return RequestOptions.Read(result, options) is { } request
-                ? NamedMachines.Create(request, options, [.. result.Tokens.Skip(1).Select(t => t.Value)])
-                : RunSession.Run(options, new ShownWork());
+                ? Runner.Create(request, options, [.. result.Tokens.Skip(1).Select(t => t.Value)])
+                : Runner.Run(options);
         });
         return command;
     }
 
-    /// <summary>Makes and runs machines with names.</summary>
-    public static MachineRun NamedMachines => new(Parse, new ShownWork());
+    /// <summary>Runs what these options say.</summary>
+    public static MachineRun Runner => new(Parse, new ShownWork());
 
     private static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments), MemorySize.OfHost());
 

@@ -32,6 +32,6 @@ internal interface IGuestMachine : IDisposable
     /// <summary>Looks at the screen; false where there is none. Any thread.</summary>
     bool Look(TextFrame frame);
 
-    /// <summary>What engine and devices did; for after the run.</summary>
+    /// <summary>What engine and devices did so far. Any thread, until it is disposed of; while the machine runs, numbers may be a little behind one another.</summary>
     IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics { get; }
 }

@@ -13,7 +13,7 @@ using Yadokari.Machines.Boot;
 namespace Yadokari.Host;
 
 /// <summary>One <c>yado run</c>, from checked options to an exit code.</summary>
-public sealed class RunSession : IDisposable
+internal sealed class RunSession : IMonitor, IDisposable
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
 
@@ -31,7 +31,7 @@ public sealed class RunSession : IDisposable
     private string? _farewell;
 
     private RunSession(
-        RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, MonitorControls, IGuestConsole>? name)
+        RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, IMonitor, IGuestConsole>? name)
     {
         _stats = options.Stats;
         _build = build;
@@ -45,22 +45,31 @@ public sealed class RunSession : IDisposable
             _ => new FileConsole(consoleFile!, Fail),
         };
         _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => LookAtSize()) : null;
-        _console = name?.Invoke(console, new MonitorControls(PressPower, End, Type, Resize, Balloon, Fail)) ?? console;
+        _console = name?.Invoke(console, this) ?? console;
+    }
+
+    /// <inheritdoc/>
+    public RunEvents Events { get; } = new();
+
+    /// <inheritdoc/>
+    public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _machine is { } machine ? [.. machine.Statistics] : [];
+            }
+        }
     }
 
     /// <summary>Runs a PC with what the options name, or the default guest.</summary>
     /// <param name="options">What it is made of.</param>
     /// <param name="work">Shows how the default guest is made, if it has to be.</param>
-    /// <returns>The exit code; see <see cref="ExitCodes"/>.</returns>
-    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
-    public static int Run(RunOptions options, ILongWork work) => Run(options, work, null);
-
-    /// <summary>The same, of a machine that may have a name.</summary>
-    /// <param name="options">What it is made of.</param>
-    /// <param name="work">Shows how the default guest is made, if it has to be.</param>
     /// <param name="name">For a machine with a name: makes its console of the one that it would have without, and takes what controls it.</param>
     /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
-    internal static int Run(RunOptions options, ILongWork work, Func<IGuestConsole, MonitorControls, IGuestConsole>? name)
+    /// <returns>The exit code; see <see cref="ExitCodes"/>.</returns>
+    public static int Run(RunOptions options, ILongWork work, Func<IGuestConsole, IMonitor, IGuestConsole>? name = null)
     {
         // The default guest takes its time to be made: what is wrong with the rest is said before.
         Engines.Create(options.Engine, default);
@@ -92,8 +101,8 @@ public sealed class RunSession : IDisposable
 
     /// <summary>Runs machines that <paramref name="build"/> makes: one, and one more after each reset.</summary>
     /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
-    internal static int Run(
-        RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, MonitorControls, IGuestConsole>? name = null)
+    public static int Run(
+        RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, IMonitor, IGuestConsole>? name = null)
     {
         using OutputFile? consoleFile = options.Console is "stdio" or "vga" or "none" ? null : OutputFile.Open("--console", options.Console);
         using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
@@ -125,6 +134,7 @@ public sealed class RunSession : IDisposable
         }
 
         _console.Begin();
+        Tell("started");
         try
         {
             while (true)
@@ -141,10 +151,12 @@ public sealed class RunSession : IDisposable
 
                 if (Judge(end) is int code)
                 {
+                    Tell("ended", exitCode: code);
                     return code;
                 }
 
                 machine = _build(_console, _trace);
+                Tell("reset");
             }
         }
         finally
@@ -227,8 +239,9 @@ public sealed class RunSession : IDisposable
         }
     }
 
-    /// <summary>Ends the run from outside. Any thread; the first one counts.</summary>
-    private void End(int code)
+    /// <inheritdoc/>
+    /// <remarks>The first one counts.</remarks>
+    public void End(int code)
     {
         lock (_lock)
         {
@@ -258,8 +271,9 @@ public sealed class RunSession : IDisposable
         HostThread.Start("patience", GiveUp, null); // Nothing of it throws.
     }
 
-    /// <summary>Ends the run by an exception that a thread of the monitor's met and nothing expected. Any thread; the first end counts.</summary>
-    private void Fail(Exception error)
+    /// <inheritdoc/>
+    /// <remarks>The first end counts.</remarks>
+    public void Fail(Exception error)
     {
         lock (_lock)
         {
@@ -272,6 +286,8 @@ public sealed class RunSession : IDisposable
         End(ExitCodes.Internal);
     }
 
+    private void Tell(string what, ulong? target = null, int? exitCode = null) => Events.Publish(new RunEvent(DateTimeOffset.UtcNow, what, target, exitCode));
+
     private void SayFarewell()
     {
         if (Interlocked.Exchange(ref _farewell, null) is { } farewell)
@@ -280,16 +296,24 @@ public sealed class RunSession : IDisposable
         }
     }
 
-    private void PressPower()
+    /// <inheritdoc/>
+    public void PressPower()
     {
+        Tell("power-button");
         lock (_lock)
         {
             _machine?.PressPower();
         }
     }
 
-    private (ulong Now, ulong Full)? Balloon(ulong? wanted)
+    /// <inheritdoc/>
+    public (ulong Now, ulong Full)? Balloon(ulong? wanted)
     {
+        if (wanted is { } target)
+        {
+            Tell("balloon", target);
+        }
+
         lock (_lock)
         {
             return _machine?.Balloon(wanted);
@@ -321,7 +345,8 @@ public sealed class RunSession : IDisposable
         }
     }
 
-    private void Resize(int rows, int columns)
+    /// <inheritdoc/>
+    public void Resize(int rows, int columns)
     {
         lock (_lock)
         {
@@ -330,7 +355,8 @@ public sealed class RunSession : IDisposable
         }
     }
 
-    private int Type(ReadOnlySpan<byte> keys)
+    /// <inheritdoc/>
+    public int Type(ReadOnlySpan<byte> keys)
     {
         lock (_lock)
         {

@@ -46,7 +46,7 @@ public sealed class RunSessionTests : IDisposable
     [InlineData(false)]
     public void A_fault_of_its_own_ends_the_run(bool ofAThread)
     {
-        MonitorControls? controls = null;
+        IMonitor? monitor = null;
         var fault = new InvalidOperationException("a fault of the test's");
         int code = RunSession.Run(
             Options,
@@ -57,15 +57,40 @@ public sealed class RunSessionTests : IDisposable
                     throw fault;
                 }
 
-                controls!.Fail(fault);
+                monitor!.Fail(fault);
             }),
             (console, given) =>
             {
-                controls = given;
+                monitor = given;
                 return console;
             });
         Assert.Equal(ExitCodes.Internal, code);
-        Assert.Equal(7, controls!.Type("0123456"u8)); // There is no machine any more.
+        Assert.Equal(7, monitor!.Type("0123456"u8)); // There is no machine any more.
+    }
+
+    [Fact]
+    public void Those_who_listen_hear_what_happens()
+    {
+        RunEvents? events = null;
+        var ends = new Queue<MachineEnd>([new MachineEnd(EndReason.Reset), new MachineEnd(EndReason.Panic)]);
+        List<RunEvent> heard = [];
+        RunSession.Run(
+            Options,
+            (console, _) => new ScriptedMachine(console, ends.Dequeue(), () => Hear()),
+            (console, monitor) =>
+            {
+                events = monitor.Events;
+                return console;
+            });
+        Hear();
+        Assert.Equal(["started", "reset", "ended"], heard.Select(e => e.Event));
+        Assert.Equal([null, null, ExitCodes.GuestPanic], heard.Select(e => e.ExitCode));
+
+        void Hear()
+        {
+            using RunEvents.Listener listener = events!.Listen(); // Begins with the last.
+            heard.Add(listener.Take(TimeSpan.Zero, out _)!);
+        }
     }
 
     [Fact]

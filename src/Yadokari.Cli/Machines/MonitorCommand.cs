@@ -13,7 +13,7 @@ internal static class MonitorCommand
         var remove = new Option<bool>("--rm");
         var command = new Command("monitor", "Runs a machine in the background.") { name, remove };
         command.Hidden = true;
-        command.SetAction(result => RunCommand.NamedMachines.Monitor(MachineFolder.Find(result.GetValue(name)!), result.GetValue(remove)));
+        command.SetAction(result => RunCommand.Runner.Monitor(MachineFolder.Find(result.GetValue(name)!), result.GetValue(remove)));
         return command;
     }
 }

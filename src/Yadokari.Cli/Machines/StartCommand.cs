@@ -12,7 +12,7 @@ internal static class StartCommand
         Argument<string> name = MachineArgument.One();
         var attach = new Option<bool>("--attach", "-a") { Description = "Run it here, with its console, rather than in the background" };
         var command = new Command("start", "Starts a machine that has stopped, as it was made.") { name, attach };
-        command.SetAction(result => RunCommand.NamedMachines.Start(MachineFolder.Find(result.GetValue(name)!), result.GetValue(attach)));
+        command.SetAction(result => RunCommand.Runner.Start(MachineFolder.Find(result.GetValue(name)!), result.GetValue(attach)));
         return command;
     }
 }

@@ -38,7 +38,8 @@ public static class ConsoleAttachment
     public static (DetachReason Reason, int Signal) Run(MachineFolder machine, Action attached)
     {
         var control = new MachineControl(machine);
-        using Socket socket = control.OpenConsole();
+        (Socket connection, byte[] first) = control.OpenConsole();
+        using Socket socket = connection;
         attached();
         bool left = false;
         int failed = 0;
@@ -89,6 +90,7 @@ public static class ConsoleAttachment
         byte[] piece = new byte[1 << 14];
         try
         {
+            failed = StandardStreams.WriteOutput(first);
             while (failed == 0 && socket.Receive(piece) is int count and > 0)
             {
                 failed = StandardStreams.WriteOutput(piece.AsSpan(0, count));

@@ -1,5 +1,6 @@
-using System.Globalization;
 using System.Net.Sockets;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
 using Yadokari.Core;
 using Yadokari.Host.Instances;
 
@@ -17,7 +18,7 @@ public sealed class MachineControl(MachineFolder machine)
     public void Stop(TimeSpan patience)
     {
         // A guest that just starts does not hear the button yet: it is pressed again.
-        void Press() => ControlClient.TryAsk(machine, "power")?.Dispose();
+        void Press() => Put(ControlApi.PowerPath, new PowerRequest(ControlApi.PressButton), ControlJson.Default.PowerRequest);
 
         Press();
         if (!machine.WaitForEnd(patience, Press))
@@ -30,7 +31,7 @@ public sealed class MachineControl(MachineFolder machine)
     /// <exception cref="UserErrorException">The machine goes on.</exception>
     public void Kill()
     {
-        ControlClient.TryAsk(machine, "kill")?.Dispose();
+        Put(ControlApi.PowerPath, new PowerRequest(ControlApi.Off), ControlJson.Default.PowerRequest);
         if (machine.WaitForEnd(s_patience))
         {
             return;
@@ -44,20 +45,33 @@ public sealed class MachineControl(MachineFolder machine)
     }
 
     /// <summary>Bytes of memory that the guest has just now, and that the machine was built with.</summary>
-    /// <param name="wanted">What the guest is to make do with from now on, in bytes; null to ask only. It goes along in its own time.</param>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
-    public (ulong Now, ulong Full) Balloon(ulong? wanted = null)
-    {
-        using Socket socket = ControlClient.Ask(machine, wanted is { } bytes ? string.Create(CultureInfo.InvariantCulture, $"balloon {bytes}") : "balloon");
-        string[] words = ControlClient.ReadLine(socket).Split(' ');
-        return (ulong.Parse(words[0], CultureInfo.InvariantCulture), ulong.Parse(words[1], CultureInfo.InvariantCulture));
-    }
+    public (ulong Now, ulong Full) Balloon() => Balloon("GET", null);
+
+    /// <summary>The same, once the guest was asked to make do with so much memory from now on, in bytes. It goes along in its own time.</summary>
+    /// <exception cref="UserErrorException">The machine does not run, or can't make do with that.</exception>
+    public (ulong Now, ulong Full) Balloon(ulong target) =>
+        Balloon("PUT", JsonSerializer.SerializeToUtf8Bytes(new BalloonRequest(target), ControlJson.Default.BalloonRequest));
 
     /// <summary>Tells the guest of the size of its console's terminal. A virtio console follows it; a serial port has none. Nothing is done where the machine does not run.</summary>
     internal void ResizeConsole(int rows, int columns) =>
-        ControlClient.TryAsk(machine, string.Create(CultureInfo.InvariantCulture, $"size {rows} {columns}"))?.Dispose();
+        Put(ControlApi.ConsoleSizePath, new SizeRequest((ushort)rows, (ushort)columns), ControlJson.Default.SizeRequest);
 
     /// <summary>A connection that carries the console: what is sent is typed, what is received the guest has written. The caller disposes of it.</summary>
+    /// <returns>The connection, and the first bytes that were received.</returns>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
-    internal Socket OpenConsole() => ControlClient.Ask(machine, "console");
+    internal (Socket Connection, byte[] First) OpenConsole()
+    {
+        ControlClient.Answer answer = ControlClient.Ask(machine, $"GET {ControlApi.ConsolePath}", null, $"Connection: Upgrade\r\nUpgrade: {ControlApi.ConsoleProtocol}\r\n");
+        return (answer.Connection, answer.Rest);
+    }
+
+    private void Put<T>(string path, T value, JsonTypeInfo<T> type) => ControlClient.TryAsk(machine, $"PUT {path}", JsonSerializer.SerializeToUtf8Bytes(value, type))?.Dispose();
+
+    private (ulong Now, ulong Full) Balloon(string method, byte[]? body)
+    {
+        using ControlClient.Answer answer = ControlClient.Ask(machine, $"{method} {ControlApi.BalloonPath}", body);
+        BalloonStatus status = JsonSerializer.Deserialize(answer.Body, ControlJson.Default.BalloonStatus)!;
+        return (status.Current, status.Full);
+    }
 }

@@ -15,7 +15,8 @@ public sealed class MachineFolder
 
     private const int LongestLook = 500; // Milliseconds: one that looks whether the machine runs has the lock for a moment.
 
-    private MachineFolder(string path) => Path = path;
+    /// <summary>The machine in a folder, which need not be there.</summary>
+    internal MachineFolder(string path) => Path = path;
 
     /// <summary>The user's folder for what belongs to all machines.</summary>
     public static string DataFolder => CacheFolder.UserFolder("XDG_DATA_HOME", ".local/share");

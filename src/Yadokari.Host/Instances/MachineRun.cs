@@ -12,7 +12,7 @@ using Yadokari.Networks;
 
 namespace Yadokari.Host.Instances;
 
-/// <summary>Makes named machines, and runs them: here, or in a monitor in the background, which is this program with the command <c>monitor</c>.</summary>
+/// <summary>Runs machines: here, or those with a name in a monitor in the background too, which is this program with the command <c>monitor</c>.</summary>
 /// <param name="parse">Reads the words behind <c>yado run</c> that a machine was made with; throws a <see cref="UserErrorException"/> where they can't be any more.</param>
 /// <param name="work">Shows how images are made, if they have to be.</param>
 public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, ILongWork work)
@@ -24,6 +24,10 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
 
     // Without a card there is no network to wait for, which systemd would do for two minutes.
     private const string NoNetwork = " systemd.mask=systemd-networkd-wait-online.service";
+
+    /// <summary>Runs a machine without a name, with its console here; nothing of it is kept. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
+    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    public int Run(RunOptions options) => RunSession.Run(options, work);
 
     /// <summary>Makes a machine and starts it. Returns the exit code.</summary>
     /// <param name="request">Which.</param>
@@ -217,17 +221,18 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         using ControlServer control = ControlServer.Open(machine.Control);
         try
         {
-            return RunSession.Run(options, work, (console, controls) => new MachineConsole(
+            return RunSession.Run(options, work, (console, monitor) => new MachineConsole(
                 console,
                 new FileStream(machine.Log, FileMode.Append, FileAccess.Write, FileShare.ReadWrite, bufferSize: 0),
                 control,
                 () =>
                 {
-                    machine.WriteProcess(new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow, ssh, ports));
-                    control.Begin(controls);
+                    DateTimeOffset now = DateTimeOffset.UtcNow;
+                    machine.WriteProcess(new MachineProcess(Environment.ProcessId, now, ssh, ports));
+                    control.Begin(monitor, new MachineDescription(machine.Name, options.Cpus, options.Memory, now));
                     begun();
                 },
-                controls.Fail));
+                monitor.Fail));
         }
         finally
         {
