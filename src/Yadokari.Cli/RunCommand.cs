@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Microsoft.Extensions.Logging;
 using Yadokari.Cli.Machines;
 using Yadokari.Cli.Options;
 using Yadokari.Cli.Progress;
@@ -109,6 +110,15 @@ internal static class RunCommand
     private static readonly Option<string?> s_trace = new("--trace") { HelpName = "FILE", Description = "Write executed blocks and exceptions to a file" };
     private static readonly Option<string?> s_gdb = new("--gdb") { HelpName = "PORT", Description = "Wait for gdb on this TCP port of the loopback before the first instruction" };
 
+    private static readonly Option<string> s_logLevel = new("--log-level")
+    {
+        HelpName = "trace|debug|info|warning|error|none",
+        Description = "The least level of what is logged, on standard error or in a machine's monitor.log",
+        DefaultValueFactory = _ => "warning",
+    };
+
+    private static readonly Option<bool> s_logJson = new("--log-json") { Description = "Log JSON, an object a line, and why the machine ended too" };
+
     /// <summary>The command, for the command line to put in its list.</summary>
     public static Command Create()
     {
@@ -121,7 +131,7 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_ports, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
+            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_ports, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb, s_logLevel, s_logJson,
         };
         RequestOptions.AddTo(command);
         command.SetAction(result =>
@@ -166,6 +176,8 @@ internal static class RunCommand
         DebugPorts = DeviceOption.Parse(result.GetValue(s_devices)!),
         Stats = result.GetValue(s_stats),
         Trace = result.GetValue(s_trace),
+        LogLevel = ParseLogLevel(result.GetValue(s_logLevel)!),
+        LogJson = result.GetValue(s_logJson),
         GdbPort = result.GetValue(s_gdb) is { } port ? ParsePort(port) : null,
     };
 
@@ -255,6 +267,17 @@ internal static class RunCommand
         : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
         : cpus > Layout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {Layout.MaxCpus}.")
         : cpus;
+
+    private static LogLevel ParseLogLevel(string word) => word switch
+    {
+        "trace" => LogLevel.Trace,
+        "debug" => LogLevel.Debug,
+        "info" => LogLevel.Information,
+        "warning" => LogLevel.Warning,
+        "error" => LogLevel.Error,
+        "none" => LogLevel.None,
+        _ => throw new UserErrorException($"--log-level {UserText.Shown(word)} is not a level: give {s_logLevel.HelpName!.Replace("|", ", ", StringComparison.Ordinal)}."),
+    };
 
     private static int ParsePort(string text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int port) && port is >= 1 and <= 65535

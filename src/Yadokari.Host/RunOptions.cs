@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Yadokari.Machines;
 using Yadokari.Networks;
 using Yadokari.Translation.Direct;
@@ -75,6 +76,12 @@ public sealed record RunOptions
 
     /// <summary>The TCP port on which to wait for gdb; null for none.</summary>
     public int? GdbPort { get; init; }
+
+    /// <summary>The least level that is logged, on standard error.</summary>
+    public LogLevel LogLevel { get; init; } = LogLevel.Warning;
+
+    /// <summary>Whether what is logged, and why the machine ended, is JSON, an object a line.</summary>
+    public bool LogJson { get; init; }
 
     /// <summary>Whether everything that boots is the default guest's.</summary>
     public bool IsDefaultGuest => Kernel is null && Initrd is null;

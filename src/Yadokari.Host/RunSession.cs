@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Extensions.Logging;
 using Yadokari.Core;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Devices.Display;
@@ -6,6 +7,7 @@ using Yadokari.Devices.Serial;
 using Yadokari.Host.Consoles;
 using Yadokari.Host.Control;
 using Yadokari.Host.DefaultGuest;
+using Yadokari.Host.Logs;
 using Yadokari.Linux;
 using Yadokari.Machines;
 using Yadokari.Machines.Boot;
@@ -22,6 +24,7 @@ internal sealed class RunSession : IMonitor, IDisposable
     private readonly OutputFile? _traceFile;
     private readonly LineWriter? _trace;
     private readonly bool _stats;
+    private readonly bool _logsJson;
     private readonly Lock _lock = new();
     private readonly ManualResetEventSlim _over = new(); // The run has ended.
     private readonly PosixSignalRegistration? _size;
@@ -34,6 +37,8 @@ internal sealed class RunSession : IMonitor, IDisposable
         RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, IMonitor, IGuestConsole>? name)
     {
         _stats = options.Stats;
+        _logsJson = options.LogJson;
+        Log = new LineLogger(options.LogLevel, options.LogJson, StandardStreams.Error, () => _console?.LineEnd ?? "\n", TimeProvider.System);
         _build = build;
         _traceFile = traceFile;
         _trace = traceFile is null ? null : new LineWriter(traceFile);
@@ -50,6 +55,9 @@ internal sealed class RunSession : IMonitor, IDisposable
 
     /// <inheritdoc/>
     public RunEvents Events { get; } = new();
+
+    /// <inheritdoc/>
+    public ILogger Log { get; }
 
     /// <inheritdoc/>
     public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics
@@ -135,6 +143,7 @@ internal sealed class RunSession : IMonitor, IDisposable
 
         _console.Begin();
         Tell("started");
+        Log.MachineStarted();
         try
         {
             while (true)
@@ -152,11 +161,13 @@ internal sealed class RunSession : IMonitor, IDisposable
                 if (Judge(end) is int code)
                 {
                     Tell("ended", exitCode: code);
+                    Log.MachineEnded(code);
                     return code;
                 }
 
                 machine = _build(_console, _trace);
                 Tell("reset");
+                Log.MachineReset();
             }
         }
         finally
@@ -292,7 +303,14 @@ internal sealed class RunSession : IMonitor, IDisposable
     {
         if (Interlocked.Exchange(ref _farewell, null) is { } farewell)
         {
-            StandardStreams.Error.WriteLine($"yado: {farewell}");
+            if (_logsJson)
+            {
+                Log.MachineFailed(farewell);
+            }
+            else
+            {
+                StandardStreams.Error.WriteLine($"yado: {farewell}");
+            }
         }
     }
 
@@ -300,6 +318,7 @@ internal sealed class RunSession : IMonitor, IDisposable
     public void PressPower()
     {
         Tell("power-button");
+        Log.PowerButtonPressed();
         lock (_lock)
         {
             _machine?.PressPower();
@@ -312,6 +331,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         if (wanted is { } target)
         {
             Tell("balloon", target);
+            Log.BalloonSet(target);
         }
 
         lock (_lock)

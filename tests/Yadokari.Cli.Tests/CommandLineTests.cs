@@ -189,6 +189,8 @@ public sealed class CommandLineTests
     [InlineData("--module", "\"x\"y")]
     [InlineData("--initrd", "")]
     [InlineData("--cpus", "33")]
+    [InlineData("--log-level", "")]
+    [InlineData("--log-level", "loud")]
     [InlineData("--gdb", "0")]
     [InlineData("--gdb", "65536")]
     [InlineData("--gdb", "tcp")]

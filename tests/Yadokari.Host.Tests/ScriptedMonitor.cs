@@ -1,4 +1,6 @@
 using System.Text;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Yadokari.Host.Control;
 
 namespace Yadokari.Host.Tests;
@@ -53,6 +55,8 @@ internal sealed class ScriptedMonitor : IMonitor
     public bool IsGone { get; set; }
 
     public RunEvents Events { get; } = new();
+
+    public ILogger Log => NullLogger.Instance;
 
     public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [("pio", "com\"1\" reads", 3, ""), ("pio", "com\"1\" reads", 4, ""), ("vcpu0", "  halted", 1.5, "ms")];
 

@@ -5,6 +5,7 @@ using System.Text.Json;
 using Yadokari.Core;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Host.Consoles;
+using Yadokari.Host.Logs;
 
 namespace Yadokari.Host.Control;
 
@@ -95,6 +96,7 @@ internal sealed class ControlServer : IDisposable
             {
                 if (!TrySend(_watchers[i], output))
                 {
+                    _monitor?.Log.WatcherDropped();
                     _watchers[i].Dispose();
                     _watchers.RemoveAt(i);
                 }
@@ -216,15 +218,17 @@ internal sealed class ControlServer : IDisposable
             }
 
             answer = _api!.Handle(request);
+            _monitor!.Log.RequestAnswered(request.Method, request.Path, answer.Response.Status);
         }
         catch (HttpError error)
         {
+            _monitor!.Log.RequestRefused(error.Status, error.Message);
             answer = ControlApi.Answer.Of(HttpResponse.Refusal(error));
         }
         catch (Exception error) when (error is not (SocketException or ObjectDisposedException))
         {
             // Whatever a client sends, the guest goes on.
-            StandardStreams.Error.WriteLine($"yado: control: {UserText.Fault(error)}");
+            _monitor!.Log.RequestFailed(error);
             answer = ControlApi.Answer.Of(HttpResponse.Refusal(new HttpError(500, null, "The monitor met a fault of its own", "look into the machine's monitor.log")));
         }
 

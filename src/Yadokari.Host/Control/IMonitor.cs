@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+
 namespace Yadokari.Host.Control;
 
 /// <summary>A machine that runs in this process, as those who control it see it. All may be called from any thread.</summary>
@@ -5,6 +7,9 @@ internal interface IMonitor
 {
     /// <summary>What happens to the machine.</summary>
     RunEvents Events { get; }
+
+    /// <summary>Gets what is worth to be logged.</summary>
+    ILogger Log { get; }
 
     /// <summary>Presses the power button.</summary>
     void PressPower();
