@@ -324,16 +324,18 @@ internal sealed class ControlServer : IDisposable
         }
     }
 
+    // False where the client is gone, or reads so slowly that it is as good as gone.
     private static bool TrySend(Socket client, ReadOnlySpan<byte> bytes)
     {
+        long began = Environment.TickCount64;
         try
         {
-            while (!bytes.IsEmpty)
+            while (!bytes.IsEmpty && Environment.TickCount64 - began <= s_sendTime.TotalMilliseconds)
             {
                 bytes = bytes[client.Send(bytes)..];
             }
 
-            return true;
+            return bytes.IsEmpty;
         }
         catch (Exception error) when (error is SocketException or ObjectDisposedException)
         {
