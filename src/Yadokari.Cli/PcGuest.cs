@@ -4,6 +4,7 @@ using Yadokari.Debugging.Dump;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli;
@@ -19,7 +20,7 @@ internal sealed class PcGuest : IGuestMachine
 {
     private readonly HostClock _clock = new();
     private readonly DebugSession? _debugger;
-    private readonly Pc _pc;
+    private readonly Machine _pc;
     private readonly ulong _memory;
 
     /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
@@ -56,7 +57,7 @@ internal sealed class PcGuest : IGuestMachine
                 RestartOnReset = false,
                 DebugPorts = options.DebugPorts,
             };
-            _pc = new Pc(config, engine);
+            _pc = new Machine(config, engine);
             if (options.GdbPort is { } port)
             {
                 _debugger = new DebugSession(_pc, port);

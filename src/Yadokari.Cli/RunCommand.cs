@@ -3,8 +3,9 @@ using System.Globalization;
 using Yadokari.Cli.Instances;
 using Yadokari.Core;
 using Yadokari.Disks;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Networks;
 
 namespace Yadokari.Cli;
@@ -249,7 +250,7 @@ internal static class RunCommand
         !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)
             ? throw new UserErrorException($"--cpus {Shown(text)} is not a number of processors: give --cpus 1.")
         : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
-        : cpus > Layout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {Layout.MaxCpus}.")
+        : cpus > PcLayout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {PcLayout.MaxCpus}.")
         : cpus;
 
     private static int ParsePort(string text) =>

@@ -1,3 +1,4 @@
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Networks;
 using Yadokari.Translation.Direct;

@@ -7,8 +7,9 @@ using Yadokari.Core.Lifetimes;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Cli;
 

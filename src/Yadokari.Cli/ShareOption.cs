@@ -1,4 +1,5 @@
 using Yadokari.Core;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli;

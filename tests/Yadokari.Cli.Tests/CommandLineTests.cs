@@ -3,6 +3,7 @@ using System.Net;
 using Xunit;
 using Yadokari.Core;
 using Yadokari.Disks;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Networks;
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Xunit;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli.Tests;

@@ -4,6 +4,7 @@ using Yadokari.Cli.Instances;
 using Yadokari.Core;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli.Tests;

@@ -4,6 +4,7 @@ using Yadokari.Core.Memory;
 using Yadokari.Core.Time;
 using Yadokari.Debugging.Gdb;
 using Yadokari.Devices.Serial;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Debugging.Tests;
@@ -89,7 +90,7 @@ public sealed class BoardTests
         public Board(byte[] code, int cpus)
         {
             File.WriteAllBytes(_kernel, PvhKernel(code));
-            Pc = new Pc(new PcConfig { Memory = 32 << 20, Cpus = cpus, Kernel = _kernel, Console = new Silence(), Clock = new StillClock() }, _engine);
+            Pc = new Machine(new PcConfig { Memory = 32 << 20, Cpus = cpus, Kernel = _kernel, Console = new Silence(), Clock = new StillClock() }, _engine);
             Gate = new DebugGate(Pc.Vcpus, Pc.Memory, Pc.Host, Pc.Wake, Pc.Stop, startStopped: true);
             Pc.Gate = new GateOfPc(Gate);
             Server = GdbServer.Start(Gate, 0);
@@ -103,7 +104,7 @@ public sealed class BoardTests
                 TaskCreationOptions.LongRunning);
         }
 
-        public Pc Pc { get; }
+        public Machine Pc { get; }
 
         public DebugGate Gate { get; }
 

@@ -112,12 +112,12 @@ public sealed class PciTests
     [Fact]
     public void AfterAResetRangesAreNowhere()
     {
-        Function(PciBarKind.Memory32, 0x1000);
+        PciFunction function = Function(PciBarKind.Memory32, 0x1000);
         _host.Assign();
         Config(3, Command, Decode);
         uint address = Config(3, Bar0);
         Assert.Equal(0x42, Memory(address));
-        _host.Reset();
+        function.Reset();
         Assert.Equal((0xFF, 0u, 0u), (Memory(address), Config(3, Bar0), Config(3, Command) & 0xFFFF));
     }
 

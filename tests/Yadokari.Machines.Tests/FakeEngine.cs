@@ -129,7 +129,7 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
     {
         foreach (char c in text)
         {
-            Out(Layout.Com1, (byte)c);
+            Out(PcLayout.Com1, (byte)c);
         }
     }
 

@@ -1,5 +1,5 @@
 using Yadokari.Core;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Machines.Tests;
 

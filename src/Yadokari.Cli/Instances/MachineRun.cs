@@ -5,6 +5,7 @@ using System.Security.Cryptography;
 using Yadokari.Cli.Recipes;
 using Yadokari.Core;
 using Yadokari.Linux;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Networks;
 

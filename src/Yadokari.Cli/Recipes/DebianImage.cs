@@ -2,6 +2,7 @@ using System.Formats.Tar;
 using System.Text;
 using Yadokari.Cli.DefaultGuest;
 using Yadokari.Core;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli.Recipes;

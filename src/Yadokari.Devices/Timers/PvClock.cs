@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Memory;
 using Yadokari.Core.Time;
 
@@ -15,7 +16,7 @@ namespace Yadokari.Devices.Timers;
 /// <param name="readTsc">The guest's time-stamp counter now.</param>
 /// <param name="tscHz">How often it counts in a second.</param>
 /// <param name="vcpus">How many vCPUs.</param>
-public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong tscHz, int vcpus)
+public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong tscHz, int vcpus) : IPassiveDevice
 {
     /// <summary>The register that takes where to write what the wall clock was when the machine's began.</summary>
     public const uint WallClockMsr = 0x4B564D00;
@@ -97,6 +98,9 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
             dma.Written(gpa, TimeSize);
         }
     }
+
+    /// <inheritdoc/>
+    public string Name => "pv-clock";
 
     /// <summary>No vCPU has a clock any more, and their counters may begin anew.</summary>
     public void Reset()

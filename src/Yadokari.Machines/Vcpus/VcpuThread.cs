@@ -2,16 +2,13 @@ using System.Diagnostics;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.State;
-using Yadokari.Devices.Interrupts;
+using Yadokari.Boards;
 using Yadokari.X86;
 
 namespace Yadokari.Machines.Vcpus;
 
-/// <summary>
-/// One vCPU with its local APIC and its dedicated host thread: runs guest code, sleeps while the guest halts, and takes INIT and start-up
-/// messages.
-/// </summary>
-internal sealed class VcpuThread
+/// <summary>One vCPU and its dedicated host thread: runs guest code, sleeps while the guest halts, and takes INIT and start-up messages.</summary>
+internal sealed class VcpuThread : IBoardVcpu
 {
     private const int NoPage = -1;
     private const ulong InitLeavesOfCr0 = Cr0.CD | Cr0.NW;
@@ -29,8 +26,7 @@ internal sealed class VcpuThread
 
     private bool _halted;
 
-    // It halted with interrupts disabled.
-    private bool _deaf;
+    private bool _haltedWithInterruptsDisabled;
     private long _sleptTicks;
     private long _halts;
 
@@ -45,9 +41,6 @@ internal sealed class VcpuThread
     /// <summary>The vCPU.</summary>
     public IVcpu Vcpu => _vcpu;
 
-    /// <summary>Its local APIC; wired when the machine is put together.</summary>
-    public LocalApic Apic { get; private set; } = null!;
-
     /// <summary>The registers after reset. Not to be changed; see <see cref="CopyOfReset"/>.</summary>
     public X86State AfterReset => _afterReset;
 
@@ -56,15 +49,6 @@ internal sealed class VcpuThread
 
     /// <summary>How long it slept.</summary>
     public TimeSpan Slept => Stopwatch.GetElapsedTime(0, Volatile.Read(ref _sleptTicks));
-
-    /// <summary>Wires the local APIC.</summary>
-    public void Wire(LocalApic apic)
-    {
-        Apic = apic;
-        apic.Init += OnInit;
-        apic.StartUp += OnStartUp;
-        apic.Nmi += OnNmi;
-    }
 
     /// <summary>A fresh copy of the registers after reset.</summary>
     public X86State CopyOfReset()
@@ -142,7 +126,7 @@ internal sealed class VcpuThread
             }
 
             // Who is woken for another reason than an interrupt goes on sleeping; a debugger's step is an instruction all the same.
-            if (_halted && !HasInterrupt(_deaf) && !_owner.IsStepping(this))
+            if (_halted && !HasInterrupt(_haltedWithInterruptsDisabled) && !_owner.IsStepping(this))
             {
                 Sleep(interruptible: true);
                 continue;
@@ -177,10 +161,10 @@ internal sealed class VcpuThread
         }
 
         _halted = true;
-        _deaf = forGood;
+        _haltedWithInterruptsDisabled = forGood;
     }
 
-    private bool HasInterrupt(bool deaf) => _vcpu.HasNmi || (!deaf && _owner.HasInterrupt(Vcpu.Id));
+    private bool HasInterrupt(bool interruptsDisabled) => _vcpu.HasNmi || (!interruptsDisabled && _owner.HasInterrupt(Vcpu.Id));
 
     private void Sleep(bool interruptible)
     {
@@ -189,7 +173,7 @@ internal sealed class VcpuThread
         {
             Volatile.Write(ref _sleeping, true);
             Interlocked.MemoryBarrier();
-            while (!_woken && !(interruptible && HasInterrupt(_deaf)))
+            while (!_woken && !(interruptible && HasInterrupt(_haltedWithInterruptsDisabled)))
             {
                 Monitor.Wait(_sleep);
             }
@@ -204,7 +188,8 @@ internal sealed class VcpuThread
     // The bootstrap processor begins at the reset vector after INIT, the others wait for a start-up message (Intel SDM volume 3, 9.4.3).
     private bool IsBootstrap => _vcpu.Id == 0;
 
-    private void OnNmi()
+    /// <inheritdoc/>
+    public void Nmi()
     {
         if (_gate.TryEnter())
         {
@@ -214,7 +199,8 @@ internal sealed class VcpuThread
         }
     }
 
-    private void OnInit()
+    /// <inheritdoc/>
+    public void Init()
     {
         lock (_sleep)
         {
@@ -225,7 +211,8 @@ internal sealed class VcpuThread
         Wake();
     }
 
-    private void OnStartUp(byte page)
+    /// <inheritdoc/>
+    public void StartUp(byte page)
     {
         lock (_sleep)
         {

@@ -196,6 +196,7 @@ public sealed class BlockTests : IDisposable
             Start(ring ? disk : new OnTheSpot(disk), packed);
             Exercise(model, random, path);
             _function!.Dispose();
+            disk.Dispose();
             Assert.True(model.AsSpan().SequenceEqual(File.ReadAllBytes(path)));
         }
         finally

@@ -37,13 +37,15 @@ public sealed class VsockTests : IDisposable
     private readonly DriverQueue _transmit;
     private readonly Virtqueue _receiveQueue;
     private readonly Virtqueue _transmitQueue;
+    private readonly SocketStreams _host;
     private readonly DescriptorChain _chain;
     private readonly Dictionary<ushort, int> _slots = [];
     private readonly Queue<Packet> _arrived = new();
 
     public VsockTests()
     {
-        _device = new VirtioVsock(new SocketStreams(Name), Cid);
+        _host = new SocketStreams(Name);
+        _device = new VirtioVsock(_host, Cid);
         _dma = new Dma(_memory, (_, _) => { });
         _chain = new DescriptorChain(_dma);
         _receive = new DriverQueue(_memory, ReceiveRing, Size, packed: false);
@@ -61,6 +63,7 @@ public sealed class VsockTests : IDisposable
     public void Dispose()
     {
         _device.Dispose();
+        _host.Dispose();
         Assert.Empty(Directory.GetFiles(_folder, "socket"));
         _memory.Dispose();
         Directory.Delete(_folder, recursive: true);
