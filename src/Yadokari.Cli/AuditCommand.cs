@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Yadokari.Core;
+using Yadokari.Host.Consoles;
 using Yadokari.X86.Audit;
 
 namespace Yadokari.Cli;

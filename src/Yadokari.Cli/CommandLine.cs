@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using Yadokari.Cli.Instances;
+using Yadokari.Cli.Machines;
 using Yadokari.Core;
+using Yadokari.Host;
+using Yadokari.Host.Consoles;
 
 namespace Yadokari.Cli;
 
@@ -10,9 +12,6 @@ internal static class CommandLine
 {
     /// <summary>Parses and runs. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
     public static int Run(string[] args) => StandardStreams.Finish(RunCommands(args));
-
-    /// <summary>What is said of an exception that nothing expected.</summary>
-    public static string Fault(Exception error) => $"a fault of its own: {error}";
 
     private static int RunCommands(string[] args)
     {
@@ -59,7 +58,7 @@ internal static class CommandLine
         }
         catch (Exception error)
         {
-            StandardStreams.Error.WriteLine($"yado: {Fault(error)}");
+            StandardStreams.Error.WriteLine($"yado: {UserText.Fault(error)}");
             return ExitCodes.Internal;
         }
     }

@@ -1,8 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
-using Yadokari.Cli.DefaultGuest;
+using Yadokari.Cli.Progress;
 using Yadokari.Core;
 using Yadokari.Disks;
+using Yadokari.Host;
+using Yadokari.Host.Consoles;
 using Yadokari.Linux;
 
 namespace Yadokari.Cli;
@@ -98,7 +100,7 @@ internal static class DiskCommand
         int shift = text.Length == 0 ? -1 : char.ToUpperInvariant(text[^1]) switch { 'K' => 10, 'M' => 20, 'G' => 30, 'T' => 40, >= '0' and <= '9' => 0, _ => -1 };
         return shift >= 0 && long.TryParse(shift > 0 ? text[..^1] : text, NumberStyles.None, CultureInfo.InvariantCulture, out long value) && value <= long.MaxValue >> shift
             ? value << shift
-            : throw new UserErrorException($"{what} {RunCommand.Shown(text)} is not a size: write bytes, or a whole number with K, M, G or T, as in 10G.");
+            : throw new UserErrorException($"{what} {UserText.Shown(text)} is not a size: write bytes, or a whole number with K, M, G or T, as in 10G.");
     }
 
     private static int ParseClusterSize(string text)
@@ -114,7 +116,7 @@ internal static class DiskCommand
         null => null,
         "raw" => DiskFormat.Raw,
         "qcow2" => DiskFormat.Qcow2,
-        _ => throw new UserErrorException($"{option} {RunCommand.Shown(text)} is not known: give raw or qcow2."),
+        _ => throw new UserErrorException($"{option} {UserText.Shown(text)} is not known: give raw or qcow2."),
     };
 
     private static Qcow2Compression? ParseCompression(string? text) => text switch
@@ -122,7 +124,7 @@ internal static class DiskCommand
         null => null,
         "zlib" => Qcow2Compression.Zlib,
         "zstd" => Qcow2Compression.Zstd,
-        _ => throw new UserErrorException($"--compress {RunCommand.Shown(text)} is not known: give zlib or zstd."),
+        _ => throw new UserErrorException($"--compress {UserText.Shown(text)} is not known: give zlib or zstd."),
     };
 
     private static string CheckName(string path) => path.Length > 0 ? path : throw new UserErrorException("The image to make has no name: give the path of a file.");

@@ -1,11 +1,15 @@
 using System.CommandLine;
 using System.Globalization;
-using Yadokari.Cli.Instances;
+using Yadokari.Boards.Pc;
+using Yadokari.Boards.Pc.Boot;
+using Yadokari.Cli.Machines;
+using Yadokari.Cli.Options;
+using Yadokari.Cli.Progress;
 using Yadokari.Core;
 using Yadokari.Disks;
-using Yadokari.Boards.Pc;
+using Yadokari.Host;
+using Yadokari.Host.Instances;
 using Yadokari.Machines;
-using Yadokari.Boards.Pc.Boot;
 using Yadokari.Networks;
 
 namespace Yadokari.Cli;
@@ -120,21 +124,21 @@ internal static class RunCommand
         {
             s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_ports, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb,
         };
-        MachineRequest.AddTo(command);
+        RequestOptions.AddTo(command);
         command.SetAction(result =>
         {
             RunOptions options = Read(result, MemorySize.OfHost());
-            return MachineRequest.Read(result, options) is { } request
-                ? MachineRun.Create(request, options, [.. result.Tokens.Skip(1).Select(t => t.Value)])
-                : RunSession.Run(options);
+            return RequestOptions.Read(result, options) is { } request
+                ? Runner.Create(request, options, [.. result.Tokens.Skip(1).Select(t => t.Value)])
+                : Runner.Run(options);
         });
         return command;
     }
 
-    /// <summary>Reads the options of a machine that was made before.</summary>
-    /// <param name="arguments">The words behind <c>yado run</c>.</param>
-    /// <exception cref="UserErrorException">They can't be any more.</exception>
-    public static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments), MemorySize.OfHost());
+    /// <summary>Runs what these options say.</summary>
+    public static MachineRun Runner => new(Parse, new ShownWork());
+
+    private static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments), MemorySize.OfHost());
 
     /// <summary>Turns a parsed command line into options.</summary>
     /// <param name="result">Parsed without errors.</param>
@@ -248,7 +252,7 @@ internal static class RunCommand
 
     private static int ParseCpus(string text) =>
         !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)
-            ? throw new UserErrorException($"--cpus {Shown(text)} is not a number of processors: give --cpus 1.")
+            ? throw new UserErrorException($"--cpus {UserText.Shown(text)} is not a number of processors: give --cpus 1.")
         : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
         : cpus > PcLayout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {PcLayout.MaxCpus}.")
         : cpus;
@@ -256,8 +260,5 @@ internal static class RunCommand
     private static int ParsePort(string text) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int port) && port is >= 1 and <= 65535
             ? port
-            : throw new UserErrorException($"--gdb {Shown(text)} is not a TCP port: give a number from 1 to 65535, as in --gdb 1234.");
-
-    /// <summary>A value in a sentence: in quotes where nothing would be seen of it.</summary>
-    internal static string Shown(string value) => string.IsNullOrWhiteSpace(value) ? $"'{value}'" : value;
+            : throw new UserErrorException($"--gdb {UserText.Shown(text)} is not a TCP port: give a number from 1 to 65535, as in --gdb 1234.");
 }

@@ -27,7 +27,8 @@ public sealed partial class ReferenceTests
         ["Shares"] = ["Core", "Linux"],
         ["Machines"] = ["Core", .. s_middle, "Disks", "Networks", "Shares"],
         ["Api"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Translation", "Kvm", "Machines"],
-        ["Cli"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Debugging", "Translation", "Kvm", "Machines"],
+        ["Host"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Debugging", "Translation", "Kvm", "Machines"],
+        ["Cli"] = ["Core", .. s_middle, "Disks", "Networks", "Translation", "Machines", "Host"],
     };
 
     public static TheoryData<string> Rooms => [.. Repository.References("src").Keys.Select(Short).Order()];

@@ -1,9 +1,11 @@
 using System.CommandLine;
 using System.Net;
 using Xunit;
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Disks;
-using Yadokari.Boards.Pc;
+using Yadokari.Host;
+using Yadokari.Host.Tests;
 using Yadokari.Machines;
 using Yadokari.Networks;
 
@@ -132,25 +134,15 @@ public sealed class CommandLineTests
     public void Vsock(string text, string path, uint cid) => Assert.Equal(new VsockConfig(path, cid), Read("--vsock", text).Vsock);
 
     [Fact]
-    public void A_virtio_console_is_on_the_terminal_and_the_kernel_told_of_it()
+    public void A_virtio_console_is_on_the_terminal()
     {
         RunOptions options = Read("--console", "virtio", "--port", "agent=/run/a=b");
         Assert.Equal(("stdio", true), (options.Console, options.HasVirtioConsole));
         Assert.Equal([new PortConfig("agent", "/run/a=b")], options.Ports);
-        Assert.StartsWith("console=hvc0 ", KernelCommandLine.Make(options, (24, 80)), StringComparison.Ordinal);
-        Assert.DoesNotContain("ttyS0", KernelCommandLine.Make(options, (24, 80)), StringComparison.Ordinal);
         foreach (string text in (string[])["", "agent", "=x", "agent="])
         {
             Assert.Throws<UserErrorException>(() => Read("--port", text));
         }
-    }
-
-    [Fact]
-    public void The_default_guest_is_told_what_to_mount()
-    {
-        RunOptions options = Read("--share", "a:/a", "--share", "b:/b,ro");
-        Assert.EndsWith(" SHARES=/a:/b,ro", KernelCommandLine.Make(options, null), StringComparison.Ordinal);
-        Assert.DoesNotContain("SHARES", KernelCommandLine.Make(options with { Kernel = "k" }, null), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -176,34 +168,6 @@ public sealed class CommandLineTests
         Assert.Equal([.. expected.Networks.Select(n => n with { Forwards = [] })], networks);
         Assert.Equal(expected.Networks.SelectMany(n => n.Forwards), actual.Networks.SelectMany(n => n.Forwards));
         Assert.Equal(expected, actual with { Networks = expected.Networks, Ports = expected.Ports, Disks = expected.Disks, Shares = expected.Shares, Modules = expected.Modules });
-    }
-
-    [Theory]
-    [InlineData("16M", 16UL << 20)]
-    [InlineData("512m", 512UL << 20)]
-    [InlineData("1G", 1UL << 30)]
-    [InlineData("2GiB", 2UL << 30)]
-    [InlineData("524288K", 512UL << 20)]
-    [InlineData("8G", 8UL << 30)]
-    public void Sizes(string text, ulong bytes) => Assert.Equal(bytes, MemorySize.Parse(text, HostMemory));
-
-    [Theory]
-    [InlineData("12Q", "is not a size")]
-    [InlineData("-1M", "is not a size")]
-    [InlineData("1.5G", "is not a size")]
-    [InlineData("99999999999999999999M", "is not a size")]
-    [InlineData("512", "has no unit")]
-    [InlineData("0", "is too little")]
-    [InlineData("0M", "is too little")]
-    [InlineData("3M", "is too little")]
-    [InlineData("16385K", "is not a whole number of mebibytes")]
-    [InlineData("9G", "is more than this host has (8G)")]
-    [InlineData("18446744073709551615T", "is more than this host has (8G)")]
-    public void Sizes_that_are_none(string text, string says)
-    {
-        string message = Assert.Throws<UserErrorException>(() => MemorySize.Parse(text, HostMemory)).Message;
-        Assert.Contains($"--memory {text} {says}", message);
-        Sentence.Check(message);
     }
 
     [Theory]
@@ -235,20 +199,6 @@ public sealed class CommandLineTests
     {
         ParseResult result = RunCommand.Create().Parse([option, value]);
         Sentence.Check(Assert.Throws<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
-    }
-
-    [Fact]
-    public void The_host_has_some_memory() => Assert.InRange(MemorySize.OfHost(), MemorySize.Least, 1UL << 50);
-
-    [Fact]
-    public void The_users_kernel_command_line_goes_through_as_it_is()
-    {
-        Assert.Equal("a  b", KernelCommandLine.Make(Read("--append", "a  b"), (24, 80)));
-        Assert.Equal("", KernelCommandLine.Make(Read("--append", ""), null));
-        Assert.Equal("console=ttyS0 panic=-1", KernelCommandLine.Make(Read("--kernel", "k"), (24, 80)));
-        string own = KernelCommandLine.Make(Read(), (24, 80));
-        Assert.StartsWith("console=ttyS0 panic=-1 quiet", own);
-        Assert.EndsWith("LINES=24 COLUMNS=80", own);
     }
 
     [Fact]

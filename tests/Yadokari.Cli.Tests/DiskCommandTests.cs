@@ -2,6 +2,8 @@ using System.Diagnostics;
 using System.Text.Json;
 using Xunit;
 using Yadokari.Core;
+using Yadokari.Host;
+using Yadokari.Host.Tests;
 
 namespace Yadokari.Cli.Tests;
 

@@ -1,3 +1,5 @@
+
+
 namespace Yadokari.Cli.Tests;
 
 /// <summary>Time that passes when a test says so. Timers run on the test's thread.</summary>

@@ -4,8 +4,10 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
 using Xunit;
-using Yadokari.Cli.Instances;
+using Yadokari.Cli.Machines;
 using Yadokari.Core;
+using Yadokari.Host;
+using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Tests;
 
@@ -26,6 +28,10 @@ public sealed class MachineTests : IDisposable
         var config = new MachineConfig { Recipe = "debian", Created = DateTimeOffset.UnixEpoch, Directory = "/", Arguments = [], Cpus = 2, Memory = 1 << 30, DiskSize = 8L << 30 };
         File.WriteAllText(Path.Combine(Machine(name), "machine.json"), config.ToJson());
     }
+
+    // As a monitor writes it.
+    private static string RunJson(DateTimeOffset started, int sshPort, params string[] ports) => JsonSerializer.Serialize(
+        new { process = Environment.ProcessId, started, sshPort, ports });
 
     private (int ExitCode, string Output, string Errors) Yado(params string[] arguments)
     {
@@ -63,8 +69,7 @@ public sealed class MachineTests : IDisposable
         Directory.CreateDirectory(Machine("half-made"));
 
         // The dead one's monitor was killed: all that it wrote is there, with the number of a process that lives.
-        var process = new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow.AddMinutes(-61), 2222, ["127.0.0.1:8080:80"]);
-        string json = JsonSerializer.Serialize(process, MachineJson.Default.MachineProcess);
+        string json = RunJson(DateTimeOffset.UtcNow.AddMinutes(-61), 2222, "127.0.0.1:8080:80");
         File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), json);
         File.WriteAllText(Path.Combine(Machine("dead"), "run.json"), json);
         File.WriteAllText(Path.Combine(Machine("dead"), "lock"), "");
@@ -157,30 +162,6 @@ public sealed class MachineTests : IDisposable
     }
 
     [Theory]
-    [InlineData("debian")]
-    [InlineData("0.a_b-c")]
-    public void Good_names(string name) => Assert.Equal(name, MachineName.Check(name));
-
-    [Theory]
-    [InlineData("")]
-    [InlineData("-a")]
-    [InlineData(".a")]
-    [InlineData("a/b")]
-    [InlineData("Ä")]
-    [InlineData("a\n")]
-    public void Bad_names(string name) => Sentence.Check(Assert.Throws<UserErrorException>(() => MachineName.Check(name)).Message);
-
-    [Fact]
-    public void Names_from_other_text()
-    {
-        Assert.Equal("my-web", MachineName.From("My Web"));
-        Assert.Equal("machine", MachineName.From("--"));
-        Assert.Equal("a-b", MachineName.HostName("a_b-"));
-        Assert.Equal(["debian"], MachineName.Near("debain", ["debian", "web"]));
-        Assert.Equal(["debian-2", "debian"], MachineName.Near("debian-1", ["debian", "debian-2", "web"]));
-    }
-
-    [Theory]
     [InlineData("box:/etc/x", "box", "/etc/x")]
     [InlineData("box:", "box", "")]
     [InlineData("/a:b", null, "/a:b")]
@@ -213,8 +194,7 @@ public sealed class MachineTests : IDisposable
         using var sshd = new TcpListener(IPAddress.Loopback, 0);
         sshd.Start();
         Make("alive");
-        var run = new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow, ((IPEndPoint)sshd.LocalEndpoint).Port, []);
-        File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), JsonSerializer.Serialize(run, MachineJson.Default.MachineProcess));
+        File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), RunJson(DateTimeOffset.UtcNow, ((IPEndPoint)sshd.LocalEndpoint).Port));
         using var running = new FileStream(Path.Combine(Machine("alive"), "lock"), FileMode.Create, FileAccess.ReadWrite, FileShare.None);
 
         Assert.Equal((7, "", ""), Yado("ssh", "alive", "--", "true"));
@@ -235,22 +215,8 @@ public sealed class MachineTests : IDisposable
         File.SetUnixFileMode(Path.Combine(tools, "ssh"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
         _path = $"{tools}:{_path}";
         Make("alive");
-        var run = new MachineProcess(Environment.ProcessId, DateTimeOffset.UtcNow, 2222, []);
-        File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), JsonSerializer.Serialize(run, MachineJson.Default.MachineProcess));
+        File.WriteAllText(Path.Combine(Machine("alive"), "run.json"), RunJson(DateTimeOffset.UtcNow, 2222));
         using var running = new FileStream(Path.Combine(Machine("alive"), "lock"), FileMode.Create, FileAccess.ReadWrite, FileShare.None);
         Assert.Equal((255, "", "debian@127.0.0.1: Permission denied (publickey).\n"), Yado("ssh", "alive", "--", "true"));
-    }
-
-    [Fact]
-    public void Ssh_keygen_reads_the_key()
-    {
-        Assert.SkipUnless(File.Exists("/usr/bin/ssh-keygen"), "ssh-keygen is not installed.");
-        string file = Path.Combine(_folder, "key");
-        string line = SshKey.FindOrMake(file);
-        Assert.Equal(line, SshKey.FindOrMake(file));
-        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
-        var start = new ProcessStartInfo("/usr/bin/ssh-keygen", ["-y", "-f", file]) { RedirectStandardOutput = true };
-        using Process process = Process.Start(start)!;
-        Assert.Equal(line.Split(' ')[..2], process.StandardOutput.ReadToEnd().Trim().Split(' ')[..2]);
     }
 }

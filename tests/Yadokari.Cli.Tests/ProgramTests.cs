@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Xunit;
 using Yadokari.Boards.Pc;
+using Yadokari.Host;
 using Yadokari.Machines;
 
 namespace Yadokari.Cli.Tests;

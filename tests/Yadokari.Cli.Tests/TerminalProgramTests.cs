@@ -2,7 +2,8 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
 using Xunit;
-using Yadokari.Cli.Instances;
+using Yadokari.Host;
+using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Tests;
 

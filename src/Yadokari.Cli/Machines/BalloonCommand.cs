@@ -1,0 +1,54 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using System.Net.Sockets;
+using Yadokari.Host;
+using Yadokari.Host.Consoles;
+using Yadokari.Host.Control;
+using Yadokari.Host.Instances;
+
+namespace Yadokari.Cli.Machines;
+
+/// <summary><c>yado balloon</c>: takes memory from a machine that runs and gives it back.</summary>
+internal static class BalloonCommand
+{
+    // A guest that has not moved for so long does not go further.
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_between = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>The command, for the command line to put in its list.</summary>
+    public static Command Create()
+    {
+        Argument<string> name = MachineArgument.One();
+        var size = new Argument<string?>("SIZE") { Arity = ArgumentArity.ZeroOrOne, Description = "Memory that the guest is to make do with, in M or G; what it gives up is the host's again" };
+        var command = new Command("balloon", "Shows how much memory a machine that runs has, or asks it to make do with less, or as much as at first.") { name, size };
+        command.SetAction(result =>
+        {
+            MachineFolder machine = MachineFolder.Find(result.GetValue(name)!);
+            var control = new MachineControl(machine);
+            (ulong now, ulong full) = control.Balloon();
+            if (result.GetValue(size) is { } text)
+            {
+                now = Wait(control, MemorySize.Parse(text, full, "SIZE", "the machine"));
+            }
+
+            StandardStreams.Output.WriteLine($"{machine.Name} has {MemorySize.Show(now)} of {MemorySize.Show(full)}");
+            return ExitCodes.Success;
+        });
+        return command;
+    }
+
+    private static ulong Wait(MachineControl control, ulong wanted)
+    {
+        (ulong now, _) = control.Balloon(wanted);
+        long moved = Stopwatch.GetTimestamp();
+        while (now != wanted && Stopwatch.GetElapsedTime(moved) < s_patience)
+        {
+            Thread.Sleep(s_between);
+            (ulong then, (now, _)) = (now, control.Balloon());
+            moved = now == then ? moved : Stopwatch.GetTimestamp();
+        }
+
+        return now;
+    }
+}

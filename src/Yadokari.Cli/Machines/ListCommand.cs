@@ -1,0 +1,129 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using Yadokari.Core;
+using Yadokari.Host;
+using Yadokari.Host.Consoles;
+using Yadokari.Host.Instances;
+using Yadokari.Host.Recipes;
+
+namespace Yadokari.Cli.Machines;
+
+/// <summary><c>yado ls</c>: the machines there are.</summary>
+internal static class ListCommand
+{
+    private static readonly string[] s_titles = ["NAME", "STATE", "RECIPE", "CPUS", "MEMORY", "DISK", "UPTIME", "PORTS"];
+
+    private sealed record Row(string Name, bool IsRunning, MachineConfig? Config, MachineProcess? Process);
+
+    /// <summary>The command, for the command line to put in its list.</summary>
+    public static Command Create()
+    {
+        var json = new Option<bool>("--json") { Description = "As JSON, sizes in bytes" };
+        var quiet = new Option<bool>("--quiet", "-q") { Description = "Names only" };
+        var command = new Command("ls", "Lists machines that have a name.") { json, quiet };
+        command.SetAction(result =>
+        {
+            Row[] rows = [.. MachineFolder.All().Select(Look)];
+            StandardStreams.Output.Write(
+                result.GetValue(quiet) ? string.Concat(rows.Select(r => r.Name + "\n"))
+                : result.GetValue(json) ? Json(rows)
+                : Table(rows));
+            return ExitCodes.Success;
+        });
+        return command;
+    }
+
+    private static Row Look(MachineFolder machine)
+    {
+        MachineConfig? config = null;
+        try
+        {
+            config = machine.ReadConfig();
+        }
+        catch (UserErrorException)
+        {
+            // Damaged: listed, so that it can be removed.
+        }
+
+        bool isRunning = machine.IsRunning();
+        return new Row(machine.Name, isRunning, config, isRunning ? machine.ReadProcess() : null);
+    }
+
+    private static string State(Row row) => row.IsRunning ? "running" : row.Config is null ? "damaged" : "stopped";
+
+    private static string Table(Row[] rows)
+    {
+        List<string[]> lines = [s_titles];
+        lines.AddRange(rows.Select(r => (string[])
+        [
+            r.Name,
+            State(r),
+            r.Config?.Recipe ?? "-",
+            r.Config?.Cpus.ToString(CultureInfo.InvariantCulture) ?? "-",
+            r.Config is { } config ? MemorySize.Show(config.Memory) : "-",
+            r.Config is { DiskSize: > 0 and long size } ? DiskSize.Show(size) : "-",
+            r.Process is { } process ? Time(DateTimeOffset.UtcNow - process.Started) : "-",
+            r.Process is { Ports.Count: > 0 } p ? string.Join(' ', p.Ports) : "-",
+        ]));
+        int[] widths = [.. s_titles.Select((_, i) => lines.Max(l => l[i].Length))];
+        var text = new StringBuilder();
+        foreach (string[] line in lines)
+        {
+            text.AppendLine(string.Join("  ", line.Select((word, i) => word.PadRight(widths[i]))).TrimEnd());
+        }
+
+        return text.ToString();
+    }
+
+    private static string Time(TimeSpan time) => time switch
+    {
+        { TotalDays: >= 1 } => $"{(int)time.TotalDays}d {time.Hours}h",
+        { TotalHours: >= 1 } => $"{time.Hours}h {time.Minutes}m",
+        { TotalMinutes: >= 1 } => $"{time.Minutes}m {time.Seconds}s",
+        _ => $"{Math.Max(0, time.Seconds)}s",
+    };
+
+    private static string Json(Row[] rows)
+    {
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
+        {
+            json.WriteStartArray();
+            foreach (Row row in rows)
+            {
+                json.WriteStartObject();
+                json.WriteString("name", row.Name);
+                json.WriteString("state", State(row));
+                if (row.Config is { } config)
+                {
+                    json.WriteString("recipe", config.Recipe);
+                    json.WriteString("created", config.Created);
+                    json.WriteNumber("cpus", config.Cpus);
+                    json.WriteNumber("memory", config.Memory);
+                    json.WriteNumber("disk", config.DiskSize);
+                }
+
+                if (row.Process is { } process)
+                {
+                    json.WriteNumber("process", process.Process);
+                    json.WriteString("started", process.Started);
+                    json.WriteStartArray("ports");
+                    foreach (string port in process.Ports)
+                    {
+                        json.WriteStringValue(port);
+                    }
+
+                    json.WriteEndArray();
+                }
+
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+        }
+
+        return Encoding.UTF8.GetString(buffer.ToArray()) + "\n";
+    }
+}

@@ -1,0 +1,49 @@
+using System.CommandLine;
+using Yadokari.Host;
+using Yadokari.Host.Consoles;
+using Yadokari.Host.Instances;
+
+namespace Yadokari.Cli.Machines;
+
+/// <summary><c>yado logs</c>: what a machine's console has shown.</summary>
+internal static class LogsCommand
+{
+    /// <summary>The command, for the command line to put in its list.</summary>
+    public static Command Create()
+    {
+        Argument<string> name = MachineArgument.One();
+        var follow = new Option<bool>("--follow", "-f") { Description = "Go on until the machine ends" };
+        var command = new Command("logs", "Shows what a machine's console has shown, over all its runs.") { name, follow };
+        command.SetAction(result => Show(MachineFolder.Find(result.GetValue(name)!), result.GetValue(follow)));
+        return command;
+    }
+
+    private static int Show(MachineFolder machine, bool follow)
+    {
+        if (!File.Exists(machine.Log))
+        {
+            return ExitCodes.Success;
+        }
+
+        using FileStream log = new(machine.Log, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        byte[] piece = new byte[1 << 16];
+        while (true)
+        {
+            bool goesOn = follow && machine.IsRunning(); // Asked before the last look.
+            while (log.Read(piece) is int count and > 0)
+            {
+                if (StandardStreams.WriteOutput(piece.AsSpan(0, count)) != 0)
+                {
+                    return ExitCodes.Success; // Nobody reads any more.
+                }
+            }
+
+            if (!goesOn)
+            {
+                return ExitCodes.Success;
+            }
+
+            Thread.Sleep(100);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+using System.CommandLine;
+using System.Globalization;
+using Yadokari.Core;
+using Yadokari.Host;
+using Yadokari.Host.Consoles;
+using Yadokari.Host.Control;
+using Yadokari.Host.Instances;
+
+namespace Yadokari.Cli.Machines;
+
+/// <summary><c>yado stop</c>: presses the power button, and cuts the power where that does not help.</summary>
+internal static class StopCommand
+{
+    private const string DefaultTime = "90";
+
+    /// <summary>The command, for the command line to put in its list.</summary>
+    public static Command Create()
+    {
+        Argument<string[]> names = MachineArgument.Several();
+        var time = new Option<string>("--time", "-t") { HelpName = "SECONDS", Description = "How long a guest may take before the power is cut", DefaultValueFactory = _ => DefaultTime };
+        var command = new Command("stop", "Stops machines by the power button, and by force after a time.") { names, time };
+        command.SetAction(result =>
+        {
+            string text = result.GetValue(time)!;
+            if (!uint.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out uint seconds))
+            {
+                throw new UserErrorException($"--time {UserText.Shown(text)} is not a number of seconds: give one, as in --time {DefaultTime}.");
+            }
+
+            foreach (MachineFolder machine in MachineArgument.Find(result.GetValue(names)!))
+            {
+                new MachineControl(machine).Stop(TimeSpan.FromSeconds(seconds));
+                StandardStreams.Output.WriteLine(machine.Name);
+            }
+
+            return ExitCodes.Success;
+        });
+        return command;
+    }
+}

@@ -1,0 +1,188 @@
+namespace Yadokari.Host.Control;
+
+/// <summary>
+/// The resources of a machine that runs, as <c>openapi.json</c> beside this file describes them. Any thread. A request is checked whole
+/// before anything of it is done.
+/// </summary>
+internal sealed class ControlApi : IDisposable
+{
+    /// <summary>What a connection to <see cref="ConsolePath"/> is upgraded to: after the answer, bytes of the console both ways.</summary>
+    public const string ConsoleProtocol = "yadokari-console";
+
+    /// <summary>The console, by an upgraded connection.</summary>
+    public const string ConsolePath = "/machine/console";
+
+    /// <summary>The size of the console's terminal.</summary>
+    public const string ConsoleSizePath = "/machine/console/size";
+
+    /// <summary>The stream of events.</summary>
+    public const string EventsPath = "/events";
+
+    /// <summary>The machine.</summary>
+    public const string MachinePath = "/machine";
+
+    /// <summary>How much of its memory the guest has.</summary>
+    public const string BalloonPath = "/machine/balloon";
+
+    /// <summary>Actions on the machine's power.</summary>
+    public const string PowerPath = "/machine/power";
+
+    /// <summary>Action of <see cref="PowerPath"/>: presses the power button, which the guest may take as it likes.</summary>
+    public const string PressButton = "press-button";
+
+    /// <summary>Action of <see cref="PowerPath"/>: cuts the power.</summary>
+    public const string Off = "off";
+
+    private const int Kill = 9; // asm/signal.h
+
+    private static readonly byte[] s_openApi = ReadDocument();
+
+    private readonly IMonitor _monitor;
+    private readonly MachineDescription _machine;
+    private readonly Dictionary<string, Action> _powerActions;
+    private readonly Dictionary<(string Method, string Path), Func<HttpRequest, Answer>> _routes;
+    private readonly Lazy<MonitorMetrics> _metrics;
+    private volatile bool _ending;
+
+    /// <summary>Makes it.</summary>
+    /// <param name="monitor">Runs the machine.</param>
+    /// <param name="machine">What it is.</param>
+    public ControlApi(IMonitor monitor, MachineDescription machine)
+    {
+        _monitor = monitor;
+        _machine = machine;
+        _metrics = new Lazy<MonitorMetrics>(() => new MonitorMetrics(monitor, machine));
+        _powerActions = new Dictionary<string, Action>(StringComparer.Ordinal)
+        {
+            [PressButton] = monitor.PressPower,
+            [Off] = CutPower,
+        };
+        _routes = new Dictionary<(string, string), Func<HttpRequest, Answer>>
+        {
+            [("GET", MachinePath)] = _ => Answer.Of(HttpResponse.Json(Status, ControlJson.Default.MachineStatus)),
+            [("PUT", PowerPath)] = Power,
+            [("GET", BalloonPath)] = _ => Answer.Of(HttpResponse.Json(Balloon(null), ControlJson.Default.BalloonStatus)),
+            [("PUT", BalloonPath)] = SetBalloon,
+            [("GET", ConsolePath)] = Console,
+            [("PUT", ConsoleSizePath)] = Resize,
+            [("GET", EventsPath)] = _ => new Answer(new HttpResponse(200, "text/event-stream", null, ("Cache-Control", "no-store")), After.StreamEvents),
+            [("GET", "/metrics")] = _ => Answer.Of(new HttpResponse(200, PrometheusText.ContentType, _metrics.Value.Collect())),
+            [("GET", "/openapi.json")] = _ => Answer.Of(new HttpResponse(200, "application/json", s_openApi)),
+        };
+    }
+
+    /// <summary>What becomes of the connection after the answer.</summary>
+    public enum After
+    {
+        /// <summary>It ends.</summary>
+        Close,
+
+        /// <summary>It carries the console.</summary>
+        AttachConsole,
+
+        /// <summary>It gets events until it ends.</summary>
+        StreamEvents,
+    }
+
+    /// <summary>Methods and paths of all resources.</summary>
+    public IEnumerable<(string Method, string Path)> Routes => _routes.Keys;
+
+    private MachineStatus Status => new(
+        _machine.Name,
+        _ending ? "ending" : "running",
+        _machine.Vcpus,
+        _machine.Memory,
+        _monitor.Balloon(null) is var (now, full) ? new BalloonStatus(now, full) : null,
+        Environment.ProcessId,
+        _machine.Started);
+
+    /// <summary>Does what a request asks for.</summary>
+    /// <exception cref="HttpError">It asks for nothing that there is, or that can be.</exception>
+    public Answer Handle(HttpRequest request)
+    {
+        string method = request.Method == "HEAD" ? "GET" : request.Method; // RFC 9110, 9.3.2: as GET, without the body.
+        if (!_routes.TryGetValue((method, request.Path), out Func<HttpRequest, Answer>? route))
+        {
+            string[] methods = [.. _routes.Keys.Where(r => r.Path == request.Path).Select(r => r.Method)];
+            throw methods.Length == 0
+                ? new HttpError(404, null, $"There is nothing at {request.Path}", "GET /openapi.json lists what there is")
+                : new HttpError(405, null, $"The method {request.Method} is not for {request.Path}", $"send {string.Join(" or ", methods)}")
+                {
+                    Allow = string.Join(", ", methods),
+                };
+        }
+
+        return method == "GET" && request.Body.Length > 0
+            ? throw new HttpError(400, null, $"A request to read {request.Path} has a body", "send none")
+            : route(request);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        if (_metrics.IsValueCreated)
+        {
+            _metrics.Value.Dispose();
+        }
+    }
+
+    private static byte[] ReadDocument()
+    {
+        using Stream stream = typeof(ControlApi).Assembly.GetManifestResourceStream("openapi.json")!;
+        byte[] document = new byte[stream.Length];
+        stream.ReadExactly(document);
+        return document;
+    }
+
+    private Answer Power(HttpRequest request)
+    {
+        PowerRequest wanted = ControlJson.Read(request.Body, ControlJson.Default.PowerRequest);
+        Action action = _powerActions.GetValueOrDefault(wanted.Action) ?? throw new HttpError(
+            400, "/action", $"The action '{wanted.Action}' is not known", $"give {string.Join(" or ", _powerActions.Keys.Select(a => $"'{a}'"))}");
+        return new Answer(new HttpResponse(202, null, []), After.Close, action); // After the answer: whoever cuts the power is told of it first.
+    }
+
+    private void CutPower()
+    {
+        _ending = true;
+        _monitor.End(ExitCodes.Signal(Kill));
+    }
+
+    private Answer SetBalloon(HttpRequest request)
+    {
+        const ulong page = 4096;
+        ulong target = ControlJson.Read(request.Body, ControlJson.Default.BalloonRequest).Target;
+        if (target % page != 0 || target < MemorySize.Least || target > _machine.Memory)
+        {
+            throw new HttpError(
+                400, "/target", $"A guest can't make do with {target} bytes", $"give a multiple of {page} from {MemorySize.Least} to {_machine.Memory}");
+        }
+
+        return Answer.Of(HttpResponse.Json(Balloon(target), ControlJson.Default.BalloonStatus));
+    }
+
+    private BalloonStatus Balloon(ulong? target) => _monitor.Balloon(target) is var (now, full)
+        ? new BalloonStatus(now, full)
+        : throw new HttpError(409, null, $"The machine {_machine.Name} starts anew or ends just now", "ask again");
+
+    private Answer Resize(HttpRequest request)
+    {
+        SizeRequest size = ControlJson.Read(request.Body, ControlJson.Default.SizeRequest);
+        _monitor.Resize(size.Rows, size.Columns);
+        return Answer.Of(HttpResponse.NoContent);
+    }
+
+    private Answer Console(HttpRequest request) => request.Method == "GET" && request.Upgrades(ConsoleProtocol)
+        ? new Answer(new HttpResponse(101, null, null, ("Connection", "Upgrade"), ("Upgrade", ConsoleProtocol)), After.AttachConsole)
+        : throw new HttpError(426, "Upgrade", "The console is not spoken to by HTTP", $"send Connection: Upgrade and Upgrade: {ConsoleProtocol}, or use yado console {_machine.Name}");
+
+    /// <summary>An answer, and what comes after it.</summary>
+    /// <param name="Response">What is sent.</param>
+    /// <param name="Then">What becomes of the connection.</param>
+    /// <param name="Action">What is done once the answer is sent, or could not be; null for nothing.</param>
+    public sealed record Answer(HttpResponse Response, After Then, Action? Action = null)
+    {
+        /// <summary>An answer that ends the connection.</summary>
+        public static Answer Of(HttpResponse response) => new(response, After.Close);
+    }
+}

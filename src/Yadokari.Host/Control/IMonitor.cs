@@ -1,0 +1,36 @@
+namespace Yadokari.Host.Control;
+
+/// <summary>A machine that runs in this process, as those who control it see it. All may be called from any thread.</summary>
+internal interface IMonitor
+{
+    /// <summary>What happens to the machine.</summary>
+    RunEvents Events { get; }
+
+    /// <summary>Presses the power button.</summary>
+    void PressPower();
+
+    /// <summary>Ends the run with an exit code.</summary>
+    void End(int code);
+
+    /// <summary>Types into the console. Returns how many keys there was room for.</summary>
+    int Type(ReadOnlySpan<byte> keys);
+
+    /// <summary>Tells the guest of the size of its console's terminal.</summary>
+    void Resize(int rows, int columns);
+
+    /// <summary>As <see cref="IGuestMachine.Balloon"/>; null where the machine starts anew, or ends.</summary>
+    (ulong Now, ulong Full)? Balloon(ulong? wanted);
+
+    /// <summary>As <see cref="IGuestMachine.Statistics"/>; empty where the machine starts anew, or ends.</summary>
+    IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics { get; }
+
+    /// <summary>Ends the run by an exception that nothing expected.</summary>
+    void Fail(Exception error);
+}
+
+/// <summary>What does not change while a machine runs.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Vcpus">How many vCPUs.</param>
+/// <param name="Memory">Bytes of memory that it is built with.</param>
+/// <param name="Started">When it started.</param>
+internal sealed record MachineDescription(string Name, int Vcpus, ulong Memory, DateTimeOffset Started);

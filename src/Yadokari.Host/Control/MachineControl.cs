@@ -1,0 +1,77 @@
+using System.Net.Sockets;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Yadokari.Core;
+using Yadokari.Host.Instances;
+
+namespace Yadokari.Host.Control;
+
+/// <summary>What may be asked of the monitor of a named machine. Any thread; each call is one request of its own.</summary>
+/// <param name="machine">The machine; need not run.</param>
+public sealed class MachineControl(MachineFolder machine)
+{
+    // How long a monitor may take to end once it was told to.
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
+
+    /// <summary>Presses the power button, and cuts the power of a guest that has not powered off after a time. Nothing is done where the machine does not run.</summary>
+    /// <exception cref="UserErrorException">The machine goes on.</exception>
+    public void Stop(TimeSpan patience)
+    {
+        // A guest that just starts does not hear the button yet: it is pressed again.
+        void Press() => Put(ControlApi.PowerPath, new PowerRequest(ControlApi.PressButton), ControlJson.Default.PowerRequest);
+
+        Press();
+        if (!machine.WaitForEnd(patience, Press))
+        {
+            Kill();
+        }
+    }
+
+    /// <summary>Cuts the power and waits for the machine's end; nothing is done where it does not run.</summary>
+    /// <exception cref="UserErrorException">The machine goes on.</exception>
+    public void Kill()
+    {
+        Put(ControlApi.PowerPath, new PowerRequest(ControlApi.Off), ControlJson.Default.PowerRequest);
+        if (machine.WaitForEnd(s_patience))
+        {
+            return;
+        }
+
+        // A monitor that does not answer any more.
+        if (!machine.TryKillMonitor() || !machine.WaitForEnd(s_patience))
+        {
+            throw new UserErrorException($"The machine {machine.Name} can't be ended: look for its monitor with 'ps'.");
+        }
+    }
+
+    /// <summary>Bytes of memory that the guest has just now, and that the machine was built with.</summary>
+    /// <exception cref="UserErrorException">The machine does not run.</exception>
+    public (ulong Now, ulong Full) Balloon() => Balloon("GET", null);
+
+    /// <summary>The same, once the guest was asked to make do with so much memory from now on, in bytes. It goes along in its own time.</summary>
+    /// <exception cref="UserErrorException">The machine does not run, or can't make do with that.</exception>
+    public (ulong Now, ulong Full) Balloon(ulong target) =>
+        Balloon("PUT", JsonSerializer.SerializeToUtf8Bytes(new BalloonRequest(target), ControlJson.Default.BalloonRequest));
+
+    /// <summary>Tells the guest of the size of its console's terminal. A virtio console follows it; a serial port has none. Nothing is done where the machine does not run.</summary>
+    internal void ResizeConsole(int rows, int columns) =>
+        Put(ControlApi.ConsoleSizePath, new SizeRequest((ushort)rows, (ushort)columns), ControlJson.Default.SizeRequest);
+
+    /// <summary>A connection that carries the console: what is sent is typed, what is received the guest has written. The caller disposes of it.</summary>
+    /// <returns>The connection, and the first bytes that were received.</returns>
+    /// <exception cref="UserErrorException">The machine does not run.</exception>
+    internal (Socket Connection, byte[] First) OpenConsole()
+    {
+        ControlClient.Answer answer = ControlClient.Ask(machine, $"GET {ControlApi.ConsolePath}", null, $"Connection: Upgrade\r\nUpgrade: {ControlApi.ConsoleProtocol}\r\n");
+        return (answer.Connection, answer.Rest);
+    }
+
+    private void Put<T>(string path, T value, JsonTypeInfo<T> type) => ControlClient.TryAsk(machine, $"PUT {path}", JsonSerializer.SerializeToUtf8Bytes(value, type))?.Dispose();
+
+    private (ulong Now, ulong Full) Balloon(string method, byte[]? body)
+    {
+        using ControlClient.Answer answer = ControlClient.Ask(machine, $"{method} {ControlApi.BalloonPath}", body);
+        BalloonStatus status = JsonSerializer.Deserialize(answer.Body, ControlJson.Default.BalloonStatus)!;
+        return (status.Current, status.Full);
+    }
+}

@@ -1,0 +1,46 @@
+using Yadokari.Core;
+using Yadokari.Boards.Pc.Boot;
+
+namespace Yadokari.Host.DefaultGuest;
+
+/// <summary>
+/// A module of Linux's as its package has it: an ELF file <c>NAME.ko</c>, or that compressed, as distributions choose
+/// (CONFIG_MODULE_COMPRESS, kernel/module/Kconfig). busybox loads only the former.
+/// </summary>
+internal static class KernelModule
+{
+    private const int LargestModule = 64 << 20;
+
+    private static readonly string[] s_endings = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+
+    /// <summary>The module's name, by the path of its file; null where that is no module. The kernel takes <c>-</c> in a file's name for <c>_</c>.</summary>
+    public static string? NameOf(string path)
+    {
+        string file = Path.GetFileName(path);
+        return s_endings.FirstOrDefault(e => file.EndsWith(e, StringComparison.Ordinal)) is { } ending ? file[..^ending.Length].Replace('-', '_') : null;
+    }
+
+    /// <summary>Reads a module, as the kernel takes it.</summary>
+    /// <exception cref="UserErrorException">It is damaged.</exception>
+    public static byte[] Read(string path)
+    {
+        try
+        {
+            return PayloadUnpacker.UnpackFile(File.ReadAllBytes(path), LargestModule);
+        }
+        catch (InvalidDataException)
+        {
+            throw new UserErrorException($"The kernel's module {Path.GetFileName(path)} can't be unpacked: run yado again, or give --kernel and --initrd.");
+        }
+    }
+
+    /// <summary>Adds modules to an archive below <c>lib/modules</c>, ready to be loaded, in the order of their names.</summary>
+    public static void AddTo(CpioArchive archive, IEnumerable<string> paths)
+    {
+        const uint Readable = 0x1A4; // 0644
+        foreach (string path in paths.Order(StringComparer.Ordinal))
+        {
+            archive.AddFile($"lib/modules/{NameOf(path)}.ko", Readable, Read(path));
+        }
+    }
+}

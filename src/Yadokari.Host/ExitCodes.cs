@@ -1,0 +1,35 @@
+namespace Yadokari.Host;
+
+/// <summary>What <c>yado</c> ends with. Documented for users in README.md and in <c>yado run --help</c>.</summary>
+public static class ExitCodes
+{
+    /// <summary>The guest powered off, or the command did what it was asked.</summary>
+    public const int Success = 0;
+
+    /// <summary>A fault of yado itself, or standard output that can't be written.</summary>
+    public const int Internal = 1;
+
+    /// <summary>Bad input: nothing was run.</summary>
+    public const int BadInput = 2;
+
+    /// <summary>The guest's kernel panicked.</summary>
+    public const int GuestPanic = 3;
+
+    /// <summary>The guest's processor shut down after a triple fault.</summary>
+    public const int TripleFault = 4;
+
+    /// <summary>A disk image that was checked has lost clusters, and no errors.</summary>
+    public const int DiskLeaks = 3;
+
+    /// <summary>A disk image that was checked has errors.</summary>
+    public const int DiskErrors = 4;
+
+    /// <summary>The user ended the machine: Ctrl-A x or SIGINT.</summary>
+    public const int EndedByUser = 130;
+
+    /// <summary>A test guest wrote a code to the debug exit port: always odd, as QEMU's isa-debug-exit has it and test kernels expect.</summary>
+    public static int DebugExit(uint code) => (int)((code << 1) | 1) & 0xFF;
+
+    /// <summary>A signal ended the machine, as shells count: 128 and its number.</summary>
+    public static int Signal(int number) => 128 + number;
+}

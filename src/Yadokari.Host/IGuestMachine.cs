@@ -1,0 +1,38 @@
+using Yadokari.Devices.Display;
+using Yadokari.Boards.Pc;
+using Yadokari.Machines;
+
+namespace Yadokari.Host;
+
+/// <summary>A machine as a run sees it: from power-on to its first end.</summary>
+internal interface IGuestMachine : IDisposable
+{
+    /// <summary>Runs to the end; the calling thread waits. Once only.</summary>
+    MachineEnd Run();
+
+    /// <summary>Makes <see cref="Run"/> come back soon. Any thread, also before Run.</summary>
+    void Stop();
+
+    /// <summary>Presses the power button. Any thread.</summary>
+    void PressPower();
+
+    /// <summary>Types into the console. Any thread. Returns how many keys there was room for.</summary>
+    int Type(ReadOnlySpan<byte> keys);
+
+    /// <summary>Tells the guest of its console's size, where it can know. Any thread.</summary>
+    void Resize(int rows, int columns);
+
+    /// <summary>Asks the guest to make do with so much memory, if that is given. Any thread.</summary>
+    /// <param name="wanted">Bytes: a multiple of 4096, no more than it has been built with.</param>
+    /// <returns>Bytes that it has now, and that it has been built with. The guest's driver goes along in its own time.</returns>
+    (ulong Now, ulong Full) Balloon(ulong? wanted);
+
+    /// <summary>Presses and releases keys of the keyboard: codes of set 2. Any thread.</summary>
+    void Press(byte[] stroke);
+
+    /// <summary>Looks at the screen; false where there is none. Any thread.</summary>
+    bool Look(TextFrame frame);
+
+    /// <summary>What engine and devices did so far. Any thread, until it is disposed of; while the machine runs, numbers may be a little behind one another.</summary>
+    IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics { get; }
+}

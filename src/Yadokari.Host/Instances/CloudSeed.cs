@@ -1,0 +1,56 @@
+using System.Text;
+using Yadokari.Host.Recipes;
+
+namespace Yadokari.Host.Instances;
+
+/// <summary>
+/// The volume from which cloud-init learns who a machine is (its data source NoCloud). What is ours comes as vendor data, so that the user's
+/// own data has the last word.
+/// </summary>
+public static class CloudSeed
+{
+    /// <summary>The user that may log in: the one that Debian's images have, and who may become root without a password.</summary>
+    public const string User = "debian";
+
+    /// <summary>Makes the volume.</summary>
+    /// <param name="name">The machine's name.</param>
+    /// <param name="instance">Tells this machine from any other that was ever called so.</param>
+    /// <param name="key">A line of authorized_keys.</param>
+    /// <param name="password">For the console; ssh takes none.</param>
+    /// <param name="userData">The user's own data, or null.</param>
+    public static byte[] Make(string name, string instance, string key, string password, byte[]? userData) => IsoImage.Make("CIDATA",
+    [
+        ("meta-data", Text($"instance-id: {instance}\nlocal-hostname: {MachineName.HostName(name)}\n")),
+        ("network-config", Text(
+            """
+            version: 2
+            ethernets:
+              virtio:
+                match:
+                  driver: virtio_net
+                dhcp4: true
+
+            """)),
+        ("user-data", userData ?? Text("#cloud-config\n{}\n")),
+        ("vendor-data", Text(
+            $"""
+            #cloud-config
+            user:
+              name: {User}
+              lock_passwd: false
+              plain_text_passwd: {password}
+            ssh_pwauth: false
+            ssh_authorized_keys:
+              - {key}
+            ssh:
+              emit_keys_to_console: false
+            write_files:
+              - path: /etc/issue.d/yadokari.issue
+                content: |
+                  Log in as '{User}', at first with the password '{password}'.
+
+            """)),
+    ]);
+
+    private static byte[] Text(string text) => Encoding.UTF8.GetBytes(text);
+}

@@ -1,0 +1,49 @@
+using Yadokari.Host.DefaultGuest;
+using Yadokari.Boards.Pc;
+
+namespace Yadokari.Host;
+
+/// <summary>What the guest's kernel is told: the user's text as it is, or a default.</summary>
+public static class KernelCommandLine
+{
+    /// <summary>For a kernel of the user's. With panic=-1 a panic resets at once, which ends the run.</summary>
+    public const string Default = "console=ttyS0 panic=-1";
+
+    private const string Screen = "console=tty0";
+    private const string Virtio = "console=hvc0";
+
+    private const string Serial = "console=ttyS0";
+
+    /// <summary>Puts it together.</summary>
+    /// <param name="options">May hold a text of the user's.</param>
+    /// <param name="size">Rows and columns of the terminal, if there is one.</param>
+    internal static string Make(RunOptions options, (int Rows, int Columns)? size)
+    {
+        if (options.Append is not null)
+        {
+            return options.Append;
+        }
+
+        string text = options.IsDefaultGuest ? GuestMaker.CommandLine + SharesWord(options.Shares) : Default;
+        if (options.HasScreen || options.HasVirtioConsole)
+        {
+            return OnConsole(text, options);
+        }
+
+        // The kernel hands words that it does not know to init as its environment.
+        return options.IsDefaultGuest && options.Console == "stdio" && size is var (rows, columns)
+            ? $"{text} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
+            : text;
+    }
+
+    /// <summary>Names the console that a machine has, in a text for one with a serial port.</summary>
+    internal static string OnConsole(string text, RunOptions options) =>
+        text.Replace(Serial, options.HasScreen ? Screen : options.HasVirtioConsole ? Virtio : Serial, StringComparison.Ordinal);
+
+    /// <summary>A word by which the default guest's init knows what to mount; empty where there is nothing.</summary>
+    private static string SharesWord(IReadOnlyList<ShareConfig> shares) =>
+        shares.Count == 0 ? "" : " SHARES=" + string.Join(':', shares.Select(s => s.ReadOnly ? s.Tag + ",ro" : s.Tag));
+
+    private static string TerminalType() =>
+        Environment.GetEnvironmentVariable("TERM") is { Length: > 0 and < 40 } type && type.All(c => char.IsAsciiLetterOrDigit(c) || c == '-') ? type : "linux";
+}

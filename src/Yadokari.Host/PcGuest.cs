@@ -1,0 +1,127 @@
+using Yadokari.Core;
+using Yadokari.Core.Engines;
+using Yadokari.Debugging.Dump;
+using Yadokari.Devices.Display;
+using Yadokari.Devices.Serial;
+using Yadokari.Host.Consoles;
+using Yadokari.Linux;
+using Yadokari.Boards.Pc;
+using Yadokari.Machines;
+
+namespace Yadokari.Host;
+
+/// <summary>What boots in a machine.</summary>
+/// <param name="Kernel">Path of the kernel; null where firmware starts.</param>
+/// <param name="Initrd">Path of the initial RAM disk, or null.</param>
+/// <param name="CommandLine">What the kernel is told.</param>
+internal sealed record BootFiles(string? Kernel, string? Initrd, string CommandLine);
+
+/// <summary>A PC under an engine: where the command line meets the board.</summary>
+internal sealed class PcGuest : IGuestMachine
+{
+    private readonly HostClock _clock = new();
+    private readonly DebugSession? _debugger;
+    private readonly Machine _pc;
+    private readonly ulong _memory;
+
+    /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
+    /// <exception cref="UserErrorException">Something can't be used.</exception>
+    public PcGuest(RunOptions options, BootFiles boot, IConsole console, TextWriter? trace)
+    {
+        _memory = options.Memory;
+        try
+        {
+            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, options.Direct));
+
+            // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
+            var config = new PcConfig
+            {
+                Memory = options.Memory,
+                Cpus = options.Cpus,
+                Kernel = boot.Kernel,
+                Initrd = boot.Initrd,
+                Firmware = options.Firmware,
+                Disks = options.Disks,
+                Shares = options.Shares,
+                Vsock = options.Vsock,
+                Networks = options.Networks,
+                Ports = options.Ports,
+                VirtioConsole = options.HasVirtioConsole,
+                Cdrom = options.Cdrom,
+                Floppy = options.Floppy,
+                Modules = options.Modules,
+                CommandLine = boot.CommandLine,
+                IsDefaultCommandLine = options.Append is null,
+                Console = console,
+                Screen = options.HasScreen,
+                Clock = _clock,
+                RestartOnReset = false,
+                DebugPorts = options.DebugPorts,
+            };
+            _pc = new Machine(config, engine);
+            if (options.GdbPort is { } port)
+            {
+                _debugger = new DebugSession(_pc, port);
+            }
+        }
+        catch
+        {
+            _pc?.Dispose();
+            _clock.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics => _pc.Statistics;
+
+    /// <inheritdoc/>
+    public MachineEnd Run()
+    {
+        MachineEnd end = _pc.Run();
+        _debugger?.Finish(end);
+        if (end.Reason == EndReason.TripleFault && end.State is { } state)
+        {
+            StateDump.Write(StandardStreams.Error, state, _pc.Vcpus[end.Vcpu].ReadLinear, _pc.Memory);
+        }
+
+        return end;
+    }
+
+    /// <inheritdoc/>
+    public void Stop() => _pc.Stop();
+
+    /// <inheritdoc/>
+    public void PressPower() => _pc.PowerButton();
+
+    /// <inheritdoc/>
+    public int Type(ReadOnlySpan<byte> keys) => _pc.Type(keys);
+
+    /// <inheritdoc/>
+    public void Resize(int rows, int columns) => _pc.ResizeConsole(rows, columns);
+
+    /// <inheritdoc/>
+    public (ulong Now, ulong Full) Balloon(ulong? wanted)
+    {
+        if (wanted is { } bytes)
+        {
+            _pc.Balloon.Target = (long)(_memory - Math.Min(bytes, _memory));
+        }
+
+        return (_memory - Math.Min((ulong)_pc.Balloon.Actual, _memory), _memory);
+    }
+
+    /// <inheritdoc/>
+    public void Press(byte[] stroke) => _pc.Keyboard.Press(stroke);
+
+    /// <inheritdoc/>
+    public bool Look(TextFrame frame) => _pc.Look(frame);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _debugger?.Dispose();
+        _pc.Dispose();
+        _clock.Dispose();
+    }
+}
