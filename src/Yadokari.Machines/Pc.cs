@@ -4,7 +4,6 @@ using Yadokari.Core.Disks;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Firmware;
@@ -25,6 +24,10 @@ using Yadokari.Machines.Boot;
 using Yadokari.Machines.Panics;
 using Yadokari.Machines.Vcpus;
 using Yadokari.Shares;
+using Yadokari.X86;
+using Yadokari.X86.Cpuid;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines;
 
@@ -52,7 +55,7 @@ public sealed class Pc : IDisposable
     private readonly Bus _mmio = new("mmio");
     private readonly ApicBus _apicBus = new();
     private readonly VcpuHost _host;
-    private readonly IEngineVm _vm;
+    private readonly IVm _vm;
     private readonly VcpuThread[] _threads;
     private readonly DualPic8259 _pic;
     private readonly IoApic _ioApic;
@@ -98,8 +101,9 @@ public sealed class Pc : IDisposable
         IReadOnlyList<(ulong Gpa, ulong Length)> ram = Layout.RamRegions(config.Memory);
         _memory = _parts.Push(GuestRam.Create(_firmware is null ? ram : [ram[0], (_firmware.Start, (ulong)_firmware.Length), .. ram.Skip(1)]));
         _host = new VcpuHost(_pio, _mmio, _apicBus);
-        _vm = _parts.Push(engine.CreateVm(_memory, _host, config.Cpus));
-        _dma = new Dma(_memory, _vm.Written);
+        var cpu = CpuModel.FromHost(new CpuidConfiguration(config.Cpus, (long)engine.ClockFrequency, NanosecondsHz));
+        _vm = _parts.Push(engine.Create(new VmSpec(_memory, cpu, config.Cpus)));
+        _dma = new Dma(_memory, _vm.MemoryWritten);
         _threads = new VcpuThread[config.Cpus];
         _run = new VcpuRun(_host, _threads, Restart);
         _host.Threads = _threads;
@@ -109,24 +113,17 @@ public sealed class Pc : IDisposable
         _host.Apics = new Bus[config.Cpus];
         for (int i = 0; i < config.Cpus; i++)
         {
-            IVcpu vcpu = _vm.CreateVcpu(i);
+            IX86Vcpu vcpu = _vm.CreateX86Vcpu(i, _host);
             var thread = new VcpuThread(vcpu, _run);
             _parts.Defer(thread.Close);
-            LocalApic apic = _vm.TscHz == 0
-                ? new LocalApic(i, _apicBus, clock, () => (ulong)clock.Now, NanosecondsHz, thread.Notify)
-                : new LocalApic(i, _apicBus, clock, vcpu.ReadTsc, _vm.TscHz, thread.Notify);
-            _parts.Push(apic);
+            LocalApic apic = _parts.Push(new LocalApic(i, _apicBus, clock, vcpu.ReadTsc, _vm.Clock.Frequency, thread.Notify));
             thread.Wire(apic);
             _threads[i] = thread;
             _host.Apics[i] = new Bus($"apic{i}");
             _host.Apics[i].Map(0, Layout.LocalApicSize, "registers", apic);
         }
 
-        if (_vm.TscHz != 0)
-        {
-            _host.PvClock = new PvClock(_dma, clock, _threads[0].Vcpu.ReadTsc, _vm.TscHz, config.Cpus);
-        }
-
+        _host.PvClock = new PvClock(_dma, clock, _threads[0].Vcpu.ReadTsc, _vm.Clock.Frequency, config.Cpus);
         clock.Resumed += OnHostResumed;
         _parts.Defer(() => clock.Resumed -= OnHostResumed);
         clock.Failed += _run.Fail;
@@ -324,10 +321,10 @@ public sealed class Pc : IDisposable
     }
 
     /// <summary>The vCPUs, for debuggers: to be touched only while a gate holds them all, or after <see cref="Run"/>.</summary>
-    public IReadOnlyList<IVcpu> Vcpus => Undisposed<IVcpu[]>([.. _threads.Select(t => t.Vcpu)]);
+    public IReadOnlyList<IX86Vcpu> Vcpus => Undisposed<IX86Vcpu[]>([.. _threads.Select(t => t.Vcpu)]);
 
     /// <summary>What vCPUs ask of this machine, for debuggers.</summary>
-    public IVcpuHost Host => Undisposed(_host);
+    public IX86VcpuHost Host => Undisposed(_host);
 
     /// <summary>The buses, with their counters.</summary>
     public IReadOnlyList<Bus> Buses => Undisposed<Bus[]>([_pio, _mmio, .. _host.Apics]);
@@ -448,7 +445,7 @@ public sealed class Pc : IDisposable
     // The counter first: the clock in guest memory says what it was when.
     private void OnHostResumed()
     {
-        _vm.HostResumed();
+        _vm.Clock.CatchUp();
         _host.PvClock?.Resume();
     }
 
@@ -506,8 +503,14 @@ public sealed class Pc : IDisposable
         }
 
         _panics.Reset();
-        _vm.Reset();
+        _vm.Clock.Set(0);
         PowerOn(_config.Kernel is null || _firmware is not null ? null : KernelImage.Open(_config.Kernel));
+
+        // Code that was translated before may be overwritten by what was loaded now.
+        foreach (MemoryRegion region in _memory.Regions)
+        {
+            _vm.MemoryWritten(region.Gpa, region.Length);
+        }
     }
 
     private void PowerOn(KernelImage? kernel)

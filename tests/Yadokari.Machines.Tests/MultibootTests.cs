@@ -2,9 +2,9 @@ using System.Buffers.Binary;
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
 using Yadokari.Machines.Boot;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 

@@ -2,6 +2,7 @@ using Yadokari.Core.Buses;
 using Yadokari.Core.Engines;
 using Yadokari.Devices.Interrupts;
 using Yadokari.Devices.Timers;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Machines.Vcpus;
 
@@ -9,7 +10,7 @@ namespace Yadokari.Machines.Vcpus;
 /// <param name="pio">Ports.</param>
 /// <param name="mmio">Memory-mapped devices.</param>
 /// <param name="apicBus">What hypercalls send interrupts by.</param>
-internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IVcpuHost
+internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IX86VcpuHost
 {
     private const ulong ApicPageMask = ~(Layout.LocalApicSize - 1);
 
@@ -80,7 +81,7 @@ internal sealed class VcpuHost(Bus pio, Bus mmio, ApicBus apicBus) : IVcpuHost
             return Threads[vcpu].Apic.WriteMsr(index, value);
         }
 
-        clock.WriteMsr(vcpu, index, value, Threads[vcpu].Vcpu.Written);
+        clock.WriteMsr(vcpu, index, value, Threads[vcpu].Vcpu.MemoryWritten);
         return true;
     }
 

@@ -1,6 +1,6 @@
 using System.Runtime.ExceptionServices;
 using Yadokari.Core.Lifetimes;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Vcpus;
 

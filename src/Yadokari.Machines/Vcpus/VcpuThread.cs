@@ -1,9 +1,10 @@
 using System.Diagnostics;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
-using Yadokari.Core.State;
 using Yadokari.Devices.Interrupts;
 using Yadokari.X86;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Vcpus;
 
@@ -16,7 +17,7 @@ internal sealed class VcpuThread
     private const int NoPage = -1;
     private const ulong InitLeavesOfCr0 = Cr0.CD | Cr0.NW;
 
-    private readonly IVcpu _vcpu;
+    private readonly IX86Vcpu _vcpu;
     private readonly IVcpuThreadOwner _owner;
     private readonly X86State _afterReset = new();
     private readonly CallGate _gate = new(); // Of calls from other threads.
@@ -35,7 +36,7 @@ internal sealed class VcpuThread
     private long _halts;
 
     /// <summary>Takes a vCPU in the state after reset.</summary>
-    public VcpuThread(IVcpu vcpu, IVcpuThreadOwner owner)
+    public VcpuThread(IX86Vcpu vcpu, IVcpuThreadOwner owner)
     {
         _vcpu = vcpu;
         _owner = owner;
@@ -43,7 +44,7 @@ internal sealed class VcpuThread
     }
 
     /// <summary>The vCPU.</summary>
-    public IVcpu Vcpu => _vcpu;
+    public IX86Vcpu Vcpu => _vcpu;
 
     /// <summary>Its local APIC; wired when the machine is put together.</summary>
     public LocalApic Apic { get; private set; } = null!;
@@ -154,7 +155,7 @@ internal sealed class VcpuThread
                 case VmExit.Halted:
                     OnHalt(forGood: false);
                     break;
-                case VmExit.HaltedForGood:
+                case VmExit.HaltedWithInterruptsDisabled:
                     OnHalt(forGood: true);
                     break;
                 case VmExit.Shutdown:
@@ -281,6 +282,7 @@ internal sealed class VcpuThread
         var before = new X86State();
         _vcpu.Save(before);
         X86State state = CopyOfReset();
+        state.A20 = before.A20;
         state.Cr0 = (state.Cr0 & ~InitLeavesOfCr0) | (before.Cr0 & InitLeavesOfCr0);
         state.Xcr0 = before.Xcr0;
         state.Xsave = before.Xsave;
