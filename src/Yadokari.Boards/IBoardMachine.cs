@@ -1,4 +1,4 @@
-using Yadokari.Core.Engines;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Boards;
 
@@ -29,7 +29,7 @@ public interface IBoardMachine
 public interface IBoardVcpu
 {
     /// <summary>The vCPU.</summary>
-    IVcpu Vcpu { get; }
+    IX86Vcpu Vcpu { get; }
 
     /// <summary>An interrupt may be there to take.</summary>
     void Notify();

@@ -6,12 +6,15 @@ using Yadokari.Core.Buses;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Virtio;
 using Yadokari.Linux;
 using Yadokari.Machines.Vcpus;
+using Yadokari.X86;
+using Yadokari.X86.Cpuid;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines;
 
@@ -21,13 +24,15 @@ namespace Yadokari.Machines;
 /// </summary>
 public sealed class Machine : IDisposable
 {
+    private const long ApicTimerHz = 1_000_000_000;
+
     private readonly PcConfig _config;
     private readonly DisposableStack _parts = new(); // In the order in which they were made.
     private readonly CallGate _calls = new();
     private readonly GuestMemory _memory;
     private readonly MachineClock _clock;
     private readonly PcVcpuHost _host = new();
-    private readonly IEngineVm _vm;
+    private readonly IVm _vm;
     private readonly VcpuThread[] _threads;
     private readonly VcpuRun _run;
     private readonly PcBoard _board;
@@ -49,12 +54,13 @@ public sealed class Machine : IDisposable
         PcResources resources = _parts.Push(PcResources.Open(config));
         _memory = _parts.Push(GuestRam.Create(PcBoard.RamRegions(config, resources)));
         _clock = _parts.Push(new MachineClock(config.Clock));
-        _vm = _parts.Push(engine.CreateVm(_memory, _host, config.Cpus));
+        var cpu = CpuModel.FromHost(new CpuidConfiguration(config.Cpus, (long)engine.ClockFrequency, ApicTimerHz));
+        _vm = _parts.Push(engine.Create(new VmSpec(_memory, cpu, config.Cpus)));
         _threads = new VcpuThread[config.Cpus];
         _run = new VcpuRun(_host, _threads, Restart);
         for (int i = 0; i < config.Cpus; i++)
         {
-            _threads[i] = new VcpuThread(_vm.CreateVcpu(i), _run);
+            _threads[i] = new VcpuThread(_vm.CreateX86Vcpu(i, _host), _run);
             _parts.Defer(_threads[i].Close);
         }
 
@@ -80,10 +86,10 @@ public sealed class Machine : IDisposable
     public KeyboardInput Keyboard => Undisposed(_board.Screen.Keyboard);
 
     /// <summary>The vCPUs, for debuggers: to be touched only while a gate holds them all, or after <see cref="Run"/>.</summary>
-    public IReadOnlyList<IVcpu> Vcpus => Undisposed<IVcpu[]>([.. _threads.Select(t => t.Vcpu)]);
+    public IReadOnlyList<IX86Vcpu> Vcpus => Undisposed<IX86Vcpu[]>([.. _threads.Select(t => t.Vcpu)]);
 
     /// <summary>What vCPUs ask of this machine, for debuggers.</summary>
-    public IVcpuHost Host => Undisposed(_host);
+    public IX86VcpuHost Host => Undisposed(_host);
 
     /// <summary>The board, with its devices.</summary>
     public PcBoard Board => Undisposed(_board);
@@ -170,6 +176,7 @@ public sealed class Machine : IDisposable
 
             _run.StopTheWorld();
             _clock.Stop();
+            _vm.Clock.Stop();
             _board.Devices.Pause();
             Volatile.Write(ref _paused, true);
         }
@@ -184,6 +191,7 @@ public sealed class Machine : IDisposable
             if (_paused)
             {
                 Volatile.Write(ref _paused, false);
+                _vm.Clock.Start();
                 _clock.Start();
                 _host.PvClock?.Resume();
                 _board.Devices.Resume();
@@ -250,7 +258,7 @@ public sealed class Machine : IDisposable
         {
             if (!_paused)
             {
-                _vm.HostResumed();
+                _vm.Clock.CatchUp();
                 _host.PvClock?.Resume();
             }
         }
@@ -270,8 +278,14 @@ public sealed class Machine : IDisposable
     private void Restart()
     {
         _board.Devices.Reset();
-        _vm.Reset();
+        _vm.Clock.Set(0);
         _boot = PowerOn(null);
+
+        // Code that was translated before may be overwritten by what was loaded now.
+        foreach (MemoryRegion region in _memory.Regions)
+        {
+            _vm.MemoryWritten(region.Gpa, region.Length);
+        }
     }
 
     private BootReport PowerOn(KernelImage? kernel)

@@ -11,7 +11,7 @@ internal static class MachineStatistics
 {
     /// <summary>Rows in the order to show; devices that nobody touched are left out.</summary>
     public static IReadOnlyList<(string Group, string Name, double Value, string Unit)> Of(
-        BootReport boot, IEngineVm vm, IEnumerable<VcpuThread> threads, IEnumerable<Bus> buses)
+        BootReport boot, IVm vm, IEnumerable<VcpuThread> threads, IEnumerable<Bus> buses)
     {
         List<(string Group, string Name, double Value, string Unit)> rows = [];
         rows.Add(("boot", boot.Compression is null ? boot.Protocol : $"{boot.Protocol}, unpacking {boot.Compression}", boot.Unpacking.TotalMilliseconds, "ms"));

@@ -6,6 +6,7 @@ using Yadokari.Debugging.Gdb;
 using Yadokari.Devices.Serial;
 using Yadokari.Boards.Pc;
 using Yadokari.Machines;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Debugging.Tests;
 
@@ -187,18 +188,9 @@ public sealed class BoardTests
 
         public Support Probe() => Support.Yes;
 
-        public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new Vm(memory);
+        public ulong ClockFrequency => 1_000_000_000;
 
-        private sealed class Vm(GuestMemory memory) : IEngineVm
-        {
-            public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [];
-
-            public IVcpu CreateVcpu(int id) => new ScriptedVcpu(id, memory);
-
-            public void Dispose()
-            {
-            }
-        }
+        public IVm Create(VmSpec spec) => new StillMachine(spec.Memory);
     }
 
     /// <summary>Time stands still: no timer ever wakes a guest.</summary>

@@ -62,9 +62,9 @@ public sealed class PvClockTests : IDisposable
     public void TheWallClockIsWhatItWasWhenTheMachinesBegan()
     {
         Advance(3_000_000_000);
-        List<(ulong, int)> told = [];
+        List<(ulong, ulong)> told = [];
         _pv.WriteMsr(0, PvClock.WallClockMsr, 0x3000, (gpa, length) => told.Add((gpa, length)));
-        Assert.Equal([(0x3000ul, 12)], told);
+        Assert.Equal([(0x3000ul, 12ul)], told);
         byte[] bytes = new byte[12];
         _memory.Read(0x3000, bytes);
         Assert.Equal(0u, BinaryPrimitives.ReadUInt32LittleEndian(bytes) & 1);

@@ -1,8 +1,8 @@
 using System.Text;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
-using Yadokari.Boards.Pc.Boot;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 

@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 using System.Text;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
-using Yadokari.Boards.Pc.Boot;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 

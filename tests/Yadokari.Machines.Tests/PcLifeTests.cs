@@ -12,6 +12,7 @@ using Yadokari.Devices.Virtio;
 using Yadokari.Disks;
 using Yadokari.Linux;
 using Yadokari.Networks;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Machines.Tests;
 
@@ -140,7 +141,7 @@ public sealed class PcLifeTests : IDisposable
     {
         var engine = new FakeEngine(_ => VmExit.Shutdown);
         var pc = new Machine(Config, engine);
-        (GuestMemory memory, IVcpuHost host, VirtioBalloon balloon, KeyboardInput keyboard) = (pc.Memory, pc.Host, pc.Balloon, pc.Keyboard);
+        (GuestMemory memory, IX86VcpuHost host, VirtioBalloon balloon, KeyboardInput keyboard) = (pc.Memory, pc.Host, pc.Balloon, pc.Keyboard);
         pc.Run();
         pc.Dispose();
         Assert.False(memory.Write(0, [1]));

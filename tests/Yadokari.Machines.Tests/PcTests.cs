@@ -1,9 +1,9 @@
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Engines;
-using Yadokari.Core.State;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Serial;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 
@@ -303,7 +303,7 @@ public sealed class PcTests : IDisposable
         {
             Apic(vcpu, 0x300, 0x0004_4040);
             started.Set();
-            return VmExit.HaltedForGood;
+            return VmExit.HaltedWithInterruptsDisabled;
         });
         using var pc = new Machine(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
@@ -430,7 +430,7 @@ public sealed class PcTests : IDisposable
             vcpu.State.Msrs[0xC000_0082] = 0x1234;
             vcpu.State.Gpr[3] = 5;
             halted.Set();
-            return VmExit.HaltedForGood;
+            return VmExit.HaltedWithInterruptsDisabled;
         });
         Assert.Equal(1, RunOrStop(Config with { Cpus = 2 }, engine).Vcpu);
         X86State after = engine.Vcpus[1].State;
@@ -494,7 +494,7 @@ public sealed class PcTests : IDisposable
             return VmExit.Shutdown;
         })
         {
-            TscHz = 1_000_000_000,
+            ClockFrequency = 1_000_000_000,
         };
         RunOrStop(Config, engine);
         Assert.Equal((false, true), interrupted);

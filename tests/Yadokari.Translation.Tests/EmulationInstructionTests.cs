@@ -1,4 +1,5 @@
 using Yadokari.Core.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
@@ -132,7 +133,7 @@ public sealed class EmulationInstructionTests
             m.Cpu.Rip = at;
             m.Cpu.Rsp = 0x8000;
             m.Cpu.Rflags = 2;
-            Assert.Equal(VmExit.HaltedForGood, m.Cpu.Run());
+            Assert.Equal(VmExit.HaltedWithInterruptsDisabled, m.Go());
             Assert.Equal(0x6001ul, m.Cpu.Rip);
         }
 
@@ -201,10 +202,12 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void AResetPutsBackWhatNoLoadTouches()
+    public void AResetIsALoadOfTheFirstStateAndAClockSetToZero()
     {
         using var m = new EmulationMachine(64);
         ulong start = m.Cpu.ReadTsc();
+        var first = new X86State();
+        m.Cpu.Save(first);
         (uint Register, ulong Value)[] changes =
         [
             (0x1A0, 1), // IA32_MISC_ENABLE
@@ -224,7 +227,8 @@ public sealed class EmulationInstructionTests
         }
 
         Assert.True(m.Cpu.ReadTsc() >= 1ul << 60);
-        m.Vm.Reset();
+        m.Cpu.Load(first);
+        m.Vm.Clock.Set(0);
 
         Assert.Equal(before, changes.Select(c => Read(c.Register)));
         Assert.True(start < 1ul << 60);

@@ -38,10 +38,10 @@ public sealed unsafe class InlineTests
     internal static void RunToHalt(EmulationMachine m)
     {
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run());
+        var thread = new Thread(() => exit = m.Go());
         thread.Start();
         thread.Join();
-        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
     }
 
     private static bool Faulted(EmulationMachine m) => m.Cpu.Rip == Handler + 0x801;
@@ -482,7 +482,7 @@ public sealed unsafe class InlineTests
         m.OnPortWrite = port => m.Cpu.SetA20(open);
         m.Cpu.Rip = 0x5000;
         m.Cpu.Rflags = 2;
-        Assert.Equal(VmExit.HaltedForGood, m.Cpu.Run());
+        Assert.Equal(VmExit.HaltedWithInterruptsDisabled, m.Go());
         Assert.Equal(open ? (2u, 0u) : (1u, 2u), ((uint)m[0x100100], (uint)m[0x100]));
         Assert.Equal(open ? 0ul : 7ul, m.Cpu.Rax);
     }

@@ -56,11 +56,11 @@ public sealed unsafe class ReturnTests
     private static void RunToHalt(EmulationMachine m, Action? meanwhile = null)
     {
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run()) { IsBackground = true };
+        var thread = new Thread(() => exit = m.Go()) { IsBackground = true };
         thread.Start();
         meanwhile?.Invoke();
         Assert.True(thread.Join(TimeSpan.FromMinutes(1)), "the guest's code ran on for ever");
-        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
     }
 
     /// <summary>Runs the code several times over, so that it runs linked.</summary>

@@ -44,10 +44,10 @@ public sealed unsafe class SavedFlagsTests
         m.Cpu.Rbx = Data;
         m.Cpu.ModeChanged();
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run());
+        var thread = new Thread(() => exit = m.Go());
         thread.Start();
         thread.Join();
-        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
         return m;
     }
 

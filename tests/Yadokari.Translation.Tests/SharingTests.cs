@@ -26,10 +26,10 @@ public sealed unsafe class SharingTests
             m.Cpu.Rip = Code;
             m.Cpu.Rsp = 0x8000;
             VmExit exit = VmExit.Shutdown;
-            var thread = new Thread(() => exit = m.Cpu.Run());
+            var thread = new Thread(() => exit = m.Go());
             thread.Start();
             thread.Join();
-            Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+            Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
         }
     }
 

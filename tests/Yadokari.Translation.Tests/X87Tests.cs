@@ -1,8 +1,9 @@
 using Iced.Intel;
 using Yadokari.Core.Engines;
-using Yadokari.Core.State;
 using Yadokari.Translation.Code;
 using Yadokari.X86;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Yadokari.Translation.Tests;
@@ -253,7 +254,7 @@ public sealed unsafe class X87Tests
     // Runs code that ends with a HLT; the vector of the exception that came before, or -1. RSP then points to its frame.
     private static int VectorAfter(EmulationMachine m, byte[] code)
     {
-        Assert.True(((IVcpu)m.Cpu).WriteLinear(At, code));
+        Assert.True(((IX86Vcpu)m.Cpu).WriteLinear(At, code));
         (m.Cpu.Rip, m.Cpu.Rsp, m.Cpu.Rflags) = (At, 0x4800, 2);
         InlineTests.RunToHalt(m);
         return m.Cpu.Rip == At + (ulong)code.Length ? -1 : (int)((m.Cpu.Rip - 1 - Handlers) / 16);

@@ -1,6 +1,6 @@
 using Xunit;
-using Yadokari.Core.State;
 using Yadokari.X86.Segments;
+using Yadokari.X86.State;
 
 namespace Yadokari.X86.Tests;
 

@@ -8,7 +8,7 @@ public sealed class MsrFileTests
 {
     private static MsrFile File(bool amd)
     {
-        return new MsrFile(new CpuidModel(Host, 3, new CpuidConfiguration(1, 1, 1)));
+        return new MsrFile(new CpuModel(new CpuidModel(Host, 3, new CpuidConfiguration(1, 1, 1))));
 
         CpuidResult Host(uint leaf, uint subleaf) => leaf == 0 ? new CpuidResult(0x10, amd ? 0x68747541u : 0x756E6547u, 0, 0) : new CpuidResult(0x28, 0, 0, 0);
     }

@@ -6,7 +6,6 @@ using Yadokari.Core.Devices;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Firmware;
@@ -20,6 +19,7 @@ using Yadokari.Devices.Serial;
 using Yadokari.Devices.Storage;
 using Yadokari.Devices.Timers;
 using Yadokari.Devices.Virtio;
+using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc;
 
@@ -28,7 +28,6 @@ namespace Yadokari.Boards.Pc;
 /// </summary>
 public sealed class PcBoard : IDisposable
 {
-    private const long NanosecondsHz = 1_000_000_000;
     private const int PciIdeSlot = 1;
     private const int FirstVirtioSlot = 2;
 
@@ -59,19 +58,16 @@ public sealed class PcBoard : IDisposable
     /// <param name="machine">The machine.</param>
     /// <exception cref="UserErrorException">Something in the configuration can't be used.</exception>
     public PcBoard(
-        PcConfig config, PcResources resources, GuestMemory memory, IClock clock, PcVcpuHost host, IEngineVm vm, IReadOnlyList<IBoardVcpu> vcpus, IBoardMachine machine)
+        PcConfig config, PcResources resources, GuestMemory memory, IClock clock, PcVcpuHost host, IVm vm, IReadOnlyList<IBoardVcpu> vcpus, IBoardMachine machine)
     {
         (_config, _resources, _machine, _host) = (config, resources, machine, host);
         using var unfinished = new DisposableStack();
-        _board = unfinished.Push(new Board(new Dma(memory, vm.Written), host.Pio, host.Mmio));
+        _board = unfinished.Push(new Board(new Dma(memory, vm.MemoryWritten), host.Pio, host.Mmio));
 
         // Processors, each with its local APIC, which only it sees.
         _localApics = [.. vcpus.Select(v => _board.Add(NewLocalApic(v, vm, clock)))];
         host.Wire(vcpus, _localApics);
-        if (vm.TscHz != 0)
-        {
-            host.PvClock = _board.Add(new PvClock(_board.Dma, clock, vcpus[0].Vcpu.ReadTsc, vm.TscHz, config.Cpus));
-        }
+        host.PvClock = _board.Add(new PvClock(_board.Dma, clock, vcpus[0].Vcpu.ReadTsc, vm.Clock.Frequency, config.Cpus));
 
         // Interrupt controllers: the 8259s reach the first processor's LINT0.
         _pic = new DualPic8259(_localApics[0].Lint0);
@@ -157,11 +153,9 @@ public sealed class PcBoard : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _board.Dispose();
 
-    private LocalApic NewLocalApic(IBoardVcpu vcpu, IEngineVm vm, IClock clock)
+    private LocalApic NewLocalApic(IBoardVcpu vcpu, IVm vm, IClock clock)
     {
-        LocalApic apic = vm.TscHz == 0
-            ? new LocalApic(vcpu.Vcpu.Id, _host.ApicBus, clock, () => (ulong)clock.Now, NanosecondsHz, vcpu.Notify)
-            : new LocalApic(vcpu.Vcpu.Id, _host.ApicBus, clock, vcpu.Vcpu.ReadTsc, vm.TscHz, vcpu.Notify);
+        var apic = new LocalApic(vcpu.Vcpu.Id, _host.ApicBus, clock, vcpu.Vcpu.ReadTsc, vm.Clock.Frequency, vcpu.Notify);
         apic.Init += vcpu.Init;
         apic.StartUp += vcpu.StartUp;
         apic.Nmi += vcpu.Nmi;

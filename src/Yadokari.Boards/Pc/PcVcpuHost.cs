@@ -2,13 +2,14 @@ using Yadokari.Core.Buses;
 using Yadokari.Core.Engines;
 using Yadokari.Devices.Interrupts;
 using Yadokari.Devices.Timers;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Boards.Pc;
 
 /// <summary>
 /// Routes what vCPUs ask of the machine: to the buses, and to each vCPU's own local APIC. Made before the engine's virtual machine; the board fills it.
 /// </summary>
-public sealed class PcVcpuHost : IVcpuHost
+public sealed class PcVcpuHost : IX86VcpuHost
 {
     private const ulong ApicPageMask = ~(PcLayout.LocalApicSize - 1);
 
@@ -102,7 +103,7 @@ public sealed class PcVcpuHost : IVcpuHost
             return _apics[vcpu].WriteMsr(index, value);
         }
 
-        clock.WriteMsr(vcpu, index, value, _vcpus[vcpu].Vcpu.Written);
+        clock.WriteMsr(vcpu, index, value, _vcpus[vcpu].Vcpu.MemoryWritten);
         return true;
     }
 

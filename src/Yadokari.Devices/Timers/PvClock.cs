@@ -51,7 +51,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
     /// <param name="index">Which.</param>
     /// <param name="value">What.</param>
     /// <param name="written">Told of memory that changed, if any did: the guest finds it as soon as the instruction is done.</param>
-    public void WriteMsr(int vcpu, uint index, ulong value, Action<ulong, int> written)
+    public void WriteMsr(int vcpu, uint index, ulong value, Action<ulong, ulong> written)
     {
         (ulong gpa, int size) = index == WallClockMsr ? (value, WallSize) : (value & ~1ul, TimeSize);
         bool done;
@@ -71,7 +71,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
 
         if (done)
         {
-            written(gpa, size);
+            written(gpa, (ulong)size);
         }
     }
 

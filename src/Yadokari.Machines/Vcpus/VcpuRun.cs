@@ -1,7 +1,7 @@
 using System.Runtime.ExceptionServices;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Vcpus;
 

@@ -1,9 +1,11 @@
 using System.Diagnostics;
+using Yadokari.Boards;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
-using Yadokari.Core.State;
-using Yadokari.Boards;
+using Yadokari.X86.State;
+using Yadokari.Devices.Interrupts;
 using Yadokari.X86;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Machines.Vcpus;
 
@@ -13,7 +15,7 @@ internal sealed class VcpuThread : IBoardVcpu
     private const int NoPage = -1;
     private const ulong InitLeavesOfCr0 = Cr0.CD | Cr0.NW;
 
-    private readonly IVcpu _vcpu;
+    private readonly IX86Vcpu _vcpu;
     private readonly IVcpuThreadOwner _owner;
     private readonly X86State _afterReset = new();
     private readonly CallGate _gate = new(); // Of calls from other threads.
@@ -31,7 +33,7 @@ internal sealed class VcpuThread : IBoardVcpu
     private long _halts;
 
     /// <summary>Takes a vCPU in the state after reset.</summary>
-    public VcpuThread(IVcpu vcpu, IVcpuThreadOwner owner)
+    public VcpuThread(IX86Vcpu vcpu, IVcpuThreadOwner owner)
     {
         _vcpu = vcpu;
         _owner = owner;
@@ -39,7 +41,7 @@ internal sealed class VcpuThread : IBoardVcpu
     }
 
     /// <summary>The vCPU.</summary>
-    public IVcpu Vcpu => _vcpu;
+    public IX86Vcpu Vcpu => _vcpu;
 
     /// <summary>The registers after reset. Not to be changed; see <see cref="CopyOfReset"/>.</summary>
     public X86State AfterReset => _afterReset;
@@ -138,7 +140,7 @@ internal sealed class VcpuThread : IBoardVcpu
                 case VmExit.Halted:
                     OnHalt(forGood: false);
                     break;
-                case VmExit.HaltedForGood:
+                case VmExit.HaltedWithInterruptsDisabled:
                     OnHalt(forGood: true);
                     break;
                 case VmExit.Shutdown:
@@ -268,6 +270,7 @@ internal sealed class VcpuThread : IBoardVcpu
         var before = new X86State();
         _vcpu.Save(before);
         X86State state = CopyOfReset();
+        state.A20 = before.A20;
         state.Cr0 = (state.Cr0 & ~InitLeavesOfCr0) | (before.Cr0 & InitLeavesOfCr0);
         state.Xcr0 = before.Xcr0;
         state.Xsave = before.Xsave;

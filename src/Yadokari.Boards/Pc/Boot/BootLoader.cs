@@ -1,7 +1,7 @@
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc.Boot;
 
@@ -161,6 +161,7 @@ public static class BootLoader
             if (memory.TrySlice(start, piece, out Span<byte> bytes))
             {
                 bytes.Clear();
+                memory.Written(start, (ulong)piece);
             }
 
             start += (ulong)piece;

@@ -84,6 +84,7 @@ public sealed class Initrd : IDisposable
                 throw new UserErrorException($"The file '{Name}' became shorter while it was read; try again when nothing writes to it.");
             }
 
+            memory.Written(gpa + done, (ulong)read);
             done += (ulong)read;
         }
     }

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc.Boot;
 

@@ -65,6 +65,10 @@ public static class PayloadUnpacker
             // Each library has exceptions of its own for damaged data; all mean the same here.
             return false;
         }
+        finally
+        {
+            memory.Written(gpa, (ulong)length);
+        }
     }
 
     /// <summary>Unpacks a file that is compressed as a whole, such as a module of Linux's. One in no format that is known comes back as it is.</summary>
@@ -165,6 +169,7 @@ public static class PayloadUnpacker
                 Volatile.Write(ref good, false);
             }
         });
+        memory.Written(gpa, (ulong)length);
         return Volatile.Read(ref good);
     }
 }

@@ -2,11 +2,11 @@ using Yadokari.Boards.Pc.Acpi;
 using Yadokari.Core;
 using Yadokari.Core.Buses;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Devices.Firmware;
 using Yadokari.Devices.Interrupts;
 using Yadokari.Devices.Pci;
 using Yadokari.Devices.Rtc;
+using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc.Boot;
 

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc.Boot;
 

@@ -30,6 +30,7 @@ internal static class SegmentMover
                 memory.TrySlice(file + segment.Offset, (int)segment.FileSize, out Span<byte> source);
                 memory.TrySlice(segment.Physical, (int)segment.FileSize, out Span<byte> target);
                 source.CopyTo(target);
+                memory.Written(segment.Physical, segment.FileSize);
             }
         }
 

@@ -1,4 +1,4 @@
-namespace Yadokari.Core.State;
+namespace Yadokari.X86.State;
 
 /// <summary>General registers by name.</summary>
 public sealed partial class X86State
