@@ -23,7 +23,7 @@ public sealed class ClockTests
             vm.Console.WaitFor("now " + source);
             Compare(vm);
             Signal("-STOP", vm.ProcessId);
-            Thread.Sleep(3000);
+            Thread.Sleep(3000); // Longer than what a clock that stood still could be off unnoticed.
             Signal("-CONT", vm.ProcessId);
             Compare(vm);
         }

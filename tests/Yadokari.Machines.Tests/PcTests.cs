@@ -196,7 +196,7 @@ public sealed class PcTests : IDisposable
         var engine = new FakeEngine(vcpu =>
         {
             vcpu.Print(PanicLine + LastLine);
-            Task.Delay(50).ContinueWith(_ =>
+            Task.Run(() =>
             {
                 _clock.Advance(TimeSpan.FromMinutes(1));
                 pc!.Stop();
@@ -260,7 +260,7 @@ public sealed class PcTests : IDisposable
         using var pc = new Pc(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
         started.Wait(TestContext.Current.CancellationToken);
-        await Task.Delay(100, TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken); // Being run again is what must not happen: there is nothing to wait for.
         pc.Stop();
         await run;
         Assert.InRange(engine.Vcpus[0].Runs, 1, 2);
@@ -278,6 +278,7 @@ public sealed class PcTests : IDisposable
                 return vcpu.Host.AcknowledgeInterrupt(0) == 0x40 ? VmExit.Shutdown : vcpu.Spin();
             }
 
+            // That it sleeps, and goes on sleeping, nothing tells: both take a pause.
             Task.Delay(50).ContinueWith(_ =>
             {
                 pc!.Wake(0);
@@ -308,7 +309,7 @@ public sealed class PcTests : IDisposable
         using var pc = new Pc(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
         started.Wait(TestContext.Current.CancellationToken);
-        await Task.Delay(100, TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken); // Being run again is what must not happen: there is nothing to wait for.
         Assert.True(engine.Vcpus[0].Host.HasInterrupt(0));
         Assert.Equal(1, engine.Vcpus[0].Runs);
         pc.Stop();

@@ -518,7 +518,7 @@ public sealed unsafe class ReturnTests
         m.Cpu.Rflags |= 0x200;
         RunToHalt(m, () =>
         {
-            Thread.Sleep(100);
+            Thread.Sleep(100); // It is to run for a while, and leaves no trace by which to know that it does.
             m.Waiting.Enqueue(0x40);
             m.Cpu.Notify();
         });
