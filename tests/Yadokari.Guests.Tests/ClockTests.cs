@@ -4,6 +4,7 @@ using System.Globalization;
 namespace Yadokari.Guests.Tests;
 
 /// <summary>The guest's clock is the host's, by the processor's counter and by KVM's clock, also after the monitor stood still.</summary>
+[Collection(nameof(AloneCollection))]
 public sealed class ClockTests
 {
     [Theory]

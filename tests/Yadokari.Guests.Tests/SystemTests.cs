@@ -21,7 +21,9 @@ public sealed class SystemTests
         Assert.Equal(0, vm.Console.WaitForEnd());
     }
 
-    [Fact]
+    // A pass takes minutes, however little memory there is.
+    [Fact(Explicit = true)]
+    [Trait("length", "long")]
     public void MemtestFindsNoErrorInAPass()
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
