@@ -10,7 +10,7 @@ public sealed class ClockTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void TheGuestsTimeIsTheHosts(int cpus)
+    public void The_guests_time_is_the_hosts(int cpus)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         using var vm = Guest.Start("--cpus", $"{cpus}");

@@ -12,7 +12,7 @@ public sealed class DebianWorkTests : IDisposable
     public void Dispose() => _machines.Dispose();
 
     [Fact]
-    public void FourProcessorsWorkAndNothingIsLost()
+    public void Four_processors_work_and_nothing_is_lost()
     {
         Guest.HostProgram("ssh");
         var disk = Path.Combine(_machines.Folder, "data.qcow2");

@@ -5,7 +5,7 @@ namespace Yadokari.Guests.Tests;
 public sealed class MemoryTests
 {
     [Fact]
-    public void WhatTheGuestFreesGoesBackToTheHost()
+    public void What_the_guest_frees_goes_back_to_the_host()
     {
         Assert.SkipWhen(Guest.OnQemu, "The memory is yado's.");
         const long MiB = 1 << 20;
