@@ -23,7 +23,7 @@ public sealed class MemoryTests
         while (vm.SharedMemory > full - (60 * MiB))
         {
             Assert.True(Stopwatch.GetElapsedTime(began) < TimeSpan.FromMinutes(3), $"{full} bytes when full, {vm.SharedMemory} three minutes after.");
-            Thread.Sleep(200);
+            Thread.Sleep(200); // The host's kernel tells only who asks.
         }
 
         vm.Console.Send("poweroff -f");

@@ -278,11 +278,10 @@ public sealed class PcTests : IDisposable
                 return vcpu.Host.AcknowledgeInterrupt(0) == 0x40 ? VmExit.Shutdown : vcpu.Spin();
             }
 
-            // That it sleeps, and goes on sleeping, nothing tells: both take a pause.
-            Task.Delay(50).ContinueWith(_ =>
+            Task.Delay(50).ContinueWith(_ => // Nothing tells that it sleeps.
             {
                 pc!.Wake(0);
-                Thread.Sleep(50);
+                Thread.Sleep(50); // Nor that it goes on sleeping.
                 Assert.Equal(1, runs);
 
                 // An interprocessor interrupt to itself, from outside to keep the test short.

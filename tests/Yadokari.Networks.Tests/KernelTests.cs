@@ -104,12 +104,12 @@ public sealed class KernelTests : IDisposable
             Assert.True(data.AsSpan().SequenceEqual(got));
         }
 
-        // Until every window is closed: the socket then takes nothing for as long as nobody reads, which only a pause can show.
+        // Until every window is closed.
         static async Task StopsTaking(Socket socket, Task sending)
         {
             for (int refusals = 0; refusals < 20 && !sending.IsCompleted; refusals = socket.Poll(0, SelectMode.SelectWrite) ? 0 : refusals + 1)
             {
-                await Task.Delay(10, Token);
+                await Task.Delay(10, Token); // It takes nothing for as long as nobody reads: only pauses show that.
             }
         }
     }
