@@ -13,7 +13,7 @@ public sealed class MachineClockTests : IDisposable
     public void Dispose() => _clock.Dispose();
 
     [Fact]
-    public void StandsWhileItIsStoppedAndGoesOnFromThere()
+    public void Stands_while_it_is_stopped_and_goes_on_from_there()
     {
         Advance(5);
         _clock.Stop();
@@ -29,7 +29,7 @@ public sealed class MachineClockTests : IDisposable
     }
 
     [Fact]
-    public void AlarmsWaitForAStoppedClock()
+    public void Alarms_wait_for_a_stopped_clock()
     {
         IAlarm before = Alarm();
         before.Arm(Milliseconds(10));
@@ -51,7 +51,7 @@ public sealed class MachineClockTests : IDisposable
     }
 
     [Fact]
-    public void AnAlarmThatIsCancelledWhileTheClockStandsDoesNotFire()
+    public void An_alarm_that_is_cancelled_while_the_clock_stands_does_not_fire()
     {
         IAlarm alarm = Alarm();
         alarm.Arm(Milliseconds(1));
@@ -63,7 +63,7 @@ public sealed class MachineClockTests : IDisposable
     }
 
     [Fact]
-    public async Task StoppingWaitsForAReceiverThatIsBeingCalled()
+    public async Task Stopping_waits_for_a_receiver_that_is_being_called()
     {
         using var called = new ManualResetEventSlim();
         using var go = new ManualResetEventSlim();
@@ -90,7 +90,7 @@ public sealed class MachineClockTests : IDisposable
     }
 
     [Fact]
-    public void AlarmsOfADisposedClockAreDisposedOf()
+    public void Alarms_of_a_disposed_clock_are_disposed_of()
     {
         Alarm().Arm(Milliseconds(1));
         Alarm();

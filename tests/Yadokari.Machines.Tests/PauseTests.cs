@@ -27,7 +27,7 @@ public sealed class PauseTests : IDisposable
     public void Dispose() => File.Delete(_kernel);
 
     [Fact]
-    public async Task NoVcpuRunsUntilItIsResumed()
+    public async Task No_vcpu_runs_until_it_is_resumed()
     {
         using var machine = new Machine(Config, new FakeEngine(Step));
         Task<MachineEnd> run = Start(machine);
@@ -49,7 +49,7 @@ public sealed class PauseTests : IDisposable
     }
 
     [Fact]
-    public async Task OnePausedBeforeItsRunStartsWhenItIsResumed()
+    public async Task One_paused_before_its_run_starts_when_it_is_resumed()
     {
         using var machine = new Machine(Config, new FakeEngine(Step));
         machine.Pause();
@@ -65,7 +65,7 @@ public sealed class PauseTests : IDisposable
     }
 
     [Fact]
-    public async Task OneThatIsPausedCanBeStopped()
+    public async Task One_that_is_paused_can_be_stopped()
     {
         using var machine = new Machine(Config, new FakeEngine(Step));
         Task<MachineEnd> run = Start(machine);
@@ -78,7 +78,7 @@ public sealed class PauseTests : IDisposable
     }
 
     [Fact]
-    public async Task TheClockStandsMeanwhile()
+    public async Task The_clock_stands_meanwhile()
     {
         using var machine = new Machine(Config with { Cpus = 1 }, new FakeEngine(Step));
         Task<MachineEnd> run = Start(machine);
@@ -100,7 +100,7 @@ public sealed class PauseTests : IDisposable
     }
 
     [Fact]
-    public async Task WhatComesFromOutsideMeanwhileComesAfterwards()
+    public async Task What_comes_from_outside_meanwhile_comes_afterwards()
     {
         using var machine = new Machine(Config with { Cpus = 1 }, new FakeEngine(Step));
         Task<MachineEnd> run = Start(machine);
@@ -127,7 +127,7 @@ public sealed class PauseTests : IDisposable
     }
 
     [Fact]
-    public async Task AResetThatWasAskedForIsDoneAfterwards()
+    public async Task A_reset_that_was_asked_for_is_done_afterwards()
     {
         using var asks = new ManualResetEventSlim();
         var engine = new FakeEngine(vcpu =>
@@ -160,7 +160,7 @@ public sealed class PauseTests : IDisposable
 
     // The devices of the board with most of them: a new one is tried by being added.
     [Fact]
-    public void DevicesArePausedResumedAndResetInAnyOrder()
+    public void Devices_are_paused_resumed_and_reset_in_any_order()
     {
         using var machine = new Machine(Config with { VirtioConsole = true, Screen = true, DebugPorts = new DebugPorts(0xF4, 0xE9, 0x2000, Memory: true) }, new FakeEngine(Step));
         DeviceTree devices = machine.Board.Devices;

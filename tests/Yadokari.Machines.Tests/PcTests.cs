@@ -196,7 +196,7 @@ public sealed class PcTests : IDisposable
         var engine = new FakeEngine(vcpu =>
         {
             vcpu.Print(PanicLine + LastLine);
-            Task.Delay(50).ContinueWith(_ =>
+            Task.Run(() =>
             {
                 _clock.Advance(TimeSpan.FromMinutes(1));
                 pc!.Stop();
@@ -260,7 +260,7 @@ public sealed class PcTests : IDisposable
         using var pc = new Machine(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
         started.Wait(TestContext.Current.CancellationToken);
-        await Task.Delay(100, TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken); // Being run again is what must not happen: there is nothing to wait for.
         pc.Stop();
         await run;
         Assert.InRange(engine.Vcpus[0].Runs, 1, 2);
@@ -278,10 +278,10 @@ public sealed class PcTests : IDisposable
                 return vcpu.Host.AcknowledgeInterrupt(0) == 0x40 ? VmExit.Shutdown : vcpu.Spin();
             }
 
-            Task.Delay(50).ContinueWith(_ =>
+            Task.Delay(50).ContinueWith(_ => // Nothing tells that it sleeps.
             {
                 pc!.Wake(0);
-                Thread.Sleep(50);
+                Thread.Sleep(50); // Nor that it goes on sleeping.
                 Assert.Equal(1, runs);
 
                 // An interprocessor interrupt to itself, from outside to keep the test short.
@@ -308,7 +308,7 @@ public sealed class PcTests : IDisposable
         using var pc = new Machine(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
         started.Wait(TestContext.Current.CancellationToken);
-        await Task.Delay(100, TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken); // Being run again is what must not happen: there is nothing to wait for.
         Assert.True(engine.Vcpus[0].Host.HasInterrupt(0));
         Assert.Equal(1, engine.Vcpus[0].Runs);
         pc.Stop();

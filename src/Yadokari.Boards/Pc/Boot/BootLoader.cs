@@ -1,5 +1,6 @@
 using System.Text;
 using Yadokari.Core;
+using Yadokari.Core.Files;
 using Yadokari.Core.Memory;
 using Yadokari.X86.State;
 

@@ -1,29 +1,12 @@
 using System.Buffers.Binary;
+using Yadokari.Core.Files;
 
 namespace Yadokari.Boards.Pc.Boot;
-
-/// <summary>A segment of an ELF file that is to be loaded (System V gABI, Program Header).</summary>
-/// <param name="Offset">In the file.</param>
-/// <param name="FileSize">Bytes in the file.</param>
-/// <param name="Virtual">Virtual address.</param>
-/// <param name="Physical">Physical address.</param>
-/// <param name="MemorySize">Bytes in memory; those past <paramref name="FileSize"/> are zero.</param>
-public readonly record struct ElfSegment(ulong Offset, ulong FileSize, ulong Virtual, ulong Physical, ulong MemorySize)
-{
-    /// <summary>First physical address past the segment.</summary>
-    public ulong PhysicalEnd => Physical + MemorySize;
-}
 
 /// <summary>What a loader needs to know of a little-endian ELF file of 64 or 32 bits.</summary>
 public sealed class ElfImage
 {
-    private const uint LoadType = 1;
-    private const uint NoteType = 4;
     private const uint Phys32Entry = 18;
-    private const int HeaderSize = 64;
-    private const int HeaderSize32 = 52;
-    private const int ProgramHeaderSize = 56;
-    private const int ProgramHeaderSize32 = 32;
 
     private ElfImage(ulong entry, IReadOnlyList<ElfSegment> segments, ulong? pvhEntry)
     {
@@ -52,62 +35,41 @@ public sealed class ElfImage
     /// <summary>First physical address past all segments.</summary>
     public ulong PhysicalEnd => Segments.Max(s => s.PhysicalEnd);
 
-    /// <summary>Reads the headers. Returns null where the file is cut short or contradicts itself.</summary>
-    /// <param name="file">The file; the caller has looked at its class, byte order and machine.</param>
-    public static ElfImage? Parse(ReadOnlySpan<byte> file)
+    /// <summary>Looks at what is to be loaded. Returns null where the file is cut short or contradicts itself.</summary>
+    /// <param name="file">The file; the caller has looked at its byte order and machine.</param>
+    public static ElfImage? Parse(ElfFile file)
     {
-        bool wide = file.Length > 4 && file[4] == 2;
-        if (file.Length < (wide ? HeaderSize : HeaderSize32))
-        {
-            return null;
-        }
-
-        ulong entry = Word(file, 24, 24, wide);
-        ulong headers = Word(file, 32, 28, wide);
-        int size = BinaryPrimitives.ReadUInt16LittleEndian(file[(wide ? 54 : 42)..]);
-        int count = BinaryPrimitives.ReadUInt16LittleEndian(file[(wide ? 56 : 44)..]);
-        int least = wide ? ProgramHeaderSize : ProgramHeaderSize32;
-        if (size < least || headers > (ulong)file.Length || (ulong)file.Length - headers < (ulong)(size * count))
+        if (!file.TryReadSegments(out ElfSegment[] all))
         {
             return null;
         }
 
         List<ElfSegment> segments = [];
         ulong? pvhEntry = null;
-        for (int i = 0; i < count; i++)
+        foreach (ElfSegment segment in all)
         {
-            ReadOnlySpan<byte> header = file.Slice((int)headers + (i * size), least);
-            uint type = BinaryPrimitives.ReadUInt32LittleEndian(header);
-            ulong offset = Word(header, 8, 4, wide);
-            ulong virtualAddress = Word(header, 16, 8, wide);
-            ulong physical = Word(header, 24, 12, wide);
-            ulong fileSize = Word(header, 32, 16, wide);
-            ulong memorySize = Word(header, 40, 20, wide);
-            if (offset > (ulong)file.Length || fileSize > (ulong)file.Length - offset)
+            if (!file.TryGetContents(segment.Offset, segment.FileSize, out ReadOnlySpan<byte> contents))
             {
                 return null;
             }
 
-            if (type == LoadType && memorySize != 0)
+            if (segment.Type == ElfFile.Load && segment.MemorySize != 0)
             {
-                if (fileSize > memorySize || physical + memorySize < physical)
+                if (segment.FileSize > segment.MemorySize || segment.PhysicalEnd < segment.Physical)
                 {
                     return null;
                 }
 
-                segments.Add(new ElfSegment(offset, fileSize, virtualAddress, physical, memorySize));
+                segments.Add(segment);
             }
-            else if (type == NoteType)
+            else if (segment.Type == ElfFile.Note)
             {
-                pvhEntry ??= FindPvhEntry(file.Slice((int)offset, (int)fileSize));
+                pvhEntry ??= FindPvhEntry(contents);
             }
         }
 
-        return segments.Count == 0 ? null : new ElfImage(entry, segments, pvhEntry);
+        return segments.Count == 0 ? null : new ElfImage(file.Entry, segments, pvhEntry);
     }
-
-    private static ulong Word(ReadOnlySpan<byte> bytes, int at64, int at32, bool wide)
-        => wide ? BinaryPrimitives.ReadUInt64LittleEndian(bytes[at64..]) : BinaryPrimitives.ReadUInt32LittleEndian(bytes[at32..]);
 
     private static ulong? FindPvhEntry(ReadOnlySpan<byte> notes)
     {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
 using Yadokari.Core;
+using Yadokari.Core.Files;
 
 namespace Yadokari.Boards.Pc.Boot;
 
@@ -24,7 +25,7 @@ public enum KernelFormat
 public sealed class KernelImage
 {
     private const ushort MachineX86 = 3;
-    private const ushort MachineX8664 = 62;
+    internal const ushort MachineX8664 = 62;
 
     private KernelImage(string name, byte[] file, KernelFormat format, ElfImage? elf, MultibootHeader? multiboot = null)
     {
@@ -104,7 +105,7 @@ public sealed class KernelImage
             return Parse(name, Unpack(name, file));
         }
 
-        if (bytes.StartsWith("\u007FELF"u8))
+        if (ElfFile.IsElf(bytes))
         {
             return ParseElf(name, file);
         }
@@ -184,33 +185,30 @@ public sealed class KernelImage
         }
     }
 
-    private static KernelImage ParseElf(string name, byte[] file)
+    private static KernelImage ParseElf(string name, byte[] bytes)
     {
-        if (file.Length < 52)
+        if (!ElfFile.TryRead(bytes, out ElfFile file))
         {
             throw new UserErrorException(Truncated(name));
         }
 
-        bool little = file[5] == 1;
-        ushort machine = little ? BinaryPrimitives.ReadUInt16LittleEndian(file.AsSpan(18)) : BinaryPrimitives.ReadUInt16BigEndian(file.AsSpan(18));
-        if (machine is not (MachineX86 or MachineX8664) || !little)
+        if (file.Machine is not (MachineX86 or MachineX8664) || !file.IsLittleEndian)
         {
-            throw new UserErrorException($"The kernel '{name}' is for {MachineName(machine)}; this machine is x86-64 and needs an x86-64 kernel.");
+            throw new UserErrorException($"The kernel '{name}' is for {MachineName(file.Machine)}; this machine is x86-64 and needs an x86-64 kernel.");
         }
 
-        ushort type = BinaryPrimitives.ReadUInt16LittleEndian(file.AsSpan(16));
-        if (type == 1)
+        if (file.Type == ElfFile.Object)
         {
             throw new UserErrorException($"The file '{name}' is an object file or kernel module, not a kernel; give a bzImage or an uncompressed ELF kernel.");
         }
 
-        ElfImage elf = ElfImage.Parse(file) ?? throw new UserErrorException(file[4] == 1 && MultibootHeader.Find(file) is null ? Narrow(name) : Truncated(name));
-        if ((elf.PvhEntry is null || file[4] == 1) && MultibootHeader.Find(file) is { } multiboot)
+        ElfImage elf = ElfImage.Parse(file) ?? throw new UserErrorException(!file.Is64Bit && MultibootHeader.Find(bytes) is null ? Narrow(name) : Truncated(name));
+        if ((elf.PvhEntry is null || !file.Is64Bit) && MultibootHeader.Find(bytes) is { } multiboot)
         {
-            return OfMultiboot(name, file, elf, multiboot);
+            return OfMultiboot(name, bytes, elf, multiboot);
         }
 
-        if (elf.PvhEntry is null && file[4] == 1)
+        if (elf.PvhEntry is null && !file.Is64Bit)
         {
             throw new UserErrorException(Narrow(name));
         }
@@ -220,7 +218,7 @@ public sealed class KernelImage
             throw new UserErrorException($"The file '{name}' is an ELF program, not a kernel; give a bzImage or an uncompressed ELF kernel.");
         }
 
-        return new KernelImage(name, file, elf.PvhEntry is null ? KernelFormat.Elf : KernelFormat.ElfPvh, elf);
+        return new KernelImage(name, bytes, elf.PvhEntry is null ? KernelFormat.Elf : KernelFormat.ElfPvh, elf);
     }
 
     private static string Narrow(string name) =>

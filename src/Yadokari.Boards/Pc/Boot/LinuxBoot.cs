@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Diagnostics;
 using Yadokari.Core;
+using Yadokari.Core.Files;
 using Yadokari.Core.Memory;
 using Yadokari.X86.State;
 
@@ -188,8 +189,8 @@ public static class LinuxBoot
             throw new UserErrorException($"The kernel '{kernel.Name}' holds a damaged {compression} archive; copy or download it again.");
         }
 
-        memory.TrySlice(scratch, (int)length, out Span<byte> file);
-        bool is64Bit = file.StartsWith("\u007FELF\u0002\u0001"u8) && BinaryPrimitives.ReadUInt16LittleEndian(file[18..]) == 62;
+        memory.TrySlice(scratch, (int)length, out Span<byte> unpacked);
+        bool is64Bit = ElfFile.TryRead(unpacked, out ElfFile file) && file is { Is64Bit: true, IsLittleEndian: true, Machine: KernelImage.MachineX8664 };
         ElfImage? elf = is64Bit ? ElfImage.Parse(file) : null;
         ulong end = Math.Max(elf?.PhysicalEnd ?? 0, setup.PreferredAddress + setup.InitSize);
         bool loads = elf is not null

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
+using K4os.Compression.LZ4;
 using SharpCompress.Compressors.BZip2;
 using SharpCompress.Compressors.LZMA;
 using SharpCompress.Compressors.Xz;
@@ -164,7 +165,7 @@ public static class PayloadUnpacker
         {
             ulong offset = (ulong)i * Lz4BlockSize;
             int size = Math.Min(Lz4BlockSize, length - (int)offset);
-            if (!memory.TrySlice(gpa + offset, size, out Span<byte> target) || Lz4Block.Decode(blocks[i], target) != size)
+            if (!memory.TrySlice(gpa + offset, size, out Span<byte> target) || LZ4Codec.Decode(blocks[i], target) != size)
             {
                 Volatile.Write(ref good, false);
             }

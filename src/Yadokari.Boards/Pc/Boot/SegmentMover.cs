@@ -1,3 +1,4 @@
+using Yadokari.Core.Files;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Boards.Pc.Boot;

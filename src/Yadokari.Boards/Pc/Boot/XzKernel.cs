@@ -6,6 +6,11 @@ namespace Yadokari.Boards.Pc.Boot;
 /// The one shape of .xz file that Linux's build makes (scripts/xz_wrap.sh: one block, LZMA2, most often behind the x86 filter), straight into
 /// the place it is wanted (The .xz File Format, 1.2.0). Its check is not looked at: each chunk's range coder has to end at zero.
 /// </summary>
+/// <remarks>
+/// Files of any other shape go to SharpCompress. It could do these too; what this decoder gains is time and memory, since its output is its
+/// dictionary. Debian's linux-image-6.1.0-50-amd64 (8.1 MB, unpacked 65.9 MB), once in a new process with ahead-of-time compiled libraries:
+/// 0.57 s of processor time and 30 KiB here, 0.70 s and 96 MiB there.
+/// </remarks>
 internal static class XzKernel
 {
     private const int StreamHeader = 12;
