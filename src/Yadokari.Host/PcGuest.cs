@@ -92,6 +92,12 @@ internal sealed class PcGuest : IGuestMachine
     public void Stop() => _pc.Stop();
 
     /// <inheritdoc/>
+    public bool Pause() => _pc.Pause();
+
+    /// <inheritdoc/>
+    public void Resume() => _pc.Resume();
+
+    /// <inheritdoc/>
     public void PressPower() => _pc.PowerButton();
 
     /// <inheritdoc/>

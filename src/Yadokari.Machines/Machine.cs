@@ -162,23 +162,29 @@ public sealed class Machine : IDisposable
 
     /// <summary>
     /// Pauses the machine: when this returns, no vCPU runs guest code, no request of a device is in flight, and the guest's clocks stand. Any thread but a
-    /// vCPU's or the clock's, also before <see cref="Run"/>; nothing where it is paused already, or has ended.
+    /// vCPU's or the clock's, also before <see cref="Run"/>; nothing where it is paused already.
     /// </summary>
-    public void Pause()
+    /// <returns>False where its run has ended, or does just now.</returns>
+    public bool Pause()
     {
         using CallGate.Scope call = _calls.Enter(this);
         lock (_pausing)
         {
             if (_paused)
             {
-                return;
+                return true;
             }
 
-            _run.StopTheWorld();
+            if (!_run.StopTheWorld())
+            {
+                return false;
+            }
+
             _clock.Stop();
             _vm.Clock.Stop();
             _board.Devices.Pause();
             Volatile.Write(ref _paused, true);
+            return true;
         }
     }
 

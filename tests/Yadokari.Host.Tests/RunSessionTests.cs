@@ -148,6 +148,12 @@ public sealed class RunSessionTests : IDisposable
         {
         }
 
+        public bool Pause() => true;
+
+        public void Resume()
+        {
+        }
+
         public void PressPower()
         {
         }

@@ -6,6 +6,12 @@ internal interface IMonitor
     /// <summary>What happens to the machine.</summary>
     RunEvents Events { get; }
 
+    /// <summary>Whether the machine is paused.</summary>
+    bool IsPaused { get; }
+
+    /// <summary>Pauses the machine, which may be paused already, or has it go on; false where it starts anew just now, or ends.</summary>
+    bool SetPaused(bool paused);
+
     /// <summary>Presses the power button.</summary>
     void PressPower();
 

@@ -73,7 +73,8 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
     /// Waits until no vCPU runs guest code, and holds them all until <see cref="StartTheWorld"/>; once for each call. Any thread but a vCPU's, with no lock
     /// held that a device takes.
     /// </summary>
-    public void StopTheWorld()
+    /// <returns>False where the run has ended: nothing is to be started again then.</returns>
+    public bool StopTheWorld()
     {
         lock (_lock)
         {
@@ -87,6 +88,14 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
             {
                 Monitor.Wait(_lock);
             }
+
+            if (HasEnded)
+            {
+                _stops--;
+                return false;
+            }
+
+            return true;
         }
     }
 
