@@ -79,7 +79,7 @@ public sealed class MachineControlTests : IDisposable
     }
 
     [Fact]
-    public void Monitor_that_does_not_speak_http_does_not_answer()
+    public async Task Monitor_that_does_not_speak_http_does_not_answer()
     {
         using FileStream running = _machine.TryLock()!;
         using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
@@ -104,6 +104,6 @@ public sealed class MachineControlTests : IDisposable
         }, TestContext.Current.CancellationToken);
         Assert.Equal("The monitor of box does not answer: try again, or 'yado kill box' ends it.", Assert.Throws<UserErrorException>(() => _control.Balloon()).Message);
         listener.Dispose();
-        Assert.InRange(asked.Result, 2, 1000);
+        Assert.InRange(await asked, 2, 1000);
     }
 }

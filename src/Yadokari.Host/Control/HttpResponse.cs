@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
@@ -12,6 +13,9 @@ namespace Yadokari.Host.Control;
 /// <param name="Headers">Further headers.</param>
 internal sealed record HttpResponse(int Status, string? ContentType, byte[]? Body, params IReadOnlyList<(string Name, string Value)> Headers)
 {
+    // Quotes in sentences are not escaped: people read them, and none goes into a web page.
+    private static readonly ControlJson s_readable = new(new JsonSerializerOptions(ControlJson.Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+
     /// <summary>Done, and nothing to say.</summary>
     public static HttpResponse NoContent { get; } = new(204, null, null);
 
@@ -22,7 +26,7 @@ internal sealed record HttpResponse(int Status, string? ContentType, byte[]? Bod
     public static HttpResponse Refusal(HttpError error) => new(
         error.Status,
         "application/problem+json",
-        JsonSerializer.SerializeToUtf8Bytes(error.Body, ControlJson.Default.Problem),
+        JsonSerializer.SerializeToUtf8Bytes(error.Body, s_readable.Problem),
         error.Allow is { } allow ? [("Allow", allow)] : error.Status == 426 ? [("Upgrade", ControlApi.ConsoleProtocol), ("Connection", "Upgrade, close")] : []);
 
     /// <summary>A status in words (RFC 9110, 15).</summary>
