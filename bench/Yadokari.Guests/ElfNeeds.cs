@@ -1,37 +1,22 @@
 using System.Buffers.Binary;
 using System.Text;
+using Yadokari.Core.Files;
 
 namespace Yadokari.Guests;
 
 /// <summary>Reads which shared libraries a 64-bit ELF file asks its loader for (DT_NEEDED; System V ABI, chapter "Dynamic Linking").</summary>
 internal static class ElfNeeds
 {
-    private const uint SegmentLoad = 1;
-    private const uint SegmentDynamic = 2;
     private const long TagNeeded = 1;
     private const long TagStringTable = 5;
 
     /// <summary>The library names, in order; none for a static program or a file that is not ELF.</summary>
-    public static IReadOnlyList<string> Read(ReadOnlySpan<byte> file)
+    public static IReadOnlyList<string> Read(ReadOnlySpan<byte> bytes)
     {
-        if (file.Length < 64 || !file[..4].SequenceEqual("\u007fELF"u8) || file[4] != 2)
+        if (!ElfFile.TryRead(bytes, out var file) || !file.Is64Bit || !file.TryReadSegments(out var segments))
             return [];
-        var table = (int)BinaryPrimitives.ReadUInt64LittleEndian(file[32..]);
-        var count = BinaryPrimitives.ReadUInt16LittleEndian(file[56..]);
-        var loads = new List<(ulong Address, ulong Offset, ulong Size)>();
-        var dynamic = default(ReadOnlySpan<byte>);
-        for (var i = 0; i < count; i++)
-        {
-            var header = file.Slice(table + i * 56, 56);
-            var kind = BinaryPrimitives.ReadUInt32LittleEndian(header);
-            var offset = BinaryPrimitives.ReadUInt64LittleEndian(header[8..]);
-            var address = BinaryPrimitives.ReadUInt64LittleEndian(header[16..]);
-            var size = BinaryPrimitives.ReadUInt64LittleEndian(header[32..]);
-            if (kind == SegmentLoad)
-                loads.Add((address, offset, size));
-            else if (kind == SegmentDynamic)
-                dynamic = file.Slice((int)offset, (int)size);
-        }
+        var table = segments.FirstOrDefault(static segment => segment.Type == ElfFile.Dynamic);
+        file.TryGetContents(table.Offset, table.FileSize, out var dynamic);
         var names = new List<ulong>();
         var strings = 0ul;
         for (; dynamic.Length >= 16; dynamic = dynamic[16..])
@@ -46,14 +31,10 @@ internal static class ElfNeeds
         var needed = new List<string>();
         foreach (var name in names)
         {
-            foreach (var load in loads)
-            {
-                var at = strings + name;
-                if (at < load.Address || at >= load.Address + load.Size)
-                    continue;
-                var text = file[(int)(at - load.Address + load.Offset)..];
-                needed.Add(Encoding.ASCII.GetString(text[..text.IndexOf((byte)0)]));
-            }
+            var at = strings + name;
+            var load = segments.Single(segment => segment.Type == ElfFile.Load && at - segment.Virtual < segment.FileSize);
+            var text = bytes[(int)(at - load.Virtual + load.Offset)..];
+            needed.Add(Encoding.ASCII.GetString(text[..text.IndexOf((byte)0)]));
         }
         return needed;
     }

@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Reflection;
 using System.Text;
+using Yadokari.Core.Files;
 
 namespace Yadokari.Guests;
 
@@ -15,6 +16,12 @@ namespace Yadokari.Guests;
 /// </remarks>
 public sealed class GuestImages(GuestCache cache)
 {
+    /// <summary>The permissions of a program, 0755.</summary>
+    internal const uint Executable = 0x1ED;
+
+    /// <summary>The permissions of a file that is only read, 0644.</summary>
+    internal const uint Readable = 0x1A4;
+
     private const string Format = "2";
 
     private static readonly string[] s_packages =
@@ -97,7 +104,7 @@ public sealed class GuestImages(GuestCache cache)
         foreach (var program in s_programs)
             tree.Copy(archive, program);
         tree.CopyFolder(archive, "usr/lib/x86_64-linux-gnu/perl-base");
-        archive.AddSymlink("usr/bin/awk", "mawk");
+        archive.AddSymbolicLink("usr/bin/awk", "mawk");
         AddScripts(archive);
     });
 
@@ -145,7 +152,7 @@ public sealed class GuestImages(GuestCache cache)
         return Image($"selftests-{Path.GetFileName(folder)}", s_packages, (_, archive) =>
         {
             foreach (var program in Directory.EnumerateFiles(folder).Order(StringComparer.Ordinal))
-                archive.AddFile($"selftests/{Path.GetFileName(program)}", File.ReadAllBytes(program), executable: true);
+                archive.AddFile($"selftests/{Path.GetFileName(program)}", Executable, File.ReadAllBytes(program));
             AddScripts(archive);
         });
     }
@@ -158,7 +165,7 @@ public sealed class GuestImages(GuestCache cache)
         return Image($"disk-{GuestCache.Fingerprint([package, script])}", s_packages, (_, archive) =>
         {
             AddModules(archive, "disk", _archive.Fetch("kernel-cloud", package), "./lib/modules/*/virtio*.ko");
-            archive.AddFile("disk/disk.sh", Encoding.UTF8.GetBytes(script));
+            archive.AddFile("disk/disk.sh", Readable, Encoding.UTF8.GetBytes(script));
         });
     }
 
@@ -268,7 +275,7 @@ public sealed class GuestImages(GuestCache cache)
         });
     }
 
-    private string Image(string name, string[] packages, Action<GuestTree, NewcArchive> fill, DebianArchive? archiveOfPackages = null)
+    private string Image(string name, string[] packages, Action<GuestTree, CpioWriter> fill, DebianArchive? archiveOfPackages = null)
     {
         // Images of the same packages are made from one tree.
         var tree = Tree(packages == s_packages ? "bench" : name, packages, archiveOfPackages ?? _archive);
@@ -276,16 +283,18 @@ public sealed class GuestImages(GuestCache cache)
         return cache.GetOrBuild($"images/{name}-{key}.cpio", draft =>
         {
             cache.Announce($"building the guest image {name}");
-            using var archive = new NewcArchive(new BufferedStream(File.Create(draft), 1 << 20));
+            using var output = new BufferedStream(File.Create(draft), 1 << 20);
+            var archive = new CpioWriter(output);
             // The kernel opens /dev/console for /init before anything could be mounted on /dev.
-            archive.AddCharacterDevice("dev/console", 5, 1);
-            archive.AddCharacterDevice("dev/null", 1, 3);
+            archive.AddCharacterDevice("dev/console", 0x180, 5, 1);
+            archive.AddCharacterDevice("dev/null", 0x180, 1, 3);
             foreach (var mountPoint in (ReadOnlySpan<string>)["proc", "sys", "tmp", "root", "run", "etc"])
                 archive.AddDirectory(mountPoint);
-            archive.AddFile("init", Encoding.UTF8.GetBytes(Script("init.sh")), executable: true);
+            archive.AddFile("init", Executable, Encoding.UTF8.GetBytes(Script("init.sh")));
             tree.Copy(archive, "bin/busybox");
-            archive.AddSymlink("bin/sh", "busybox");
+            archive.AddSymbolicLink("bin/sh", "busybox");
             fill(tree, archive);
+            archive.Finish();
         });
     }
 
@@ -304,14 +313,14 @@ public sealed class GuestImages(GuestCache cache)
         return new GuestTree(folder);
     }
 
-    private static void AddModules(NewcArchive archive, string folder, IReadOnlyList<string> kernel, string members)
+    private static void AddModules(CpioWriter archive, string folder, IReadOnlyList<string> kernel, string members)
     {
         var unpacked = Directory.CreateTempSubdirectory("yadokari-modules-").FullName;
         try
         {
             DebianArchive.Unpack(kernel, unpacked, members);
             foreach (var module in Directory.EnumerateFiles(unpacked, "*.ko", SearchOption.AllDirectories).Order(StringComparer.Ordinal))
-                archive.AddFile($"{folder}/{Path.GetFileName(module)}", File.ReadAllBytes(module));
+                archive.AddFile($"{folder}/{Path.GetFileName(module)}", Readable, File.ReadAllBytes(module));
         }
         finally
         {
@@ -319,11 +328,11 @@ public sealed class GuestImages(GuestCache cache)
         }
     }
 
-    private static void AddScripts(NewcArchive archive)
+    private static void AddScripts(CpioWriter archive)
     {
         foreach (var script in s_scripts)
-            archive.AddFile($"yado/{script}", Encoding.UTF8.GetBytes(Script(script)), executable: true);
-        archive.AddFile("yado/corpus.txt", Encoding.ASCII.GetBytes(Corpus.Text(4 << 20)));
+            archive.AddFile($"yado/{script}", Executable, Encoding.UTF8.GetBytes(Script(script)));
+        archive.AddFile("yado/corpus.txt", Readable, Encoding.ASCII.GetBytes(Corpus.Text(4 << 20)));
     }
 
     private static string Script(string name)

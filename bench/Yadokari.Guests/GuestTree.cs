@@ -1,4 +1,5 @@
 using Yadokari.Core;
+using Yadokari.Core.Files;
 
 namespace Yadokari.Guests;
 
@@ -17,26 +18,25 @@ public sealed class GuestTree(string folder)
     /// <param name="archive">Where to.</param>
     /// <param name="name">Path in the tree, without a leading slash.</param>
     /// <exception cref="UserErrorException">A library that is needed is in none of the packages.</exception>
-    public void Copy(NewcArchive archive, string name)
+    public void Copy(CpioWriter archive, string name)
     {
         if (archive.Contains(name))
             return;
         var info = new FileInfo(Path.Combine(Folder, name));
         if (info.LinkTarget is { } target)
         {
-            archive.AddSymlink(name, target);
+            archive.AddSymbolicLink(name, target);
             Copy(archive, Follow(name, target));
             return;
         }
         var contents = File.ReadAllBytes(info.FullName);
-        var executable = (info.UnixFileMode & UnixFileMode.UserExecute) != 0;
-        archive.AddFile(name, contents, executable);
+        archive.AddFile(name, (info.UnixFileMode & UnixFileMode.UserExecute) != 0 ? GuestImages.Executable : GuestImages.Readable, contents);
         foreach (var library in ElfNeeds.Read(contents))
             Copy(archive, FindLibrary(library, name));
     }
 
     /// <summary>Copies every file under a folder of the tree.</summary>
-    public void CopyFolder(NewcArchive archive, string name)
+    public void CopyFolder(CpioWriter archive, string name)
     {
         var root = Path.Combine(Folder, name);
         foreach (var file in Directory.EnumerateFiles(root, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal))

@@ -3,6 +3,7 @@ using System.Text;
 using Yadokari.Core;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Translation;
 
@@ -26,7 +27,7 @@ try
         Clock = clock,
         RestartOnReset = false,
     };
-    using var pc = new Pc(config, new TranslationEngine());
+    using var pc = new Machine(config, new TranslationEngine());
     screen.Prompted = () => pc.Type("uname -a; poweroff -f\n"u8);
     MachineEnd end = pc.Run();
     Console.WriteLine($"The machine ended: {end.Reason}.");

@@ -1,9 +1,10 @@
 using Yadokari.Core.Engines;
+using Yadokari.X86.Engines;
 
 namespace Yadokari;
 
 /// <summary>What flat code finds around its processor: nothing but I/O ports that the caller answers for.</summary>
-internal sealed class FlatHost : IVcpuHost
+internal sealed class FlatHost : IX86VcpuHost
 {
     public Func<ushort, int, uint>? OnRead { get; set; }
 
@@ -56,6 +57,10 @@ internal sealed class FlatHost : IVcpuHost
     }
 
     public bool WriteMsr(int vcpu, uint index, ulong value) => false;
+
+    public void TscChanged(int vcpu)
+    {
+    }
 
     public byte ReadTaskPriority(int vcpu) => 0;
 

@@ -2,9 +2,12 @@ using System.Runtime.ExceptionServices;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
 using Yadokari.Translation;
+using Yadokari.X86;
+using Yadokari.X86.Cpuid;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari;
 
@@ -18,7 +21,7 @@ public sealed class FlatMachine : IDisposable
     private const int PageSize = 4096;
 
     private readonly GuestMemory _memory;
-    private readonly IVcpu _vcpu;
+    private readonly IX86Vcpu _vcpu;
     private readonly FlatTables _tables;
     private readonly FlatHost _host;
     private readonly VcpuWorker _worker;
@@ -54,9 +57,11 @@ public sealed class FlatMachine : IDisposable
         _host = new FlatHost();
         _vcpu = _worker.Do(() =>
         {
-            IEngineVm vm = new TranslationEngine { Direct = Translation.Direct.DirectMode.Off }.CreateVm(_memory, _host);
+            var engine = new TranslationEngine { Direct = Translation.Direct.DirectMode.Off };
+            long hz = (long)engine.ClockFrequency;
+            IVm vm = engine.Create(new VmSpec(_memory, CpuModel.FromHost(new CpuidConfiguration(Cpus: 1, hz, hz)), Vcpus: 1));
             _parts.Defer(() => _worker.Do(vm.Dispose));
-            IVcpu vcpu = vm.CreateVcpu(0);
+            IX86Vcpu vcpu = vm.CreateX86Vcpu(0, _host);
             vcpu.CatchExceptions = options.CatchExceptions;
             vcpu.Load(Registers);
             return vcpu;
@@ -169,6 +174,7 @@ public sealed class FlatMachine : IDisposable
         return _worker.Do(() =>
         {
             Vectors.Claim();
+            Registers.Activity = ActivityState.Active; // A call of this is a wish to run, wherever the last one ended.
             _vcpu.Load(Registers);
             _vcpu.SingleStep = budget != long.MaxValue;
             _host.Writes.Clear();
@@ -211,7 +217,7 @@ public sealed class FlatMachine : IDisposable
 
             switch (exit)
             {
-                case VmExit.Halted or VmExit.HaltedForGood:
+                case VmExit.Halted or VmExit.HaltedWithInterruptsDisabled:
                     return new FlatStop(FlatStopReason.Halt);
                 case VmExit.Shutdown:
                     return new FlatStop(FlatStopReason.Shutdown);

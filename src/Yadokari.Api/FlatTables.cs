@@ -1,6 +1,6 @@
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.X86;
+using Yadokari.X86.State;
 
 namespace Yadokari;
 

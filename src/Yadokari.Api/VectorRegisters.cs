@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.Intrinsics.X86;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari;
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Yadokari.Core;
+using Yadokari.Core.Files;
 using Yadokari.Host.Consoles;
 using Yadokari.X86.Audit;
 
@@ -32,7 +33,7 @@ internal static class AuditCommand
     internal static void Run(string path, bool list, bool json, TextWriter output)
     {
         byte[] file = ReadFile(path);
-        IReadOnlyList<CodeSection> sections = ElfCode.Read(path, ElfCode.IsElf(file) ? file : AuditKernel.Unpack(path, file));
+        IReadOnlyList<CodeSection> sections = ElfCode.Read(path, ElfFile.IsElf(file) ? file : AuditKernel.Unpack(path, file));
         var audit = new SensitiveAudit(list);
         foreach (CodeSection section in sections)
         {

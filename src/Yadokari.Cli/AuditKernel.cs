@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Cli;
 

@@ -24,6 +24,8 @@ internal static class CommandLine
             SshCommand.Create(),
             CopyCommand.Create(),
             StartCommand.Create(),
+            PauseCommand.CreatePause(),
+            PauseCommand.CreateResume(),
             StopCommand.Create(),
             BalloonCommand.Create(),
             KillCommand.Create(),

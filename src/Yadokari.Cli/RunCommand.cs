@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Globalization;
 using Microsoft.Extensions.Logging;
+using Yadokari.Boards.Pc;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Cli.Machines;
 using Yadokari.Cli.Options;
 using Yadokari.Cli.Progress;
@@ -9,7 +11,6 @@ using Yadokari.Disks;
 using Yadokari.Host;
 using Yadokari.Host.Instances;
 using Yadokari.Machines;
-using Yadokari.Machines.Boot;
 using Yadokari.Networks;
 
 namespace Yadokari.Cli;
@@ -265,7 +266,7 @@ internal static class RunCommand
         !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)
             ? throw new UserErrorException($"--cpus {UserText.Shown(text)} is not a number of processors: give --cpus 1.")
         : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
-        : cpus > Layout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {Layout.MaxCpus}.")
+        : cpus > PcLayout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {PcLayout.MaxCpus}.")
         : cpus;
 
     private static LogLevel ParseLogLevel(string word) => word switch

@@ -1,11 +1,12 @@
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Debugging;
 
 /// <summary>
 /// The gate that every vCPU thread of a machine passes before it enters guest code, and where a debugger holds it back. The loop of a vCPU
-/// calls <see cref="Enter"/> before each <see cref="IVcpu.Run"/> and each wait in HLT, <see cref="Report"/> on
+/// calls <see cref="Enter"/> before each <see cref="IX86Vcpu.Run"/> and each wait in HLT, <see cref="Report"/> on
 /// <see cref="VmExit.Debug"/> and on <see cref="VmExit.Shutdown"/> (before acting on it), <see cref="Leave"/> when its thread ends; the
 /// machine calls <see cref="Open"/> when it begins to end and <see cref="Finish"/> when it has. A vCPU that was woken from HLT only to
 /// pass the gate goes back to its wait after it. Without a debugger all this costs an uncontended lock.
@@ -14,8 +15,8 @@ public sealed class DebugGate : IDebugTarget
 {
     // Guards everything below. No foreign code is called under it but the listener, whose contract forbids calling back.
     private readonly object _lock = new();
-    private readonly IReadOnlyList<IVcpu> _vcpus;
-    private readonly IVcpuHost _host;
+    private readonly IReadOnlyList<IX86Vcpu> _vcpus;
+    private readonly IX86VcpuHost _host;
     private readonly Action<int> _wake;
     private readonly Action _kill;
     private readonly VcpuAction[] _actions;
@@ -35,12 +36,12 @@ public sealed class DebugGate : IDebugTarget
     /// <param name="memory">Guest RAM.</param>
     /// <param name="host">Where CR8 lives.</param>
     /// <param name="wake">
-    /// Brings a vCPU's thread to the gate soon: <see cref="IVcpu.Kick"/>, and the end of a wait in HLT. Called on any thread, with no lock
+    /// Brings a vCPU's thread to the gate soon: <see cref="IX86Vcpu.Kick"/>, and the end of a wait in HLT. Called on any thread, with no lock
     /// held, also when the vCPU is not running or its thread does not exist.
     /// </param>
     /// <param name="kill">Ends the machine; returns at once.</param>
     /// <param name="startStopped">Hold all vCPUs back until a debugger attaches and resumes them.</param>
-    public DebugGate(IReadOnlyList<IVcpu> vcpus, GuestMemory memory, IVcpuHost host, Action<int> wake, Action kill, bool startStopped = false)
+    public DebugGate(IReadOnlyList<IX86Vcpu> vcpus, GuestMemory memory, IX86VcpuHost host, Action<int> wake, Action kill, bool startStopped = false)
     {
         _vcpus = vcpus;
         Memory = memory;
@@ -62,7 +63,7 @@ public sealed class DebugGate : IDebugTarget
     public GuestMemory Memory { get; }
 
     /// <inheritdoc/>
-    public IVcpu Vcpu(int index) => _vcpus[index];
+    public IX86Vcpu Vcpu(int index) => _vcpus[index];
 
     /// <inheritdoc/>
     public byte ReadTaskPriority(int vcpu) => _host.ReadTaskPriority(vcpu);
@@ -71,7 +72,7 @@ public sealed class DebugGate : IDebugTarget
     public void WriteTaskPriority(int vcpu, byte value) => _host.WriteTaskPriority(vcpu, value);
 
     /// <summary>
-    /// Whether a vCPU is executing a single step. Its machine then withholds interrupts (<see cref="IVcpuHost.HasInterrupt"/> gives false),
+    /// Whether a vCPU is executing a single step. Its machine then withholds interrupts (<see cref="IX86VcpuHost.HasInterrupt"/> gives false),
     /// lest every step in a kernel end in the timer's handler, and reports HLT as the end of the step instead of waiting. Any thread.
     /// </summary>
     public bool IsStepping(int vcpu) => Volatile.Read(ref _stepping[vcpu]);
@@ -285,7 +286,7 @@ public sealed class DebugGate : IDebugTarget
         if (_detaching)
         {
             _detaching = false;
-            foreach (IVcpu vcpu in _vcpus)
+            foreach (IX86Vcpu vcpu in _vcpus)
             {
                 vcpu.SetBreakpoints([]);
                 vcpu.SingleStep = false;

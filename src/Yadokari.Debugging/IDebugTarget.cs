@@ -1,5 +1,6 @@
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Debugging;
 
@@ -51,7 +52,7 @@ public interface IDebugTarget
     GuestMemory Memory { get; }
 
     /// <summary>A vCPU. To be used only between a stop's announcement and the next <see cref="Resume"/> or <see cref="Detach"/>.</summary>
-    IVcpu Vcpu(int index);
+    IX86Vcpu Vcpu(int index);
 
     /// <summary>CR8 of a vCPU, 0 to 15, which lives in the machine and not in the vCPU.</summary>
     byte ReadTaskPriority(int vcpu);

@@ -1,3 +1,4 @@
+using Yadokari.Boards.Pc;
 using Yadokari.Debugging;
 using Yadokari.Debugging.Gdb;
 using Yadokari.Host.Consoles;
@@ -13,7 +14,7 @@ internal sealed class DebugSession : IDisposable
 
     /// <summary>Listens on loopback.</summary>
     /// <exception cref="Core.UserErrorException">The port is taken.</exception>
-    public DebugSession(Pc pc, int port)
+    public DebugSession(Machine pc, int port)
     {
         _gate = new DebugGate(pc.Vcpus, pc.Memory, pc.Host, pc.Wake, pc.Stop, startStopped: true);
         pc.Gate = new GateOfPc(_gate);

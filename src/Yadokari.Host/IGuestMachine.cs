@@ -1,4 +1,5 @@
 using Yadokari.Devices.Display;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Host;
@@ -11,6 +12,12 @@ internal interface IGuestMachine : IDisposable
 
     /// <summary>Makes <see cref="Run"/> come back soon. Any thread, also before Run.</summary>
     void Stop();
+
+    /// <summary>Pauses it; false where it ends just now. Any thread but the machine's own.</summary>
+    bool Pause();
+
+    /// <summary>Has it go on. Any thread but the machine's own.</summary>
+    void Resume();
 
     /// <summary>Presses the power button. Any thread.</summary>
     void PressPower();

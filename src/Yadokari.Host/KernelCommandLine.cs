@@ -1,5 +1,5 @@
 using Yadokari.Host.DefaultGuest;
-using Yadokari.Machines;
+using Yadokari.Boards.Pc;
 
 namespace Yadokari.Host;
 

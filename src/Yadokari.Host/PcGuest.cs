@@ -5,6 +5,7 @@ using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Host.Consoles;
 using Yadokari.Linux;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Host;
@@ -20,7 +21,7 @@ internal sealed class PcGuest : IGuestMachine
 {
     private readonly HostClock _clock = new();
     private readonly DebugSession? _debugger;
-    private readonly Pc _pc;
+    private readonly Machine _pc;
     private readonly ulong _memory;
 
     /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
@@ -57,7 +58,7 @@ internal sealed class PcGuest : IGuestMachine
                 RestartOnReset = false,
                 DebugPorts = options.DebugPorts,
             };
-            _pc = new Pc(config, engine);
+            _pc = new Machine(config, engine);
             if (options.GdbPort is { } port)
             {
                 _debugger = new DebugSession(_pc, port);
@@ -89,6 +90,12 @@ internal sealed class PcGuest : IGuestMachine
 
     /// <inheritdoc/>
     public void Stop() => _pc.Stop();
+
+    /// <inheritdoc/>
+    public bool Pause() => _pc.Pause();
+
+    /// <inheritdoc/>
+    public void Resume() => _pc.Resume();
 
     /// <inheritdoc/>
     public void PressPower() => _pc.PowerButton();

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Networks;
 using Yadokari.Translation.Direct;

@@ -9,8 +9,9 @@ using Yadokari.Host.Control;
 using Yadokari.Host.DefaultGuest;
 using Yadokari.Host.Logs;
 using Yadokari.Linux;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Host;
 
@@ -30,6 +31,7 @@ internal sealed class RunSession : IMonitor, IDisposable
     private readonly PosixSignalRegistration? _size;
     private IGuestMachine? _machine; // Guarded by _lock.
     private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: of the terminal that the console is on, for the machine after a reset too.
+    private bool _paused; // Guarded by _lock.
     private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
     private string? _farewell;
 
@@ -209,7 +211,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         {
             lock (_lock)
             {
-                _machine = null;
+                (_machine, _paused) = (null, false);
             }
         }
     }
@@ -312,6 +314,65 @@ internal sealed class RunSession : IMonitor, IDisposable
                 StandardStreams.Error.WriteLine($"yado: {farewell}");
             }
         }
+    }
+
+    /// <inheritdoc/>
+    public bool IsPaused
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _paused;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool SetPaused(bool paused)
+    {
+        IGuestMachine? machine;
+        lock (_lock)
+        {
+            machine = _machine;
+        }
+
+        try
+        {
+            // Without the lock: a vCPU that is waited for may take it.
+            if (machine is null || (paused && !machine.Pause()))
+            {
+                return false;
+            }
+
+            if (!paused)
+            {
+                machine.Resume();
+            }
+        }
+        catch (ObjectDisposedException)
+        {
+            return false;
+        }
+
+        bool changed;
+        lock (_lock)
+        {
+            if (machine != _machine)
+            {
+                return false;
+            }
+
+            (changed, _paused) = (_paused != paused, paused);
+        }
+
+        if (changed)
+        {
+            Tell(paused ? "paused" : "resumed");
+            Log.MachineHeld(paused ? "paused" : "resumed");
+        }
+
+        return true;
     }
 
     /// <inheritdoc/>

@@ -1,5 +1,6 @@
 using Yadokari.Core;
 using Yadokari.Core.Disks;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Host;

@@ -1,4 +1,4 @@
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines;
 
@@ -17,7 +17,7 @@ public enum EndReason
     /// <summary>The guest's kernel panicked and did not go on to power off or reset.</summary>
     Panic,
 
-    /// <summary><see cref="Pc.Stop"/> was called.</summary>
+    /// <summary><see cref="Machine.Stop"/> was called.</summary>
     Stopped,
 
     /// <summary>A test guest wrote a code to the debug exit port.</summary>

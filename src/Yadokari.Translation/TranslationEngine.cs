@@ -6,7 +6,9 @@ using Yadokari.Core.Memory;
 using Yadokari.Translation.Code;
 using Yadokari.Translation.Direct;
 using Yadokari.Translation.Memory;
+using Yadokari.X86;
 using Yadokari.X86.Cpuid;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Translation;
 
@@ -62,48 +64,89 @@ public sealed class TranslationEngine : IEngine
     }
 
     /// <inheritdoc/>
-    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new TranslationVm(this, memory, host, vcpus);
+    public ulong ClockFrequency => HostTsc.Hz;
+
+    /// <inheritdoc/>
+    public IVm Create(VmSpec spec)
+    {
+        CpuModel model = spec.Cpu as CpuModel
+            ?? throw new UserErrorException($"The translation engine runs guests of x86-64, not of {spec.Cpu.Architecture}: choose an engine that does.");
+        if (spec.Interrupts != InterruptMode.Emulated)
+        {
+            throw new UserErrorException($"The translation engine has no interrupt controllers of its own, which {spec.Interrupts} asks for: give {InterruptMode.Emulated}.");
+        }
+
+        CpuidConfiguration shown = model.Cpuid.Configuration;
+        if (shown.Cpus != spec.Vcpus)
+        {
+            throw new UserErrorException($"The CPU model says that there are {shown.Cpus} vCPUs, but the machine has {spec.Vcpus}: make the model for {spec.Vcpus}.");
+        }
+
+        if ((ulong)shown.TscHz != ClockFrequency)
+        {
+            throw new UserErrorException(
+                $"The translation engine counts time at {ClockFrequency} Hz on this host, but the CPU model says {shown.TscHz}: make the model for {ClockFrequency}.");
+        }
+
+        if (!model.Cpuid.IsOfHost)
+        {
+            CheckFeatures(model.Cpuid);
+        }
+
+        return new TranslationVm(this, spec, model);
+    }
+
+    // Innocuous instructions go to the host's processor, which has to know them, and does them as its maker has it.
+    private static void CheckFeatures(CpuidModel model)
+    {
+        CpuidModel host = CpuidModel.FromHost(model.Configuration);
+        if (model.Vendor != host.Vendor)
+        {
+            throw new UserErrorException($"The CPU model is of {model.Vendor}, but this host's processor is of {host.Vendor}: the translation engine needs a model of the same maker.");
+        }
+
+        string missing = string.Join(", ", model.FeaturesBeyond(host));
+        if (missing.Length != 0)
+        {
+            throw new UserErrorException($"This host's processor lacks {missing}, which the CPU model shows: take them out of the model for the translation engine.");
+        }
+    }
 }
 
 /// <summary>A machine under translation: what its vCPUs share.</summary>
-internal sealed class TranslationVm : IEngineVm
+internal sealed class TranslationVm : IVm
 {
-    private static readonly TimeSpan s_betweenLooks = TimeSpan.FromMinutes(1);
-
     private readonly List<Vcpu> _vcpus = [];
     private readonly long[] _emulated = new long[Enum.GetValues<Mnemonic>().Length + 1];
     private readonly long[] _emulatedTicks = new long[Enum.GetValues<Mnemonic>().Length + 1];
+    private readonly DirtyLog _dirtyLog;
 
-    // What the counters of vCPUs were ahead of the host's at power-on, or at the last reset.
-    private ulong _tscOffset = 0 - HostTsc.Read();
-
-    private readonly TscGap _tscGap = new(HostTsc.Read, () => Linux.SleepWatch.BootTime, HostTsc.Hz);
-    private readonly Timer _tscLooks;
-
-    internal TranslationVm(TranslationEngine engine, GuestMemory memory, IVcpuHost host, int vcpus)
+    internal TranslationVm(TranslationEngine engine, VmSpec spec, CpuModel model)
     {
-        Memory = memory;
-        Host = host;
+        Memory = spec.Memory;
         Timed = engine.Timed;
-        const long ApicTimerHz = 1_000_000_000;
-        Cpuid = CpuidModel.FromHost(new CpuidConfiguration(vcpus, (long)HostTsc.Hz, ApicTimerHz));
+        Model = model;
         InstructionSet = new InstructionSet(Cpuid);
-        int share = Math.Max((int)(2L * engine.CodeCacheBytes / vcpus) & -8192, TranslationEngine.LeastCodeCacheBytes);
+        Vcpus = spec.Vcpus;
+        int share = Math.Max((int)(2L * engine.CodeCacheBytes / Vcpus) & -8192, TranslationEngine.LeastCodeCacheBytes);
         CodeCacheBytes = Math.Min(share, engine.CodeCacheBytes);
-        Vcpus = vcpus;
-        Coherence = new Coherence(memory, vcpus);
+        Coherence = new Coherence(Memory, Vcpus);
+        Clock = new GuestClock(_vcpus);
+        _dirtyLog = new DirtyLog(Memory.DirtyPages, Coherence);
         TraceWriter = engine.Trace == null ? null : TextWriter.Synchronized(engine.Trace);
-        _tscLooks = new Timer(_ => LookAtTsc(), null, s_betweenLooks, s_betweenLooks);
         Direct = engine.Trace == null ? engine.Direct : DirectMode.Off;
         UsesCpuidFaulting = engine.UsesCpuidFaulting;
     }
 
     /// <inheritdoc/>
-    public ulong TscHz => HostTsc.Hz;
+    IGuestClock IVm.Clock => Clock;
+
+    internal GuestClock Clock { get; }
+
+    /// <inheritdoc/>
+    public IDirtyLog DirtyLog => _dirtyLog;
 
     internal GuestMemory Memory { get; }
-
-    internal IVcpuHost Host { get; }
 
     internal int CodeCacheBytes { get; }
 
@@ -115,7 +158,10 @@ internal sealed class TranslationVm : IEngineVm
 
     internal Coherence Coherence { get; }
 
-    internal CpuidModel Cpuid { get; }
+    /// <summary>The processors that the guest sees.</summary>
+    internal CpuModel Model { get; }
+
+    internal CpuidModel Cpuid => Model.Cpuid;
 
     /// <summary>What the guest has; the rest is #UD.</summary>
     internal InstructionSet InstructionSet { get; }
@@ -197,58 +243,37 @@ internal sealed class TranslationVm : IEngineVm
     }
 
     /// <inheritdoc/>
-    public void Written(ulong gpa, ulong length) => Coherence.Written(gpa, length);
-
-    /// <inheritdoc/>
-    public void Reset()
+    public void MemoryWritten(ulong gpa, ulong length)
     {
-        lock (_tscGap)
-        {
-            _tscOffset = 0 - HostTsc.Read();
-            _vcpus.ForEach(v => v.PowerOn(_tscOffset));
-        }
+        Memory.Written(gpa, length);
+        Coherence.Written(gpa, length);
     }
 
     /// <inheritdoc/>
-    public void HostResumed()
+    public IVcpu CreateVcpu(int id, IVcpuHost host)
     {
-        ulong gap;
-        lock (_tscGap)
+        if (id < 0 || id >= Vcpus || _vcpus.Exists(v => v.Id == id))
         {
-            gap = _tscGap.Take();
-            _vcpus.ForEach(v => v.MoveTsc(gap));
+            throw new ArgumentException($"A vCPU can't have the number {id}: give one from 0 to {Vcpus - 1} that no other has.", nameof(id));
         }
 
-        if (gap != 0)
+        if (host is not IX86VcpuHost x86)
         {
-            _vcpus.ForEach(v => Host.TscChanged(v.Id));
+            throw new ArgumentException($"The host of an x86-64 vCPU must be an {nameof(IX86VcpuHost)}, which {host.GetType().Name} is not.", nameof(host));
         }
-    }
 
-    /// <inheritdoc/>
-    public IVcpu CreateVcpu(int id)
-    {
-        var vcpu = new Vcpu(this, id);
-        vcpu.PowerOn(_tscOffset);
-        _vcpus.Add(vcpu);
+        var vcpu = new Vcpu(this, id, x86);
+        Clock.Add(vcpu);
         return vcpu;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _tscLooks.Dispose();
+        Clock.Dispose();
         foreach (Vcpu vcpu in _vcpus)
         {
             vcpu.Dispose();
-        }
-    }
-
-    private void LookAtTsc()
-    {
-        lock (_tscGap)
-        {
-            _tscGap.Look();
         }
     }
 

@@ -1,8 +1,9 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
-using Yadokari.Core.Engines;
-using Yadokari.Core.State;
+using Yadokari.X86.Engines;
+using Yadokari.X86.Msrs;
 using Yadokari.X86.Paging;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation;
 
@@ -31,16 +32,24 @@ internal sealed unsafe partial class Vcpu
         (state.Cr0, state.Cr2, state.Cr3, state.Cr4) = (Cr0, Cr2, Cr3, Cr4);
         (state.Xcr0, state.Efer) = (Xcr0, Efer);
         Dr.CopyTo(state.Dr, 0);
-        (state.NmiPending, state.NmiBlocked) = (Volatile.Read(ref _nmis) != 0, _nmiBlocked);
-        state.Msrs[X86.Msrs.MsrIndex.Star] = Star;
-        state.Msrs[X86.Msrs.MsrIndex.Lstar] = Lstar;
-        state.Msrs[X86.Msrs.MsrIndex.Cstar] = Cstar;
-        state.Msrs[X86.Msrs.MsrIndex.Sfmask] = Fmask;
-        state.Msrs[X86.Msrs.MsrIndex.KernelGsBase] = KernelGsBase;
-        state.Msrs[X86.Msrs.MsrIndex.SysenterCs] = SysenterCs;
-        state.Msrs[X86.Msrs.MsrIndex.SysenterEsp] = SysenterEsp;
-        state.Msrs[X86.Msrs.MsrIndex.SysenterEip] = SysenterEip;
-        state.Msrs[X86.Msrs.MsrIndex.TscAux] = TscAux;
+        (state.NmisPending, state.NmiBlocked) = (Volatile.Read(ref _nmis), _nmiBlocked);
+        state.InterruptShadow = InterruptShadow;
+        state.PendingDebugExceptions = HeldHits(Deliveries);
+        state.PendingEvent = _pendingEvent;
+        state.A20 = _a20Wanted;
+        state.Activity = Activity;
+        state.Msrs.Clear();
+        MsrFile.Save(state.Msrs);
+        state.Msrs[MsrIndex.TscAdjust] = TscAdjust;
+        state.Msrs[MsrIndex.Star] = Star;
+        state.Msrs[MsrIndex.Lstar] = Lstar;
+        state.Msrs[MsrIndex.Cstar] = Cstar;
+        state.Msrs[MsrIndex.Sfmask] = Fmask;
+        state.Msrs[MsrIndex.KernelGsBase] = KernelGsBase;
+        state.Msrs[MsrIndex.SysenterCs] = SysenterCs;
+        state.Msrs[MsrIndex.SysenterEsp] = SysenterEsp;
+        state.Msrs[MsrIndex.SysenterEip] = SysenterEip;
+        state.Msrs[MsrIndex.TscAux] = TscAux;
         if (state.Xsave.Length != XsaveLength)
         {
             state.Xsave = new byte[XsaveLength];
@@ -54,6 +63,7 @@ internal sealed unsafe partial class Vcpu
     public void Load(X86State state)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        Check(state);
         for (int i = 0; i < 16; i++)
         {
             Gpr(i) = state.Gpr[i];
@@ -73,15 +83,15 @@ internal sealed unsafe partial class Vcpu
         Gdtr = state.Gdtr;
         Idtr = state.Idtr;
         state.Dr.CopyTo(Dr, 0);
-        Star = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Star);
-        Lstar = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Lstar);
-        Cstar = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Cstar);
-        Fmask = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.Sfmask);
-        KernelGsBase = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.KernelGsBase);
-        SysenterCs = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.SysenterCs);
-        SysenterEsp = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.SysenterEsp);
-        SysenterEip = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.SysenterEip);
-        TscAux = state.Msrs.GetValueOrDefault(X86.Msrs.MsrIndex.TscAux);
+        Star = state.Msrs.GetValueOrDefault(MsrIndex.Star);
+        Lstar = state.Msrs.GetValueOrDefault(MsrIndex.Lstar);
+        Cstar = state.Msrs.GetValueOrDefault(MsrIndex.Cstar);
+        Fmask = state.Msrs.GetValueOrDefault(MsrIndex.Sfmask);
+        KernelGsBase = state.Msrs.GetValueOrDefault(MsrIndex.KernelGsBase);
+        SysenterCs = state.Msrs.GetValueOrDefault(MsrIndex.SysenterCs);
+        SysenterEsp = state.Msrs.GetValueOrDefault(MsrIndex.SysenterEsp);
+        SysenterEip = state.Msrs.GetValueOrDefault(MsrIndex.SysenterEip);
+        TscAux = state.Msrs.GetValueOrDefault(MsrIndex.TscAux);
         Cpl = Virtual8086 ? 3 : (Cr0 & 1) == 0 ? 0 : (Segments[2].Attributes >> 5) & 3;
         ResetXsave();
         if (state.Xsave.Length >= 576)
@@ -93,27 +103,62 @@ internal sealed unsafe partial class Vcpu
             LoadX87Pointers(state.Xsave);
         }
 
-        InterruptShadow = false;
-        Volatile.Write(ref _nmis, state.NmiPending ? 1 : 0);
+        MsrFile.Load(state.Msrs);
+        ulong adjust = state.Msrs.GetValueOrDefault(MsrIndex.TscAdjust);
+        MoveTsc(adjust - TscAdjust);
+        TscAdjust = adjust;
+        InterruptShadow = state.InterruptShadow;
+        _heldHits = state.PendingDebugExceptions;
+        _heldAt = Deliveries;
+        _pendingEvent = state.PendingEvent;
+        Activity = state.Activity;
+        _a20 = _a20Wanted = state.A20;
+        _shadowed = false;
+        _steps = 0;
+        Volatile.Write(ref _nmis, state.NmisPending);
         _nmiBlocked = state.NmiBlocked;
         FlushTlbAll();
         ModeChanged();
     }
 
-    /// <summary>Puts what <see cref="Load"/> leaves as it is into the state after power-on. While outside guest code.</summary>
-    /// <param name="tscOffset">By how much the time-stamp counter is ahead of the host's.</param>
-    internal void PowerOn(ulong tscOffset)
+    // What the vCPU can't have. Control registers and segments are taken as they are: what they mean together shows when they are used.
+    private void Check(X86State state)
     {
-        MsrFile.Reset();
-        TscAdjust = 0;
-        Volatile.Write(ref State->TscOffset, tscOffset);
+        foreach ((uint index, ulong value) in state.Msrs)
+        {
+            if (!IsOwnMsr(index) && !MsrFile.CanLoad(index, value))
+            {
+                throw new ArgumentException($"A vCPU of this model has no {MsrTable.NameOf(index)} to load, or none of {value:X}: take it out of the state.", nameof(state));
+            }
+        }
+
+        if (state.NmisPending is < 0 or > 2)
+        {
+            throw new ArgumentException($"{state.NmisPending} NMIs can't wait: give 0 to 2.", nameof(state));
+        }
+
+        if ((state.PendingDebugExceptions & ~X86.DebugRegisters.Breakpoints) != 0)
+        {
+            throw new ArgumentException($"Pending debug exceptions can't be {state.PendingDebugExceptions:X}: give bits 0 to 3.", nameof(state));
+        }
+
+        if (!Enum.IsDefined(state.Activity))
+        {
+            throw new ArgumentException($"There is no activity state {state.Activity}.", nameof(state));
+        }
     }
 
-    /// <inheritdoc/>
-    bool IVcpu.ReadLinear(ulong address, Span<byte> data) => DebugCopy(address, data, write: false);
+    // Those that Save and Load treat by name.
+    private static bool IsOwnMsr(uint index) => index
+        is MsrIndex.TscAdjust or MsrIndex.SysenterCs or MsrIndex.SysenterEsp or MsrIndex.SysenterEip
+        or MsrIndex.Star or MsrIndex.Lstar or MsrIndex.Cstar or MsrIndex.Sfmask
+        or MsrIndex.KernelGsBase or MsrIndex.TscAux;
 
     /// <inheritdoc/>
-    bool IVcpu.WriteLinear(ulong address, ReadOnlySpan<byte> data)
+    bool IX86Vcpu.ReadLinear(ulong address, Span<byte> data) => DebugCopy(address, data, write: false);
+
+    /// <inheritdoc/>
+    bool IX86Vcpu.WriteLinear(ulong address, ReadOnlySpan<byte> data)
     {
         byte[] copy = data.ToArray();
         return DebugCopy(address, copy, write: true);

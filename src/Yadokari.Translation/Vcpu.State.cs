@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation;
 

@@ -8,16 +8,18 @@ using Yadokari.Translation.Direct;
 using Yadokari.Translation.Emulation;
 using Yadokari.Translation.Memory;
 using Yadokari.X86.Cpuid;
+using Yadokari.X86.Engines;
 using Yadokari.X86.Msrs;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation;
 
 /// <summary>A virtual processor of the translation engine: the loop around translated code.</summary>
-internal sealed unsafe partial class Vcpu : IVcpu
+internal sealed unsafe partial class Vcpu : IX86Vcpu
 {
     private readonly TranslationVm _vm;
     private readonly GuestMemory _memory;
-    private readonly IVcpuHost _host;
+    private readonly IX86VcpuHost _host;
     private readonly TranslatedCode _code;
     private readonly Coherence _coherence;
     private readonly MemoryFile _file;
@@ -32,12 +34,12 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <summary>MAXPHYADDR shown to the guest.</summary>
     internal int PhysicalAddressBits => Cpuid.PhysicalAddressBits;
 
-    internal Vcpu(TranslationVm vm, int id)
+    internal Vcpu(TranslationVm vm, int id, IX86VcpuHost host)
     {
         _vm = vm;
         Id = id;
         _memory = vm.Memory;
-        _host = vm.Host;
+        _host = host;
         _code = new TranslatedCode(_memory, vm.CodeCacheBytes, vm.InstructionSet, vm.Crowded);
         _coherence = vm.Coherence;
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
@@ -45,7 +47,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
         _writeEntries = new WriteEntries(_memory, _spaces);
         _space = AddSpace();
         _window = _space.Window;
-        MsrFile = new MsrFile(vm.Cpuid);
+        MsrFile = new MsrFile(vm.Model);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
@@ -72,7 +74,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     /// <inheritdoc/>
     public int Id { get; }
 
-    internal IVcpuHost Host => _host;
+    internal IX86VcpuHost Host => _host;
 
     /// <summary>What CPUID answers.</summary>
     internal CpuidModel Cpuid => _vm.Cpuid;
@@ -81,7 +83,7 @@ internal sealed unsafe partial class Vcpu : IVcpu
     internal MsrFile MsrFile { get; }
 
     /// <inheritdoc/>
-    public ulong ReadTsc() => _disposed ? 0 : HostTsc.Read() + Volatile.Read(ref State->TscOffset);
+    public ulong ReadTsc() => _disposed ? 0 : _vm.Clock.Read(in State->TscOffset);
 
     /// <summary>Moves the counter, whatever the guest does to it at the same time. Any thread.</summary>
     internal void MoveTsc(ulong distance) => Interlocked.Add(ref State->TscOffset, distance);
@@ -182,22 +184,39 @@ internal sealed unsafe partial class Vcpu : IVcpu
     public VmExit Run()
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        IsRunning = true;
         ComeInside();
         try
         {
-            return RunInside();
+            return !_vm.Clock.IsStopped ? RunInside() : throw new InvalidOperationException($"vCPU {Id} can't run while the machine's clock is stopped: start the clock first.");
         }
         finally
         {
             // Outside any thread may look at the state, and only this one gets it from a process.
             FetchExtended();
             GoOutside();
+            IsRunning = false;
         }
     }
 
+    /// <summary>Its thread is in <see cref="Run"/>. Any thread.</summary>
+    internal bool IsRunning { get => _running; private set => _running = value; }
+
+    private volatile bool _running;
+
     private VmExit RunInside()
     {
+        if (!Wakes(out VmExit asleep))
+        {
+            return asleep;
+        }
+
         _entered = null;
+        if (_pendingEvent is { } pending && !Delivers(pending))
+        {
+            return Ended();
+        }
+
         bool first = true;
         Block? block = null;
         while (true)
@@ -373,18 +392,14 @@ internal sealed unsafe partial class Vcpu : IVcpu
                 case Outcome.Halt when HasNmi:
                     break;
                 case Outcome.Halt:
-                    if ((State->SystemFlags & 0x200) == 0)
+                    // Where an interrupt is there, the next round takes it.
+                    if ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id))
                     {
-                        return VmExit.HaltedForGood;
+                        break;
                     }
 
-                    // Where one is there, the next round takes it.
-                    if (!_host.HasInterrupt(Id))
-                    {
-                        return VmExit.Halted;
-                    }
-
-                    break;
+                    Activity = ActivityState.Halted;
+                    return Halted;
                 case Outcome.Shutdown:
                     return Ended();
             }
@@ -393,9 +408,72 @@ internal sealed unsafe partial class Vcpu : IVcpu
 
     private VmExit Ended()
     {
-        bool caught = _caughtNow;
-        _caughtNow = false;
-        return caught ? VmExit.Exception : VmExit.Shutdown;
+        if (_caughtNow)
+        {
+            _caughtNow = false;
+            return VmExit.Exception;
+        }
+
+        Activity = ActivityState.Shutdown;
+        return VmExit.Shutdown;
+    }
+
+    /// <summary>Whether it executes instructions when it runs next.</summary>
+    internal ActivityState Activity { get; set; }
+
+    private PendingEvent? _pendingEvent;
+
+    private VmExit Halted => (State->SystemFlags & 0x200) == 0 ? VmExit.HaltedWithInterruptsDisabled : VmExit.Halted;
+
+    // Whether it executes instructions, or begins to because of what waits for it or because a debugger steps it.
+    private bool Wakes(out VmExit asleep)
+    {
+        asleep = VmExit.Kicked;
+        bool awake = _pendingEvent != null || Activity switch
+        {
+            ActivityState.Active => true,
+            ActivityState.Halted => SingleStep || HasNmi || ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id)),
+            _ => false,
+        };
+        if (awake)
+        {
+            Activity = ActivityState.Active;
+        }
+        else if (_kicked)
+        {
+            _kicked = false;
+        }
+        else
+        {
+            asleep = Activity switch
+            {
+                ActivityState.Halted => Halted,
+                ActivityState.Shutdown => VmExit.Shutdown,
+                _ => VmExit.WaitsForStart,
+            };
+        }
+
+        return awake;
+    }
+
+    // False: it did not reach the guest.
+    private bool Delivers(in PendingEvent pending)
+    {
+        _pendingEvent = null;
+        if (pending.IsInterrupt)
+        {
+            Interrupts++;
+        }
+        else
+        {
+            Exceptions++;
+            if (Catches(pending.Vector, pending.ErrorCode, software: false))
+            {
+                return false;
+            }
+        }
+
+        return Emulator.Deliver(this, pending.Vector, pending.ErrorCode, software: false) != Outcome.Shutdown;
     }
 
     /// <inheritdoc/>

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation;
 

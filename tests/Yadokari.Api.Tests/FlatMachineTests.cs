@@ -23,7 +23,7 @@ public sealed class FlatMachineTests
 
     [Theory]
     [MemberData(nameof(Modes))]
-    public void CodeRunsToItsEnd(FlatMode mode, bool user)
+    public void Code_runs_to_its_end(FlatMode mode, bool user)
     {
         // push 5; pop ax; add al,2; out 10h,al or, at level 3, where that is #GP, INT3.
         using FlatMachine machine = Machine(mode, user, "6A05" + "58" + "0402" + (user ? "CC" : "E610"));
@@ -44,7 +44,7 @@ public sealed class FlatMachineTests
 
     [Theory]
     [MemberData(nameof(Modes))]
-    public void HltEndsTheKernelAndFaultsTheUser(FlatMode mode, bool user)
+    public void Hlt_ends_the_kernel_and_faults_the_user(FlatMode mode, bool user)
     {
         using FlatMachine machine = Machine(mode, user, "F4");
         FlatStop stop = machine.Run();
@@ -57,7 +57,7 @@ public sealed class FlatMachineTests
     [InlineData(FlatMode.Protected32)]
     [InlineData(FlatMode.Compatibility32)]
     [InlineData(FlatMode.Long64)]
-    public void RightsAreKept(FlatMode mode)
+    public void Rights_are_kept(FlatMode mode)
     {
         // mov [edi],eax with DI at data that can be read only; the flags stay exact though CMP overwrites them.
         using FlatMachine machine = Machine(mode, user: true, "890739C0", MemoryRights.Read);
@@ -78,7 +78,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void RealModeHasItsSegments()
+    public void Real_mode_has_its_segments()
     {
         // mov ax,[1234h] and HLT at 1000:0010; then a word at FFFF.
         using var machine = new FlatMachine(FlatMode.Real16);
@@ -95,7 +95,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void ABudgetIsCountedToTheInstruction()
+    public void A_budget_is_counted_to_the_instruction()
     {
         // inc rax; jmp back.
         using FlatMachine machine = Machine(FlatMode.Long64, user: true, "48FFC0EBFB");
@@ -108,7 +108,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void AnEndlessLoopCanBeCancelled()
+    public void An_endless_loop_can_be_cancelled()
     {
         using FlatMachine machine = Machine(FlatMode.Long64, user: true, "EBFE");
         using var source = new CancellationTokenSource(TimeSpan.FromMilliseconds(50));
@@ -119,7 +119,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void VectorAndStackRegistersGoInAndOut()
+    public void Vector_and_stack_registers_go_in_and_out()
     {
         // paddd xmm3,xmm15; fld1; vpaddb of the widest there is; INT3.
         string widest = VectorRegisters.Width == 64 ? "62F16D48FCE2" : VectorRegisters.Width == 32 ? "C5EDFCE2" : "660FFCE2";
@@ -140,7 +140,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void PortsCanBeAnsweredFor()
+    public void Ports_can_be_answered_for()
     {
         // in al,20h; out 21h,al; HLT.
         using FlatMachine machine = Machine(FlatMode.Protected32, user: false, "E420E621F4");
@@ -152,7 +152,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void CodeThatTakesItsOwnExceptionsShutsDownWhereItCannot()
+    public void Code_that_takes_its_own_exceptions_shuts_down_where_it_cannot()
     {
         using var machine = new FlatMachine(FlatMode.Long64, new FlatOptions { CatchExceptions = false });
         machine.Map(Code, 4096);
@@ -162,7 +162,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void BadInputIsNamed()
+    public void Bad_input_is_named()
     {
         using var machine = new FlatMachine(FlatMode.Long64);
         Assert.Contains("1001", Assert.Throws<ArgumentException>(() => machine.Map(0x1001, 4096)).Message);
@@ -177,7 +177,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void NoTwoMachinesShareAnything()
+    public void No_two_machines_share_anything()
     {
         using FlatMachine one = Machine(FlatMode.Long64, user: true, "48FFC0CC");
         using FlatMachine other = Machine(FlatMode.Long64, user: true, "48FFC8CC");
@@ -187,7 +187,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void MembersThrowOnceItIsDisposedOf()
+    public void Members_throw_once_it_is_disposed_of()
     {
         FlatMachine machine = Machine(FlatMode.Long64, user: true, "48FFC0CC");
         machine.Dispose();
@@ -202,7 +202,7 @@ public sealed class FlatMachineTests
     }
 
     [Fact]
-    public void WhatAMachineCallsCanNotCallIt()
+    public void What_a_machine_calls_can_not_call_it()
     {
         using FlatMachine machine = Machine(FlatMode.Long64, user: false, "E621F4"); // out 21h,al; hlt
         Exception? caught = null;

@@ -25,9 +25,10 @@ public sealed partial class ReferenceTests
         ["Disks"] = ["Core", "Linux"],
         ["Networks"] = ["Core", "Linux"],
         ["Shares"] = ["Core", "Linux"],
-        ["Machines"] = ["Core", .. s_middle, "Disks", "Networks", "Shares"],
-        ["Api"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Translation", "Kvm", "Machines"],
-        ["Host"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Debugging", "Translation", "Kvm", "Machines"],
+        ["Boards"] = ["Core", .. s_middle, "Disks", "Networks", "Shares"],
+        ["Machines"] = ["Core", .. s_middle, "Boards"],
+        ["Api"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Translation", "Kvm", "Boards", "Machines"],
+        ["Host"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Debugging", "Translation", "Kvm", "Boards", "Machines"],
         ["Cli"] = ["Core", .. s_middle, "Disks", "Networks", "Translation", "Machines", "Host"],
     };
 
@@ -35,7 +36,7 @@ public sealed partial class ReferenceTests
 
     [Theory]
     [MemberData(nameof(Rooms))]
-    public void RoomSeesOnlyWhatItMay(string room)
+    public void Room_sees_only_what_it_may(string room)
     {
         Assert.True(s_allowed.ContainsKey(room), $"Yadokari.{room} has no place among the rooms yet: give it one in this test.");
         string[] seen = [.. Repository.References("src")["Yadokari." + room].Select(Short)];
@@ -43,7 +44,7 @@ public sealed partial class ReferenceTests
     }
 
     [Fact]
-    public void NoRoomSeesTestsOrBenchmarks()
+    public void No_room_sees_tests_or_benchmarks()
     {
         string[] outside = [.. Repository.Projects("tests").Concat(Repository.Projects("bench")).Select(file => Path.GetFileNameWithoutExtension(file))];
         Assert.NotEmpty(outside);
@@ -51,7 +52,7 @@ public sealed partial class ReferenceTests
     }
 
     [Fact]
-    public void OnlyThreeRoomsAreUnsafe()
+    public void Only_three_rooms_are_unsafe()
     {
         string[] allowed = ["Yadokari.Core", "Yadokari.Linux", "Yadokari.Translation"];
         string[] found = [.. Repository.Projects("src")
@@ -62,7 +63,7 @@ public sealed partial class ReferenceTests
 
     // One that begins elsewhere may let an exception end the process, and leave a terminal as it is.
     [Fact]
-    public void ThreadsBeginInOnePlace()
+    public void Threads_begin_in_one_place()
     {
         string[] found = [.. Directory.EnumerateFiles(Path.Combine(Repository.Root, "src"), "*.cs", SearchOption.AllDirectories)
             .Where(file => !file.Contains("/obj/", StringComparison.Ordinal) && File.ReadAllText(file).Contains("new Thread(", StringComparison.Ordinal))
@@ -72,7 +73,7 @@ public sealed partial class ReferenceTests
 
     // Console's streams set a terminal up for line editing, and throw where nobody reads: all that yado says goes through StandardStreams.
     [Fact]
-    public void OnlyBarsAreDrawnByConsolesStreams()
+    public void Only_bars_are_drawn_by_consoles_streams()
     {
         string[] found = [.. Directory.EnumerateFiles(Path.Combine(Repository.Root, "src"), "*.cs", SearchOption.AllDirectories)
             .Where(file => !file.Contains("/obj/", StringComparison.Ordinal) && ConsoleStream().IsMatch(File.ReadAllText(file)))
@@ -81,7 +82,7 @@ public sealed partial class ReferenceTests
     }
 
     [Fact]
-    public void SolutionHoldsEveryProject()
+    public void Solution_holds_every_project()
     {
         string[] listed = [.. XDocument.Load(Path.Combine(Repository.Root, "Yadokari.slnx")).Descendants("Project")
             .Select(project => project.Attribute("Path")!.Value.Replace('\\', '/')).Order(StringComparer.Ordinal)];

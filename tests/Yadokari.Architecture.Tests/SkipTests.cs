@@ -8,7 +8,7 @@ public sealed partial class SkipTests
     private static readonly string s_list = Path.Combine(Repository.Root, "tests", "skips");
 
     [Fact]
-    public void EveryReasonInTheTestsIsKnown()
+    public void Every_reason_in_the_tests_is_known()
     {
         Regex[] known = [.. File.ReadLines(s_list)
             .Where(line => line.Length > 0 && line[0] != '#')

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Net;
 using Xunit;
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Disks;
 using Yadokari.Host;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Xunit;
+using Yadokari.Boards.Pc;
 using Yadokari.Host;
 using Yadokari.Machines;
 

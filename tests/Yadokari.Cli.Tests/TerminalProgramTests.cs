@@ -104,7 +104,7 @@ public sealed class TerminalProgramTests : IDisposable
                 {
                     Socket client = listener.Accept();
                     clients.Add(client);
-                    client.Send("ok\n"u8);
+                    client.Send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: yadokari-console\r\n\r\n"u8);
                 }
             }
             catch (SocketException)

@@ -4,7 +4,9 @@ using Yadokari.Core.Memory;
 using Yadokari.Core.Time;
 using Yadokari.Debugging.Gdb;
 using Yadokari.Devices.Serial;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Debugging.Tests;
 
@@ -89,7 +91,7 @@ public sealed class BoardTests
         public Board(byte[] code, int cpus)
         {
             File.WriteAllBytes(_kernel, PvhKernel(code));
-            Pc = new Pc(new PcConfig { Memory = 32 << 20, Cpus = cpus, Kernel = _kernel, Console = new Silence(), Clock = new StillClock() }, _engine);
+            Pc = new Machine(new PcConfig { Memory = 32 << 20, Cpus = cpus, Kernel = _kernel, Console = new Silence(), Clock = new StillClock() }, _engine);
             Gate = new DebugGate(Pc.Vcpus, Pc.Memory, Pc.Host, Pc.Wake, Pc.Stop, startStopped: true);
             Pc.Gate = new GateOfPc(Gate);
             Server = GdbServer.Start(Gate, 0);
@@ -103,7 +105,7 @@ public sealed class BoardTests
                 TaskCreationOptions.LongRunning);
         }
 
-        public Pc Pc { get; }
+        public Machine Pc { get; }
 
         public DebugGate Gate { get; }
 
@@ -186,18 +188,9 @@ public sealed class BoardTests
 
         public Support Probe() => Support.Yes;
 
-        public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) => new Vm(memory);
+        public ulong ClockFrequency => 1_000_000_000;
 
-        private sealed class Vm(GuestMemory memory) : IEngineVm
-        {
-            public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [];
-
-            public IVcpu CreateVcpu(int id) => new ScriptedVcpu(id, memory);
-
-            public void Dispose()
-            {
-            }
-        }
+        public IVm Create(VmSpec spec) => new StillMachine(spec.Memory);
     }
 
     /// <summary>Time stands still: no timer ever wakes a guest.</summary>

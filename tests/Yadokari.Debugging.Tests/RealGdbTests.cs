@@ -112,9 +112,9 @@ public sealed class RealGdbTests
         Assert.Matches("exited with code 0?3", output);
     }
 
-    private static Core.State.X86State StateOf(Served guest, int vcpu)
+    private static X86.State.X86State StateOf(Served guest, int vcpu)
     {
-        var state = new Core.State.X86State();
+        var state = new X86.State.X86State();
         guest.Machine.Vcpus[vcpu].Save(state);
         return state;
     }

@@ -2,7 +2,8 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Tests;
 
@@ -98,7 +99,7 @@ internal sealed class ScriptedMachine : IDisposable
 
             switch (vcpu.Run())
             {
-                case VmExit.Halted or VmExit.HaltedForGood:
+                case VmExit.Halted or VmExit.HaltedWithInterruptsDisabled:
                     halted = true;
                     if (Gate.IsStepping(vcpu.Id))
                     {
@@ -178,7 +179,7 @@ internal sealed class ScriptedMachine : IDisposable
     }
 
     /// <summary>A host that has nothing but CR8.</summary>
-    internal sealed class Priorities(int vcpus) : IVcpuHost
+    internal sealed class Priorities(int vcpus) : IX86VcpuHost
     {
         private readonly byte[] _values = new byte[vcpus];
 
@@ -197,6 +198,10 @@ internal sealed class ScriptedMachine : IDisposable
         public bool ReadMsr(int vcpu, uint index, out ulong value) => throw new NotSupportedException();
 
         public bool WriteMsr(int vcpu, uint index, ulong value) => throw new NotSupportedException();
+
+        public void TscChanged(int vcpu)
+        {
+        }
 
         public bool HasInterrupt(int vcpu) => false;
 

@@ -1,7 +1,8 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Tests;
 
@@ -9,7 +10,7 @@ namespace Yadokari.Debugging.Tests;
 /// A processor small enough to be trusted: NOP, INC r64, JMP rel8, HLT and UD2 (a triple fault) in 64-bit mode, with 4 KiB pages through
 /// real page tables or none. Everything of the contract that a debugger relies on is there.
 /// </summary>
-internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IVcpu
+internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IX86Vcpu
 {
     private readonly X86State _state = new();
     private HashSet<ulong> _breakpoints = [];
@@ -64,9 +65,33 @@ internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IVcpu
     {
     }
 
-    public void Save(X86State state) => Copy(_state, state);
+    public void MemoryWritten(ulong gpa, ulong length)
+    {
+    }
 
-    public void Load(X86State state) => Copy(state, _state);
+    public bool HasNmi => false;
+
+    public void RaiseNmi()
+    {
+    }
+
+    public void SetA20(bool open)
+    {
+    }
+
+    public ulong ReadTsc() => 0;
+
+    public bool CatchExceptions
+    {
+        get => false;
+        set => throw new NotSupportedException();
+    }
+
+    public CaughtException Caught => default;
+
+    public void Save(X86State state) => _state.CopyTo(state);
+
+    public void Load(X86State state) => state.CopyTo(_state);
 
     public bool ReadLinear(ulong address, Span<byte> data)
     {
@@ -98,31 +123,6 @@ internal sealed class ScriptedVcpu(int id, GuestMemory memory) : IVcpu
 
     public void Dispose()
     {
-    }
-
-    private static void Copy(X86State from, X86State to)
-    {
-        from.Gpr.CopyTo(to.Gpr, 0);
-        from.Segments.CopyTo(to.Segments, 0);
-        from.Dr.CopyTo(to.Dr, 0);
-        to.Rip = from.Rip;
-        to.Rflags = from.Rflags;
-        to.Tr = from.Tr;
-        to.Ldtr = from.Ldtr;
-        to.Gdtr = from.Gdtr;
-        to.Idtr = from.Idtr;
-        to.Cr0 = from.Cr0;
-        to.Cr2 = from.Cr2;
-        to.Cr3 = from.Cr3;
-        to.Cr4 = from.Cr4;
-        to.Xcr0 = from.Xcr0;
-        to.Efer = from.Efer;
-        to.Xsave = [.. from.Xsave];
-        to.Msrs.Clear();
-        foreach ((uint index, ulong value) in from.Msrs)
-        {
-            to.Msrs[index] = value;
-        }
     }
 
     private VmExit? Execute()

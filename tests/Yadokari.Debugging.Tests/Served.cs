@@ -37,7 +37,7 @@ internal sealed class Served : IDisposable
             }
 
             client.Dispose();
-            Thread.Sleep(20);
+            Thread.Sleep(20); // The server does not tell when it is free.
         }
 
         throw new InvalidOperationException("the server never let a client in");

@@ -1,5 +1,5 @@
-using Yadokari.Core.State;
 using Yadokari.Debugging.Dump;
+using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Tests;
 

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Disks;
 using Yadokari.Devices.Storage;
 using Yadokari.Disks;
 
@@ -14,12 +15,13 @@ public sealed class AtaTests : IDisposable
 
     private readonly string _file = Path.GetTempFileName();
     private readonly Line _irq = new();
+    private IDisk? _image;
     private AtaChannel _channel = null!;
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        _channel?.Dispose();
+        _image?.Dispose();
         File.Delete(_file);
     }
 
@@ -95,7 +97,7 @@ public sealed class AtaTests : IDisposable
         Assert.Equal(Ready, Status());
         Command(0xE7);
         Assert.Equal(Ready, Status());
-        _channel.Dispose();
+        _image!.Dispose();
         Assert.Equal(data, File.ReadAllBytes(_file)[(7 * 512)..(9 * 512)]);
     }
 
@@ -226,13 +228,15 @@ public sealed class AtaTests : IDisposable
     private void Disk(int sectors, bool readOnly = false)
     {
         File.WriteAllBytes(_file, Sectors(0, sectors));
-        _channel = new AtaChannel(_irq, new AtaDisk(RawDisk.Open(_file, readOnly, 512)), null);
+        _image = RawDisk.Open(_file, readOnly, 512);
+        _channel = new AtaChannel("ide0", _irq, new AtaDisk(_image), null);
     }
 
     private void Cdrom(int blocks)
     {
         File.WriteAllBytes(_file, Sectors(0, blocks * 4));
-        _channel = new AtaChannel(_irq, new AtapiCdrom(RawDisk.Open(_file, readOnly: true, AtapiCdrom.Block)), null);
+        _image = RawDisk.Open(_file, readOnly: true, AtapiCdrom.Block);
+        _channel = new AtaChannel("ide1", _irq, new AtapiCdrom(_image), null);
     }
 
     private void Address(int lba, int count)

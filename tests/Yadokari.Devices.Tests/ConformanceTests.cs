@@ -93,12 +93,12 @@ public sealed class ConformanceTests
                 HasThreads: true);
         },
         ["fw_cfg"] = (_, _) => Of(new FwCfg(), d => d.Reset()),
-        ["test memory"] = (_, _) => Of(new TestMemory(0x100), _ => { }),
+        ["test memory"] = (_, _) => Of(new TestMemory("test-memory", 0x100), _ => { }),
         ["interrupt lines"] = (_, irq) => Of(new InterruptLines([irq, new Probe(), new Probe()]), _ => { }),
         ["ata"] = (_, irq) =>
         {
-            var channel = new AtaChannel(irq, new AtaDisk(new MemoryDisk(512 << 10)), new AtapiCdrom(new MemoryDisk(64 << 10)));
-            return new(channel, [channel.Command, channel.Control], channel.Reset, channel.Dispose);
+            var channel = new AtaChannel("ide0", irq, new AtaDisk(new MemoryDisk(512 << 10)), new AtapiCdrom(new MemoryDisk(64 << 10)));
+            return new(channel, [channel.Command, channel.Control], channel.Reset, () => { });
         },
         ["virtio"] = (_, irq) =>
         {

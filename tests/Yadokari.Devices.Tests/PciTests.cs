@@ -27,7 +27,7 @@ public sealed class PciTests
     [InlineData(PciBarKind.Memory32, 0x4000u, 0xFFFF_C000u, 0u)]
     [InlineData(PciBarKind.Memory64, 0x4000u, 0xFFFF_C004u, 0xFFFF_FFFFu)]
     [InlineData(PciBarKind.Ports, 0x20u, 0xFFFF_FFE1u, 0u)]
-    public void ARangeTellsItsSize(PciBarKind kind, uint size, uint low, uint high)
+    public void A_range_tells_its_size(PciBarKind kind, uint size, uint low, uint high)
     {
         PciFunction function = Function(kind, size);
         Config(3, Bar0, uint.MaxValue);
@@ -37,7 +37,7 @@ public sealed class PciTests
     }
 
     [Fact]
-    public void BothWaysToConfigurationSpaceAreOne()
+    public void Both_ways_to_configuration_space_are_one()
     {
         Function(PciBarKind.Memory32, 0x1000);
         _host.Address.Out32(0, 0x8000_0000 | (3 << 11) | 0x3C);
@@ -52,7 +52,7 @@ public sealed class PciTests
     [Theory]
     [InlineData(4, 0)]
     [InlineData(3, 1)]
-    public void WhereNobodyIsAllBitsAreSet(int slot, int function)
+    public void Where_nobody_is_all_bits_are_set(int slot, int function)
     {
         Function(PciBarKind.Memory32, 0x1000);
         _host.Address.Out32(0, 0x8000_0000 | (uint)(slot << 11) | (uint)(function << 8));
@@ -65,7 +65,7 @@ public sealed class PciTests
     }
 
     [Fact]
-    public void ARangeGoesWhereTheGuestPutsIt()
+    public void A_range_goes_where_the_guest_puts_it()
     {
         Function(PciBarKind.Memory64, 0x1000);
         Config(3, Bar0, 0xD000_2000);
@@ -87,7 +87,7 @@ public sealed class PciTests
     [InlineData(0xE000_0000u)]
     [InlineData(0xFEC0_0000u)]
     [InlineData(0xFFFF_F000u)]
-    public void OutsideTheWindowsItIsNowhere(uint address)
+    public void Outside_the_windows_it_is_nowhere(uint address)
     {
         Function(PciBarKind.Memory32, 0x1000);
         Config(3, Command, Decode);
@@ -96,7 +96,7 @@ public sealed class PciTests
     }
 
     [Fact]
-    public void ARangeThatWasCoveredComesBackWhenTheOtherGoes()
+    public void A_range_that_was_covered_comes_back_when_the_other_goes()
     {
         Function(PciBarKind.Ports, 0x20);
         Function(PciBarKind.Ports, 0x20, slot: 4, shows: 0x43);
@@ -110,19 +110,19 @@ public sealed class PciTests
     }
 
     [Fact]
-    public void AfterAResetRangesAreNowhere()
+    public void After_a_reset_ranges_are_nowhere()
     {
-        Function(PciBarKind.Memory32, 0x1000);
+        PciFunction function = Function(PciBarKind.Memory32, 0x1000);
         _host.Assign();
         Config(3, Command, Decode);
         uint address = Config(3, Bar0);
         Assert.Equal(0x42, Memory(address));
-        _host.Reset();
+        function.Reset();
         Assert.Equal((0xFF, 0u, 0u), (Memory(address), Config(3, Bar0), Config(3, Command) & 0xFFFF));
     }
 
     [Fact]
-    public void RangesAreAssignedApartAndPinsNumbered()
+    public void Ranges_are_assigned_apart_and_pins_numbered()
     {
         Function(PciBarKind.Memory64, 0x1000);
         Function(PciBarKind.Memory32, 0x8000, slot: 6);
@@ -132,7 +132,7 @@ public sealed class PciTests
     }
 
     [Fact]
-    public void APinPullsItsWireUntilItMayNot()
+    public void A_pin_pulls_its_wire_until_it_may_not()
     {
         PciFunction function = Function(PciBarKind.Memory32, 0x1000);
         function.SetPin(true);
@@ -147,7 +147,7 @@ public sealed class PciTests
     }
 
     [Fact]
-    public void MessagesWaitWhileTheyAreMasked()
+    public void Messages_wait_while_they_are_masked()
     {
         PciFunction function = Function(PciBarKind.Memory32, 0x1000);
         MsixTable table = function.Msix!;
@@ -172,7 +172,7 @@ public sealed class PciTests
     }
 
     [Fact]
-    public void WhoMayNotAccessMemorySendsNoMessages()
+    public void Who_may_not_access_memory_sends_no_messages()
     {
         PciFunction function = Function(PciBarKind.Memory32, 0x1000);
         MsixOf(function, enabled: true);

@@ -23,7 +23,7 @@ public sealed class PvClockTests : IDisposable
     public void Dispose() => _memory.Dispose();
 
     [Fact]
-    public void AGuestComputesTheTime()
+    public void A_guest_computes_the_time()
     {
         Advance(5_000_000_000);
         Turn(0, Place | 1);
@@ -40,7 +40,7 @@ public sealed class PvClockTests : IDisposable
     }
 
     [Fact]
-    public void AfterTheHostsSleepTheTimeHasGoneOnAndTheGuestKnowsThatItDidNotRun()
+    public void After_the_hosts_sleep_the_time_has_gone_on_and_the_guest_knows_that_it_did_not_run()
     {
         Turn(0, Place | 1);
         Turn(1, 0x2001);
@@ -59,12 +59,12 @@ public sealed class PvClockTests : IDisposable
     }
 
     [Fact]
-    public void TheWallClockIsWhatItWasWhenTheMachinesBegan()
+    public void The_wall_clock_is_what_it_was_when_the_machines_began()
     {
         Advance(3_000_000_000);
-        List<(ulong, int)> told = [];
+        List<(ulong, ulong)> told = [];
         _pv.WriteMsr(0, PvClock.WallClockMsr, 0x3000, (gpa, length) => told.Add((gpa, length)));
-        Assert.Equal([(0x3000ul, 12)], told);
+        Assert.Equal([(0x3000ul, 12ul)], told);
         byte[] bytes = new byte[12];
         _memory.Read(0x3000, bytes);
         Assert.Equal(0u, BinaryPrimitives.ReadUInt32LittleEndian(bytes) & 1);
@@ -76,7 +76,7 @@ public sealed class PvClockTests : IDisposable
     [InlineData(0xFFFF_FFFF_FFFF_FFE1)]
     [InlineData((1 << 20) - 4)]
     [InlineData(0x40_0000_0001)]
-    public void APlaceThatIsNoMemoryIsLeftAlone(ulong place)
+    public void A_place_that_is_no_memory_is_left_alone(ulong place)
     {
         _pv.WriteMsr(0, PvClock.SystemTimeMsr, place | 1, (_, _) => Assert.Fail("Nothing is written there."));
         _pv.WriteMsr(0, PvClock.WallClockMsr, place | 1, (_, _) => Assert.Fail("Nothing is written there."));
@@ -85,7 +85,7 @@ public sealed class PvClockTests : IDisposable
     }
 
     [Fact]
-    public void ScalesAreAsExactAsTheyCanBe()
+    public void Scales_are_as_exact_as_they_can_be()
     {
         var random = new Random(1);
         for (int i = 0; i < 10_000; i++)

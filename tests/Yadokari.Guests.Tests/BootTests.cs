@@ -20,7 +20,7 @@ public sealed class BootTests
     [InlineData(KernelFlavour.I686, 4, "i686")]
     [InlineData(KernelFlavour.I686Pae, 1, "i686")]
     [InlineData(KernelFlavour.I686Pae, 4, "i686")]
-    public void ReachesAShellThatAnswers(KernelFlavour kernel, int cpus, string machine)
+    public void Reaches_a_shell_that_answers(KernelFlavour kernel, int cpus, string machine)
     {
         using var vm = Guest.Boot(kernel).WithMemory("512M").WithCpus(cpus).With("quiet");
         vm.Console.WaitFor("guest: ready");
@@ -39,7 +39,7 @@ public sealed class BootTests
     [InlineData(KernelFlavour.Generic, 4)]
     [InlineData(KernelFlavour.I686, 4)]
     [InlineData(KernelFlavour.I686Pae, 4)]
-    public void KernelHasNothingToComplainOf(KernelFlavour kernel, int cpus)
+    public void Kernel_has_nothing_to_complain_of(KernelFlavour kernel, int cpus)
     {
         using var vm = Guest.Boot(kernel).WithCpus(cpus).With("quiet yado.run=dmesg");
         vm.Console.WaitFor("guest: dmesg begins");
@@ -53,7 +53,7 @@ public sealed class BootTests
 
     // Debian's kernels for clouds are built without MultiProcessor tables.
     [Fact]
-    public void FindsProcessorsWithoutAcpi()
+    public void Finds_processors_without_acpi()
     {
         using var vm = Guest.Boot(KernelFlavour.Generic).WithCpus(2).With("quiet acpi=off");
         vm.Console.WaitFor("# ");
@@ -62,7 +62,7 @@ public sealed class BootTests
     }
 
     [Fact]
-    public void SeesTheMemoryItWasGiven()
+    public void Sees_the_memory_it_was_given()
     {
         using var vm = Guest.Boot(KernelFlavour.Cloud).WithMemory("256M").With("quiet");
         vm.Console.WaitFor("# ");

@@ -4,12 +4,13 @@ using System.Globalization;
 namespace Yadokari.Guests.Tests;
 
 /// <summary>The guest's clock is the host's, by the processor's counter and by KVM's clock, also after the monitor stood still.</summary>
+[Collection(nameof(AloneCollection))]
 public sealed class ClockTests
 {
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void TheGuestsTimeIsTheHosts(int cpus)
+    public void The_guests_time_is_the_hosts(int cpus)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         using var vm = Guest.Start("--cpus", $"{cpus}");
@@ -23,7 +24,7 @@ public sealed class ClockTests
             vm.Console.WaitFor("now " + source);
             Compare(vm);
             Signal("-STOP", vm.ProcessId);
-            Thread.Sleep(3000);
+            Thread.Sleep(3000); // Longer than what a clock that stood still could be off unnoticed.
             Signal("-CONT", vm.ProcessId);
             Compare(vm);
         }

@@ -9,7 +9,7 @@ public sealed class ConsoleTests
     [Theory]
     [InlineData("stdio", "ttyS0")]
     [InlineData("virtio", "hvc0")]
-    public void ControlCEndsAProgramOfTheDefaultGuest(string console, string name)
+    public void Control_C_ends_a_program_of_the_default_guest(string console, string name)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         using var vm = Guest.Start("--console", console);
@@ -43,7 +43,7 @@ public sealed class ConsoleTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void AGuestOnAVirtioConsoleTalksThroughAPort(int cpus)
+    public void A_guest_on_a_virtio_console_talks_through_a_port(int cpus)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var path = Path.Combine(Path.GetTempPath(), $"yadokari-{Guid.NewGuid():n}");

@@ -14,7 +14,7 @@ public sealed class DebianTests : IDisposable
     public void Dispose() => _machines.Dispose();
 
     [Fact]
-    public void DebianBootsWithoutAFailedUnitTakesUserDataAndStopsByTheButton()
+    public void Debian_boots_without_a_failed_unit_takes_user_data_and_stops_by_the_button()
     {
         Guest.HostProgram("ssh");
         var data = Path.Combine(_machines.Folder, "user-data");
@@ -69,7 +69,7 @@ public sealed class DebianTests : IDisposable
     }
 
     [Fact]
-    public void ThePasswordThatIsShownLogsInOnTheConsole()
+    public void The_password_that_is_shown_logs_in_on_the_console()
     {
         using var process = Process.Start(_machines.Program("run", "debian", "--memory", "768M", "--rm"))!;
         var guest = new GuestConsole(process);

@@ -12,7 +12,7 @@ public sealed class DebianWorkTests : IDisposable
     public void Dispose() => _machines.Dispose();
 
     [Fact]
-    public void FourProcessorsWorkAndNothingIsLost()
+    public void Four_processors_work_and_nothing_is_lost()
     {
         Guest.HostProgram("ssh");
         var disk = Path.Combine(_machines.Folder, "data.qcow2");
@@ -57,7 +57,7 @@ public sealed class DebianWorkTests : IDisposable
         for (var round = 0; round < 3; round++)
         {
             Ssh("sudo sh -c 'nohup fio --name=kill --filename=/dev/vdc --rw=randwrite --bs=8k --size=1G --fdatasync=4 --iodepth=8 --ioengine=libaio --direct=1 --time_based --runtime=600 >/dev/null 2>&1 </dev/null &'");
-            Thread.Sleep(500 + random.Next(3000));
+            Thread.Sleep(500 + random.Next(3000)); // At some moment of the work, each time another.
             _machines.KillMonitor();
             using (var image = Process.Start(new ProcessStartInfo(check, ["check", disk]) { RedirectStandardOutput = true })!)
             {

@@ -12,7 +12,7 @@ public sealed class DiskTests
     [InlineData(4, ",packed", "")]
     [InlineData(1, "", "pci=nomsi")]
     [InlineData(1, "", "pci=nomsi noapic")]
-    public void LinuxWorksOnAFileSystem(int cpus, string settings, string words)
+    public void Linux_works_on_a_file_system(int cpus, string settings, string words)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var initrd = Guest.Had(Guest.Images.DiskInitrd);
@@ -48,7 +48,7 @@ public sealed class DiskTests
     [InlineData("64K", "")]
     [InlineData("4K", ",packed")]
     [InlineData("64K", ",snapshot")]
-    public void LinuxWorksOnAQcow2Overlay(string clusterSize, string settings)
+    public void Linux_works_on_a_qcow2_overlay(string clusterSize, string settings)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var initrd = Guest.Had(Guest.Images.DiskInitrd);
@@ -85,7 +85,7 @@ public sealed class DiskTests
     }
 
     [Fact]
-    public void ADiskThatAnotherMachineWritesIsRefused()
+    public void A_disk_that_another_machine_writes_is_refused()
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var image = Path.GetTempFileName();
@@ -111,7 +111,7 @@ public sealed class DiskTests
     [InlineData("", false)]
     [InlineData(",packed", false)]
     [InlineData(",format=qcow2", true)]
-    public void WhatTheGuestWasToldIsOnTheDiskWhenTheMonitorIsKilled(string settings, bool qcow2)
+    public void What_the_guest_was_told_is_on_the_disk_when_the_monitor_is_killed(string settings, bool qcow2)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         const int Sector = 512;

@@ -7,7 +7,7 @@ public sealed class EndTests
     private const int TripleFault = 4;
 
     [Fact]
-    public void PowerOffIsSuccess()
+    public void Power_off_is_success()
     {
         using var vm = Guest.Boot(KernelFlavour.Cloud).With("quiet yado.end=poweroff");
         vm.Console.WaitFor("guest: poweroff");
@@ -15,7 +15,7 @@ public sealed class EndTests
     }
 
     [Fact]
-    public void InputThatIsThereFromTheStartReachesTheGuest()
+    public void Input_that_is_there_from_the_start_reaches_the_guest()
     {
         using var vm = Guest.Boot(KernelFlavour.Cloud).With("quiet");
         vm.Console.Send("poweroff -f");
@@ -23,7 +23,7 @@ public sealed class EndTests
     }
 
     [Fact]
-    public void RebootStartsTheMachineAgain()
+    public void Reboot_starts_the_machine_again()
     {
         using var vm = Guest.Boot(KernelFlavour.Cloud).With("quiet");
         vm.Console.WaitFor("guest: ready");
@@ -36,7 +36,7 @@ public sealed class EndTests
     }
 
     [Fact]
-    public void PanicHasAnExitCodeOfItsOwn()
+    public void Panic_has_an_exit_code_of_its_own()
     {
         Assert.SkipWhen(Guest.OnQemu, "QEMU's exit code does not tell of a panic.");
         using var vm = Guest.Boot(KernelFlavour.Cloud).With("panic=-1 yado.end=panic");
@@ -45,7 +45,7 @@ public sealed class EndTests
     }
 
     [Fact]
-    public void TripleFaultHasAnExitCodeOfItsOwn()
+    public void Triple_fault_has_an_exit_code_of_its_own()
     {
         Assert.SkipWhen(Guest.OnQemu, "QEMU's exit code does not tell of a triple fault.");
         // reboot=t makes the kernel restart by loading an empty interrupt table and raising an exception.

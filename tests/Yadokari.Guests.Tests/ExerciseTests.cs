@@ -17,11 +17,11 @@ public sealed class ExerciseTests(ExerciseTests.OneRun run) : IClassFixture<Exer
     [InlineData("crypto")]
     [InlineData("jit")]
     [InlineData("files")]
-    public void PrintsWhatTheHostPrints(string section) =>
+    public void Prints_what_the_host_prints(string section) =>
         Assert.Equal(Section(Guest.Had(() => run.OnHost.Value), section), Section(Guest.Had(() => run.InGuest.Value), section));
 
     [Fact]
-    public void PowersOffAfterwards()
+    public void Powers_off_afterwards()
     {
         Assert.Contains("exercise: done", Guest.Had(() => run.InGuest.Value), StringComparison.Ordinal);
         Assert.Equal(0, run.ExitCode);
@@ -31,7 +31,7 @@ public sealed class ExerciseTests(ExerciseTests.OneRun run) : IClassFixture<Exer
     [InlineData(KernelFlavour.Generic, 1)]
     [InlineData(KernelFlavour.Cloud, 2)]
     [InlineData(KernelFlavour.Cloud, 4)]
-    public void OtherMachinesRunTheSame(KernelFlavour kernel, int cpus)
+    public void Other_machines_run_the_same(KernelFlavour kernel, int cpus)
     {
         using var vm = Guest.Boot(kernel).WithCpus(cpus).WithInitrd(Guest.Images.BenchInitrd).With("quiet yado.run=exercise");
         vm.Console.WaitFor("exercise: done");
@@ -40,7 +40,7 @@ public sealed class ExerciseTests(ExerciseTests.OneRun run) : IClassFixture<Exer
     }
 
     [Fact]
-    public void NodeRunsTheSame()
+    public void Node_runs_the_same()
     {
         var expected = Guest.Had(() => HostRun.ExerciseInside(Guest.Images.NodeTree(), "node"));
         Assert.SkipWhen(expected is null, "The host allows no namespaces in which node could be run for comparison.");
@@ -52,10 +52,10 @@ public sealed class ExerciseTests(ExerciseTests.OneRun run) : IClassFixture<Exer
     }
 
     [Theory]
-    [InlineData("java", "overflow true", 1)]
+    [InlineData("java", "overflow true", 1, Explicit = true, Traits = ["length", "long"])] // What one processor has of its own, the others' rows show sooner.
     [InlineData("java", "overflow true", 2)]
     [InlineData("pypy", "recursion", 2)]
-    public void CompiledProgramsRunTheSame(string section, string last, int cpus)
+    public void Compiled_programs_run_the_same(string section, string last, int cpus)
     {
         var expected = Guest.Had(() => HostRun.ExerciseInside(Guest.Images.CompilerTree(), section));
         Assert.SkipWhen(expected is null, "The host allows no namespaces in which the programs could be run for comparison.");

@@ -12,7 +12,7 @@ public sealed class FirmwareTests
     [InlineData("--cdrom", "", 1)]
     [InlineData("--disk", "", 2)]
     [InlineData("--disk", ",bus=ide", 1)]
-    public void GrubStartsAKernel(string drive, string settings, int cpus)
+    public void Grub_starts_a_kernel(string drive, string settings, int cpus)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         Assert.SkipUnless(File.Exists(Bios), $"SeaBIOS is not installed ({Bios}; Debian's package seabios).");
@@ -31,7 +31,7 @@ public sealed class FirmwareTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void ADiskWhoseSectorIsNoProgramIsRefusedByTheMonitorOrTheFirmware(bool signed)
+    public void A_disk_whose_sector_is_no_program_is_refused_by_the_monitor_or_the_firmware(bool signed)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         Assert.SkipUnless(File.Exists(Bios), $"SeaBIOS is not installed ({Bios}; Debian's package seabios).");
@@ -62,7 +62,7 @@ public sealed class FirmwareTests
     [Theory]
     [InlineData(Bios, 1)]
     [InlineData(LargeBios, 32)]
-    public void ADiskBootsAndFindsTheBoardsMultiProcessorTables(string bios, int cpus)
+    public void A_disk_boots_and_finds_the_boards_multi_processor_tables(string bios, int cpus)
     {
         SkipUnlessThere(bios, "seabios");
         using var disk = new TemporaryFile(RealModePrograms.MpTablesDisk());
@@ -74,7 +74,7 @@ public sealed class FirmwareTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void AnOldKernelIsStartedByItsRealModeEntry(bool named)
+    public void An_old_kernel_is_started_by_its_real_mode_entry(bool named)
     {
         SkipUnlessThere(Bios, "seabios");
         using var kernel = new TemporaryFile(RealModePrograms.OldKernel("in protected mode\0"));
@@ -85,7 +85,7 @@ public sealed class FirmwareTests
     }
 
     [Fact]
-    public void IpxeStarts()
+    public void Ipxe_starts()
     {
         SkipUnlessThere(Bios, "seabios");
         SkipUnlessThere(NetworkLoader, "ipxe");
@@ -94,7 +94,7 @@ public sealed class FirmwareTests
     }
 
     [Fact]
-    public void MemdiskStartsAFloppy()
+    public void Memdisk_starts_a_floppy()
     {
         SkipUnlessThere(Bios, "seabios");
         SkipUnlessThere(Memdisk, "syslinux-common");

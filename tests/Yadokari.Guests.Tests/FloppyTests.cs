@@ -19,7 +19,7 @@ public sealed class FloppyTests : IDisposable
     [Theory]
     [InlineData(80, 18, 0, "")]
     [InlineData(40, 9, 1, ",snapshot")]
-    public void ABootLoaderKeepsItsOwnDescriptorTableWhileTheBiosReads(int cylinders, int sectors, int rate, string settings)
+    public void A_boot_loader_keeps_its_own_descriptor_table_while_the_bios_reads(int cylinders, int sectors, int rate, string settings)
     {
         Assert.SkipUnless(File.Exists(Bios), $"SeaBIOS is not installed ({Bios}; Debian's package seabios).");
         var image = new byte[cylinders * 2 * sectors * 512];
@@ -39,7 +39,7 @@ public sealed class FloppyTests : IDisposable
     }
 
     [Fact]
-    public void LinuxReadsAndWritesAFloppyByItsDriver()
+    public void Linux_reads_and_writes_a_floppy_by_its_driver()
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var kernel = Guest.Had(() => Guest.Images.Kernel(KernelFlavour.Generic));

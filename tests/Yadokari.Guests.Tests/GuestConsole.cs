@@ -17,11 +17,12 @@ internal sealed class GuestConsole
     private readonly StringBuilder _complaints = new();
     private readonly Task _reading;
     private int _seen;
+    private bool _ended; // Nothing comes any more. Guarded, like the text, by the text's lock, which is notified of every change.
 
     public GuestConsole(Process process)
     {
         _process = process;
-        _reading = Task.WhenAll(Pump(process.StandardOutput, _text, new ControlSequences()), Pump(process.StandardError, _complaints, null));
+        _reading = Read();
     }
 
     /// <summary>All that the guest has printed so far, line ends as plain newlines.</summary>
@@ -48,12 +49,9 @@ internal sealed class GuestConsole
     public void WaitFor(string text)
     {
         var began = Stopwatch.GetTimestamp();
-        while (true)
+        lock (_text)
         {
-            var ended = _process.HasExited;
-            if (ended)
-                _reading.Wait(TestContext.Current.CancellationToken);
-            lock (_text)
+            for (; ; )
             {
                 var at = _text.ToString(_seen, _text.Length - _seen).IndexOf(text, StringComparison.Ordinal);
                 if (at >= 0)
@@ -61,12 +59,15 @@ internal sealed class GuestConsole
                     _seen += at + text.Length;
                     return;
                 }
+                if (_ended)
+                {
+                    _process.WaitForExit(s_patience);
+                    Assert.Fail($"The machine ended with exit code {_process.ExitCode} before its console showed '{text}'.\n{Tail()}");
+                }
+                var left = s_patience - Stopwatch.GetElapsedTime(began);
+                if (left <= TimeSpan.Zero || !Monitor.Wait(_text, left))
+                    Assert.Fail($"The console did not show '{text}' within {s_patience.TotalMinutes} minutes.\n{Tail()}");
             }
-            if (ended)
-                Assert.Fail($"The machine ended with exit code {_process.ExitCode} before its console showed '{text}'.\n{Tail()}");
-            if (Stopwatch.GetElapsedTime(began) > s_patience)
-                Assert.Fail($"The console did not show '{text}' within {s_patience.TotalMinutes} minutes.\n{Tail()}");
-            Thread.Sleep(20);
         }
     }
 
@@ -89,6 +90,16 @@ internal sealed class GuestConsole
         return _process.ExitCode;
     }
 
+    private async Task Read()
+    {
+        await Task.WhenAll(Pump(_process.StandardOutput, _text, new ControlSequences()), Pump(_process.StandardError, _complaints, null));
+        lock (_text)
+        {
+            _ended = true;
+            Monitor.PulseAll(_text);
+        }
+    }
+
     private static async Task Pump(StreamReader from, StringBuilder to, ControlSequences? leftOut)
     {
         var buffer = new char[4096];
@@ -97,7 +108,10 @@ internal sealed class GuestConsole
         {
             count = leftOut?.RemoveFrom(buffer.AsSpan(0, count)) ?? count;
             lock (to)
+            {
                 to.Append(buffer, 0, count);
+                Monitor.PulseAll(to);
+            }
         }
     }
 

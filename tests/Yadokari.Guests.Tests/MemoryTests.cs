@@ -5,7 +5,7 @@ namespace Yadokari.Guests.Tests;
 public sealed class MemoryTests
 {
     [Fact]
-    public void WhatTheGuestFreesGoesBackToTheHost()
+    public void What_the_guest_frees_goes_back_to_the_host()
     {
         Assert.SkipWhen(Guest.OnQemu, "The memory is yado's.");
         const long MiB = 1 << 20;
@@ -23,7 +23,7 @@ public sealed class MemoryTests
         while (vm.SharedMemory > full - (60 * MiB))
         {
             Assert.True(Stopwatch.GetElapsedTime(began) < TimeSpan.FromMinutes(3), $"{full} bytes when full, {vm.SharedMemory} three minutes after.");
-            Thread.Sleep(200);
+            Thread.Sleep(200); // The host's kernel tells only who asks.
         }
 
         vm.Console.Send("poweroff -f");

@@ -109,7 +109,7 @@ public sealed class NetworkTests
                 // Not yet.
             }
 
-            await Task.Delay(100, token);
+            await Task.Delay(100, token); // The guest does not tell when it listens.
         }
     }
 }

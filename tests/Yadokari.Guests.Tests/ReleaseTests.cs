@@ -12,7 +12,7 @@ public sealed class ReleaseTests : IDisposable
     [InlineData("trixie", "cloud")]
     [InlineData("trixie", "generic")]
     [InlineData("sid", "cloud")]
-    public void ASuiteIsInstalledAndBootsToALogin(string suite, string kernel)
+    public void A_suite_is_installed_and_boots_to_a_login(string suite, string kernel)
     {
         Guest.HostProgram("ssh");
         var recipe = Path.Combine(_machines.Folder, $"{suite}.yaml");

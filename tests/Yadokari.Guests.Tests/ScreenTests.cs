@@ -8,7 +8,7 @@ public sealed class ScreenTests
     [Theory]
     [InlineData(KernelFlavour.Generic)]
     [InlineData(KernelFlavour.I686)]
-    public void AKernelsConsoleIsTheScreen(KernelFlavour flavour)
+    public void A_kernels_console_is_the_screen(KernelFlavour flavour)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var kernel = Guest.Had(() => Guest.Images.Kernel(flavour));
@@ -23,7 +23,7 @@ public sealed class ScreenTests
     }
 
     [Fact]
-    public void AKernelOfAMachineWithoutAScreenFindsNone()
+    public void A_kernel_of_a_machine_without_a_screen_finds_none()
     {
         Assert.SkipWhen(Guest.OnQemu, "QEMU's machine has a screen.");
         using var vm = Guest.Boot(KernelFlavour.Cloud);
@@ -36,7 +36,7 @@ public sealed class ScreenTests
     }
 
     [Fact]
-    public void FirmwareAndItsLoaderShowOnTheScreen()
+    public void Firmware_and_its_loader_show_on_the_screen()
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         Assert.SkipUnless(File.Exists(Bios), $"SeaBIOS is not installed ({Bios}; Debian's package seabios).");

@@ -54,7 +54,7 @@ public sealed class ShareTests
     [Theory]
     [InlineData(1, "none")]
     [InlineData(4, "user")]
-    public void LinuxWorksInFolders(int cpus, string network)
+    public void Linux_works_in_folders(int cpus, string network)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var around = Directory.CreateTempSubdirectory("yadokari-share-").FullName;
@@ -103,7 +103,7 @@ public sealed class ShareTests
     [Theory]
     [InlineData("missing")]
     [InlineData("file")]
-    public void WhatIsNoFolderIsRefused(string name)
+    public void What_is_no_folder_is_refused(string name)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var around = Directory.CreateTempSubdirectory("yadokari-share-").FullName;

@@ -11,7 +11,7 @@ public sealed partial class SuiteTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void TheKernelsSelftestsPass(int cpus)
+    public void The_kernels_selftests_pass(int cpus)
     {
         using var vm = Guest.Boot(KernelFlavour.Generic).WithMemory("1G").WithCpus(cpus).WithInitrd(Guest.Images.SelftestsInitrd).With("quiet yado.run=selftests");
         vm.Console.WaitFor("selftests: done");
@@ -22,7 +22,7 @@ public sealed partial class SuiteTests
     }
 
     [Fact]
-    public void StressFindsNothingWrong()
+    public void Stress_finds_nothing_wrong()
     {
         using var vm = Guest.Boot(KernelFlavour.Generic).WithMemory("2G").WithCpus(4).WithInitrd(Guest.Images.StressInitrd).With("quiet yado.run=stress");
         vm.Console.WaitFor("guest: dmesg ends");

@@ -4,7 +4,7 @@ namespace Yadokari.Guests.Tests;
 public sealed class SystemTests
 {
     [Fact]
-    public void XenRunsItsFirstDomain()
+    public void Xen_runs_its_first_domain()
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var xen = Guest.Had(static () => Guest.Images.FileOf("xen-hypervisor-4.17-amd64", "./boot/xen-4.17-amd64.gz"));
@@ -21,8 +21,10 @@ public sealed class SystemTests
         Assert.Equal(0, vm.Console.WaitForEnd());
     }
 
-    [Fact]
-    public void MemtestFindsNoErrorInAPass()
+    // A pass takes minutes, however little memory there is.
+    [Fact(Explicit = true)]
+    [Trait("length", "long")]
+    public void Memtest_finds_no_error_in_a_pass()
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var memtest = Guest.Had(static () => Guest.Images.FileOf("memtest86+", "./boot/memtest86+x64.bin"));
@@ -36,7 +38,7 @@ public sealed class SystemTests
     [Theory]
     [InlineData("amd64")]
     [InlineData("i386")]
-    public void TheInstallerAsksForALanguage(string architecture)
+    public void The_installer_asks_for_a_language(string architecture)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var package = $"debian-installer-12-netboot-{architecture}";

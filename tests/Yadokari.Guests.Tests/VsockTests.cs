@@ -61,7 +61,7 @@ public sealed class VsockTests
     [Theory]
     [InlineData(1)]
     [InlineData(3)]
-    public async Task ProgramsTalk(int cpus)
+    public async Task Programs_talk(int cpus)
     {
         Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var folder = Directory.CreateTempSubdirectory("yadokari-vsock-").FullName;

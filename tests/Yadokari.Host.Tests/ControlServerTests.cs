@@ -153,7 +153,7 @@ public sealed class ControlServerTests : IDisposable
         bool answered = false;
         for (int i = 0; i < 50 && !answered; i++)
         {
-            Thread.Sleep(100);
+            Thread.Sleep(100); // How often a byte comes.
             answered = client.Poll(0, SelectMode.SelectRead);
             if (!answered && message.StartsWith("GET", StringComparison.Ordinal))
             {

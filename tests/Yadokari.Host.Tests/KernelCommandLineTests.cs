@@ -1,5 +1,5 @@
 using Xunit;
-using Yadokari.Machines;
+using Yadokari.Boards.Pc;
 
 namespace Yadokari.Host.Tests;
 

@@ -33,6 +33,10 @@ public sealed class MachineControlTests : IDisposable
         Assert.Equal((1UL << 28, 1UL << 29), _control.Balloon());
         Assert.Equal((1UL << 28, 1UL << 29), _control.Balloon(1 << 26));
         _control.ResizeConsole(24, 80);
+        _control.Pause();
+        Assert.True(_control.IsPaused());
+        _control.Resume();
+        Assert.False(_control.IsPaused());
         server.Show("login: "u8);
         (Socket console, byte[] first) = _control.OpenConsole();
         using (console)
@@ -49,7 +53,7 @@ public sealed class MachineControlTests : IDisposable
             Assert.True(SpinWait.SpinUntil(() => monitor.Typed == "root", 5000));
         }
 
-        Assert.Equal([$"balloon {1 << 26}", "size 24 80"], monitor.Done);
+        Assert.Equal([$"balloon {1 << 26}", "size 24 80", "pause", "resume"], monitor.Done);
         Assert.Equal(
             "A guest can't make do with 1 bytes: give a multiple of 4096 from 16777216 to 536870912.", Assert.Throws<UserErrorException>(() => _control.Balloon(1)).Message);
     }

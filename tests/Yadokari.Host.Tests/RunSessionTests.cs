@@ -1,5 +1,6 @@
 using System.Text;
 using Xunit;
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
@@ -144,6 +145,12 @@ public sealed class RunSessionTests : IDisposable
         }
 
         public void Stop()
+        {
+        }
+
+        public bool Pause() => true;
+
+        public void Resume()
         {
         }
 

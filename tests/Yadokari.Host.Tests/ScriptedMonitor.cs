@@ -60,6 +60,20 @@ internal sealed class ScriptedMonitor : IMonitor
 
     public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [("pio", "com\"1\" reads", 3, ""), ("pio", "com\"1\" reads", 4, ""), ("vcpu0", "  halted", 1.5, "ms")];
 
+    public bool IsPaused { get; private set; }
+
+    public bool SetPaused(bool paused)
+    {
+        if (IsGone)
+        {
+            return false;
+        }
+
+        Note(paused ? "pause" : "resume");
+        IsPaused = paused;
+        return true;
+    }
+
     public void PressPower() => Note("power");
 
     public void End(int code) => Note($"end {code}");

@@ -46,7 +46,7 @@ public sealed class VgaConsoleTests : IDisposable
     }
 
     [Fact]
-    public void TheRowThatIsBeingWrittenWaits()
+    public void The_row_that_is_being_written_waits()
     {
         var lines = new ScreenLines();
         var text = new StringBuilder();
@@ -60,7 +60,7 @@ public sealed class VgaConsoleTests : IDisposable
     }
 
     [Fact]
-    public void ATerminalGetsWhatChangedInItsColours()
+    public void A_terminal_gets_what_changed_in_its_colours()
     {
         var screen = new TerminalScreen();
         var text = new StringBuilder();
@@ -97,7 +97,7 @@ public sealed class VgaConsoleTests : IDisposable
     [InlineData("\e[1;5C", "E0 4D E0 CD")]
     [InlineData("\e[Z", "2A 0F 8F AA")]
     [InlineData("é", "")]
-    public void WhatATerminalSendsBecomesKeys(string typed, string set1)
+    public void What_a_terminal_sends_becomes_keys(string typed, string set1)
     {
         List<string> codes = [];
         bool released = false;
@@ -119,7 +119,7 @@ public sealed class VgaConsoleTests : IDisposable
     }
 
     [Fact]
-    public void EveryPrintableCharacterHasAKey()
+    public void Every_printable_character_has_a_key()
     {
         for (byte key = 0x20; key < 0x7F; key++)
         {

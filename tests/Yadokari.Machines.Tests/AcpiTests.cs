@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 using Yadokari.Core.Memory;
-using Yadokari.Machines.Acpi;
+using Yadokari.Boards.Pc.Acpi;
 
 namespace Yadokari.Machines.Tests;
 
@@ -106,7 +106,7 @@ public sealed class AcpiTests
         }
     }
 
-    private static AcpiBoard Board(int cpus, bool screen) => new(cpus, screen, Layout.PciWindows(16 << 20), Floppy: screen);
+    private static AcpiBoard Board(int cpus, bool screen) => new(cpus, screen, PcLayout.PciWindows(16 << 20), Floppy: screen);
 
     private static Dictionary<string, byte[]> Tables(GuestMemory memory, int cpus)
     {

@@ -1,6 +1,7 @@
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 
@@ -11,10 +12,10 @@ internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
 
     public List<FakeVcpu> Vcpus { get; } = [];
 
-    /// <summary>The frequency of the vCPUs' time-stamp counters, which stand still unless moved; 0 for none.</summary>
-    public ulong TscHz { get; init; }
+    /// <summary>The frequency of the vCPUs' time-stamp counters, which stand still unless moved.</summary>
+    public ulong ClockFrequency { get; init; } = 1_000_000_000;
 
-    /// <summary>How often the machine was reset.</summary>
+    /// <summary>How often the clock was set to 0, as at a reset.</summary>
     public int Resets { get; private set; }
 
     /// <summary>Making a machine fails.</summary>
@@ -33,25 +34,46 @@ internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
 
     public Support Probe() => Support.Yes;
 
-    public IEngineVm CreateVm(GuestMemory memory, IVcpuHost host, int vcpus = 1) =>
-        FailsVm ? throw new InvalidOperationException("no machine") : new Vm(this, memory, host, guest);
+    public IVm Create(VmSpec spec) => FailsVm ? throw new InvalidOperationException("no machine") : new Vm(this, spec.Memory, guest);
 
-    private sealed class Vm(FakeEngine engine, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest) : IEngineVm
+    private sealed class Vm(FakeEngine engine, GuestMemory memory, Func<FakeVcpu, VmExit> guest) : IVm, IGuestClock
     {
-        public ulong TscHz => engine.TscHz;
+        public IGuestClock Clock => this;
 
-        public void Reset() => engine.Resets++;
+        public IDirtyLog DirtyLog => throw new NotSupportedException();
+
+        public ulong Frequency => engine.ClockFrequency;
+
+        public ulong Read() => 0;
+
+        public void Set(ulong value) => engine.Resets += value == 0 ? 1 : 0;
+
+        public void Stop()
+        {
+        }
+
+        public void Start()
+        {
+        }
+
+        public void CatchUp()
+        {
+        }
+
+        public void MemoryWritten(ulong gpa, ulong length)
+        {
+        }
 
         public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics => [("fake", "runs", engine.Vcpus.Sum(v => v.Runs), "")];
 
-        public IVcpu CreateVcpu(int id)
+        public IVcpu CreateVcpu(int id, IVcpuHost host)
         {
             if (engine.FailsVcpu)
             {
                 throw new InvalidOperationException("no vCPU");
             }
 
-            var vcpu = new FakeVcpu(id, memory, host, guest, () => engine.Notified?.Invoke());
+            var vcpu = new FakeVcpu(id, memory, (IX86VcpuHost)host, guest, () => engine.Notified?.Invoke());
             engine.Vcpus.Add(vcpu);
             return vcpu;
         }
@@ -65,7 +87,7 @@ internal sealed class FakeEngine(Func<FakeVcpu, VmExit> guest) : IEngine
     }
 }
 
-internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<FakeVcpu, VmExit> guest, Action notified) : IVcpu
+internal sealed class FakeVcpu(int id, GuestMemory memory, IX86VcpuHost host, Func<FakeVcpu, VmExit> guest, Action notified) : IX86Vcpu
 {
     private readonly ManualResetEventSlim _kicked = new();
     private volatile bool _disposed;
@@ -74,7 +96,7 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
 
     public GuestMemory Memory => memory;
 
-    public IVcpuHost Host => host;
+    public IX86VcpuHost Host => host;
 
     public X86State State { get; private set; } = new() { Rip = 0xFFF0 };
 
@@ -129,7 +151,7 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
     {
         foreach (char c in text)
         {
-            Out(Layout.Com1, (byte)c);
+            Out(PcLayout.Com1, (byte)c);
         }
     }
 
@@ -146,6 +168,24 @@ internal sealed class FakeVcpu(int id, GuestMemory memory, IVcpuHost host, Func<
     }
 
     public void RaiseNmi() => Called();
+
+    public bool HasNmi => false;
+
+    public void SetA20(bool open)
+    {
+    }
+
+    public void MemoryWritten(ulong gpa, ulong length)
+    {
+    }
+
+    public bool CatchExceptions
+    {
+        get => false;
+        set => throw new NotSupportedException();
+    }
+
+    public CaughtException Caught => default;
 
     public void Save(X86State state)
     {

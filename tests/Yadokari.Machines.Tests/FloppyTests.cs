@@ -48,7 +48,7 @@ public sealed class FloppyTests : IDisposable
     {
         Run(Config, vcpu =>
         {
-            Assert.Equal((0, 2, 0xFF), (Cmos(vcpu, 0x10), Cmos(vcpu, 0x14), vcpu.In(Layout.Floppy + 4)));
+            Assert.Equal((0, 2, 0xFF), (Cmos(vcpu, 0x10), Cmos(vcpu, 0x14), vcpu.In(PcLayout.Floppy + 4)));
             Assert.DoesNotContain("FDC0", Tables(vcpu), StringComparison.Ordinal);
             return VmExit.Shutdown;
         });
@@ -82,14 +82,14 @@ public sealed class FloppyTests : IDisposable
         int boots = 0;
         Run(Config with { Floppy = new DiskConfig(_image) }, vcpu =>
         {
-            Assert.Equal(0, vcpu.In(Layout.Floppy + 4));
+            Assert.Equal(0, vcpu.In(PcLayout.Floppy + 4));
             if (++boots == 2)
             {
                 return VmExit.Shutdown;
             }
 
             Start(vcpu);
-            vcpu.Out(Layout.ResetControl, 6);
+            vcpu.Out(PcLayout.ResetControl, 6);
             return vcpu.Spin();
         });
         Assert.Equal(2, boots);
@@ -110,40 +110,40 @@ public sealed class FloppyTests : IDisposable
     [Fact]
     public void An_image_that_another_machine_may_write_is_refused()
     {
-        using var pc = new Pc(Config with { Floppy = new DiskConfig(_image) }, new FakeEngine(_ => VmExit.Shutdown));
+        using var pc = new Machine(Config with { Floppy = new DiskConfig(_image) }, new FakeEngine(_ => VmExit.Shutdown));
         Assert.Contains(_image, Refuse(new DiskConfig(_image)), StringComparison.Ordinal);
     }
 
     private string Refuse(DiskConfig floppy) =>
-        Assert.Throws<UserErrorException>(() => new Pc(Config with { Floppy = floppy }, new FakeEngine(_ => VmExit.Shutdown))).Message;
+        Assert.Throws<UserErrorException>(() => new Machine(Config with { Floppy = floppy }, new FakeEngine(_ => VmExit.Shutdown))).Message;
 
     private static void Run(PcConfig config, Func<FakeVcpu, VmExit> guest)
     {
-        using var pc = new Pc(config, new FakeEngine(guest));
+        using var pc = new Machine(config, new FakeEngine(guest));
         Assert.Equal(EndReason.TripleFault, pc.Run().Reason);
     }
 
     private static byte Cmos(FakeVcpu vcpu, byte index)
     {
-        vcpu.Out(Layout.Cmos, index);
-        return vcpu.In(Layout.Cmos + 1);
+        vcpu.Out(PcLayout.Cmos, index);
+        return vcpu.In(PcLayout.Cmos + 1);
     }
 
-    private static string Tables(FakeVcpu vcpu) => Encoding.Latin1.GetString(vcpu.Memory.Bytes(Layout.AcpiTables, 0x1_0000));
+    private static string Tables(FakeVcpu vcpu) => Encoding.Latin1.GetString(vcpu.Memory.Bytes(PcLayout.AcpiTables, 0x1_0000));
 
     // Which version it is.
     private static byte Ask(FakeVcpu vcpu)
     {
         Start(vcpu);
         Send(vcpu, 0x10);
-        return vcpu.In(Layout.Floppy + 5);
+        return vcpu.In(PcLayout.Floppy + 5);
     }
 
     // Lets the controller go, at the rate of high density, with DMA.
     private static void Start(FakeVcpu vcpu)
     {
-        vcpu.Out(Layout.Floppy + 2, 0x1C);
-        vcpu.Out(Layout.FloppyInput, 0);
+        vcpu.Out(PcLayout.Floppy + 2, 0x1C);
+        vcpu.Out(PcLayout.FloppyInput, 0);
         Send(vcpu, 0x03);
         Send(vcpu, 0xAF);
         Send(vcpu, 0x02);
@@ -163,15 +163,15 @@ public sealed class FloppyTests : IDisposable
             Send(vcpu, value);
         }
 
-        Assert.True(SpinWait.SpinUntil(() => (vcpu.In(Layout.Floppy + 4) & 0xC0) == 0xC0, TimeSpan.FromSeconds(60)));
-        Assert.Equal(0, vcpu.In(Layout.Floppy + 5));
+        Assert.True(SpinWait.SpinUntil(() => (vcpu.In(PcLayout.Floppy + 4) & 0xC0) == 0xC0, TimeSpan.FromSeconds(60)));
+        Assert.Equal(0, vcpu.In(PcLayout.Floppy + 5));
         for (int i = 1; i < 7; i++)
         {
-            vcpu.In(Layout.Floppy + 5);
+            vcpu.In(PcLayout.Floppy + 5);
         }
     }
 
-    private static void Send(FakeVcpu vcpu, byte value) => vcpu.Out(Layout.Floppy + 5, value);
+    private static void Send(FakeVcpu vcpu, byte value) => vcpu.Out(PcLayout.Floppy + 5, value);
 
     private sealed class Nobody : IConsole
     {

@@ -1,5 +1,5 @@
 using Yadokari.Core;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Machines.Tests;
 
@@ -81,7 +81,7 @@ public sealed class KernelImageTests
             using var memory = TestMemory.OfMiB(24);
             try
             {
-                BootLoader.Load(KernelImage.Parse("k", file), memory, new BootParameters(), new Core.State.X86State());
+                BootLoader.Load(KernelImage.Parse("k", file), memory, new BootParameters(), new X86.State.X86State());
                 loaded++;
             }
             catch (UserErrorException e)

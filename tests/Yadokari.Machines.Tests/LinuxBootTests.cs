@@ -1,8 +1,8 @@
 using System.Text;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
-using Yadokari.Machines.Boot;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 
@@ -57,14 +57,14 @@ public sealed class LinuxBootTests
         Assert.Equal("linux32", report.Protocol);
         Assert.Equal((0x11ul, 0ul, SyntheticKernel.Preferred), (state.Cr0, state.Efer, state.Rip));
         Assert.Equal((0xC09B, 0xC093), (state.Segments[1].Attributes, state.Segments[3].Attributes));
-        Assert.Equal(Layout.ZeroPage, state.Gpr[6]);
+        Assert.Equal(PcLayout.ZeroPage, state.Gpr[6]);
         Assert.Equal((0ul, 0ul, 0ul), (state.Gpr[3], state.Gpr[5], state.Gpr[7]));
-        Assert.Equal(file[0x1F1..0x1FA], memory.Bytes(Layout.ZeroPage + 0x1F1, 9));
+        Assert.Equal(file[0x1F1..0x1FA], memory.Bytes(PcLayout.ZeroPage + 0x1F1, 9));
     }
 
     [Theory]
-    [InlineData(0x0208, Layout.ExtendedMemory)]
-    [InlineData(0x0209, Layout.ExtendedMemory)]
+    [InlineData(0x0208, PcLayout.ExtendedMemory)]
+    [InlineData(0x0209, PcLayout.ExtendedMemory)]
     [InlineData(0x020A, SyntheticKernel.Preferred)]
     [InlineData(0x020B, SyntheticKernel.Preferred)]
     public void A_kernel_of_an_old_protocol_is_entered_by_its_32_bit_entry(int version, ulong address)
@@ -81,7 +81,7 @@ public sealed class LinuxBootTests
         Assert.Equal((0x11ul, address), (state.Cr0, state.Rip));
         int start = (SyntheticKernel.SetupSectors + 1) * 512;
         Assert.Equal(file[start..], memory.Bytes(address, file.Length - start));
-        Assert.Equal(31u << 10, memory.U32(Layout.ZeroPage + 0x1E0)); // alt_mem_k
+        Assert.Equal(31u << 10, memory.U32(PcLayout.ZeroPage + 0x1E0)); // alt_mem_k
     }
 
     [Fact]
@@ -157,16 +157,16 @@ public sealed class LinuxBootTests
 
         BootLoader.Load(Small(), memory, new BootParameters { CommandLine = "console=ttyS0 quiet", Initrd = initrd, Rsdp = 0xE_0000 }, state);
 
-        Assert.Equal(Layout.ZeroPage, state.Gpr[6]);
-        Assert.Equal(SetupHeader.Magic, memory.U32(Layout.ZeroPage + 0x202));
-        Assert.Equal(0x020F, memory.U16(Layout.ZeroPage + 0x206));
-        Assert.Equal(0xFF, memory.Bytes(Layout.ZeroPage + 0x210, 1)[0]);
-        Assert.Equal(0xE_0000UL, memory.U64(Layout.ZeroPage + 0x70));
-        Assert.Equal(0, memory.Bytes(Layout.ZeroPage + 0x1EF, 1)[0]); // The sentinel: the page was cleared.
-        uint commandLine = memory.U32(Layout.ZeroPage + 0x228);
+        Assert.Equal(PcLayout.ZeroPage, state.Gpr[6]);
+        Assert.Equal(SetupHeader.Magic, memory.U32(PcLayout.ZeroPage + 0x202));
+        Assert.Equal(0x020F, memory.U16(PcLayout.ZeroPage + 0x206));
+        Assert.Equal(0xFF, memory.Bytes(PcLayout.ZeroPage + 0x210, 1)[0]);
+        Assert.Equal(0xE_0000UL, memory.U64(PcLayout.ZeroPage + 0x70));
+        Assert.Equal(0, memory.Bytes(PcLayout.ZeroPage + 0x1EF, 1)[0]); // The sentinel: the page was cleared.
+        uint commandLine = memory.U32(PcLayout.ZeroPage + 0x228);
         Assert.Equal("console=ttyS0 quiet\0", Encoding.ASCII.GetString(memory.Bytes(commandLine, 20)));
-        uint image = memory.U32(Layout.ZeroPage + 0x218);
-        Assert.Equal(10_000u, memory.U32(Layout.ZeroPage + 0x21C));
+        uint image = memory.U32(PcLayout.ZeroPage + 0x218);
+        Assert.Equal(10_000u, memory.U32(PcLayout.ZeroPage + 0x21C));
         Assert.Equal(0u, image & 0xFFF);
         Assert.True(image + 10_000 <= 32 << 20);
         Assert.Equal(SyntheticKernel.Pattern(10_000, 11), memory.Bytes(image, 10_000));
@@ -182,21 +182,21 @@ public sealed class LinuxBootTests
         BootLoader.Load(Small(), memory, new BootParameters(), new X86State());
 
         ulong usable = 0;
-        int entries = memory.Bytes(Layout.ZeroPage + 0x1E8, 1)[0];
+        int entries = memory.Bytes(PcLayout.ZeroPage + 0x1E8, 1)[0];
         for (int i = 0; i < entries; i++)
         {
-            ulong entry = Layout.ZeroPage + 0x2D0 + ((ulong)i * 20);
+            ulong entry = PcLayout.ZeroPage + 0x2D0 + ((ulong)i * 20);
             ulong start = memory.U64(entry);
             ulong length = memory.U64(entry + 8);
             if (memory.U32(entry + 16) == 1)
             {
                 usable += length;
                 Assert.NotEqual(0, memory.HostAddress(start, length));
-                Assert.False(start < Layout.ExtendedMemory && start + length > Layout.AcpiTables);
+                Assert.False(start < PcLayout.ExtendedMemory && start + length > PcLayout.AcpiTables);
             }
         }
 
-        Assert.Equal((mebibytes << 20) - (Layout.ExtendedMemory - Layout.ConventionalEnd), usable);
+        Assert.Equal((mebibytes << 20) - (PcLayout.ExtendedMemory - PcLayout.ConventionalEnd), usable);
     }
 
     [Fact]
@@ -235,7 +235,7 @@ public sealed class LinuxBootTests
 
         Assert.Equal(KernelFormat.Elf, kernel.Format);
         Assert.Equal(SyntheticKernel.Preferred + 8, state.Rip);
-        Assert.Equal(SetupHeader.Magic, memory.U32(Layout.ZeroPage + 0x202));
+        Assert.Equal(SetupHeader.Magic, memory.U32(PcLayout.ZeroPage + 0x202));
         Assert.Equal(code, memory.Bytes(SyntheticKernel.Preferred, code.Length));
         Assert.Equal(0, memory.Bytes(SyntheticKernel.Preferred + 8990, 1)[0]);
     }

@@ -1,5 +1,5 @@
 using System.Text;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Machines.Tests;
 
@@ -28,7 +28,7 @@ public sealed class MpTablesTests
         List<byte[]> entries = Entries(tables);
         Assert.Equal(BitConverter.ToUInt16(table, 34), entries.Count);
         Assert.Equal(entries.Select(e => e[0]).Order(), entries.Select(e => e[0]));
-        Assert.True(Layout.MpTables + (ulong)tables.Length <= Layout.BiosHandlers);
+        Assert.True(PcLayout.MpTables + (ulong)tables.Length <= PcLayout.BiosHandlers);
     }
 
     [Theory]

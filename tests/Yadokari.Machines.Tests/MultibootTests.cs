@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 using System.Text;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
-using Yadokari.Machines.Boot;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 
@@ -13,7 +13,7 @@ public sealed class MultibootTests : IDisposable
 {
     private const uint Load = 0x20_0000;
 
-    private readonly GuestMemory _memory = GuestRam.Create(Layout.RamRegions(16 << 20));
+    private readonly GuestMemory _memory = GuestRam.Create(PcLayout.RamRegions(16 << 20));
     private readonly X86State _state = new();
 
     /// <inheritdoc/>
@@ -61,7 +61,7 @@ public sealed class MultibootTests : IDisposable
         ulong information = _state.Gpr[3];
         Assert.Equal("multiboot", report.Protocol);
         Assert.Equal(0x24Du, Word(information));
-        Assert.Equal(Layout.ConventionalEnd >> 10, Word(information + 4));
+        Assert.Equal(PcLayout.ConventionalEnd >> 10, Word(information + 4));
         Assert.Equal(15u << 10, Word(information + 8));
         Assert.Equal("kernel console=ttyS0", Text(Word(information + 16)));
         Assert.Equal("Yadokari", Text(Word(information + 64)));

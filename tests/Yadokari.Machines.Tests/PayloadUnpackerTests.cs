@@ -1,5 +1,5 @@
 using Yadokari.Core.Memory;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Machines.Tests;
 
@@ -27,26 +27,59 @@ public sealed class PayloadUnpackerTests
         Check(Packers.Pack("xz", data), data);
     }
 
+    // LZ4's decoder is a library's and works on pointers: what it is given decides what it may touch.
     [Fact]
-    public void Lz4_copies_of_every_distance_and_length_come_back()
+    public void Hostile_lz4_fails_and_touches_nothing_beyond_the_target()
     {
-        List<byte> data = [];
-        var random = new Random(1);
-        for (int distance = 1; distance < 40; distance++)
+        const int Guard = 4096;
+        byte[] data = SyntheticKernel.Pattern(20_000, 3);
+        byte[] packed = Lz4Writer.Pack(data);
+        using GuestMemory memory = TestMemory.OfMiB(4);
+        ulong target = (4 << 20) - Guard - (ulong)data.Length;
+        byte[] guard = SyntheticKernel.Pattern(Guard, 9);
+        var random = new Random(4);
+        for (int i = 0; i < 2000; i++)
         {
-            for (int length = 4; length < 70; length += 3)
+            byte[] bad = packed[..random.Next(packed.Length / 2, packed.Length + 1)];
+            for (int changes = random.Next(1, 5); changes > 0; changes--)
             {
-                byte[] piece = new byte[distance];
-                random.NextBytes(piece);
-                data.AddRange(piece);
-                for (int i = 0; i < length; i++)
-                {
-                    data.Add(data[^distance]);
-                }
+                bad[random.Next(8, bad.Length)] = (byte)(random.Next(3) == 0 ? 255 : random.Next(256));
             }
-        }
 
-        Check(Lz4Writer.Pack([.. data]), [.. data]);
+            // The frame itself is in order, so that the block gets to the decoder.
+            BitConverter.TryWriteBytes(bad.AsSpan(4), bad.Length - 8);
+            memory.Write(target - Guard, guard);
+            memory.Write(target + (ulong)data.Length, guard);
+            bool done = PayloadUnpacker.Unpack((byte[])[.. bad, .. BitConverter.GetBytes(data.Length)], memory, target, data.Length);
+            Assert.True(guard.AsSpan().SequenceEqual(memory.Bytes(target - Guard, Guard)));
+            Assert.True(guard.AsSpan().SequenceEqual(memory.Bytes(target + (ulong)data.Length, Guard)));
+            Assert.False(done && bad.Length < packed.Length - 8, "A block that lacks its end unpacked.");
+        }
+    }
+
+    [Theory]
+    [InlineData(-1)]
+    [InlineData(1)]
+    [InlineData(8 << 20)]
+    public void Lz4_of_another_length_than_announced_fails(int more)
+    {
+        byte[] data = SyntheticKernel.Pattern(20_000, 3);
+        using GuestMemory memory = TestMemory.OfMiB(16);
+        int length = data.Length + more;
+        Assert.False(PayloadUnpacker.Unpack((byte[])[.. Lz4Writer.Pack(data), .. BitConverter.GetBytes(length)], memory, 0x1000, length));
+    }
+
+    [Theory]
+    [InlineData(0u)]
+    [InlineData(0x7FFF_FFFFu)]
+    [InlineData(0xFFFF_FFFFu)]
+    public void An_lz4_block_that_is_longer_than_the_file_fails(uint size)
+    {
+        byte[] data = SyntheticKernel.Pattern(20_000, 3);
+        byte[] packed = Lz4Writer.Pack(data);
+        BitConverter.TryWriteBytes(packed.AsSpan(4), size);
+        using GuestMemory memory = TestMemory.OfMiB(16);
+        Assert.False(PayloadUnpacker.Unpack((byte[])[.. packed, .. BitConverter.GetBytes(data.Length)], memory, 0x1000, data.Length));
     }
 
     [Theory]

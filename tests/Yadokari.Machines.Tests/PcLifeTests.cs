@@ -12,6 +12,7 @@ using Yadokari.Devices.Virtio;
 using Yadokari.Disks;
 using Yadokari.Linux;
 using Yadokari.Networks;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Machines.Tests;
 
@@ -57,18 +58,18 @@ public sealed class PcLifeTests : IDisposable
             Shares = [new ShareConfig(_folder, "all"), .. part == "share" ? [new ShareConfig(In("missing"), "none")] : (ShareConfig[])[]],
             Vsock = new VsockConfig(part == "vsock" ? Path.Combine(_folder, "missing", "vsock") : In("vsock")),
             Ports = [new PortConfig("one", In("port")), .. part == "second port" ? [new PortConfig("two", Path.Combine(_folder, "missing", "port"))] : (PortConfig[])[]],
-            DebugPorts = part == "debug port" ? new DebugPorts(Layout.Com1) : new DebugPorts(),
+            DebugPorts = part == "debug port" ? new DebugPorts(PcLayout.Com1) : new DebugPorts(),
             Initrd = part == "kernel" ? In("large") : null, // Found out when the kernel is loaded, which is last.
         };
         var engine = new FakeEngine(vcpu => vcpu.Spin()) { FailsVm = part == "engine", FailsVcpu = part == "vCPU" };
         string[] before = OwnThreads();
 
-        Exception error = Assert.ThrowsAny<Exception>(() => new Pc(config, engine));
+        Exception error = Assert.ThrowsAny<Exception>(() => new Machine(config, engine));
 
         Assert.True(error is UserErrorException || part is "engine" or "vCPU", error.ToString());
         AssertThreadsAre(before);
         Assert.Empty(OwnFiles().Except([In("second")]));
-        Assert.Equal(part is "second module" or "engine" ? 0 : 1, engine.VmsDisposed);
+        Assert.Equal(part is "debug port" or "vCPU" or "kernel" ? 1 : 0, engine.VmsDisposed);
         Assert.Equal(0, _clock.Handlers);
         Assert.Equal(0, _clock.Alarms);
         Assert.Equal([], Directory.GetFiles(_folder).Select(Path.GetFileName).Intersect(["vsock", "port"]));
@@ -82,7 +83,7 @@ public sealed class PcLifeTests : IDisposable
     public void Firmware_that_is_none_leaves_nothing_behind()
     {
         PcConfig config = Config with { Kernel = null, Firmware = In("module"), Disks = [new DiskConfig(In("first"), Format: DiskFormat.Raw, Bus: DiskBus.Ide)], Cdrom = In("missing") };
-        Assert.Throws<UserErrorException>(() => new Pc(config, new FakeEngine(vcpu => vcpu.Spin())));
+        Assert.Throws<UserErrorException>(() => new Machine(config, new FakeEngine(vcpu => vcpu.Spin())));
         Assert.Empty(OwnFiles());
     }
 
@@ -99,7 +100,7 @@ public sealed class PcLifeTests : IDisposable
             Vsock = new VsockConfig(In("vsock")),
             Ports = [new PortConfig("one", In("port"))],
         };
-        using (var pc = new Pc(config, engine))
+        using (var pc = new Machine(config, engine))
         {
             Assert.NotEmpty(OwnFiles());
             pc.Run();
@@ -114,13 +115,13 @@ public sealed class PcLifeTests : IDisposable
     [Fact]
     public void Members_throw_once_it_is_disposed_of()
     {
-        var pc = new Pc(Config, new FakeEngine(_ => VmExit.Shutdown));
+        var pc = new Machine(Config, new FakeEngine(_ => VmExit.Shutdown));
         pc.Run();
         pc.Dispose();
         pc.Dispose();
-        foreach (MethodInfo method in typeof(Pc).GetMethods(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly))
+        foreach (MethodInfo method in typeof(Machine).GetMethods(BindingFlags.Public | BindingFlags.Instance | BindingFlags.DeclaredOnly))
         {
-            if (method.Name is nameof(Pc.Dispose) or nameof(Pc.Fail) or nameof(Pc.Type))
+            if (method.Name is nameof(Machine.Dispose) or nameof(Machine.Fail) or nameof(Machine.Type))
             {
                 continue; // The last can't be called so: its parameter is a span.
             }
@@ -139,8 +140,8 @@ public sealed class PcLifeTests : IDisposable
     public void What_was_kept_of_it_reaches_nothing_once_it_is_disposed_of()
     {
         var engine = new FakeEngine(_ => VmExit.Shutdown);
-        var pc = new Pc(Config, engine);
-        (GuestMemory memory, IVcpuHost host, VirtioBalloon balloon, KeyboardInput keyboard) = (pc.Memory, pc.Host, pc.Balloon, pc.Keyboard);
+        var pc = new Machine(Config, engine);
+        (GuestMemory memory, IX86VcpuHost host, VirtioBalloon balloon, KeyboardInput keyboard) = (pc.Memory, pc.Host, pc.Balloon, pc.Keyboard);
         pc.Run();
         pc.Dispose();
         Assert.False(memory.Write(0, [1]));
@@ -149,8 +150,8 @@ public sealed class PcLifeTests : IDisposable
         Assert.Equal((0ul, 0ul), (memory.Size, memory.End));
         balloon.Target = 4096;
         keyboard.Press([0x1C]);
-        host.MmioWrite(0, Layout.LocalApic + 0x300, BitConverter.GetBytes(0x0004_4040)); // An interprocessor interrupt to itself.
-        host.MmioWrite(0, Layout.LocalApic + 0x300, BitConverter.GetBytes(0x0004_4400)); // And an NMI.
+        host.MmioWrite(0, PcLayout.LocalApic + 0x300, BitConverter.GetBytes(0x0004_4040)); // An interprocessor interrupt to itself.
+        host.MmioWrite(0, PcLayout.LocalApic + 0x300, BitConverter.GetBytes(0x0004_4400)); // And an NMI.
         Assert.Equal(0, engine.Vcpus[0].CallsAfterDispose);
     }
 
@@ -181,7 +182,7 @@ public sealed class PcLifeTests : IDisposable
             }
         };
         engine.VmDisposed = disposed.Set;
-        using (var pc = new Pc(Config with { Clock = clock }, engine))
+        using (var pc = new Machine(Config with { Clock = clock }, engine))
         {
             pc.Run();
         }
@@ -199,7 +200,7 @@ public sealed class PcLifeTests : IDisposable
             started.Set();
             return vcpu.Spin();
         });
-        var pc = new Pc(Config, engine);
+        var pc = new Machine(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
         started.Wait(TestContext.Current.CancellationToken);
         pc.Dispose();
@@ -210,8 +211,8 @@ public sealed class PcLifeTests : IDisposable
     public void A_fault_of_another_thread_ends_the_run_and_reaches_its_caller()
     {
         var fault = new InvalidOperationException("a fault of a thread's");
-        Pc? pc = null;
-        using (pc = new Pc(Config, new FakeEngine(vcpu =>
+        Machine? pc = null;
+        using (pc = new Machine(Config, new FakeEngine(vcpu =>
         {
             pc!.Fail(fault);
             pc.Fail(new InvalidOperationException("a later one"));
@@ -221,7 +222,7 @@ public sealed class PcLifeTests : IDisposable
             Assert.Same(fault, Assert.Throws<InvalidOperationException>(pc.Run));
         }
 
-        using var clockFails = new Pc(Config, new FakeEngine(vcpu =>
+        using var clockFails = new Machine(Config, new FakeEngine(vcpu =>
         {
             _clock.Fail(fault);
             return vcpu.Spin();
@@ -231,7 +232,7 @@ public sealed class PcLifeTests : IDisposable
 
     private string In(string name) => Path.Combine(_folder, name);
 
-    private static void Apic(FakeVcpu vcpu, ulong register, uint value) => vcpu.Host.MmioWrite(vcpu.Id, Layout.LocalApic + register, BitConverter.GetBytes(value));
+    private static void Apic(FakeVcpu vcpu, ulong register, uint value) => vcpu.Host.MmioWrite(vcpu.Id, PcLayout.LocalApic + register, BitConverter.GetBytes(value));
 
     // The kernel lists a thread for a moment longer than it can be joined.
     private static void AssertThreadsAre(string[] expected)

@@ -1,9 +1,9 @@
 using System.Text;
 using Yadokari.Core;
 using Yadokari.Core.Engines;
-using Yadokari.Core.State;
 using Yadokari.Devices.Power;
 using Yadokari.Devices.Serial;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 
@@ -39,7 +39,7 @@ public sealed class PcTests : IDisposable
                 text = Encoding.ASCII.GetString(vcpu.Memory.Bytes(vcpu.Memory.U32(vcpu.State.Gpr[3] + 16), 64)).Split('\0')[0];
                 return VmExit.Shutdown;
             });
-            using var pc = new Pc(Config with { CommandLine = "console=ttyS0", IsDefaultCommandLine = isDefault }, engine);
+            using var pc = new Machine(Config with { CommandLine = "console=ttyS0", IsDefaultCommandLine = isDefault }, engine);
             pc.Run();
             Assert.Equal(Path.GetFileName(_kernel) + (isDefault ? "" : " console=ttyS0"), text);
         }
@@ -54,7 +54,7 @@ public sealed class PcTests : IDisposable
             at = vcpu.Memory.Bytes(0xF_0000, 0x1_0000).AsSpan().IndexOf("_MP_"u8);
             return VmExit.Shutdown;
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         pc.Run();
         Assert.Equal(0, at & 15);
         Assert.Equal(0xF_0000u + (uint)at + 16, pc.Memory.U32(0xF_0000u + (uint)at + 4));
@@ -65,17 +65,17 @@ public sealed class PcTests : IDisposable
     {
         var engine = new FakeEngine(vcpu =>
         {
-            vcpu.Out16(Layout.PowerManagement + AcpiPowerManagement.Pm1ControlOffset, SleepEnable | (AcpiPowerManagement.SoftOff << 10));
+            vcpu.Out16(PcLayout.PowerManagement + AcpiPowerManagement.Pm1ControlOffset, SleepEnable | (AcpiPowerManagement.SoftOff << 10));
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         Assert.Equal(EndReason.PowerOff, pc.Run().Reason);
     }
 
     [Theory]
-    [InlineData(Layout.ResetControl, 0x06)]
-    [InlineData(Layout.KeyboardCommand, 0xFE)]
-    [InlineData(Layout.SystemControlA, 0x01)]
+    [InlineData(PcLayout.ResetControl, 0x06)]
+    [InlineData(PcLayout.KeyboardCommand, 0xFE)]
+    [InlineData(PcLayout.SystemControlA, 0x01)]
     public void A_reset_starts_the_kernel_again(ushort port, byte value)
     {
         int boots = 0;
@@ -92,7 +92,7 @@ public sealed class PcTests : IDisposable
             vcpu.Out(port, value);
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         MachineEnd end = pc.Run();
         Assert.Equal(EndReason.TripleFault, end.Reason);
         Assert.Equal(SyntheticKernel.Preferred, end.State!.Rip);
@@ -105,10 +105,10 @@ public sealed class PcTests : IDisposable
         var engine = new FakeEngine(vcpu =>
         {
             vcpu.Print(PanicLine);
-            vcpu.Out(Layout.ResetControl, 6);
+            vcpu.Out(PcLayout.ResetControl, 6);
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config with { RestartOnReset = false }, engine);
+        using var pc = new Machine(Config with { RestartOnReset = false }, engine);
         MachineEnd end = pc.Run();
         Assert.Equal(EndReason.Reset, end.Reason);
         Assert.Equal("Kernel panic - not syncing: VFS: Unable to mount root fs", end.Panic);
@@ -119,30 +119,30 @@ public sealed class PcTests : IDisposable
     [InlineData(true)]
     public void A_console_without_room_holds_no_guest_up_and_is_left_at_the_end(bool virtioConsole)
     {
-        const ushort lineStatus = Layout.Com1 + 5;
-        const ushort unmaskedPic = Layout.PicPrimary;
+        const ushort lineStatus = PcLayout.Com1 + 5;
+        const ushort unmaskedPic = PcLayout.PicPrimary;
         var seen = new List<byte>();
         var engine = new FakeEngine(vcpu =>
         {
-            vcpu.Out(Layout.Com1 + 4, 0x08);
-            vcpu.Out(Layout.Com1 + 1, 0x02);
-            vcpu.Out(Layout.Com1, (byte)'a');
+            vcpu.Out(PcLayout.Com1 + 4, 0x08);
+            vcpu.Out(PcLayout.Com1 + 1, 0x02);
+            vcpu.Out(PcLayout.Com1, (byte)'a');
             seen.Add(vcpu.In(lineStatus));
             _screen.HasRoom = false;
-            vcpu.Out(Layout.Com1, (byte)'b');
+            vcpu.Out(PcLayout.Com1, (byte)'b');
             seen.Add(vcpu.In(lineStatus));
-            seen.Add((byte)(vcpu.In(unmaskedPic) & (1 << Layout.Com1Irq)));
+            seen.Add((byte)(vcpu.In(unmaskedPic) & (1 << PcLayout.Com1Irq)));
             _screen.MakeRoom();
             seen.Add(vcpu.In(lineStatus));
-            seen.Add((byte)(vcpu.In(unmaskedPic) & (1 << Layout.Com1Irq)));
+            seen.Add((byte)(vcpu.In(unmaskedPic) & (1 << PcLayout.Com1Irq)));
             return VmExit.Shutdown;
         });
-        using (var pc = new Pc(Config with { VirtioConsole = virtioConsole }, engine))
+        using (var pc = new Machine(Config with { VirtioConsole = virtioConsole }, engine))
         {
             pc.Run();
         }
 
-        Assert.Equal([0x60, 0x00, 0x00, 0x60, 1 << Layout.Com1Irq], seen);
+        Assert.Equal([0x60, 0x00, 0x00, 0x60, 1 << PcLayout.Com1Irq], seen);
         Assert.Equal("ab", _screen.Text);
         Assert.False(_screen.IsAwaited);
     }
@@ -150,27 +150,27 @@ public sealed class PcTests : IDisposable
     [Fact]
     public void A_driver_without_modem_control_gets_what_was_typed_before_it_once_it_lets_the_interrupt_through()
     {
-        const ushort data = Layout.Com1;
-        const ushort lineStatus = Layout.Com1 + 5;
+        const ushort data = PcLayout.Com1;
+        const ushort lineStatus = PcLayout.Com1 + 5;
         var seen = new List<int>();
         var engine = new FakeEngine(vcpu =>
         {
             // As xv6 starts it (uart.c).
-            vcpu.Out(Layout.Com1 + 1, 0x01);
-            vcpu.In(Layout.Com1 + 2);
+            vcpu.Out(PcLayout.Com1 + 1, 0x01);
+            vcpu.In(PcLayout.Com1 + 2);
             vcpu.In(data);
             seen.Add(vcpu.In(lineStatus) & 1);
             _clock.Advance(TimeSpan.FromSeconds(1));
             seen.Add(vcpu.In(lineStatus) & 1);
-            seen.Add(vcpu.In(Layout.PicPrimary) & (1 << Layout.Com1Irq));
+            seen.Add(vcpu.In(PcLayout.PicPrimary) & (1 << PcLayout.Com1Irq));
             seen.Add(vcpu.In(data));
             seen.Add(vcpu.In(data));
             return VmExit.Shutdown;
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         Assert.Equal(2, pc.Type("ls"u8));
         pc.Run();
-        Assert.Equal([0, 1, 1 << Layout.Com1Irq, 'l', 's'], seen);
+        Assert.Equal([0, 1, 1 << PcLayout.Com1Irq, 'l', 's'], seen);
     }
 
     [Fact]
@@ -182,7 +182,7 @@ public sealed class PcTests : IDisposable
             Task.Run(() => _clock.Advance(TimeSpan.FromSeconds(1)), TestContext.Current.CancellationToken);
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         MachineEnd end = pc.Run();
         Assert.Equal(EndReason.Panic, end.Reason);
         Assert.Equal("Kernel panic - not syncing: VFS: Unable to mount root fs", end.Panic);
@@ -192,18 +192,18 @@ public sealed class PcTests : IDisposable
     [Fact]
     public void A_guest_that_only_shows_an_old_panic_lives_on()
     {
-        Pc? pc = null;
+        Machine? pc = null;
         var engine = new FakeEngine(vcpu =>
         {
             vcpu.Print(PanicLine + LastLine);
-            Task.Delay(50).ContinueWith(_ =>
+            Task.Run(() =>
             {
                 _clock.Advance(TimeSpan.FromMinutes(1));
                 pc!.Stop();
             });
             return VmExit.Halted;
         });
-        using (pc = new Pc(Config, engine))
+        using (pc = new Machine(Config, engine))
         {
             MachineEnd end = pc.Run();
             Assert.Equal(EndReason.Stopped, end.Reason);
@@ -216,12 +216,12 @@ public sealed class PcTests : IDisposable
     {
         var engine = new FakeEngine(vcpu =>
         {
-            Assert.Equal(1, vcpu.In(Layout.Panic) & 1);
-            vcpu.Out(Layout.Panic, 1);
+            Assert.Equal(1, vcpu.In(PcLayout.Panic) & 1);
+            vcpu.Out(PcLayout.Panic, 1);
             Task.Run(() => _clock.Advance(TimeSpan.FromMinutes(1)), TestContext.Current.CancellationToken);
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         Assert.Equal(EndReason.Panic, pc.Run().Reason);
     }
 
@@ -236,14 +236,14 @@ public sealed class PcTests : IDisposable
                 started.Set();
                 return halts ? VmExit.Halted : vcpu.Spin();
             });
-            using var pc = new Pc(Config with { Cpus = 2 }, engine);
+            using var pc = new Machine(Config with { Cpus = 2 }, engine);
             Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
             started.Wait(TestContext.Current.CancellationToken);
             pc.Stop();
             Assert.Equal(EndReason.Stopped, (await run).Reason);
         }
 
-        using var never = new Pc(Config, new FakeEngine(vcpu => vcpu.Spin()));
+        using var never = new Machine(Config, new FakeEngine(vcpu => vcpu.Spin()));
         never.Stop();
         Assert.Equal(EndReason.Stopped, never.Run().Reason);
     }
@@ -257,10 +257,10 @@ public sealed class PcTests : IDisposable
             started.Set();
             return VmExit.Halted;
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
         started.Wait(TestContext.Current.CancellationToken);
-        await Task.Delay(100, TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken); // Being run again is what must not happen: there is nothing to wait for.
         pc.Stop();
         await run;
         Assert.InRange(engine.Vcpus[0].Runs, 1, 2);
@@ -270,7 +270,7 @@ public sealed class PcTests : IDisposable
     public void A_halted_guest_that_is_woken_without_an_interrupt_sleeps_on_and_an_interrupt_wakes_it()
     {
         int runs = 0;
-        Pc? pc = null;
+        Machine? pc = null;
         var engine = new FakeEngine(vcpu =>
         {
             if (++runs == 2)
@@ -278,10 +278,10 @@ public sealed class PcTests : IDisposable
                 return vcpu.Host.AcknowledgeInterrupt(0) == 0x40 ? VmExit.Shutdown : vcpu.Spin();
             }
 
-            Task.Delay(50).ContinueWith(_ =>
+            Task.Delay(50).ContinueWith(_ => // Nothing tells that it sleeps.
             {
                 pc!.Wake(0);
-                Thread.Sleep(50);
+                Thread.Sleep(50); // Nor that it goes on sleeping.
                 Assert.Equal(1, runs);
 
                 // An interprocessor interrupt to itself, from outside to keep the test short.
@@ -289,7 +289,7 @@ public sealed class PcTests : IDisposable
             });
             return VmExit.Halted;
         });
-        using (pc = new Pc(Config, engine))
+        using (pc = new Machine(Config, engine))
         {
             Assert.Equal(EndReason.TripleFault, pc.Run().Reason);
         }
@@ -303,12 +303,12 @@ public sealed class PcTests : IDisposable
         {
             Apic(vcpu, 0x300, 0x0004_4040);
             started.Set();
-            return VmExit.HaltedForGood;
+            return VmExit.HaltedWithInterruptsDisabled;
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         Task<MachineEnd> run = Task.Run(pc.Run, TestContext.Current.CancellationToken);
         started.Wait(TestContext.Current.CancellationToken);
-        await Task.Delay(100, TestContext.Current.CancellationToken);
+        await Task.Delay(100, TestContext.Current.CancellationToken); // Being run again is what must not happen: there is nothing to wait for.
         Assert.True(engine.Vcpus[0].Host.HasInterrupt(0));
         Assert.Equal(1, engine.Vcpus[0].Runs);
         pc.Stop();
@@ -331,7 +331,7 @@ public sealed class PcTests : IDisposable
             Apic(vcpu, 0x300, 0x4612);
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config with { Cpus = 2 }, engine);
+        using var pc = new Machine(Config with { Cpus = 2 }, engine);
         MachineEnd end = pc.Run();
         Assert.Equal(EndReason.TripleFault, end.Reason);
         Assert.Equal(1, end.Vcpu);
@@ -430,7 +430,7 @@ public sealed class PcTests : IDisposable
             vcpu.State.Msrs[0xC000_0082] = 0x1234;
             vcpu.State.Gpr[3] = 5;
             halted.Set();
-            return VmExit.HaltedForGood;
+            return VmExit.HaltedWithInterruptsDisabled;
         });
         Assert.Equal(1, RunOrStop(Config with { Cpus = 2 }, engine).Vcpu);
         X86State after = engine.Vcpus[1].State;
@@ -471,7 +471,7 @@ public sealed class PcTests : IDisposable
                 return VmExit.Shutdown;
             }
 
-            vcpu.Out(Layout.ResetControl, 6);
+            vcpu.Out(PcLayout.ResetControl, 6);
             return vcpu.Spin();
         });
         RunOrStop(Config, engine);
@@ -494,7 +494,7 @@ public sealed class PcTests : IDisposable
             return VmExit.Shutdown;
         })
         {
-            TscHz = 1_000_000_000,
+            ClockFrequency = 1_000_000_000,
         };
         RunOrStop(Config, engine);
         Assert.Equal((false, true), interrupted);
@@ -503,7 +503,7 @@ public sealed class PcTests : IDisposable
     [Fact]
     public void An_engines_own_fault_reaches_the_caller()
     {
-        using var pc = new Pc(Config, new FakeEngine(_ => throw new InvalidOperationException("a fault of the engine's")));
+        using var pc = new Machine(Config, new FakeEngine(_ => throw new InvalidOperationException("a fault of the engine's")));
         Assert.Equal("a fault of the engine's", Assert.Throws<InvalidOperationException>(pc.Run).Message);
     }
 
@@ -514,26 +514,26 @@ public sealed class PcTests : IDisposable
         byte[] typed = new byte[count];
         byte[] keys = SyntheticKernel.Pattern(count, 3);
         int got = 0;
-        Pc? pc = null;
+        Machine? pc = null;
         var engine = new FakeEngine(vcpu =>
         {
             int given = pc!.Type(keys);
             Assert.InRange(given, 65_536, 65_600); // As much as it keeps for a guest that reads nothing, and a FIFO.
             Assert.Equal(0, pc.Type([1]));
-            vcpu.Out(Layout.Com1 + 2, 1); // Turning the FIFOs on empties them: what was typed waits for RTS.
-            vcpu.Out(Layout.Com1 + 4, 0x0B);
+            vcpu.Out(PcLayout.Com1 + 2, 1); // Turning the FIFOs on empties them: what was typed waits for RTS.
+            vcpu.Out(PcLayout.Com1 + 4, 0x0B);
             while (got < count)
             {
-                if ((vcpu.In(Layout.Com1 + 5) & 1) != 0)
+                if ((vcpu.In(PcLayout.Com1 + 5) & 1) != 0)
                 {
-                    typed[got++] = vcpu.In(Layout.Com1);
+                    typed[got++] = vcpu.In(PcLayout.Com1);
                     given += pc.Type(keys.AsSpan(given, Math.Min(count - given, 1 + (got % 7))));
                 }
             }
 
             return VmExit.Shutdown;
         });
-        using (pc = new Pc(Config, engine))
+        using (pc = new Machine(Config, engine))
         {
             pc.Run();
         }
@@ -546,11 +546,11 @@ public sealed class PcTests : IDisposable
     {
         var engine = new FakeEngine(vcpu =>
         {
-            vcpu.Out(Layout.DebugConsole, (byte)'!');
-            vcpu.Out(Layout.DebugExit, 42);
+            vcpu.Out(PcLayout.DebugConsole, (byte)'!');
+            vcpu.Out(PcLayout.DebugExit, 42);
             return vcpu.Spin();
         });
-        using var pc = new Pc(Config with { DebugPorts = new DebugPorts(Layout.DebugExit, Layout.DebugConsole) }, engine);
+        using var pc = new Machine(Config with { DebugPorts = new DebugPorts(PcLayout.DebugExit, PcLayout.DebugConsole) }, engine);
         MachineEnd end = pc.Run();
         Assert.Equal((EndReason.DebugExit, 42u), (end.Reason, end.Code));
         Assert.Equal("!", _screen.Text);
@@ -568,10 +568,10 @@ public sealed class PcTests : IDisposable
             Assert.Equal((byte)'x', vcpu.Memory.Bytes(0xB_8000, 1)[0]);
 
             // Kernels that ask are told of no screen.
-            Assert.Equal(0, vcpu.Memory.Bytes(Layout.ZeroPage + 0x0F, 1)[0]);
+            Assert.Equal(0, vcpu.Memory.Bytes(PcLayout.ZeroPage + 0x0F, 1)[0]);
             return VmExit.Shutdown;
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         Assert.Equal(EndReason.TripleFault, pc.Run().Reason);
         Assert.False(pc.Look(new Devices.Display.TextFrame()));
 
@@ -585,8 +585,8 @@ public sealed class PcTests : IDisposable
     [Fact]
     public void A_debug_port_that_is_taken_is_refused()
     {
-        PcConfig config = Config with { DebugPorts = new DebugPorts(Layout.Com1) };
-        Assert.Contains("3f8", Assert.Throws<UserErrorException>(() => new Pc(config, new FakeEngine(vcpu => vcpu.Spin()))).Message);
+        PcConfig config = Config with { DebugPorts = new DebugPorts(PcLayout.Com1) };
+        Assert.Contains("3f8", Assert.Throws<UserErrorException>(() => new Machine(config, new FakeEngine(vcpu => vcpu.Spin()))).Message);
     }
 
     [Fact]
@@ -597,7 +597,7 @@ public sealed class PcTests : IDisposable
             vcpu.Print("hello");
             return VmExit.Shutdown;
         });
-        using var pc = new Pc(Config, engine);
+        using var pc = new Machine(Config, engine);
         pc.Run();
         Assert.Contains(("fake", "runs", 1, ""), pc.Statistics);
         Assert.Contains(("pio", "com1 writes", 5, ""), pc.Statistics);
@@ -614,7 +614,7 @@ public sealed class PcTests : IDisposable
     [InlineData(32 << 20, 33, "A machine of 33 CPUs")]
     public void A_configuration_out_of_range_is_refused(long memory, int cpus, string expected)
     {
-        var e = Assert.Throws<UserErrorException>(() => new Pc(Config with { Memory = (ulong)memory, Cpus = cpus }, new FakeEngine(v => v.Spin())));
+        var e = Assert.Throws<UserErrorException>(() => new Machine(Config with { Memory = (ulong)memory, Cpus = cpus }, new FakeEngine(v => v.Spin())));
         Assert.Contains(expected, e.Message);
     }
 
@@ -630,12 +630,12 @@ public sealed class PcTests : IDisposable
     // A machine that hangs is stopped after a while.
     private static MachineEnd RunOrStop(PcConfig config, FakeEngine engine)
     {
-        using var pc = new Pc(config, engine);
+        using var pc = new Machine(config, engine);
         using var limit = new Timer(_ => pc.Stop(), null, TimeSpan.FromMinutes(1), Timeout.InfiniteTimeSpan);
         return pc.Run();
     }
 
-    private static void Apic(FakeVcpu vcpu, ulong register, uint value) => vcpu.Host.MmioWrite(vcpu.Id, Layout.LocalApic + register, BitConverter.GetBytes(value));
+    private static void Apic(FakeVcpu vcpu, ulong register, uint value) => vcpu.Host.MmioWrite(vcpu.Id, PcLayout.LocalApic + register, BitConverter.GetBytes(value));
 
     private sealed class Screen : IConsole
     {

@@ -1,7 +1,7 @@
 using System.Text;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
-using Yadokari.Machines.Boot;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 
@@ -48,7 +48,7 @@ public sealed class PvhBootTests
         byte[] elf = SyntheticKernel.Elf(SyntheticKernel.Preferred, 0x100_0000, (0x1000, SyntheticKernel.Preferred, [0x90], 1));
         using GuestMemory memory = TestMemory.OfMiB(64);
         BootLoader.Load(KernelImage.Parse("k", elf), memory, new BootParameters(), new X86State());
-        Assert.Equal(0u, memory.U32(Layout.PvhStartInfo + 12));
-        Assert.Equal(0UL, memory.U64(Layout.PvhStartInfo + 16));
+        Assert.Equal(0u, memory.U32(PcLayout.PvhStartInfo + 12));
+        Assert.Equal(0UL, memory.U64(PcLayout.PvhStartInfo + 16));
     }
 }

@@ -1,7 +1,7 @@
 using System.Diagnostics;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
-using Yadokari.Machines.Boot;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Tests;
 

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
-using Yadokari.Machines.Boot;
+using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Machines.Tests;
 

@@ -11,7 +11,7 @@ internal static unsafe class TestMemory
     {
         List<MemoryRegion> regions = [];
         Backing backing = new();
-        foreach ((ulong gpa, ulong length) in Layout.RamRegions(mebibytes << 20))
+        foreach ((ulong gpa, ulong length) in PcLayout.RamRegions(mebibytes << 20))
         {
             // SAFETY: freed by Backing, which GuestMemory disposes of last; the slack makes room for the alignment.
             void* host = NativeMemory.AllocZeroed((nuint)length + 4096);

@@ -79,11 +79,11 @@ public sealed class FrameStreamTests : IDisposable
 
             return count;
         }, TestContext.Current.CancellationToken);
-        while (!reading.IsCompleted)
+        do
         {
             _stream.Send(Frame(frames));
-            Thread.Sleep(1);
         }
+        while (await Task.WhenAny(reading, Task.Delay(1, TestContext.Current.CancellationToken)) != reading); // Not so many that the reader gets nothing else.
 
         Assert.InRange(await reading, 100, frames - 100);
     }

@@ -92,7 +92,7 @@ public sealed class KernelTests : IDisposable
         {
             byte[] data = RandomNumberGenerator.GetBytes(length);
             Task sending = SendAll(from, data);
-            await Task.Delay(1500, Token); // Long enough for every window to close.
+            await StopsTaking(from, sending);
             Assert.False(sending.IsCompleted);
             byte[] got = new byte[length];
             for (int at = 0; at < length;)
@@ -102,6 +102,15 @@ public sealed class KernelTests : IDisposable
 
             await sending;
             Assert.True(data.AsSpan().SequenceEqual(got));
+        }
+
+        // Until every window is closed.
+        static async Task StopsTaking(Socket socket, Task sending)
+        {
+            for (int refusals = 0; refusals < 20 && !sending.IsCompleted; refusals = socket.Poll(0, SelectMode.SelectWrite) ? 0 : refusals + 1)
+            {
+                await Task.Delay(10, Token); // It takes nothing for as long as nobody reads: only pauses show that.
+            }
         }
     }
 

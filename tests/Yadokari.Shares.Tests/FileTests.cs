@@ -12,7 +12,7 @@ public sealed class FileTests
     private const int Stale = 116;
 
     [Fact]
-    public void AVersionIsAgreedOn()
+    public void A_version_is_agreed_on()
     {
         using var folder = new SharedFolder();
         (int error, byte[] body) = folder.Guest.Init(8, 0);
@@ -25,7 +25,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void AttributesAreTheHosts()
+    public void Attributes_are_the_hosts()
     {
         using var folder = new SharedFolder();
         File.WriteAllText(folder["file"], new string('x', 10_000));
@@ -43,7 +43,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void WhatIsWrittenIsThere()
+    public void What_is_written_is_there()
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;
@@ -71,7 +71,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void AFileWithoutANameMayGetOne()
+    public void A_file_without_a_name_may_get_one()
     {
         const uint CreateUnnamed = 51;
         const uint Exclusive = 0x80;
@@ -115,7 +115,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void WhatIsAppendedGoesToTheEnd()
+    public void What_is_appended_goes_to_the_end()
     {
         const uint Append = 0x400;
         using var folder = new SharedFolder();
@@ -132,7 +132,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void TheGuestKeepsWhatHasNotChanged()
+    public void The_guest_keeps_what_has_not_changed()
     {
         using var folder = new SharedFolder();
         File.WriteAllText(folder["new"], "x");
@@ -156,7 +156,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void AFileIsMadeOnce()
+    public void A_file_is_made_once()
     {
         const uint Exclusive = 0x80;
         const uint Truncate = 0x200;
@@ -174,7 +174,7 @@ public sealed class FileTests
     [Theory]
     [InlineData(4)]
     [InlineData(64)]
-    public void AFileThatLostItsNameStaysWhileItIsUsed(int mostOpen)
+    public void A_file_that_lost_its_name_stays_while_it_is_used(int mostOpen)
     {
         using var folder = new SharedFolder(mostOpen: mostOpen);
         FuseClient guest = folder.Guest;
@@ -192,7 +192,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void NamesMove()
+    public void Names_move()
     {
         using var folder = new SharedFolder(mostOpen: 4);
         FuseClient guest = folder.Guest;
@@ -221,7 +221,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void LinksAreMade()
+    public void Links_are_made()
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;
@@ -240,7 +240,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void AttributesAreSet()
+    public void Attributes_are_set()
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;
@@ -253,7 +253,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void WhatAGuestMakesIsItsUsers()
+    public void What_a_guest_makes_is_its_users()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "Only root can give files away.");
         using var folder = new SharedFolder();
@@ -279,7 +279,7 @@ public sealed class FileTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void ABigFolderIsListedWhileItChanges(bool plus)
+    public void A_big_folder_is_listed_while_it_changes(bool plus)
     {
         const int Count = 10_000;
         using var folder = new SharedFolder(mostOpen: 8);
@@ -315,7 +315,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void ManyMoreFilesAreKnownThanOpen()
+    public void Many_more_files_are_known_than_open()
     {
         using var folder = new SharedFolder(mostOpen: 4);
         FuseClient guest = folder.Guest;
@@ -348,7 +348,7 @@ public sealed class FileTests
     }
 
     [Fact]
-    public void RangesOfFilesAreHandled()
+    public void Ranges_of_files_are_handled()
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;

@@ -24,7 +24,7 @@ public sealed class IsolationTests
     [InlineData("a/b")]
     [InlineData("/")]
     [InlineData("/etc")]
-    public void NamesThatLeadElsewhereAreNone(string name)
+    public void Names_that_lead_elsewhere_are_none(string name)
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;
@@ -50,7 +50,7 @@ public sealed class IsolationTests
     }
 
     [Fact]
-    public void ANameOf255BytesIsTheLongest()
+    public void A_name_of_255_bytes_is_the_longest()
     {
         using var folder = new SharedFolder();
         Assert.Equal(0, folder.Guest.Create(FuseClient.Root, new string('n', 255)).Error);
@@ -59,7 +59,7 @@ public sealed class IsolationTests
     }
 
     [Fact]
-    public void SymbolicLinksAreNotFollowed()
+    public void Symbolic_links_are_not_followed()
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;
@@ -88,7 +88,7 @@ public sealed class IsolationTests
     [Theory]
     [InlineData(4)]
     [InlineData(64)]
-    public void AFolderThatTheHostReplacesByALinkLeadsNowhere(int mostOpen)
+    public void A_folder_that_the_host_replaces_by_a_link_leads_nowhere(int mostOpen)
     {
         using var folder = new SharedFolder(mostOpen: mostOpen);
         FuseClient guest = folder.Guest;
@@ -114,7 +114,7 @@ public sealed class IsolationTests
     }
 
     [Fact]
-    public void AFolderThatTheHostMovesOutLeadsNoFurther()
+    public void A_folder_that_the_host_moves_out_leads_no_further()
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;
@@ -130,7 +130,7 @@ public sealed class IsolationTests
     }
 
     [Fact]
-    public void SpecialFilesAreSeenButNotOpened()
+    public void Special_files_are_seen_but_not_opened()
     {
         using var folder = new SharedFolder();
         FuseClient guest = folder.Guest;
@@ -150,7 +150,7 @@ public sealed class IsolationTests
     }
 
     [Fact]
-    public void AReadOnlyFolderIsNotChanged()
+    public void A_read_only_folder_is_not_changed()
     {
         using var folder = new SharedFolder(readOnly: true);
         FuseClient guest = folder.Guest;
@@ -184,7 +184,7 @@ public sealed class IsolationTests
     }
 
     [Fact]
-    public void AGuestHasOnlySoManyOpen()
+    public void A_guest_has_only_so_many_open()
     {
         using var folder = new SharedFolder(mostOpen: 16);
         FuseClient guest = folder.Guest;
@@ -207,7 +207,7 @@ public sealed class IsolationTests
     [InlineData("missing")]
     [InlineData("secret/file")]
     [InlineData("secret/file/x")]
-    public void WhatIsNoFolderIsNotShared(string name)
+    public void What_is_no_folder_is_not_shared(string name)
     {
         using var folder = new SharedFolder();
         string path = Path.Combine(Path.GetDirectoryName(folder.Path)!, name);
@@ -233,7 +233,7 @@ public sealed class IsolationTests
         Gen.UInt[0, 8].Array[0, 22], Gen.OneOfConst(s_names), Gen.OneOfConst(s_names), (numbers, one, two) => FuseClient.Bytes([.. numbers.Cast<object>(), one, two]));
 
     [Fact]
-    public void RandomMessagesAreAnswered() => Message.Array[1, 60].Sample(
+    public void Random_messages_are_answered() => Message.Array[1, 60].Sample(
         messages =>
         {
             using var folder = new SharedFolder(mostOpen: 8);
@@ -260,7 +260,7 @@ public sealed class IsolationTests
         iter: 400, threads: 1);
 
     [Fact]
-    public void SeveralQueuesDoNotDisturbOneAnother()
+    public void Several_queues_do_not_disturb_one_another()
     {
         using var folder = new SharedFolder(mostOpen: 8);
         string[] names = [.. Enumerable.Range(0, 12).Select(i => $"f{i}")];

@@ -137,7 +137,7 @@ public sealed class AddressSpaceTests
     [InlineData("all but global", false, true)]
     [InlineData("PGE", false, false)]
     [InlineData("PCIDE", false, false)]
-    public void TranslationsOfAnotherPcidStayUntilTheyAreFlushed(string what, bool localStays, bool globalStays)
+    public void Translations_of_another_pcid_stay_until_they_are_flushed(string what, bool localStays, bool globalStays)
     {
         foreach (bool global in (ReadOnlySpan<bool>)[false, true])
         {
@@ -166,7 +166,7 @@ public sealed class AddressSpaceTests
     }
 
     [Fact]
-    public void WithoutPcidsEveryWriteOfCr3DropsWhatIsNotGlobal()
+    public void Without_pcids_every_write_of_cr3_drops_what_is_not_global()
     {
         using EmulationMachine m = Data3(a =>
         {
@@ -187,7 +187,7 @@ public sealed class AddressSpaceTests
 
     // More PCIDs than the engine keeps: those used longest ago are forgotten, never mistaken.
     [Fact]
-    public void ManyPcidsNeverSeeEachOthersPages()
+    public void Many_pcids_never_see_each_others_pages()
     {
         using EmulationMachine m = Data3(a =>
         {
@@ -227,7 +227,7 @@ public sealed class AddressSpaceTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void CodeAtOneAddressIsThatOfTheAddressSpace(bool indirect)
+    public void Code_at_one_address_is_that_of_the_address_space(bool indirect)
     {
         using EmulationMachine m = Data3(a =>
         {
@@ -285,7 +285,7 @@ public sealed class AddressSpaceTests
     [Theory]
     [InlineData(7ul)]
     [InlineData(7 | Global)]
-    public void AnInstructionAcrossPagesIsThatOfTheAddressSpace(ulong rights)
+    public void An_instruction_across_pages_is_that_of_the_address_space(ulong rights)
     {
         using EmulationMachine m = TwoSpaces(a =>
         {
@@ -317,7 +317,7 @@ public sealed class AddressSpaceTests
     }
 
     [Fact]
-    public void AnInstructionIntoAGlobalPageRunsOnWhenThereAreNoGlobalPagesAnyMore()
+    public void An_instruction_into_a_global_page_runs_on_when_there_are_no_global_pages_any_more()
     {
         using EmulationMachine m = TwoSpaces(a =>
         {
@@ -348,7 +348,7 @@ public sealed class AddressSpaceTests
     [Theory]
     [InlineData(7ul)]
     [InlineData(7 | Global)]
-    public void AFlushedPageIsLookedAtAgainAfterOtherCodeDied(ulong rights)
+    public void A_flushed_page_is_looked_at_again_after_other_code_died(ulong rights)
     {
         using EmulationMachine m = Data3(
             a =>
@@ -383,7 +383,7 @@ public sealed class AddressSpaceTests
     }
 
     [Fact]
-    public void CodeWrittenInOneAddressSpaceIsNewInAll()
+    public void Code_written_in_one_address_space_is_new_in_all()
     {
         using EmulationMachine m = TwoSpaces(a =>
         {

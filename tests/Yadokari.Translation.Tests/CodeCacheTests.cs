@@ -39,7 +39,7 @@ public sealed class CodeCacheTests : IDisposable
     }
 
     [Fact]
-    public void CodeThatGoesByTakesNoMoreThanAtFirst()
+    public void Code_that_goes_by_takes_no_more_than_at_first()
     {
         for (ulong gpa = 0; gpa < 8 << 20 && _code.CacheFlushes < 3; gpa += 16)
         {
@@ -51,7 +51,7 @@ public sealed class CodeCacheTests : IDisposable
     }
 
     [Fact]
-    public void CodeThatDoesNotFitMakesRoom()
+    public void Code_that_does_not_fit_makes_room()
     {
         // Somewhat more than fits at first.
         ulong end = 0;
@@ -74,7 +74,7 @@ public sealed class CodeCacheTests : IDisposable
     }
 
     [Fact]
-    public void AFlushIsNoTimeToCollectGarbage()
+    public void A_flush_is_no_time_to_collect_garbage()
     {
         // Collections that others caused may fall into one of them or another, not into each.
         var collections = new List<int>();
@@ -94,7 +94,7 @@ public sealed class CodeCacheTests : IDisposable
     }
 
     [Fact]
-    public void WhatDescribesBlocksIsTakenAgainAfterAFlush()
+    public void What_describes_blocks_is_taken_again_after_a_flush()
     {
         var described = new HashSet<Block>(ReferenceEqualityComparer.Instance);
         int most = 0;

@@ -1,5 +1,5 @@
 using Yadokari.Core.Engines;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
@@ -29,7 +29,7 @@ public sealed class DebugTests
     [InlineData("90F4", Execution, Code + 1, 1, "code")]
     [InlineData(MovSs + "90F4", Execution, Code + 6, 6, "code after a load of SS")]
     [InlineData("FB90F4", Execution, Code + 1, 1, "code after STI")]
-    public void BreakpointsAreTaken(string code, ulong dr7, ulong dr0, int end, string what)
+    public void Breakpoints_are_taken(string code, ulong dr7, ulong dr0, int end, string what)
     {
         using EmulationMachine m = Machine(code, dr7, dr0);
         ulong esp = m.Cpu.Rsp;
@@ -46,7 +46,7 @@ public sealed class DebugTests
     }
 
     [Fact]
-    public void PortsAreWatchedWithDebugExtensionsOnly()
+    public void Ports_are_watched_with_debug_extensions_only()
     {
         using EmulationMachine m = Machine("E680F4", Port, 0x80);
         m.Cpu.Cr4 &= ~8ul;
@@ -56,7 +56,7 @@ public sealed class DebugTests
 
     // The handler begins with an instruction that hits nothing: a second #DB there would nest.
     [Fact]
-    public void WhatALoadOfTheStackHitIsTakenTogetherWithABreakpointOnTheCodeAfterIt()
+    public void What_a_load_of_the_stack_hit_is_taken_together_with_a_breakpoint_on_the_code_after_it()
     {
         using EmulationMachine m = Machine(MovSs + "90F4", Data | 8, Watched);
         m.Cpu.Dr[1] = Code + 6;
@@ -68,7 +68,7 @@ public sealed class DebugTests
     }
 
     [Fact]
-    public void WhatALoadOfTheStackHitIsTakenBeforeTheHandlerOfTheInterruptAfterIt()
+    public void What_a_load_of_the_stack_hit_is_taken_before_the_handler_of_the_interrupt_after_it()
     {
         using EmulationMachine m = Machine(MovSs + "CD40F4", Data, Watched);
         ulong esp = m.Cpu.Rsp;
@@ -81,7 +81,7 @@ public sealed class DebugTests
     [Theory]
     [InlineData(true, Code + 6)]
     [InlineData(false, Handlers + 2)]
-    public void TheResumeFlagLetsOneInstructionRunAtItsBreakpoint(bool resumes, ulong end)
+    public void The_resume_flag_lets_one_instruction_run_at_its_breakpoint(bool resumes, ulong end)
     {
         using EmulationMachine m = Machine("A240500000F4", Execution, Code);
         m.Cpu.Rflags |= resumes ? 0x10000ul : 0;
@@ -93,7 +93,7 @@ public sealed class DebugTests
     }
 
     [Fact]
-    public void AStopOfADebuggerBehindStiLeavesTheNextInstructionItsTurnBeforeAnInterrupt()
+    public void A_stop_of_a_debugger_behind_sti_leaves_the_next_instruction_its_turn_before_an_interrupt()
     {
         using EmulationMachine m = Machine("FB90F4", 0, 0);
         ulong esp = m.Cpu.Rsp;

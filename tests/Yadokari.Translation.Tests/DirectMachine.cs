@@ -1,9 +1,10 @@
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
 using Yadokari.Translation.Direct;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
@@ -11,7 +12,7 @@ namespace Yadokari.Translation.Tests;
 /// A guest of one user program, run directly whenever that can be. Each exception, interrupt and system call ends at a HLT in ring 0. Use
 /// it on one thread.
 /// </summary>
-internal sealed class DirectMachine : IVcpuHost, IDisposable
+internal sealed class DirectMachine : IX86VcpuHost, IDisposable
 {
     /// <summary>Where the program's code lies: two pages.</summary>
     public const ulong Code = 0x5555_5555_4000;
@@ -38,7 +39,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     private const ulong StackTop = System + 0x9_1000;
     private const ulong SyscallHandler = System + 0x8_6000;
     private readonly GuestMemory _memory = GuestRam.Create([(0, 4 << 20)]);
-    private readonly IEngineVm _vm;
+    private readonly IVm _vm;
     private ulong _next = Tables + 0x1000;
     private volatile bool _interrupt;
 
@@ -46,8 +47,8 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     /// <param name="cpuidFaulting">Whether CPUID may stop the program where the host can make it.</param>
     public DirectMachine(DirectMode mode = DirectMode.Always, bool cpuidFaulting = true)
     {
-        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20, Direct = mode, UsesCpuidFaulting = cpuidFaulting }.CreateVm(_memory, this);
-        Cpu = (Vcpu)_vm.CreateVcpu(0);
+        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20, Direct = mode, UsesCpuidFaulting = cpuidFaulting }.Create(_memory);
+        Cpu = (Vcpu)_vm.CreateVcpu(0, this);
         Map(System, 0x83, large: true);
         for (ulong i = 0; i < 2; i++)
         {
@@ -123,7 +124,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     }
 
     /// <summary>Writes bytes of a program, as a debugger does.</summary>
-    public void Write(byte[] code, ulong offset = 0) => Assert.True(((IVcpu)Cpu).WriteLinear(Code + offset, code));
+    public void Write(byte[] code, ulong offset = 0) => Assert.True(((IX86Vcpu)Cpu).WriteLinear(Code + offset, code));
 
     /// <summary>Runs the program at an offset in the code until it ends in ring 0. Returns the vector, or -1 for SYSCALL.</summary>
     public int Run(ulong offset = 0) => Ended(RunToExit(offset));
@@ -141,6 +142,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
             (ulong rip, ulong flags, ulong rsp) = (Frame(4), Frame(2), Frame(1));
             Enter();
             (Cpu.Rip, Cpu.Rflags, Cpu.Rsp) = (rip, flags, rsp);
+            Cpu.Activity = ActivityState.Active;
             vector = Ended(Cpu.Run());
         }
 
@@ -153,6 +155,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
         Enter();
         Cpu.Rip = Code + offset;
         Cpu.Rflags = 0x202;
+        Cpu.Activity = ActivityState.Active;
         return Cpu.Run();
     }
 
@@ -174,7 +177,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
 
     private int Ended(VmExit exit)
     {
-        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
         return Cpu.Rip == SyscallHandler + 1 ? -1 : (int)((Cpu.Rip - (System + Handlers) - 1) / 16);
     }
 
@@ -220,7 +223,7 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
 
     bool IVcpuHost.HasInterrupt(int vcpu) => _interrupt;
 
-    int IVcpuHost.AcknowledgeInterrupt(int vcpu)
+    int IX86VcpuHost.AcknowledgeInterrupt(int vcpu)
     {
         _interrupt = false;
         return Tick;
@@ -232,27 +235,31 @@ internal sealed class DirectMachine : IVcpuHost, IDisposable
     {
     }
 
-    void IVcpuHost.PioRead(int vcpu, ushort port, Span<byte> data) => data.Fill(0xFF);
+    void IX86VcpuHost.PioRead(int vcpu, ushort port, Span<byte> data) => data.Fill(0xFF);
 
-    void IVcpuHost.PioWrite(int vcpu, ushort port, ReadOnlySpan<byte> data)
+    void IX86VcpuHost.PioWrite(int vcpu, ushort port, ReadOnlySpan<byte> data)
     {
     }
 
-    bool IVcpuHost.ReadMsr(int vcpu, uint index, out ulong value)
+    bool IX86VcpuHost.ReadMsr(int vcpu, uint index, out ulong value)
     {
         value = 0;
         return false;
     }
 
-    bool IVcpuHost.WriteMsr(int vcpu, uint index, ulong value) => false;
+    bool IX86VcpuHost.WriteMsr(int vcpu, uint index, ulong value) => false;
 
-    byte IVcpuHost.ReadTaskPriority(int vcpu) => 0;
-
-    void IVcpuHost.WriteTaskPriority(int vcpu, byte value)
+    void IX86VcpuHost.TscChanged(int vcpu)
     {
     }
 
-    bool IVcpuHost.Hypercall(int vcpu, ulong number, ReadOnlySpan<ulong> arguments, out ulong result)
+    byte IX86VcpuHost.ReadTaskPriority(int vcpu) => 0;
+
+    void IX86VcpuHost.WriteTaskPriority(int vcpu, byte value)
+    {
+    }
+
+    bool IX86VcpuHost.Hypercall(int vcpu, ulong number, ReadOnlySpan<ulong> arguments, out ulong result)
     {
         result = 0;
         return false;

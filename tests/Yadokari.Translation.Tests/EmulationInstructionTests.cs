@@ -1,11 +1,12 @@
 using Yadokari.Core.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
 public sealed class EmulationInstructionTests
 {
     [Fact]
-    public void PushfAndPopfKeepWhatTheLevelMayNotChange()
+    public void Pushf_and_popf_keep_what_the_level_may_not_change()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rflags = 0x202;
@@ -26,7 +27,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void StiHoldsInterruptsForOneInstruction()
+    public void Sti_holds_interrupts_for_one_instruction()
     {
         using var m = new EmulationMachine(64);
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0xFB));
@@ -37,7 +38,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void SegmentLoadsCheckAndMarkDescriptors()
+    public void Segment_loads_check_and_mark_descriptors()
     {
         using var m = new EmulationMachine(64);
         m[EmulationMachine.Gdt + 0x20] &= ~(1ul << 40);
@@ -56,7 +57,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void TablesLoadAndStore()
+    public void Tables_load_and_store()
     {
         using var m = new EmulationMachine(64);
         m[EmulationMachine.Data] = 0xFFFF_8000_1234_0FFF;
@@ -76,7 +77,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void QueriesAnswerInZeroFlag()
+    public void Queries_answer_in_zero_flag()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rcx = 0x18;
@@ -93,7 +94,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void PortsAskTheBitmap()
+    public void Ports_ask_the_bitmap()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rdx = 0x3F8;
@@ -114,7 +115,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void WhatTheProcessorDoesNotHaveIsRefusedAndCounted()
+    public void What_the_processor_does_not_have_is_refused_and_counted()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rcx = 0x12345;
@@ -132,7 +133,7 @@ public sealed class EmulationInstructionTests
             m.Cpu.Rip = at;
             m.Cpu.Rsp = 0x8000;
             m.Cpu.Rflags = 2;
-            Assert.Equal(VmExit.HaltedForGood, m.Cpu.Run());
+            Assert.Equal(VmExit.HaltedWithInterruptsDisabled, m.Go());
             Assert.Equal(0x6001ul, m.Cpu.Rip);
         }
 
@@ -140,7 +141,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void MsrsReachTheirKeepers()
+    public void Msrs_reach_their_keepers()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rcx = 0xC0000101;
@@ -163,7 +164,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void TscAndItsAdjustmentMoveTogether()
+    public void Tsc_and_its_adjustment_move_together()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rcx = 0x10;
@@ -192,7 +193,7 @@ public sealed class EmulationInstructionTests
     [Theory]
     [InlineData(0x10, 0x1000)]
     [InlineData(0x3B, 0x1000)]
-    public void TheMachineHearsOfATscThatTheGuestMoved(ulong register, ulong value)
+    public void The_machine_hears_of_a_tsc_that_the_guest_moved(ulong register, ulong value)
     {
         using var m = new EmulationMachine(64);
         (m.Cpu.Rcx, m.Cpu.Rdx, m.Cpu.Rax) = (register, 0, value);
@@ -201,10 +202,12 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void AResetPutsBackWhatNoLoadTouches()
+    public void A_reset_is_a_load_of_the_first_state_and_a_clock_set_to_zero()
     {
         using var m = new EmulationMachine(64);
         ulong start = m.Cpu.ReadTsc();
+        var first = new X86State();
+        m.Cpu.Save(first);
         (uint Register, ulong Value)[] changes =
         [
             (0x1A0, 1), // IA32_MISC_ENABLE
@@ -224,7 +227,8 @@ public sealed class EmulationInstructionTests
         }
 
         Assert.True(m.Cpu.ReadTsc() >= 1ul << 60);
-        m.Vm.Reset();
+        m.Cpu.Load(first);
+        m.Vm.Clock.Set(0);
 
         Assert.Equal(before, changes.Select(c => Read(c.Register)));
         Assert.True(start < 1ul << 60);
@@ -239,7 +243,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void HypercallsReachTheHostFromTheKernelOnly()
+    public void Hypercalls_reach_the_host_from_the_kernel_only()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rax = 42;
@@ -253,7 +257,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void XsaveRoundTripKeepsRegistersAndInitialState()
+    public void Xsave_round_trip_keeps_registers_and_initial_state()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Cr4 |= 0x40000;
@@ -300,7 +304,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void EnvironmentOfX87HasTagsAndNoHostAddresses()
+    public void Environment_of_x87_has_tags_and_no_host_addresses()
     {
         using var m = new EmulationMachine(64);
         unsafe
@@ -332,7 +336,7 @@ public sealed class EmulationInstructionTests
     [InlineData(0x2F, 0x2A, 0, 0x24, 0x14)]
     [InlineData(0x37, 0x020B, 0, 0x0301, 0x11)]
     [InlineData(0x3F, 0x0205, 0x10, 0x000F, 0x11)]
-    public void DecimalAdjustments(int opcode, ulong before, ulong flags, ulong after, ulong flagsAfter)
+    public void Decimal_adjustments(int opcode, ulong before, ulong flags, ulong after, ulong flagsAfter)
     {
         using var m = new EmulationMachine(32);
         m.Cpu.Rax = before;
@@ -344,7 +348,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void StackFormsMoveTheirWidths()
+    public void Stack_forms_move_their_widths()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rax = 0x1122334455667788;
@@ -370,7 +374,7 @@ public sealed class EmulationInstructionTests
     }
 
     [Fact]
-    public void ShadowStackPointerReadsAsNothing()
+    public void Shadow_stack_pointer_reads_as_nothing()
     {
         using var machine = new EmulationMachine(64);
         machine.Cpu.Rax = 0x1234_5678_9ABC_DEF0;

@@ -1,9 +1,10 @@
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
 using Yadokari.Translation.Emulation;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
@@ -11,7 +12,7 @@ namespace Yadokari.Translation.Tests;
 /// A vCPU over 4 MiB of RAM for the emulator alone: single instructions, no translated code. GDT: 08 code64, 10 data, 18 code32, 20 data
 /// of level 3, 28 code64 of level 3, 30 code32 of level 3, 38 TSS (two entries in long mode).
 /// </summary>
-internal sealed class EmulationMachine : IVcpuHost, IDisposable
+internal sealed class EmulationMachine : IX86VcpuHost, IDisposable
 {
     public const ulong Gdt = 0x1000;
     public const ulong Idt = 0x2000;
@@ -25,12 +26,12 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
     public const ulong Hole = Data + 0x2000;
 
     private readonly GuestMemory _memory = GuestRam.Create([(0, 4 << 20)]);
-    private readonly IEngineVm _vm;
+    private readonly IVm _vm;
 
     public EmulationMachine(int bits)
     {
-        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.CreateVm(_memory, this);
-        Cpu = (Vcpu)_vm.CreateVcpu(0);
+        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.Create(_memory);
+        Cpu = (Vcpu)_vm.CreateVcpu(0, this);
         Bits = bits;
         if (bits == 16)
         {
@@ -52,7 +53,7 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
 
     public Vcpu Cpu { get; }
 
-    public IEngineVm Vm => _vm;
+    public IVm Vm => _vm;
 
     public int Bits { get; set; }
 
@@ -96,6 +97,13 @@ internal sealed class EmulationMachine : IVcpuHost, IDisposable
         }
 
         return outcome;
+    }
+
+    /// <summary>Runs from RIP on, also after a HLT, as the engine does.</summary>
+    public VmExit Go()
+    {
+        Cpu.Activity = ActivityState.Active;
+        return Cpu.Run();
     }
 
     /// <summary>Executes one instruction that must raise an exception.</summary>

@@ -11,7 +11,7 @@ public sealed class EmulationStringTests
     [InlineData(0x000, 0x0003, 0x1400, false)]
     [InlineData(0x010, 0x0000, 0x1400, true)]
     [InlineData(0x000, 0x0005, 0x800, true)]
-    public void MovsbOverlapsAsByteLoopDoes(int source, int destination, int count, bool down)
+    public void Movsb_overlaps_as_byte_loop_does(int source, int destination, int count, bool down)
     {
         using var m = new EmulationMachine(64);
         Span<byte> memory = m.Bytes(Data, 0x2000);
@@ -39,7 +39,7 @@ public sealed class EmulationStringTests
     [InlineData(2)]
     [InlineData(4)]
     [InlineData(8)]
-    public void MovsOfEveryWidthCrossesPagesUnaligned(int bytes)
+    public void Movs_of_every_width_crosses_pages_unaligned(int bytes)
     {
         using var m = new EmulationMachine(64);
         new Random(2).NextBytes(m.Bytes(Data, 0x2000));
@@ -52,7 +52,7 @@ public sealed class EmulationStringTests
     }
 
     [Fact]
-    public void AFaultLeavesFinishedElementsCounted()
+    public void A_fault_leaves_finished_elements_counted()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rdi = EmulationMachine.Hole - 0x24;
@@ -66,7 +66,7 @@ public sealed class EmulationStringTests
     }
 
     [Fact]
-    public void LongRepetitionsAreDoneInPieces()
+    public void Long_repetitions_are_done_in_pieces()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rdi = 0x20000;
@@ -83,7 +83,7 @@ public sealed class EmulationStringTests
     [InlineData(0xF2, 0x42, 7, 0x46)]
     [InlineData(0xF3, 0x41, 8, 0x83)]
     [InlineData(0xF2, 0x99, 5, 0x10)]
-    public void ScansStopAtTheRightElement(int prefix, ulong al, int kind, ulong flags)
+    public void Scans_stop_at_the_right_element(int prefix, ulong al, int kind, ulong flags)
     {
         using var m = new EmulationMachine(64);
         m.Bytes(Data + 0xFF0, 0x100).Fill(0x41);
@@ -99,7 +99,7 @@ public sealed class EmulationStringTests
     }
 
     [Fact]
-    public void CompareStopsAtDifferenceWithItsFlags()
+    public void Compare_stops_at_difference_with_its_flags()
     {
         using var m = new EmulationMachine(64);
         m.Bytes(Data, 0x2000).Clear();
@@ -117,7 +117,7 @@ public sealed class EmulationStringTests
     }
 
     [Fact]
-    public void OutsWritesEachElementAndInsFills()
+    public void Outs_writes_each_element_and_ins_fills()
     {
         using var m = new EmulationMachine(64);
         m[Data] = 0x0807060504030201;
@@ -133,7 +133,7 @@ public sealed class EmulationStringTests
     }
 
     [Fact]
-    public void SixteenBitPointersWrap()
+    public void Sixteen_bit_pointers_wrap()
     {
         using var m = new EmulationMachine(16);
         m.Cpu.Rsi = 0xFFFE;
@@ -150,7 +150,7 @@ public sealed class EmulationStringTests
     [InlineData(0xA6)]
     [InlineData(0xAC)]
     [InlineData(0xD7)]
-    public void APrefixOfTheStacksSegmentMeansNothingIn64BitMode(byte opcode)
+    public void A_prefix_of_the_stacks_segment_means_nothing_in_64_bit_mode(byte opcode)
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Rsi = m.Cpu.Rbx = 0x8000_0000_0000_0000;

@@ -5,7 +5,7 @@ namespace Yadokari.Translation.Tests;
 public sealed class EmulationTransferTests
 {
     [Fact]
-    public void ExceptionFromUserToKernelPushesFrameOnTaskStackAndIretReturns()
+    public void Exception_from_user_to_kernel_pushes_frame_on_task_stack_and_iret_returns()
     {
         using var m = new EmulationMachine(64);
         m.SetGate(13, 0xFFFF800000001000);
@@ -31,7 +31,7 @@ public sealed class EmulationTransferTests
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(3)]
-    public void ANullSelectorLosesItsLevelOnTheWayOut(int selector)
+    public void A_null_selector_loses_its_level_on_the_way_out(int selector)
     {
         using var m = new EmulationMachine(64);
         m.ToUser();
@@ -48,7 +48,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void StackTableAndAlignmentApplyAtTheSameLevel()
+    public void Stack_table_and_alignment_apply_at_the_same_level()
     {
         using var m = new EmulationMachine(64);
         m.SetGate(2, 0x3000, type: 15, stack: 1);
@@ -61,7 +61,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void FaultsOfDeliveryEscalateToDoubleFaultAndShutdown()
+    public void Faults_of_delivery_escalate_to_double_fault_and_shutdown()
     {
         using var m = new EmulationMachine(64);
         m.SetGate(8, 0x3000);
@@ -76,7 +76,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void SoftwareInterruptNeedsGateOfItsLevel()
+    public void Software_interrupt_needs_gate_of_its_level()
     {
         using var m = new EmulationMachine(64);
         m.SetGate(0x80, 0x3000);
@@ -88,7 +88,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void SyscallAndSysretRoundTrip()
+    public void Syscall_and_sysret_round_trip()
     {
         using var m = new EmulationMachine(64);
         m.Cpu.Star = (0x0018ul << 48) | (0x0008ul << 32);
@@ -106,7 +106,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void FarReturnGoesToCompatibilityModeAndFarJumpComesBack()
+    public void Far_return_goes_to_compatibility_mode_and_far_jump_comes_back()
     {
         using var m = new EmulationMachine(64);
         m[0x8000] = 0x6000;
@@ -121,7 +121,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void ProtectedModeChangesStacksAndReturns()
+    public void Protected_mode_changes_stacks_and_returns()
     {
         using var m = new EmulationMachine(32);
         m.SetGate(0x21, 0x3000, selector: 0x18);
@@ -142,7 +142,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void RealModeInterruptAndReturn()
+    public void Real_mode_interrupt_and_return()
     {
         using var m = new EmulationMachine(16);
         m[0x10 * 4] = 0x2000_0100;
@@ -155,7 +155,7 @@ public sealed class EmulationTransferTests
     }
 
     [Fact]
-    public void PagingWithLmeEntersAndLeavesLongMode()
+    public void Paging_with_lme_enters_and_leaves_long_mode()
     {
         using var m = new EmulationMachine(32);
         m.Cpu.Efer = 0x100;

@@ -8,7 +8,7 @@ public sealed class EmulationVectorTests
     private const ulong Data = EmulationMachine.Data;
 
     [Fact]
-    public void GatherStopsAtAFaultAndGoesOnAfterwards()
+    public void Gather_stops_at_a_fault_and_goes_on_afterwards()
     {
         using EmulationMachine m = WithAvx();
         m[Data] = 0x22222222_11111111;
@@ -34,7 +34,7 @@ public sealed class EmulationVectorTests
     }
 
     [Fact]
-    public void MaskMoveWritesSelectedBytesOnly()
+    public void Mask_move_writes_selected_bytes_only()
     {
         using EmulationMachine m = WithAvx();
         Span<byte> area = Area(m);
@@ -61,7 +61,7 @@ public sealed class EmulationVectorTests
     [InlineData(new byte[] { 0x62, 0xF1, 0x7E, 0x09, 0x10, 0x03 }, 4, 1)]
     [InlineData(new byte[] { 0x62, 0xF2, 0x7D, 0x49, 0x31, 0x03 }, 1, 0x000F)]
     [InlineData(new byte[] { 0x62, 0xF2, 0x7D, 0x49, 0x88, 0x03 }, 4, 0x000F)]
-    public void MasksSelectElements(byte[] code, int bytes, ulong mask)
+    public void Masks_select_elements(byte[] code, int bytes, ulong mask)
     {
         using EmulationMachine m = WithAvx();
         Span<byte> area = Area(m);
@@ -86,7 +86,7 @@ public sealed class EmulationVectorTests
     }
 
     [Fact]
-    public void MaskedAccessesLeaveOtherElementsAlone()
+    public void Masked_accesses_leave_other_elements_alone()
     {
         using EmulationMachine m = WithAvx();
         Span<byte> buffer = stackalloc byte[16];
@@ -103,7 +103,7 @@ public sealed class EmulationVectorTests
     }
 
     [Fact]
-    public void DisabledUnitsRaiseTheirExceptions()
+    public void Disabled_units_raise_their_exceptions()
     {
         using EmulationMachine m = WithAvx();
         m.Cpu.Cr0 |= 8;

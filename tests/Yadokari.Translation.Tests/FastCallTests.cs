@@ -38,7 +38,7 @@ public sealed unsafe class FastCallTests
     }
 
     [Fact]
-    public void CallsAndReturnsStayInTranslatedCode()
+    public void Calls_and_returns_stay_in_translated_code()
     {
         using EmulationMachine m = User(
             a =>
@@ -81,7 +81,7 @@ public sealed unsafe class FastCallTests
     }
 
     [Fact]
-    public void TheUserIsWhatHeWasAfterTheReturn()
+    public void The_user_is_what_he_was_after_the_return()
     {
         using EmulationMachine m = User(
             a =>
@@ -104,7 +104,7 @@ public sealed unsafe class FastCallTests
     [InlineData(LinuxMask & ~1ul, 1ul, true)]
     [InlineData(LinuxMask & ~(1ul << 21), 1ul << 21, false)]
     [InlineData(LinuxMask & ~0x200ul, 0x200ul, false)]
-    public void FlagsThatTheMaskLetsThroughReachTheKernel(ulong mask, ulong flag, bool emulated)
+    public void Flags_that_the_mask_lets_through_reach_the_kernel(ulong mask, ulong flag, bool emulated)
     {
         using EmulationMachine m = User(
             a => a.syscall(),
@@ -123,7 +123,7 @@ public sealed unsafe class FastCallTests
     }
 
     [Fact]
-    public void SyscallIsUndefinedUnlessEnabled()
+    public void Syscall_is_undefined_unless_enabled()
     {
         using EmulationMachine m = User(a => a.syscall(), a => a.hlt());
         m.Cpu.Efer &= ~1ul;
@@ -133,7 +133,7 @@ public sealed unsafe class FastCallTests
     }
 
     [Fact]
-    public void SysretToAnAddressThatIsNotCanonicalFaultsInTheKernel()
+    public void Sysret_to_an_address_that_is_not_canonical_faults_in_the_kernel()
     {
         using EmulationMachine m = User(
             a => a.syscall(),
@@ -148,7 +148,7 @@ public sealed unsafe class FastCallTests
     }
 
     [Fact]
-    public void SysretIsNotForUsers()
+    public void Sysret_is_not_for_users()
     {
         using EmulationMachine m = User(a => a.sysretq(), a => a.hlt());
         RunToHalt(m);
@@ -160,7 +160,7 @@ public sealed unsafe class FastCallTests
     [InlineData(0x40000)]
     [InlineData(0x200000)]
     [InlineData(0x400)]
-    public void FlagsOfConsequenceComeBackToTheUser(int flag)
+    public void Flags_of_consequence_come_back_to_the_user(int flag)
     {
         using EmulationMachine m = User(
             a =>
@@ -185,7 +185,7 @@ public sealed unsafe class FastCallTests
     }
 
     [Fact]
-    public void AnInterruptThatWaitedIsTakenRightAfterSysretOpensTheWindow()
+    public void An_interrupt_that_waited_is_taken_right_after_sysret_opens_the_window()
     {
         using EmulationMachine m = User(
             a =>
@@ -216,7 +216,7 @@ public sealed unsafe class FastCallTests
     }
 
     [Fact]
-    public void TheKernelMayTurnToAnotherAddressSpaceInACall()
+    public void The_kernel_may_turn_to_another_address_space_in_a_call()
     {
         // Two address spaces whose data pages hold different code of the user's; each call changes them.
         using EmulationMachine m = User(

@@ -2,8 +2,9 @@ using System.Runtime.ExceptionServices;
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
@@ -18,10 +19,10 @@ internal sealed class FlatPair : IDisposable
     private ExceptionDispatchInfo? _failure;
 
     /// <param name="host">The machine around the vCPUs.</param>
-    public FlatPair(IVcpuHost host)
+    public FlatPair(IX86VcpuHost host)
     {
-        Vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.CreateVm(Memory, host, 2);
-        Vcpus = [Vm.CreateVcpu(0), Vm.CreateVcpu(1)];
+        Vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.Create(Memory, 2);
+        Vcpus = [Vm.CreateX86Vcpu(0, host), Vm.CreateX86Vcpu(1, host)];
         Put(PageTables, (PageTables + 0x1000) | 3);
         Put(PageTables + 0x1000, (PageTables + 0x2000) | 3);
         Put(PageTables + 0x2000, (PageTables + 0x3000) | 3);
@@ -33,9 +34,9 @@ internal sealed class FlatPair : IDisposable
 
     public GuestMemory Memory { get; } = GuestRam.Create([(0, 2 << 20)]);
 
-    public IEngineVm Vm { get; }
+    public IVm Vm { get; }
 
-    public IVcpu[] Vcpus { get; }
+    public IX86Vcpu[] Vcpus { get; }
 
     /// <summary>Writes a program, with a HLT behind it, into memory. The thread that it gives runs it.</summary>
     public Thread Prepare(int number, ulong start, Action<Assembler> program)
@@ -46,14 +47,14 @@ internal sealed class FlatPair : IDisposable
         using var stream = new MemoryStream();
         assembler.Assemble(new StreamCodeWriter(stream), start);
         Memory.Write(start, stream.ToArray());
-        Vm.Written(start, (ulong)stream.Length);
-        IVcpu vcpu = Vcpus[number];
+        Vm.MemoryWritten(start, (ulong)stream.Length);
+        IX86Vcpu vcpu = Vcpus[number];
         return new Thread(() =>
         {
             try
             {
                 vcpu.Load(StateAt(vcpu, start));
-                Assert.Equal(VmExit.HaltedForGood, vcpu.Run());
+                Assert.Equal(VmExit.HaltedWithInterruptsDisabled, vcpu.Run());
             }
             catch (Exception e)
             {
@@ -75,7 +76,7 @@ internal sealed class FlatPair : IDisposable
     public void Put(ulong gpa, ulong value) => Memory.Write(gpa, BitConverter.GetBytes(value));
 
     /// <summary>A vCPU's state before its first instruction.</summary>
-    public static X86State StateAt(IVcpu vcpu, ulong rip)
+    public static X86State StateAt(IX86Vcpu vcpu, ulong rip)
     {
         var state = new X86State();
         vcpu.Save(state);
@@ -85,6 +86,7 @@ internal sealed class FlatPair : IDisposable
         state.Efer = 0xD00;
         state.Rflags = 2;
         state.Rip = rip;
+        state.Activity = ActivityState.Active;
         state.Gpr[4] = rip + StackAbove;
         for (int i = 0; i < 6; i++)
         {

@@ -62,7 +62,7 @@ public sealed class HeldDeviceTests : IDisposable
 
         // A device that writes memory has the code dropped that was made of it.
         _pair.Memory.Write(Code + 1, [2]);
-        _pair.Vm.Written(Code + 1, 1);
+        _pair.Vm.MemoryWritten(Code + 1, 1);
         _released.Set();
         Assert.True(first.Join(s_patience));
         _pair.Check();

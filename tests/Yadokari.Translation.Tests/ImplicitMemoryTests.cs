@@ -12,7 +12,7 @@ public sealed class ImplicitMemoryTests
     private static readonly InstructionInfoFactory s_factory = new();
 
     [Fact]
-    public void NothingThatReachesMemoryInSilenceIsCopied() => Assert.Equal(
+    public void Nothing_that_reaches_memory_in_silence_is_copied() => Assert.Equal(
         [], Enum.GetValues<Iced.Intel.Code>().Where(code => InstructionClasses.TreatmentOf(code) == Treatment.Native && ReachesMemoryInSilence(code)));
 
     // The decoder's information is silent about these too.
@@ -24,10 +24,10 @@ public sealed class ImplicitMemoryTests
     [InlineData(Iced.Intel.Code.Monitorxq)]
     [InlineData(Iced.Intel.Code.Umonitor_r64)]
     [InlineData(Iced.Intel.Code.Movdir64b_r64_m512)]
-    public void NorWhatIsNotEvenListed(Iced.Intel.Code code) => Assert.NotEqual(Treatment.Native, InstructionClasses.TreatmentOf(code));
+    public void Nor_what_is_not_even_listed(Iced.Intel.Code code) => Assert.NotEqual(Treatment.Native, InstructionClasses.TreatmentOf(code));
 
     [Fact]
-    public void SilentAccessesAreSeen() => Assert.True(ReachesMemoryInSilence(Iced.Intel.Code.Pushq_FS));
+    public void Silent_accesses_are_seen() => Assert.True(ReachesMemoryInSilence(Iced.Intel.Code.Pushq_FS));
 
     private static bool ReachesMemoryInSilence(Iced.Intel.Code code)
     {

@@ -38,10 +38,10 @@ public sealed unsafe class InlineTests
     internal static void RunToHalt(EmulationMachine m)
     {
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run());
+        var thread = new Thread(() => exit = m.Go());
         thread.Start();
         thread.Join();
-        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
     }
 
     private static bool Faulted(EmulationMachine m) => m.Cpu.Rip == Handler + 0x801;
@@ -56,7 +56,7 @@ public sealed unsafe class InlineTests
     [InlineData("stosq", 2, 0xFF8, false)]
     [InlineData("stosb", 4097, 0, false)]
     [InlineData("stosd", 700, 0xF01, false)]
-    public void RepeatedStosFillsWhatTheEmulatorWould(string mnemonic, int count, int offset, bool stays)
+    public void Repeated_stos_fills_what_the_emulator_would(string mnemonic, int count, int offset, bool stays)
     {
         int bytes = mnemonic[^1] switch { 'b' => 1, 'w' => 2, 'd' => 4, _ => 8 };
         using EmulationMachine m = Machine(a =>
@@ -110,7 +110,7 @@ public sealed unsafe class InlineTests
     [InlineData("movsq", 8, 0x1000, 512, false)]
     [InlineData("movsq", 0, 0xFF9, 1, false)]
     [InlineData("movsq", 0xFFF, 0, 0, true)]
-    public void RepeatedMovsCopiesUpwards(string mnemonic, int source, int destination, int count, bool stays)
+    public void Repeated_movs_copies_upwards(string mnemonic, int source, int destination, int count, bool stays)
     {
         int bytes = mnemonic[^1] switch { 'b' => 1, 'w' => 2, 'd' => 4, _ => 8 };
         using EmulationMachine m = Machine(a =>
@@ -156,7 +156,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void ACountWhoseBytesWrapIsNotTakenForASmallOne()
+    public void A_count_whose_bytes_wrap_is_not_taken_for_a_small_one()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -172,7 +172,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void AFaultOfAStringLeavesFinishedElementsCounted()
+    public void A_fault_of_a_string_leaves_finished_elements_counted()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -195,7 +195,7 @@ public sealed unsafe class InlineTests
     [InlineData("movsq", 0xC00, true)]
     [InlineData("movsq", 0xC03, true)]
     [InlineData("movsq", 0xC03, false)]
-    public void ALongStringThatFaultsInALaterPageLeavesExactRegisters(string mnemonic, int offset, bool source)
+    public void A_long_string_that_faults_in_a_later_page_leaves_exact_registers(string mnemonic, int offset, bool source)
     {
         int bytes = mnemonic == "movsb" ? 1 : 8;
         using EmulationMachine m = Machine(a =>
@@ -226,7 +226,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void SelectorsAndControlRegistersAreReadWithoutTheEmulator()
+    public void Selectors_and_control_registers_are_read_without_the_emulator()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -250,7 +250,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void ControlRegistersAreNotForUsers()
+    public void Control_registers_are_not_for_users()
     {
         using EmulationMachine m = Machine(a => a.mov(rax, cr2));
         m.ToUser();
@@ -259,7 +259,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void SingleStringElementsMoveOn()
+    public void Single_string_elements_move_on()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -283,7 +283,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void PushedFlagsAreAllOfThem()
+    public void Pushed_flags_are_all_of_them()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -310,7 +310,7 @@ public sealed unsafe class InlineTests
     [InlineData(0x2 | 0x800, true)]
     [InlineData(0x2 | 0x40044, false)]
     [InlineData(0x2 | 0x4400, false)]
-    public void PoppedFlagsTakeHold(ulong flags, bool stays)
+    public void Popped_flags_take_hold(ulong flags, bool stays)
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -331,7 +331,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void CliAndStiKeepArithmeticFlags()
+    public void Cli_and_sti_keep_arithmetic_flags()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -363,7 +363,7 @@ public sealed unsafe class InlineTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void StiLetsOneInstructionRunBeforeAWaitingInterrupt(bool arrivesWhileOff)
+    public void Sti_lets_one_instruction_run_before_a_waiting_interrupt(bool arrivesWhileOff)
     {
         using EmulationMachine m = Machine(
             a =>
@@ -400,7 +400,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void PopfqTakesAWaitingInterruptAtOnce()
+    public void Popfq_takes_a_waiting_interrupt_at_once()
     {
         using EmulationMachine m = Machine(
             a =>
@@ -425,7 +425,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void ASecondInterruptWaitsForStiInTheFirstOnesHandler()
+    public void A_second_interrupt_waits_for_sti_in_the_first_ones_handler()
     {
         using EmulationMachine m = Machine(
             a =>
@@ -465,7 +465,7 @@ public sealed unsafe class InlineTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void AddressesWrapAtAMebibyteWhileLine20IsClosed(bool open)
+    public void Addresses_wrap_at_a_mebibyte_while_line_20_is_closed(bool open)
     {
         using var m = new EmulationMachine(64);
         var a = new Assembler(64);
@@ -482,13 +482,13 @@ public sealed unsafe class InlineTests
         m.OnPortWrite = port => m.Cpu.SetA20(open);
         m.Cpu.Rip = 0x5000;
         m.Cpu.Rflags = 2;
-        Assert.Equal(VmExit.HaltedForGood, m.Cpu.Run());
+        Assert.Equal(VmExit.HaltedWithInterruptsDisabled, m.Go());
         Assert.Equal(open ? (2u, 0u) : (1u, 2u), ((uint)m[0x100100], (uint)m[0x100]));
         Assert.Equal(open ? 0ul : 7ul, m.Cpu.Rax);
     }
 
     [Fact]
-    public void StiAtTheEndOfAPageStillShadowsHlt()
+    public void Sti_at_the_end_of_a_page_still_shadows_hlt()
     {
         using EmulationMachine m = Machine(a => a.sti(), NoteRdx, at: 0x5FFF - 0x1000);
         m.Bytes(0x5000, 1)[0] = 0xF4;
@@ -498,7 +498,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void SwapgsAndBasesAreOneTruth()
+    public void Swapgs_and_bases_are_one_truth()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -524,7 +524,7 @@ public sealed unsafe class InlineTests
     [Theory]
     [InlineData(false, 1ul << 47, 13)]
     [InlineData(true, 0ul, 6)]
-    public void BasesFaultAsTheEmulatorSays(bool disabled, ulong value, int vector)
+    public void Bases_fault_as_the_emulator_says(bool disabled, ulong value, int vector)
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -540,7 +540,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void TheCounterGoesOnInOneScale()
+    public void The_counter_goes_on_in_one_scale()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -567,7 +567,7 @@ public sealed unsafe class InlineTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void UsersReadTheCounterUnlessForbidden(bool forbidden)
+    public void Users_read_the_counter_unless_forbidden(bool forbidden)
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -583,7 +583,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void UsersMayNotClearInterrupts()
+    public void Users_may_not_clear_interrupts()
     {
         using EmulationMachine m = Machine(a => a.cli());
         m.ToUser();
@@ -593,7 +593,7 @@ public sealed unsafe class InlineTests
 
     // SMAP, with the data of these tests marked as the user's.
     [Fact]
-    public void StacOpensUserPagesToTheNextInstructionAndClacClosesThem()
+    public void Stac_opens_user_pages_to_the_next_instruction_and_clac_closes_them()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -618,7 +618,7 @@ public sealed unsafe class InlineTests
     }
 
     [Fact]
-    public void TheModeFollowsStacOutOfABlock()
+    public void The_mode_follows_stac_out_of_a_block()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -649,7 +649,7 @@ public sealed unsafe class InlineTests
     [InlineData(0, 1)]
     [InlineData(1, 1)]
     [InlineData(7, 7)]
-    public void LoopAndJrcxzCount(int count, int rounds)
+    public void Loop_and_jrcxz_count(int count, int rounds)
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -673,7 +673,7 @@ public sealed unsafe class InlineTests
 
     // 32 MiB apart, where source and destination share their places in the translation tables.
     [Fact]
-    public void SourceAndDestinationMayShareATranslationsPlace()
+    public void Source_and_destination_may_share_a_translations_place()
     {
         using EmulationMachine m = Machine(a =>
         {

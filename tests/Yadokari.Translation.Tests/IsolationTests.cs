@@ -30,7 +30,7 @@ public sealed class IsolationTests
     [InlineData(WildMode.Compatibility)]
     [InlineData(WildMode.Protected)]
     [InlineData(WildMode.Real)]
-    public void RandomCodeStaysInside(WildMode mode)
+    public void Random_code_stays_inside(WildMode mode)
     {
         Assert.SkipWhen(s_only is not null && s_only != mode.ToString(), "YADOKARI_ISOLATION_MODE names another.");
         var time = Stopwatch.StartNew();

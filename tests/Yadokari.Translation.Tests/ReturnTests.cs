@@ -56,11 +56,11 @@ public sealed unsafe class ReturnTests
     private static void RunToHalt(EmulationMachine m, Action? meanwhile = null)
     {
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run()) { IsBackground = true };
+        var thread = new Thread(() => exit = m.Go()) { IsBackground = true };
         thread.Start();
         meanwhile?.Invoke();
         Assert.True(thread.Join(TimeSpan.FromMinutes(1)), "the guest's code ran on for ever");
-        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
     }
 
     /// <summary>Runs the code several times over, so that it runs linked.</summary>
@@ -80,7 +80,7 @@ public sealed unsafe class ReturnTests
     [InlineData(1022)]
     [InlineData(1023)]
     [InlineData(5000)]
-    public void RecursionMayBeDeeperThanTheReturnStack(int depth)
+    public void Recursion_may_be_deeper_than_the_return_stack(int depth)
     {
         using EmulationMachine m = Machine(
             a =>
@@ -112,7 +112,7 @@ public sealed unsafe class ReturnTests
     }
 
     [Fact]
-    public void FlagsAndRegistersPassThroughCallsAndReturns()
+    public void Flags_and_registers_pass_through_calls_and_returns()
     {
         using EmulationMachine m = Machine(
             a =>
@@ -139,7 +139,7 @@ public sealed unsafe class ReturnTests
     }
 
     [Fact]
-    public void AReturnGoesWhereTheStackSays()
+    public void A_return_goes_where_the_stack_says()
     {
         // As a retpoline: a call whose return address is replaced; then the outer calls return as ever.
         using EmulationMachine m = Machine(
@@ -177,7 +177,7 @@ public sealed unsafe class ReturnTests
     }
 
     [Fact]
-    public void FramesMayBeLeftBehind()
+    public void Frames_may_be_left_behind()
     {
         // As longjmp: from three calls deep back to the first one's caller.
         using EmulationMachine m = Machine(
@@ -212,7 +212,7 @@ public sealed unsafe class ReturnTests
     }
 
     [Fact]
-    public void AReturnIntoCodeThatWasRewrittenRunsTheNewCode()
+    public void A_return_into_code_that_was_rewritten_runs_the_new_code()
     {
         byte[] fresh = Assemble(0, a =>
         {
@@ -248,7 +248,7 @@ public sealed unsafe class ReturnTests
     [InlineData(false, false)]
     [InlineData(true, false)]
     [InlineData(true, true)]
-    public void AReturnIntoAPageThatMeansAnotherRunsThatOne(bool entry, bool user)
+    public void A_return_into_a_page_that_means_another_runs_that_one(bool entry, bool user)
     {
         // The function changes where the caller's linear page lies: by another CR3, or by one entry and INVLPG.
         using EmulationMachine m = Machine(
@@ -332,7 +332,7 @@ public sealed unsafe class ReturnTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void TheInstructionAfterACallMayBeOnTheNextPage(bool user)
+    public void The_instruction_after_a_call_may_be_on_the_next_page(bool user)
     {
         ulong at = Remapped + 0x1000 - 5;
         using EmulationMachine m = Machine(a => a.call(Function), at: at);
@@ -361,7 +361,7 @@ public sealed unsafe class ReturnTests
     }
 
     [Fact]
-    public void UserCodeRunsAtEachOfItsLinearAddresses()
+    public void User_code_runs_at_each_of_its_linear_addresses()
     {
         // One physical page at two linear ones: the function returns to that which called.
         using EmulationMachine m = Machine(
@@ -390,7 +390,7 @@ public sealed unsafe class ReturnTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void AReturnStaysAtItsOwnLevel(bool up)
+    public void A_return_stays_at_its_own_level(bool up)
     {
         // The function returns, or goes to the other level and returns from there to its caller, which then runs at that level.
         using EmulationMachine m = Machine(
@@ -455,7 +455,7 @@ public sealed unsafe class ReturnTests
     }
 
     [Fact]
-    public void AReturnToAddressZeroIsNotTakenForTheBottomOfTheReturnStack()
+    public void A_return_to_address_zero_is_not_taken_for_the_bottom_of_the_return_stack()
     {
         using EmulationMachine m = Machine(a =>
         {
@@ -481,7 +481,7 @@ public sealed unsafe class ReturnTests
     [InlineData("calls")]
     [InlineData("returns")]
     [InlineData("both")]
-    public void AnInterruptEndsCodeThatOnlyCallsAndReturns(string what)
+    public void An_interrupt_ends_code_that_only_calls_and_returns(string what)
     {
         using EmulationMachine m = Machine(
             a => a.jmp(Function),
@@ -518,7 +518,7 @@ public sealed unsafe class ReturnTests
         m.Cpu.Rflags |= 0x200;
         RunToHalt(m, () =>
         {
-            Thread.Sleep(100);
+            Thread.Sleep(100); // It is to run for a while, and leaves no trace by which to know that it does.
             m.Waiting.Enqueue(0x40);
             m.Cpu.Notify();
         });

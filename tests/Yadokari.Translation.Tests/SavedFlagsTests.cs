@@ -44,10 +44,10 @@ public sealed unsafe class SavedFlagsTests
         m.Cpu.Rbx = Data;
         m.Cpu.ModeChanged();
         VmExit exit = VmExit.Shutdown;
-        var thread = new Thread(() => exit = m.Cpu.Run());
+        var thread = new Thread(() => exit = m.Go());
         thread.Start();
         thread.Join();
-        Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+        Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
         return m;
     }
 
@@ -61,7 +61,7 @@ public sealed unsafe class SavedFlagsTests
     }
 
     [Fact]
-    public void AMisalignedVectorFaultsWithTheGuestsRegisters()
+    public void A_misaligned_vector_faults_with_the_guests_registers()
     {
         using EmulationMachine m = Run(a =>
         {
@@ -74,7 +74,7 @@ public sealed unsafe class SavedFlagsTests
     }
 
     [Fact]
-    public void AMissFaultsWithTheGuestsRegisters()
+    public void A_miss_faults_with_the_guests_registers()
     {
         using EmulationMachine m = Run(a =>
         {
@@ -87,7 +87,7 @@ public sealed unsafe class SavedFlagsTests
     }
 
     [Fact]
-    public void MissesThatAreMendedGoOn()
+    public void Misses_that_are_mended_go_on()
     {
         // Each access misses the first time, flags and RAX unchanged by any.
         using EmulationMachine m = Run(a =>
@@ -117,7 +117,7 @@ public sealed unsafe class SavedFlagsTests
     [InlineData("ret")]
     [InlineData("cpuid")]
     [InlineData("end")]
-    public void FlagsLeaveTheBlockWithIt(string how)
+    public void Flags_leave_the_block_with_it(string how)
     {
         using EmulationMachine m = Run(a =>
         {

@@ -1,4 +1,4 @@
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
@@ -31,7 +31,7 @@ public sealed class SegmentLimitTests
     [InlineData("0FB30D00100000F4", 3, 0xFFFu, Data, 13, "a bit string after the end of DS")]
     [InlineData("660F6F0500100000F4", 3, 0xFFFu, Data, 13, "a vector after the end of DS")]
     [InlineData("A100100000F4", 3, 0u, (ushort)0, 13, "a null segment")]
-    public void AccessesKeepToTheirSegments(string code, int segment, uint limit, ushort attributes, int vector, string what)
+    public void Accesses_keep_to_their_segments(string code, int segment, uint limit, ushort attributes, int vector, string what)
     {
         using var m = new EmulationMachine(32);
         m.Prepare(code, Handlers, 32);
@@ -57,7 +57,7 @@ public sealed class SegmentLimitTests
     [InlineData("90EB10", 0x5008u, 1, "a jump beyond it")]
     [InlineData("31C07410", 0x5008u, 2, "a jump on a condition that holds")]
     [InlineData("31C07510F4", 0x5008u, -1, "on one that does not")]
-    public void CodeEndsWithItsSegment(string code, uint limit, int at, string what)
+    public void Code_ends_with_its_segment(string code, uint limit, int at, string what)
     {
         using var m = new EmulationMachine(32);
         m.Prepare(code, Handlers, 32);
@@ -72,7 +72,7 @@ public sealed class SegmentLimitTests
     }
 
     [Fact]
-    public void JumpsWithinAPageOfA16BitSegmentAreTranslated()
+    public void Jumps_within_a_page_of_a_16_bit_segment_are_translated()
     {
         using var m = new EmulationMachine(16);
         m.Cpu.SetSegment(1, new SegmentState(0x1234, 0x12340, 0xFFFF, 0x9B));
@@ -86,7 +86,7 @@ public sealed class SegmentLimitTests
     }
 
     [Fact]
-    public void JumpsOfA16BitSegmentWrapAround()
+    public void Jumps_of_a_16_bit_segment_wrap_around()
     {
         using var m = new EmulationMachine(16);
         m.Cpu.SetSegment(1, new SegmentState(0x1234, 0x12340, 0xFFFF, 0x9B));

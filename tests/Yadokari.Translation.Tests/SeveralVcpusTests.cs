@@ -1,6 +1,6 @@
 using Iced.Intel;
-using Yadokari.Core.State;
 using Yadokari.Translation.Memory;
+using Yadokari.X86.State;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Yadokari.Translation.Tests;
@@ -199,7 +199,7 @@ public sealed class SeveralVcpusTests : IDisposable
             for (int n = 1; n <= rounds && wrong.Length == 0; n++)
             {
                 _pair.Memory.Write(Code + 1, BitConverter.GetBytes(n));
-                _pair.Vm.Written(Code + 1, 4);
+                _pair.Vm.MemoryWritten(Code + 1, 4);
                 ulong calls = Get(Data + 8);
                 while (Get(Data + 8) < calls + 2)
                 {
@@ -327,7 +327,7 @@ public sealed class SeveralVcpusTests : IDisposable
         {
             // A device writes over the code, and the data becomes code of the first vCPU's.
             _pair.Memory.Write(Code + 1, BitConverter.GetBytes(i));
-            _pair.Vm.Written(Code + 1 + ((ulong)i % 4), 1);
+            _pair.Vm.MemoryWritten(Code + 1 + ((ulong)i % 4), 1);
             coherence.BecomesCode(first, Data);
             coherence.IsNoCode(first, Data);
             Assert.InRange(second.RequestsWaiting, 1, 2);

@@ -26,10 +26,10 @@ public sealed unsafe class SharingTests
             m.Cpu.Rip = Code;
             m.Cpu.Rsp = 0x8000;
             VmExit exit = VmExit.Shutdown;
-            var thread = new Thread(() => exit = m.Cpu.Run());
+            var thread = new Thread(() => exit = m.Go());
             thread.Start();
             thread.Join();
-            Assert.True(exit is VmExit.Halted or VmExit.HaltedForGood);
+            Assert.True(exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled);
         }
     }
 
@@ -48,7 +48,7 @@ public sealed unsafe class SharingTests
     [InlineData(0x100, 0x200)]
     [InlineData(0xFF8, 0x200)]
     [InlineData(0xFF0, 0xFF0)]
-    public void StructuresReachedByTurns(int first, int second)
+    public void Structures_reached_by_turns(int first, int second)
     {
         // Where a structure crosses a page, the same code goes step by step.
         using EmulationMachine m = Machine();
@@ -82,7 +82,7 @@ public sealed unsafe class SharingTests
     }
 
     [Fact]
-    public void ANarrowAddressDoesNotDisturbARun()
+    public void A_narrow_address_does_not_disturb_a_run()
     {
         using EmulationMachine m = Machine();
         m.Cpu.Rbx = Data + 0x100;
@@ -101,7 +101,7 @@ public sealed unsafe class SharingTests
     [InlineData(16)]
     [InlineData(32)]
     [InlineData(64)]
-    public void RegistersThatLiveInMemoryAreOperandsOfAnyWidth(int bits)
+    public void Registers_that_live_in_memory_are_operands_of_any_width(int bits)
     {
         using EmulationMachine m = Machine();
         m.Cpu.Rax = 0x8877_6655_4433_22F1;

@@ -10,7 +10,7 @@ public sealed class TscGapTests
     private double _time = 1e12;
 
     [Fact]
-    public void ACounterThatWentOnLacksNothing()
+    public void A_counter_that_went_on_lacks_nothing()
     {
         TscGap gap = Started();
         Go(36_000, 36_000);
@@ -18,7 +18,7 @@ public sealed class TscGapTests
     }
 
     [Fact]
-    public void ACounterThatStoodStillLacksTheSleep()
+    public void A_counter_that_stood_still_lacks_the_sleep()
     {
         TscGap gap = Started();
         Go(100, 0);
@@ -32,7 +32,7 @@ public sealed class TscGapTests
     }
 
     [Fact]
-    public void ACounterThatBeganAnewLacksWhatItHadAndTheSleep()
+    public void A_counter_that_began_anew_lacks_what_it_had_and_the_sleep()
     {
         TscGap gap = Started();
         double before = _tsc;

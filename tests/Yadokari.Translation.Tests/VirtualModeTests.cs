@@ -1,5 +1,5 @@
-using Yadokari.Core.State;
 using Yadokari.X86;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 

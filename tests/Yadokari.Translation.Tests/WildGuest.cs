@@ -1,7 +1,8 @@
 using System.Runtime.InteropServices;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Tests;
 
@@ -50,8 +51,8 @@ internal sealed unsafe partial class WildGuest : IDisposable
     private readonly byte* _low;
     private readonly GuestMemory _memory;
     private readonly byte[] _image = new byte[RamLength];
-    private readonly IEngineVm _vm;
-    private readonly IVcpu _vcpu;
+    private readonly IVm _vm;
+    private readonly IX86Vcpu _vcpu;
     private readonly X86State _state = new();
     private readonly byte[] _xsave;
     private readonly Timer _kicks;
@@ -70,8 +71,8 @@ internal sealed unsafe partial class WildGuest : IDisposable
         WildCode.Fill(_random, _image);
         WildTables.Write(_image, mode, _random);
         _memory.Write(0, _image);
-        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.CreateVm(_memory, new WildHost(_random.Next()));
-        _vcpu = _vm.CreateVcpu(0);
+        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.Create(_memory);
+        _vcpu = _vm.CreateX86Vcpu(0, new WildHost(_random.Next()));
         _vcpu.Save(_state);
         _xsave = _state.Xsave;
         _kicks = new Timer(_ => _vcpu.Kick(), null, KickEveryMs, KickEveryMs);
@@ -91,6 +92,7 @@ internal sealed unsafe partial class WildGuest : IDisposable
         {
             WildTables.Randomise(_state, _mode, _random);
             RandomiseVectors();
+            _state.Activity = ActivityState.Active;
             _vcpu.Load(_state);
             _vcpu.SingleStep = _random.Next(4) == 0 || s_care == "step";
             int steps = 0;

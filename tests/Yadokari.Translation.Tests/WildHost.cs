@@ -1,9 +1,10 @@
 using Yadokari.Core.Engines;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Translation.Tests;
 
 /// <summary>A machine of whims: reads give anything, and now and then there is an interrupt.</summary>
-internal sealed class WildHost(int seed) : IVcpuHost
+internal sealed class WildHost(int seed) : IX86VcpuHost
 {
     private readonly Random _random = new(seed);
     private byte _priority;
@@ -28,6 +29,10 @@ internal sealed class WildHost(int seed) : IVcpuHost
     }
 
     public bool WriteMsr(int vcpu, uint index, ulong value) => _random.Next(2) == 0;
+
+    public void TscChanged(int vcpu)
+    {
+    }
 
     public byte ReadTaskPriority(int vcpu) => _priority;
 

@@ -1,8 +1,9 @@
 using Iced.Intel;
 using Yadokari.Core.Engines;
-using Yadokari.Core.State;
 using Yadokari.Translation.Code;
 using Yadokari.X86;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 using static Iced.Intel.AssemblerRegisters;
 
 namespace Yadokari.Translation.Tests;
@@ -54,7 +55,7 @@ public sealed unsafe class X87Tests
     [InlineData(Cr0.EM | Cr0.MP)]
     [InlineData(Cr0.EM | Cr0.TS)]
     [InlineData(Cr0.EM | Cr0.TS | Cr0.MP)]
-    public void ControlRegistersSwitchInstructionsOff(ulong cr0)
+    public void Control_registers_switch_instructions_off(ulong cr0)
     {
         bool avx = (Vcpu.HostXsaveMask & 4) != 0;
         using EmulationMachine m = Machine();
@@ -118,7 +119,7 @@ public sealed unsafe class X87Tests
     [InlineData("0F2CC8")]
     [InlineData("0F2AC1")]
     [InlineData("0F3A0FC101")]
-    public void APendingExceptionIsTakenBeforeMemoryIsLookedAt(string code)
+    public void A_pending_exception_is_taken_before_memory_is_looked_at(string code)
     {
         using EmulationMachine m = Machine();
         m.Cpu.Cr4 |= Cr4.OSFXSR;
@@ -144,7 +145,7 @@ public sealed unsafe class X87Tests
     [InlineData(true, 0)]
     [InlineData(false, 0xFFF)]
     [InlineData(true, 0xFFF)]
-    public void CodeFindsItself(bool steps, int offset)
+    public void Code_finds_itself(bool steps, int offset)
     {
         using EmulationMachine m = Machine();
         ulong at = 0x7000 + (ulong)offset;
@@ -177,7 +178,7 @@ public sealed unsafe class X87Tests
     private static ushort HostSelector(ushort selector) => HostX87.HasSelectors ? selector : (ushort)0;
 
     [Fact]
-    public void EnvironmentsHaveTheModesFormats()
+    public void Environments_have_the_modes_formats()
     {
         // FLD DWORD [SI or ESI]; FNSTENV [BX or EBX]; HLT; in real mode with CS at 4000 and DS at 0.
         using var real = new EmulationMachine(16);
@@ -203,7 +204,7 @@ public sealed unsafe class X87Tests
     }
 
     [Fact]
-    public void FninitForgetsAndSavedStateRemembers()
+    public void Fninit_forgets_and_saved_state_remembers()
     {
         using EmulationMachine m = Machine();
         m.Cpu.Rbx = Data;
@@ -218,7 +219,7 @@ public sealed unsafe class X87Tests
     }
 
     [Fact]
-    public void TheHostsCodeFindsTheX87AsItLeftIt()
+    public void The_hosts_code_finds_the_x87_as_it_left_it()
     {
         using EmulationMachine m = Machine();
         using var cache = new CodeCache(4096);
@@ -253,7 +254,7 @@ public sealed unsafe class X87Tests
     // Runs code that ends with a HLT; the vector of the exception that came before, or -1. RSP then points to its frame.
     private static int VectorAfter(EmulationMachine m, byte[] code)
     {
-        Assert.True(((IVcpu)m.Cpu).WriteLinear(At, code));
+        Assert.True(((IX86Vcpu)m.Cpu).WriteLinear(At, code));
         (m.Cpu.Rip, m.Cpu.Rsp, m.Cpu.Rflags) = (At, 0x4800, 2);
         InlineTests.RunToHalt(m);
         return m.Cpu.Rip == At + (ulong)code.Length ? -1 : (int)((m.Cpu.Rip - 1 - Handlers) / 16);

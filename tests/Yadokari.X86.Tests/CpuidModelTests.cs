@@ -35,7 +35,7 @@ public sealed class CpuidModelTests
     [Theory]
     [InlineData("AuthenticAMD")]
     [InlineData("GenuineIntel")]
-    public void AHostWithEverythingShowsOnlyWhatIsListed(string vendor)
+    public void A_host_with_everything_shows_only_what_is_listed(string vendor)
     {
         CpuidModel model = Model(vendor);
         CpuidResult one = Ask(model, 1);
@@ -57,7 +57,7 @@ public sealed class CpuidModelTests
     [Theory]
     [InlineData("AuthenticAMD")]
     [InlineData("GenuineIntel")]
-    public void AHostWithNothingStillShowsWhatIsEmulated(string vendor)
+    public void A_host_with_nothing_still_shows_what_is_emulated(string vendor)
     {
         CpuidModel model = Model(vendor, xcr0: 3, features: 0x20);
         foreach (string feature in (string[])["APIC", "X2APIC", "TSC_DEADLINE", "PCID", "NX", "PAGE1GB", "SMEP", "SMAP", "UMIP", "RDPID", "RDTSCP", "LM", "SYSCALL", "INVPCID", "FSGSBASE", "TSC_ADJUST", "HYPERVISOR", "PAT", "MTRR"])
@@ -70,7 +70,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void VectorsNeedTheHostSystemsConsent()
+    public void Vectors_need_the_host_systems_consent()
     {
         CpuidModel avx = Model(xcr0: 7);
         Assert.True(avx.Has("AVX2") && avx.Has("VAES"));
@@ -81,7 +81,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void TheVendorIsTheHosts()
+    public void The_vendor_is_the_hosts()
     {
         Assert.Equal(CpuVendor.Amd, Model().Vendor);
         Assert.Equal(CpuVendor.Intel, Model("GenuineIntel").Vendor);
@@ -92,7 +92,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void TheHypervisorSignsItsLeaf()
+    public void The_hypervisor_signs_its_leaf()
     {
         CpuidResult leaf = Ask(Model(), 0x40000000);
         Assert.Equal("YadokariVMM ", Encoding.ASCII.GetString([.. BitConverter.GetBytes(leaf.Ebx), .. BitConverter.GetBytes(leaf.Ecx), .. BitConverter.GetBytes(leaf.Edx)]));
@@ -100,7 +100,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void KvmsInterfaceIsASecondOne()
+    public void Kvms_interface_is_a_second_one()
     {
         CpuidResult leaf = Ask(Model(), 0x40000100);
         Assert.Equal("KVMKVMKVM\0\0\0", Encoding.ASCII.GetString([.. BitConverter.GetBytes(leaf.Ebx), .. BitConverter.GetBytes(leaf.Ecx), .. BitConverter.GetBytes(leaf.Edx)]));
@@ -108,7 +108,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void OsxsaveFollowsCr4()
+    public void Osxsave_follows_cr4()
     {
         Assert.NotEqual(0u, Ask(Model(), 1, cr4: Cr4.OSXSAVE).Ecx & (1 << 27));
     }
@@ -119,7 +119,7 @@ public sealed class CpuidModelTests
     [InlineData(3, 2)]
     [InlineData(4, 2)]
     [InlineData(32, 5)]
-    public void TopologyAgreesWithItself(int cpus, int bits)
+    public void Topology_agrees_with_itself(int cpus, int bits)
     {
         CpuidModel amd = Model(cpus: cpus);
         uint last = (uint)cpus - 1;
@@ -141,7 +141,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void XsaveSizesFollowTheEnabledState()
+    public void Xsave_sizes_follow_the_enabled_state()
     {
         CpuidModel model = Model();
         Assert.Equal(new CpuidResult(0xE7, 576, 2432, 0), Ask(model, 0xD, 0, xcr0: 1));
@@ -154,7 +154,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void IntelSaysItsClockOnlyWhereItIsExact()
+    public void Intel_says_its_clock_only_where_it_is_exact()
     {
         CpuidModel model = Model("GenuineIntel");
         CpuidResult clock = Ask(model, 0x15);
@@ -164,7 +164,7 @@ public sealed class CpuidModelTests
     }
 
     [Fact]
-    public void ThisHostMakesAModel()
+    public void This_host_makes_a_model()
     {
         CpuidModel model = CpuidModel.FromHost(new CpuidConfiguration(2, 2_500_000_000, 1_000_000_000));
         Assert.Equal(CpuidModel.QueryHost(0, 0).Ebx, Ask(model, 0).Ebx);
@@ -177,5 +177,5 @@ public sealed class CpuidModelTests
     [Theory]
     [InlineData(0)]
     [InlineData(33)]
-    public void TooManyOrNoCpusAreRefused(int cpus) => Assert.Throws<UserErrorException>(() => Model(cpus: cpus));
+    public void Too_many_or_no_cpus_are_refused(int cpus) => Assert.Throws<UserErrorException>(() => Model(cpus: cpus));
 }

@@ -19,7 +19,7 @@ public sealed class InstructionSetTests
     }
 
     [Fact]
-    public void AHostWithEverythingHasWhatIsShown()
+    public void A_host_with_everything_has_what_is_shown()
     {
         InstructionSet set = Set(uint.MaxValue, 0xE7);
         foreach (Code code in (Code[])[Code.Add_rm64_r64, Code.EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er, Code.Aesenc_xmm_xmmm128, Code.Pcmpistri_xmm_xmmm128_imm8,
@@ -30,7 +30,7 @@ public sealed class InstructionSetTests
     }
 
     [Fact]
-    public void AHostWithLittleHasLittle()
+    public void A_host_with_little_has_little()
     {
         InstructionSet set = Set(0, 3);
         Assert.True(set.Has(Code.Add_rm64_r64) && set.Has(Code.Fld1) && set.Has(Code.Syscall) && set.Has(Code.Prefetchw_m8));

@@ -8,7 +8,7 @@ public sealed class MsrFileTests
 {
     private static MsrFile File(bool amd)
     {
-        return new MsrFile(new CpuidModel(Host, 3, new CpuidConfiguration(1, 1, 1)));
+        return new MsrFile(new CpuModel(new CpuidModel(Host, 3, new CpuidConfiguration(1, 1, 1))));
 
         CpuidResult Host(uint leaf, uint subleaf) => leaf == 0 ? new CpuidResult(0x10, amd ? 0x68747541u : 0x756E6547u, 0, 0) : new CpuidResult(0x28, 0, 0, 0);
     }
@@ -16,7 +16,7 @@ public sealed class MsrFileTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void PatTakesEveryMemoryTypeAndNoOther(bool amd)
+    public void Pat_takes_every_memory_type_and_no_other(bool amd)
     {
         MsrFile file = File(amd);
         Assert.True(file.Read(MsrIndex.Pat, out ulong reset));
@@ -28,7 +28,7 @@ public sealed class MsrFileTests
     }
 
     [Fact]
-    public void ReservedBitsConstantsAndUnknownRegistersFault()
+    public void Reserved_bits_constants_and_unknown_registers_fault()
     {
         MsrFile file = File(amd: true);
         Assert.False(file.Write(MsrIndex.MtrrDefType, 1 << 12));
@@ -43,7 +43,7 @@ public sealed class MsrFileTests
     }
 
     [Fact]
-    public void EachMakerHasItsOwn()
+    public void Each_maker_has_its_own()
     {
         Assert.False(File(amd: true).Read(MsrIndex.ArchCapabilities, out _));
         Assert.True(File(amd: false).Read(MsrIndex.ArchCapabilities, out ulong capabilities));
@@ -56,7 +56,7 @@ public sealed class MsrFileTests
     // Software that looks for the four counters, which AMD's CPUID does not tell of, writes to one and reads it back: Linux to a counter
     // (arch/x86/events/core.c, check_hw_exists), FreeBSD to an event selector (hwpmc_amd.c).
     [Fact]
-    public void CountersThatDoNotCountKeepNothing()
+    public void Counters_that_do_not_count_keep_nothing()
     {
         MsrFile file = File(amd: true);
         for (uint i = 0; i < 4; i++)
@@ -72,7 +72,7 @@ public sealed class MsrFileTests
     }
 
     [Fact]
-    public void StoredRegistersAreSavedAndRestored()
+    public void Stored_registers_are_saved_and_restored()
     {
         MsrFile first = File(amd: true);
         Assert.True(first.Write(MsrIndex.MtrrPhysBase0, 0xF000_0006));
@@ -88,7 +88,7 @@ public sealed class MsrFileTests
     }
 
     [Fact]
-    public void NoIndexStandsTwiceForOneMaker()
+    public void No_index_stands_twice_for_one_maker()
     {
         foreach (CpuVendor vendor in Enum.GetValues<CpuVendor>())
         {

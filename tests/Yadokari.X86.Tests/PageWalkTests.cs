@@ -45,7 +45,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void FourLevelsLeadToTheByte()
+    public void Four_levels_lead_to_the_byte()
     {
         PageWalkResult result = Walk(Long(user: true));
         Assert.True(result.Succeeded);
@@ -55,7 +55,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void AReadMarksAccessedAndAWriteDirty()
+    public void A_read_marks_accessed_and_a_write_dirty()
     {
         Walk(Long());
         Assert.All([s_pml4e, s_pdpte, s_pde, s_pte], e => Assert.Equal(A, _memory[e] & (A | D)));
@@ -66,14 +66,14 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void AProbeMarksNothing()
+    public void A_probe_marks_nothing()
     {
         Assert.True(PageWalk.Probe(_memory.Guest, Long(), Linear, AccessKind.Write).Succeeded);
         Assert.Equal(0ul, (_memory[s_pml4e] | _memory[s_pte]) & (A | D));
     }
 
     [Fact]
-    public void AnEntryMissingOnAnyLevelFaults()
+    public void An_entry_missing_on_any_level_faults()
     {
         foreach (ulong entry in (ulong[])[s_pml4e, s_pdpte, s_pde, s_pte])
         {
@@ -89,7 +89,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void ReservedBitsFaultOnAnyLevel()
+    public void Reserved_bits_fault_on_any_level()
     {
         foreach (ulong entry in (ulong[])[s_pml4e, s_pdpte, s_pde, s_pte])
         {
@@ -108,7 +108,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void UserNeedsUserPagesOnEveryLevel()
+    public void User_needs_user_pages_on_every_level()
     {
         foreach (ulong entry in (ulong[])[s_pml4e, s_pdpte, s_pde, s_pte])
         {
@@ -121,7 +121,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void WriteProtectionBindsUsersAlwaysAndSupervisorsUnderWp()
+    public void Write_protection_binds_users_always_and_supervisors_under_wp()
     {
         _memory[s_pde] &= ~RW;
         Faults(Protection | Write | User, Long(user: true), AccessKind.Write);
@@ -133,7 +133,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void NoExecuteOnAnyLevelStopsFetches()
+    public void No_execute_on_any_level_stops_fetches()
     {
         foreach (ulong entry in (ulong[])[s_pml4e, s_pdpte, s_pde, s_pte])
         {
@@ -147,7 +147,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void SmepStopsSupervisorFetchesFromUserPages()
+    public void Smep_stops_supervisor_fetches_from_user_pages()
     {
         Faults(Protection | Fetch, Long(cr4: Cr4.SMEP), AccessKind.Execute);
         Assert.True(Walk(Long(cr4: Cr4.SMEP, user: true), AccessKind.Execute).Succeeded);
@@ -156,7 +156,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void SmapStopsSupervisorDataButForAcAndNeverForImplicitAccesses()
+    public void Smap_stops_supervisor_data_but_for_ac_and_never_for_implicit_accesses()
     {
         Faults(Protection, Long(cr4: Cr4.SMAP));
         Faults(Protection | Write, Long(cr4: Cr4.SMAP), AccessKind.Write);
@@ -168,7 +168,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void LargePagesHaveTheirSizesAndReservedBits()
+    public void Large_pages_have_their_sizes_and_reserved_bits()
     {
         _memory[s_pde] = 0x1_4020_0000 | P | RW | PS | G | (1 << 12);
         PageWalkResult two = Walk(Long(cr4: Cr4.PGE), AccessKind.Write);
@@ -186,14 +186,14 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void TablesOutsideRamReadAsAllOnes()
+    public void Tables_outside_ram_read_as_all_ones()
     {
         _memory[s_pml4e] = 0x100_0000 | P | RW | US;
         Faults(Protection | Reserved, Long());
     }
 
     [Fact]
-    public void PaeHasThreeLevelsAndPointersWithoutRights()
+    public void Pae_has_three_levels_and_pointers_without_rights()
     {
         const ulong pointers = 0x1020;
         const uint linear = 0xC020_3456;
@@ -216,7 +216,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void ThirtyTwoBitPagingHasTwoLevelsAndPse36()
+    public void Thirty_two_bit_paging_has_two_levels_and_pse36()
     {
         const uint linear = 0x0040_3456;
         _memory.Write32(0x1000 + 4, (uint)(Pt | P | RW | US));
@@ -238,7 +238,7 @@ public sealed class PageWalkTests : IDisposable
     }
 
     [Fact]
-    public void WithoutPagingLinearIsPhysical()
+    public void Without_paging_linear_is_physical()
     {
         PageWalkResult result = Walk(new PagingContext(Cr0.PE, 0, 0, 0, false, false, 40), AccessKind.Write, 0xFEE0_0020);
         Assert.Equal(0xFEE0_0020ul, result.PhysicalAddress);

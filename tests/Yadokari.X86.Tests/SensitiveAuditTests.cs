@@ -53,7 +53,7 @@ public sealed class SensitiveAuditTests
     }
 
     [Fact]
-    public void SectionsAreSweptAndCounted()
+    public void Sections_are_swept_and_counted()
     {
         CodeSection section = Assert.Single(ElfCode.Read("a", Elf(sections: true)));
         Assert.Equal((".text", 0x8000ul, 64), (section.Name, section.Address, section.Bitness));
@@ -68,14 +68,14 @@ public sealed class SensitiveAuditTests
     }
 
     [Fact]
-    public void WithoutSectionsSegmentsServe()
+    public void Without_sections_segments_serve()
     {
         CodeSection section = Assert.Single(ElfCode.Read("a", Elf(sections: false)));
         Assert.Equal(("segment 0", 0x401000ul, s_code.Length), (section.Name, section.Address, section.Bytes.Length));
     }
 
     [Fact]
-    public void FillingBetweenFunctionsIsNotCounted()
+    public void Filling_between_functions_is_not_counted()
     {
         // nop; int3; nop; ret; int3 x3; nop; int3; int3; call 0 (which may not return); int3; int3
         var audit = new SensitiveAudit();
@@ -85,7 +85,7 @@ public sealed class SensitiveAuditTests
     }
 
     [Fact]
-    public void BadFilesAreNamed()
+    public void Bad_files_are_named()
     {
         Assert.Contains("machine 183", Assert.Throws<UserErrorException>(() => ElfCode.Read("a", Elf(true, 183))).Message);
         Assert.Contains("'a' is truncated", Assert.Throws<UserErrorException>(() => ElfCode.Read("a", Elf(true).AsMemory(0, 700))).Message);
@@ -94,7 +94,7 @@ public sealed class SensitiveAuditTests
     }
 
     [Fact]
-    public void AnyDamageIsDataOrAUserError()
+    public void Any_damage_is_data_or_a_user_error()
     {
         byte[] whole = Elf(sections: true);
         for (int i = 4; i < whole.Length; i++)

@@ -7,7 +7,7 @@ namespace Yadokari.X86.Tests;
 public sealed class SensitiveInstructionsTests
 {
     [Fact]
-    public void EveryCodeHasAClassAndItsEntryAgrees()
+    public void Every_code_has_a_class_and_its_entry_agrees()
     {
         foreach (Code code in Enum.GetValues<Code>())
         {
@@ -17,7 +17,7 @@ public sealed class SensitiveInstructionsTests
     }
 
     [Fact]
-    public void WhatTheDecoderKnowsAsPrivilegedIsPrivilegedHere()
+    public void What_the_decoder_knows_as_privileged_is_privileged_here()
     {
         Code[] missing = [.. Enum.GetValues<Code>().Where(code =>
             code.ToOpCode() is { } opCode && (opCode.IsPrivileged || opCode.MustBeCpl0 || opCode.IsInputOutput)
@@ -26,7 +26,7 @@ public sealed class SensitiveInstructionsTests
     }
 
     [Fact]
-    public void WhatSavesTheProcessorsStateOrMustBeVirtualizedIsSensitive()
+    public void What_saves_the_processors_state_or_must_be_virtualized_is_sensitive()
     {
         Code[] missing = [.. Enum.GetValues<Code>().Where(code =>
             code.ToOpCode() is { IsInstruction: true } opCode
@@ -36,7 +36,7 @@ public sealed class SensitiveInstructionsTests
     }
 
     [Fact]
-    public void EveryEntryCoversSomeCode()
+    public void Every_entry_covers_some_code()
     {
         HashSet<SensitiveInstruction> found = [.. Enum.GetValues<Code>().Select(SensitiveInstructions.Find).OfType<SensitiveInstruction>()];
         Assert.Empty(SensitiveInstructions.All.Except(found));
@@ -83,7 +83,7 @@ public sealed class SensitiveInstructionsTests
     [InlineData("F00FB10F", SensitivityClass.Innocuous)] // lock cmpxchg
     [InlineData("9E", SensitivityClass.Innocuous)] // sahf
     [InlineData("62F17C4858C1", SensitivityClass.Innocuous)] // vaddps zmm
-    public void InstructionsOfTheManualHaveTheirClass(string hex, SensitivityClass expected)
+    public void Instructions_of_the_manual_have_their_class(string hex, SensitivityClass expected)
     {
         Decoder decoder = Decoder.Create(64, Convert.FromHexString(hex));
         decoder.Decode(out Instruction instruction);

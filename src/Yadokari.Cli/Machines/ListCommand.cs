@@ -5,6 +5,7 @@ using System.Text.Json;
 using Yadokari.Core;
 using Yadokari.Host;
 using Yadokari.Host.Consoles;
+using Yadokari.Host.Control;
 using Yadokari.Host.Instances;
 using Yadokari.Host.Recipes;
 
@@ -15,7 +16,7 @@ internal static class ListCommand
 {
     private static readonly string[] s_titles = ["NAME", "STATE", "RECIPE", "CPUS", "MEMORY", "DISK", "UPTIME", "PORTS"];
 
-    private sealed record Row(string Name, bool IsRunning, MachineConfig? Config, MachineProcess? Process);
+    private sealed record Row(string Name, bool IsRunning, bool IsPaused, MachineConfig? Config, MachineProcess? Process);
 
     /// <summary>The command, for the command line to put in its list.</summary>
     public static Command Create()
@@ -48,10 +49,10 @@ internal static class ListCommand
         }
 
         bool isRunning = machine.IsRunning();
-        return new Row(machine.Name, isRunning, config, isRunning ? machine.ReadProcess() : null);
+        return new Row(machine.Name, isRunning, isRunning && new MachineControl(machine).IsPaused(), config, isRunning ? machine.ReadProcess() : null);
     }
 
-    private static string State(Row row) => row.IsRunning ? "running" : row.Config is null ? "damaged" : "stopped";
+    private static string State(Row row) => row.IsPaused ? "paused" : row.IsRunning ? "running" : row.Config is null ? "damaged" : "stopped";
 
     private static string Table(Row[] rows)
     {

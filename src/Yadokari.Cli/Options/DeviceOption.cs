@@ -1,4 +1,5 @@
 using System.Globalization;
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Host;
 using Yadokari.Machines;
@@ -29,9 +30,9 @@ internal static class DeviceOption
 
             ports = parts[0] switch
             {
-                "debug-exit" when ports.Exit is null => ports with { Exit = port ?? Layout.DebugExit },
-                "debug-console" when ports.Console is null => ports with { Console = port ?? Layout.DebugConsole },
-                "test-irq" when ports.InterruptLines is null => ports with { InterruptLines = port ?? Layout.TestInterruptLines },
+                "debug-exit" when ports.Exit is null => ports with { Exit = port ?? PcLayout.DebugExit },
+                "debug-console" when ports.Console is null => ports with { Console = port ?? PcLayout.DebugConsole },
+                "test-irq" when ports.InterruptLines is null => ports with { InterruptLines = port ?? PcLayout.TestInterruptLines },
                 "test-memory" when !ports.Memory => port is null ? ports with { Memory = true }
                     : throw new UserErrorException($"--device {text} has a port, which memory has not: give test-memory alone."),
                 "debug-exit" or "debug-console" or "test-irq" or "test-memory" => throw new UserErrorException($"--device {parts[0]} is given twice: a machine has one at most."),

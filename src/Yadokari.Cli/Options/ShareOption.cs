@@ -1,3 +1,4 @@
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Host;
 using Yadokari.Machines;

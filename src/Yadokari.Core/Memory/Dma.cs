@@ -2,7 +2,7 @@ namespace Yadokari.Core.Memory;
 
 /// <summary>
 /// Guest memory as a device that is a bus master reads and writes it. What it writes the guest's processors see, as data and as code. For
-/// threads that are no vCPU's, with no lock held that a vCPU's access to a device may wait for (<see cref="Engines.IEngineVm.Written"/>).
+/// threads that are no vCPU's, with no lock held that a vCPU's access to a device may wait for (<see cref="Engines.IVm.MemoryWritten"/>).
 /// </summary>
 /// <param name="memory">The guest's RAM.</param>
 /// <param name="written">Is told of every range of RAM after it was written.</param>

@@ -26,6 +26,7 @@ public sealed unsafe class GuestMemory : IDisposable
     {
         _regions = [.. regions.OrderBy(r => r.Gpa)];
         _backing = backing;
+        DirtyPages = new DirtyPages(End);
     }
 
     /// <summary>The regions in ascending order of guest physical address.</summary>
@@ -36,6 +37,9 @@ public sealed unsafe class GuestMemory : IDisposable
 
     /// <summary>What this object was made with, for those who know its kind.</summary>
     public IDisposable? Backing => _backing;
+
+    /// <summary>Where writes are noted: those of this object's members, of which <see cref="Written"/> tells, and of vCPUs if an engine says so.</summary>
+    public DirtyPages DirtyPages { get; }
 
     /// <summary>Bytes of RAM in all regions.</summary>
     public ulong Size
@@ -68,7 +72,13 @@ public sealed unsafe class GuestMemory : IDisposable
         return 0;
     }
 
-    /// <summary>The guest's bytes themselves. False where the range is not wholly RAM of one region.</summary>
+    /// <summary>Bytes got by <see cref="TrySlice"/> or <see cref="HostAddress"/> were written.</summary>
+    public void Written(ulong gpa, ulong length) => DirtyPages.Note(gpa, length);
+
+    /// <summary>
+    /// The guest's bytes themselves; after writing them <see cref="Written"/> is to be called. False where the range is not wholly RAM of one
+    /// region.
+    /// </summary>
     public bool TrySlice(ulong gpa, int length, out Span<byte> bytes)
     {
         nint host = HostAddress(gpa, (ulong)length);
@@ -109,7 +119,13 @@ public sealed unsafe class GuestMemory : IDisposable
         nint host = (gpa & 7) == 0 ? HostAddress(gpa, sizeof(ulong)) : 0;
 
         // SAFETY: HostAddress checked the eight bytes against a region that lives as long as this object.
-        return host != 0 && Interlocked.CompareExchange(ref *(ulong*)host, value, expected) == expected;
+        if (host == 0 || Interlocked.CompareExchange(ref *(ulong*)host, value, expected) != expected)
+        {
+            return false;
+        }
+
+        DirtyPages.Note(gpa);
+        return true;
     }
 
     /// <summary>The same for an aligned double word.</summary>
@@ -118,7 +134,13 @@ public sealed unsafe class GuestMemory : IDisposable
         nint host = (gpa & 3) == 0 ? HostAddress(gpa, sizeof(uint)) : 0;
 
         // SAFETY: HostAddress checked the four bytes against a region that lives as long as this object.
-        return host != 0 && Interlocked.CompareExchange(ref *(uint*)host, value, expected) == expected;
+        if (host == 0 || Interlocked.CompareExchange(ref *(uint*)host, value, expected) != expected)
+        {
+            return false;
+        }
+
+        DirtyPages.Note(gpa);
+        return true;
     }
 
     /// <summary>Copies guest memory out; pieces that are not RAM read as all ones. Returns false if there were any.</summary>
@@ -155,6 +177,7 @@ public sealed unsafe class GuestMemory : IDisposable
             if (TrySlice(gpa, piece, out Span<byte> target))
             {
                 data[..piece].CopyTo(target);
+                Written(gpa, (ulong)piece);
             }
             else
             {
@@ -176,8 +199,14 @@ public sealed unsafe class GuestMemory : IDisposable
     {
         ulong start = (gpa + 4095) & ~4095ul;
         ulong end = (gpa + (ulong)length) & ~4095ul;
-        return start < end && HostAddress(start, end - start) is not 0 and nint host && _backing is IMemoryBacking backing
-            && backing.TryDiscard(host, (long)(end - start));
+        if (start >= end || HostAddress(start, end - start) is not (not 0 and nint host) || _backing is not IMemoryBacking backing
+            || !backing.TryDiscard(host, (long)(end - start)))
+        {
+            return false;
+        }
+
+        Written(start, end - start);
+        return true;
     }
 
     /// <summary>Gives the host mapping back. No vCPU and no device may be at work any more.</summary>

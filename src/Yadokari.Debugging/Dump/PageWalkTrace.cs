@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Dump;
 

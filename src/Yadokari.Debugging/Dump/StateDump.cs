@@ -1,7 +1,8 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Dump;
 
@@ -24,8 +25,8 @@ public static class StateDump
         (0x174, "SYSENTER_CS"), (0x175, "SYSENTER_ESP"), (0x176, "SYSENTER_EIP"), (0x277, "PAT"),
     ];
 
-    /// <summary>Dumps a vCPU that is out of <see cref="IVcpu.Run"/>, with code, stack and the page walk of RIP.</summary>
-    public static void Write(TextWriter writer, IVcpu vcpu, GuestMemory? memory)
+    /// <summary>Dumps a vCPU that is out of <see cref="IX86Vcpu.Run"/>, with code, stack and the page walk of RIP.</summary>
+    public static void Write(TextWriter writer, IX86Vcpu vcpu, GuestMemory? memory)
     {
         var state = new X86State();
         vcpu.Save(state);

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Gdb;
 

@@ -1,7 +1,8 @@
 using System.Runtime.CompilerServices;
 using System.Text;
 using Yadokari.Core.Engines;
-using Yadokari.Core.State;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Gdb;
 
@@ -12,7 +13,7 @@ internal sealed class VcpuView(IDebugTarget target, int index)
     private bool _saved;
 
     /// <summary>The vCPU itself.</summary>
-    public IVcpu Vcpu => target.Vcpu(index);
+    public IX86Vcpu Vcpu => target.Vcpu(index);
 
     /// <summary>The state as it is now.</summary>
     public X86State State
@@ -102,7 +103,7 @@ internal sealed class VcpuView(IDebugTarget target, int index)
     public byte[] ReadMemory(ulong address, int length)
     {
         byte[] data = new byte[length];
-        IVcpu vcpu = Vcpu;
+        IX86Vcpu vcpu = Vcpu;
         int done = 0;
         while (done < length)
         {

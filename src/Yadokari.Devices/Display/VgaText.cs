@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Devices.Display;
@@ -9,7 +10,7 @@ namespace Yadokari.Devices.Display;
 /// Its registers are ports; its memory is plain RAM at 0xA0000, so that guests write text without an exit and whoever shows it looks when he
 /// likes. Planes, fonts and graphics are not there: registers that belong to them keep what is written and do nothing.
 /// </summary>
-public sealed class VgaText
+public sealed class VgaText : IPassiveDevice
 {
     /// <summary>The first port.</summary>
     public const ushort FirstPort = 0x3C0;
@@ -98,6 +99,9 @@ public sealed class VgaText
 
     /// <summary>The CRT controller and the input status, at <see cref="FirstMonochromePort"/>, while the miscellaneous output register says so; else nothing.</summary>
     public IBusDevice MonochromePorts { get; }
+
+    /// <inheritdoc/>
+    public string Name => "vga";
 
     /// <summary>Mode 3 again. The text stays.</summary>
     public void Reset()

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Firmware;
 
@@ -8,7 +9,7 @@ namespace Yadokari.Devices.Firmware;
 /// The firmware configuration device: numbered items and named files that firmware and test kernels read a byte at a time
 /// (QEMU, docs/specs/fw_cfg.rst). A selector register of 16 bits and a data register of 8, without the DMA interface.
 /// </summary>
-public sealed class FwCfg : IBusDevice
+public sealed class FwCfg : IBusDevice, IPassiveDevice
 {
     /// <summary>Selectors of items with a fixed number.</summary>
     public enum Item : ushort
@@ -68,6 +69,9 @@ public sealed class FwCfg : IBusDevice
         _items[selector] = bytes.ToArray();
         SetDirectory();
     }
+
+    /// <inheritdoc/>
+    public string Name => "fw_cfg";
 
     /// <summary>The state after power-on.</summary>
     public void Reset()

@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Interrupts;
 
@@ -6,7 +7,7 @@ namespace Yadokari.Devices.Interrupts;
 /// Two cascaded Intel 8259A interrupt controllers, as on a PC/AT: the second one's INT is input 2 of the first. With the edge/level control
 /// registers of a PIIX (Intel 82371SB data sheet, 2.5.3.7).
 /// </summary>
-public sealed class DualPic8259
+public sealed class DualPic8259 : IPassiveDevice
 {
     private const int Cascade = 2;
 
@@ -89,6 +90,9 @@ public sealed class DualPic8259
         _output.Publish();
         return vector;
     }
+
+    /// <inheritdoc/>
+    public string Name => "pic";
 
     /// <summary>The state after power-on: everything masked until initialised. The levels at the inputs stay: they are their devices'.</summary>
     public void Reset()

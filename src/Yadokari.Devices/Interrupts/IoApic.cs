@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Interrupts;
 
@@ -7,7 +8,7 @@ namespace Yadokari.Devices.Interrupts;
 /// An I/O APIC (Intel 82093AA data sheet) with 24 inputs, of version 0x20, which adds the EOI register at 0x40; as a bus device, its page at
 /// 0xFEC00000. Lines carry "asserted", not volts, so the polarity bits are kept but change nothing.
 /// </summary>
-public sealed class IoApic : IBusDevice
+public sealed class IoApic : IBusDevice, IPassiveDevice
 {
     /// <summary>How many inputs there are.</summary>
     public const int Pins = 24;
@@ -106,6 +107,9 @@ public sealed class IoApic : IBusDevice
                 break;
         }
     }
+
+    /// <inheritdoc/>
+    public string Name => "ioapic";
 
     /// <summary>The state after power-on: everything masked. The levels at the inputs stay: they are their devices'.</summary>
     public void Reset()

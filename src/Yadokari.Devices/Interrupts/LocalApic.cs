@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Time;
 
 namespace Yadokari.Devices.Interrupts;
@@ -8,7 +9,7 @@ namespace Yadokari.Devices.Interrupts;
 /// which each processor sees for itself: the machine routes an access to <see cref="BaseAddress"/> to the APIC of the vCPU it came from.
 /// SMIs are swallowed; EOI broadcasts can't be suppressed (the version register says so).
 /// </summary>
-public sealed partial class LocalApic : IBusDevice, IDisposable
+public sealed partial class LocalApic : IBusDevice, IPassiveDevice
 {
     private const int LvtTimer = 0;
     private const int LvtLint0 = 3;
@@ -198,6 +199,9 @@ public sealed partial class LocalApic : IBusDevice, IDisposable
 
         Perform(after);
     }
+
+    /// <inheritdoc/>
+    public string Name => $"lapic{Id}";
 
     /// <summary>The state after power-on (Intel SDM volume 3, 11.4.7.1).</summary>
     public void Reset()

@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Devices.IsaDma;
@@ -9,7 +10,7 @@ namespace Yadokari.Devices.IsaDma;
 /// (IBM PC/AT technical reference, "System DMA"). Addresses are below 16 MiB and stay within a page of 64 KiB, of the second 128 KiB. What is
 /// not RAM swallows writes and reads as all ones.
 /// </summary>
-public sealed class IsaDmaController
+public sealed class IsaDmaController : IPassiveDevice
 {
     /// <summary>Ports of the first controller.</summary>
     public const int FirstLength = Dma8237.Registers;
@@ -55,6 +56,9 @@ public sealed class IsaDmaController
 
     /// <summary>A channel, from 0 to 7, for the one device on it.</summary>
     public IsaDmaChannel Channel(int number) => _channels[number];
+
+    /// <inheritdoc/>
+    public string Name => "isa-dma";
 
     /// <summary>The state after power-on: all channels are masked.</summary>
     public void Reset()

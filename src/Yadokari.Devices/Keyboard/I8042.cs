@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Devices.Power;
 
 namespace Yadokari.Devices.Keyboard;
@@ -9,7 +10,7 @@ namespace Yadokari.Devices.Keyboard;
 /// not wait for time-outs: bytes for one that is not there come back as 0xFE with the time-out bit, as from an open socket, and the auxiliary
 /// port fails its test.
 /// </summary>
-public sealed class I8042
+public sealed class I8042 : IPassiveDevice
 {
     private const byte OutputFull = 0x01;
     private const byte SystemFlag = 0x04;
@@ -82,6 +83,9 @@ public sealed class I8042
         _irq.Publish();
         return true;
     }
+
+    /// <inheritdoc/>
+    public string Name => "i8042";
 
     /// <summary>The state after power-on and a passed self-test.</summary>
     public void Reset()

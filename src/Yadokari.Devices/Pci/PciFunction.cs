@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Numerics;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Pci;
 
@@ -8,7 +9,7 @@ namespace Yadokari.Devices.Pci;
 /// A PCI Express function: 4 KiB of configuration space with a header of type 0 (PCI Local Bus 3.0, chapter 6; PCI Express 3.0, 7.2), built
 /// once, then read and written by the guest. Any thread.
 /// </summary>
-public class PciFunction
+public class PciFunction : IDevice
 {
     /// <summary>Bytes of configuration space.</summary>
     public const int ConfigSize = 4096;
@@ -173,6 +174,9 @@ public class PciFunction
         AfterWrite(offset, data.Length);
     }
 
+    /// <inheritdoc/>
+    public virtual string Name => $"pci-{BinaryPrimitives.ReadUInt16LittleEndian(_config):x4}-{BinaryPrimitives.ReadUInt16LittleEndian(_config.AsSpan(2)):x4}";
+
     /// <summary>The state after power-on. What it has registers of is not mapped afterwards.</summary>
     public virtual void Reset()
     {
@@ -187,6 +191,28 @@ public class PciFunction
         Msix?.Reset();
         UpdateMsix();
         _decodingChanged?.Invoke();
+    }
+
+    /// <summary>As <see cref="IDevice.Pause"/>. Nothing for a function that acts only when the guest does.</summary>
+    public virtual void Pause()
+    {
+    }
+
+    /// <summary>As <see cref="IDevice.Resume"/>.</summary>
+    public virtual void Resume()
+    {
+    }
+
+    /// <summary>Gives back what it holds. No vCPU may run guest code any more.</summary>
+    public void Dispose()
+    {
+        Dispose(disposing: true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>For those derived from this: gives back what they hold.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
     }
 
     /// <summary>Wires it to its host. Once, when it is built.</summary>

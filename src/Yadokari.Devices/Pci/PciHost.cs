@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Pci;
 
@@ -13,7 +14,7 @@ public readonly record struct PciWindows((ulong Start, ulong Length) Ports, (ulo
 /// A host bridge with one bus of 32 functions: configuration space by ports CF8 and CFC (PCI Local Bus 3.0, 3.2.2.3.2) and by memory (PCI
 /// Express 3.0, 7.2.2), ranges that the guest places within the windows, and four interrupt wires. Any thread.
 /// </summary>
-public sealed class PciHost
+public sealed class PciHost : IPassiveDevice
 {
     /// <summary>How many functions a bus has room for.</summary>
     public const int Slots = 32;
@@ -96,14 +97,14 @@ public sealed class PciHost
         }
     }
 
-    /// <summary>The state after power-on.</summary>
+    /// <inheritdoc/>
+    public string Name => "pci";
+
+    /// <summary>The bridge's state after power-on. Its functions are devices of their own.</summary>
     public void Reset()
     {
         _address.Reset();
-        foreach (PciFunction? function in _functions)
-        {
-            function?.Reset();
-        }
+        _functions[0]!.Reset();
     }
 
     // The guest moved a range, switched it on or off: it may have uncovered another, too.

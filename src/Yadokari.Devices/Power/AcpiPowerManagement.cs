@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Time;
 
 namespace Yadokari.Devices.Power;
@@ -8,7 +9,7 @@ namespace Yadokari.Devices.Power;
 /// The fixed hardware of ACPI (ACPI 6.5, 4.8) as one block of ports, always in ACPI mode (the FADT names no SMI command port): PM1a event and
 /// control blocks, power management timer, and a general purpose event block of 32 events.
 /// </summary>
-public sealed class AcpiPowerManagement : IBusDevice, IDisposable
+public sealed class AcpiPowerManagement : IBusDevice, IDevice
 {
     /// <summary>Offset of PM1a_EVT_BLK: status, then enable.</summary>
     public const int Pm1EventOffset = 0x00;
@@ -65,6 +66,8 @@ public sealed class AcpiPowerManagement : IBusDevice, IDisposable
     private uint _eventStatus;
     private uint _eventEnable;
     private long _halvesSeen;
+    private bool _paused;
+    private bool _pressedMeanwhile;
 
     /// <summary>Wires the block.</summary>
     /// <param name="clock">The timer's oscillator.</param>
@@ -83,16 +86,50 @@ public sealed class AcpiPowerManagement : IBusDevice, IDisposable
 
     private long Ticks => s_timerRate.TicksAt(_clock.Now);
 
+    /// <inheritdoc/>
+    public string Name => "acpi";
+
     /// <summary>Presses and releases the power button. Any thread.</summary>
     public void PressPowerButton()
     {
         lock (_lock)
         {
+            if (_paused)
+            {
+                _pressedMeanwhile = true;
+                return;
+            }
+
             _status |= PowerButtonEvent;
             Update();
         }
 
         _sci.Publish();
+    }
+
+    /// <inheritdoc/>
+    public void Pause()
+    {
+        lock (_lock)
+        {
+            _paused = true;
+        }
+    }
+
+    /// <summary>Goes on. The power button, if it was pressed meanwhile, is pressed now.</summary>
+    public void Resume()
+    {
+        bool pressed;
+        lock (_lock)
+        {
+            _paused = false;
+            (pressed, _pressedMeanwhile) = (_pressedMeanwhile, false);
+        }
+
+        if (pressed)
+        {
+            PressPowerButton();
+        }
     }
 
     /// <summary>Raises a general purpose event, 0 to 31. Any thread.</summary>

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Power;
 
@@ -7,8 +8,16 @@ namespace Yadokari.Devices.Power;
 /// A port for test guests, by custom 0xF4 and 4 bytes long: whatever is written ends the machine with that value as its exit code.
 /// </summary>
 /// <param name="exit">Receives the value written. On a vCPU's thread, no lock held.</param>
-public sealed class DebugExit(Action<uint> exit) : IBusDevice
+public sealed class DebugExit(Action<uint> exit) : IBusDevice, IPassiveDevice
 {
+    /// <inheritdoc/>
+    public string Name => "debug-exit";
+
+    /// <inheritdoc/>
+    public void Reset()
+    {
+    }
+
     /// <inheritdoc/>
     public void Read(ulong offset, Span<byte> data)
     {

@@ -1,3 +1,5 @@
+using Yadokari.Core.Devices;
+
 namespace Yadokari.Devices.Power;
 
 /// <summary>
@@ -6,7 +8,7 @@ namespace Yadokari.Devices.Power;
 /// only 32-bit accesses: a board with both lets byte accesses through to this one.
 /// </summary>
 /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
-public sealed class ResetControl(Action reset) : ByteWideDevice(1)
+public sealed class ResetControl(Action reset) : ByteWideDevice(1), IPassiveDevice
 {
     /// <summary>What to write for a full reset: the ACPI reset value.</summary>
     public const byte FullReset = 0x06;
@@ -15,6 +17,9 @@ public sealed class ResetControl(Action reset) : ByteWideDevice(1)
     private const byte Kept = 0x0A;
 
     private volatile byte _value;
+
+    /// <inheritdoc/>
+    public string Name => "reset-control";
 
     /// <summary>The state after power-on.</summary>
     public void Reset() => _value = 0;

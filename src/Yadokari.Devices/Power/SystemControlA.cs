@@ -1,3 +1,5 @@
+using Yadokari.Core.Devices;
+
 namespace Yadokari.Devices.Power;
 
 /// <summary>
@@ -5,12 +7,15 @@ namespace Yadokari.Devices.Power;
 /// </summary>
 /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
 /// <param name="a20">The line.</param>
-public sealed class SystemControlA(Action reset, A20Gate a20) : ByteWideDevice(1)
+public sealed class SystemControlA(Action reset, A20Gate a20) : ByteWideDevice(1), IPassiveDevice
 {
     private const byte FastReset = 1;
     private const byte AddressLine20 = 2;
 
     private volatile byte _value;
+
+    /// <inheritdoc/>
+    public string Name => "port92";
 
     /// <summary>The state after power-on.</summary>
     public void Reset()

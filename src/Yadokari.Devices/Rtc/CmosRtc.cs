@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Time;
 
 namespace Yadokari.Devices.Rtc;
@@ -8,7 +9,7 @@ namespace Yadokari.Devices.Rtc;
 /// century at 0x32. The time is the clock's UTC plus what the guest set. Flags are worked out when looked at; the host is woken only for
 /// interrupts that the guest enabled.
 /// </summary>
-public sealed class CmosRtc : ByteWideDevice, IDisposable
+public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
 {
     private const int RegisterA = 0x0A;
     private const int RegisterB = 0x0B;
@@ -103,6 +104,9 @@ public sealed class CmosRtc : ByteWideDevice, IDisposable
             }
         }
     }
+
+    /// <inheritdoc/>
+    public string Name => "rtc";
 
     /// <summary>What the RESET pin does: interrupts off and flags cleared; time, memory and rates stay.</summary>
     public void Reset()

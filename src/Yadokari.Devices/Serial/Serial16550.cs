@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Serial;
 
@@ -8,7 +9,7 @@ namespace Yadokari.Devices.Serial;
 /// peer that is always ready holds CTS, DSR and DCD, and sends while the guest holds RTS: before, a driver that is not yet open would clear
 /// away what came. As on a PC, OUT2 gates the interrupt line. Both do not hold for drivers that know nothing of modem control (xv6, Pintos).
 /// </summary>
-public sealed class Serial16550 : ByteWideDevice
+public sealed class Serial16550 : ByteWideDevice, IDevice
 {
     private const byte EnableReceived = 0x01;
     private const byte EnableTransmitterEmpty = 0x02;
@@ -52,7 +53,8 @@ public sealed class Serial16550 : ByteWideDevice
     private ushort _divisor;
     private bool _overrun;
     private bool _transmitterEmptyPending;
-    private bool _stalled; // What was sent last waits for room in the console.
+    private bool _stalled;
+    private bool _paused; // The console may have room meanwhile: that is looked at afterwards. // What was sent last waits for room in the console.
     private bool _modemControlUsed; // DTR or RTS was raised since reset.
     private bool _ignoresModemControl;
     private bool _starving;
@@ -134,7 +136,7 @@ public sealed class Serial16550 : ByteWideDevice
     {
         lock (_lock)
         {
-            if (_stalled && _console.HasRoom)
+            if (_stalled && !_paused && _console.HasRoom)
             {
                 _stalled = false;
                 _transmitterEmptyPending = true;
@@ -143,6 +145,34 @@ public sealed class Serial16550 : ByteWideDevice
         }
 
         _irq.Publish();
+    }
+
+    /// <inheritdoc/>
+    public string Name => "com1";
+
+    /// <inheritdoc/>
+    public void Pause()
+    {
+        lock (_lock)
+        {
+            _paused = true;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Resume()
+    {
+        lock (_lock)
+        {
+            _paused = false;
+        }
+
+        ResumeOutput();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
     }
 
     /// <summary>The state after the master reset pin (table II): the divisor and the scratch register keep what they had.</summary>

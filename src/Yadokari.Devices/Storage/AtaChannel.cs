@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Storage;
 
@@ -7,7 +8,7 @@ namespace Yadokari.Devices.Storage;
 /// A channel of a PC/AT's IDE interface with up to two drives, by programmed input and output (ATA/ATAPI-6, 5 and 9): what firmware and
 /// boot loaders use.
 /// </summary>
-public sealed class AtaChannel : IDisposable
+public sealed class AtaChannel : IPassiveDevice
 {
     /// <summary>Most that goes in one block of data, in bytes.</summary>
     public const int BufferLength = 128 * 512;
@@ -33,11 +34,13 @@ public sealed class AtaChannel : IDisposable
     private int _length;
 
     /// <summary>Wires a channel.</summary>
+    /// <param name="name">Its name.</param>
     /// <param name="irq">Its interrupt request. Called with no lock held.</param>
-    /// <param name="first">Drive 0, or null. The channel's to dispose of.</param>
+    /// <param name="first">Drive 0, or null. Stays the caller's.</param>
     /// <param name="second">Drive 1, or null.</param>
-    public AtaChannel(IInterruptLine irq, IAtaDevice? first, IAtaDevice? second)
+    public AtaChannel(string name, IInterruptLine irq, IAtaDevice? first, IAtaDevice? second)
     {
+        Name = name;
         _irq = new OutputPin(irq);
         _drives = [first, second];
         Command = new CommandBlock(this);
@@ -53,6 +56,9 @@ public sealed class AtaChannel : IDisposable
 
     private IAtaDevice? Drive => _drives[_registers.Device >> 4 & 1];
 
+    /// <inheritdoc/>
+    public string Name { get; }
+
     /// <summary>The state after power-on.</summary>
     public void Reset()
     {
@@ -63,15 +69,6 @@ public sealed class AtaChannel : IDisposable
         }
 
         _irq.Publish();
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        foreach (IAtaDevice? drive in _drives)
-        {
-            drive?.Dispose();
-        }
     }
 
     private void ResetDrives()

@@ -4,7 +4,7 @@ using Yadokari.Core.Disks;
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A hard disk of 512-byte sectors with 28- and 48-bit addresses (ATA/ATAPI-6, 8).</summary>
-/// <param name="image">Its contents; the disk's to dispose of.</param>
+/// <param name="image">Its contents; stays the caller's.</param>
 public sealed class AtaDisk(IDisk image) : IAtaDevice
 {
     private const int Sector = 512;
@@ -108,9 +108,6 @@ public sealed class AtaDisk(IDisk image) : IAtaDevice
 
         return _left == 0 ? AtaPhase.Done : Fetch(registers, buffer, out length);
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => image.Dispose();
 
     private AtaPhase Transfer(AtaRegisters registers, byte[] buffer, bool extended, int block, bool writes, out int length)
     {

@@ -5,7 +5,7 @@ using Yadokari.Core.Disks;
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A CD-ROM drive with a disc of 2048-byte blocks in it (ATA/ATAPI-6, 9.8; MMC-5 for the packets).</summary>
-/// <param name="image">The disc; the drive's to dispose of.</param>
+/// <param name="image">The disc; stays the caller's.</param>
 public sealed class AtapiCdrom(IDisk image) : IAtaDevice
 {
     /// <summary>Bytes of a block.</summary>
@@ -86,9 +86,6 @@ public sealed class AtapiCdrom(IDisk image) : IAtaDevice
 
         return Give(registers, buffer, out length);
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => image.Dispose();
 
     private static void SetSignature(AtaRegisters registers)
     {

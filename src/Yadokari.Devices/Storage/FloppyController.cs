@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Devices.IsaDma;
 using Yadokari.Devices.Virtio;
 
@@ -9,7 +10,7 @@ namespace Yadokari.Devices.Storage;
 /// time, the image and DMA, is done on a thread of the controller's own, so that a command is seen to be under way. Sectors have 512 bytes
 /// and no deleted marks.
 /// </summary>
-public sealed partial class FloppyController : IDisposable
+public sealed partial class FloppyController : IDevice
 {
     /// <summary>Drives that can be connected.</summary>
     public const int MostDrives = 4;
@@ -60,7 +61,7 @@ public sealed partial class FloppyController : IDisposable
     /// <param name="irq">IRQ 6. Called with no lock held.</param>
     /// <param name="dma">DMA channel 2.</param>
     /// <param name="failed">Is told of an exception on the thread that serves commands, which ends then; null to let it end the process.</param>
-    /// <param name="drives">Drives A and on, null where none is; the controller's to dispose of.</param>
+    /// <param name="drives">Drives A and on, null where none is; stay the caller's.</param>
     public FloppyController(IInterruptLine irq, IsaDmaChannel dma, Action<Exception>? failed, params ReadOnlySpan<FloppyDrive?> drives)
     {
         _irq = new OutputPin(irq);
@@ -103,16 +104,21 @@ public sealed partial class FloppyController : IDisposable
         }
     }
 
+    /// <inheritdoc/>
+    public string Name => "floppy";
+
+    /// <inheritdoc/>
+    public void Pause() => _worker.Pause();
+
+    /// <inheritdoc/>
+    public void Resume() => _worker.Resume();
+
     /// <summary>Ends what is under way, and the worker. No vCPU may run guest code any more.</summary>
     public void Dispose()
     {
         _dma.Ready -= _worker.Kick;
         _worker.Stop(() => { });
         _worker.Join();
-        foreach (FloppyDrive? drive in _drives)
-        {
-            drive?.Dispose();
-        }
     }
 
     private byte ReadRegister(int register)

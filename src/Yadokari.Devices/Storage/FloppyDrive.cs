@@ -3,9 +3,9 @@ using Yadokari.Core.Disks;
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A floppy drive with a floppy in it. Guarded by the controller; the image may be reached from any thread.</summary>
-/// <param name="image">The floppy's sectors, cylinder by cylinder, side by side. What the image lacks of its format reads as zeroes. The drive's to dispose of.</param>
+/// <param name="image">The floppy's sectors, cylinder by cylinder, side by side. What the image lacks of its format reads as zeroes. Stays the caller's.</param>
 /// <param name="format">How it is laid out.</param>
-public sealed class FloppyDrive(IDisk image, FloppyFormat format) : IDisposable
+public sealed class FloppyDrive(IDisk image, FloppyFormat format)
 {
     /// <summary>How the floppy is laid out.</summary>
     public FloppyFormat Format => format;
@@ -35,7 +35,4 @@ public sealed class FloppyDrive(IDisk image, FloppyFormat format) : IDisposable
         long offset = (long)sector * FloppyFormat.SectorSize;
         return offset + data.Length <= image.Length && image.TryWrite(offset, data);
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => image.Dispose();
 }

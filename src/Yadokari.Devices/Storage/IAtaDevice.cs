@@ -45,7 +45,7 @@ public enum AtaPhase
 }
 
 /// <summary>A drive on a channel. Called under the channel's lock.</summary>
-public interface IAtaDevice : IDisposable
+public interface IAtaDevice
 {
     /// <summary>Sets the signature that tells kinds of drives apart, as after a reset.</summary>
     void Reset(AtaRegisters registers);

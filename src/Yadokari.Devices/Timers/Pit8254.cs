@@ -1,4 +1,5 @@
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Time;
 
 namespace Yadokari.Devices.Timers;
@@ -7,7 +8,7 @@ namespace Yadokari.Devices.Timers;
 /// The three counters of an Intel 8254 (data sheet 231164-005, September 1993), and port 0x61, system control port B of a PC/AT, which gates
 /// the third and shows its output: how Linux measures the TSC. Counter 0 interrupts; 1 (memory refresh) and 2 (speaker) only count.
 /// </summary>
-public sealed class Pit8254 : IDisposable
+public sealed class Pit8254 : IPassiveDevice
 {
     /// <summary>The frequency all three counters count at.</summary>
     public const long Hz = 1_193_182;
@@ -62,6 +63,9 @@ public sealed class Pit8254 : IDisposable
     public IBusDevice SystemControl { get; }
 
     private long Ticks => s_rate.TicksAt(_clock.Now);
+
+    /// <inheritdoc/>
+    public string Name => "pit";
 
     /// <summary>All counters stopped, as on power-on before firmware programs them.</summary>
     public void Reset()

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Numerics;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Memory;
 using Yadokari.Core.Time;
 
@@ -15,7 +16,7 @@ namespace Yadokari.Devices.Timers;
 /// <param name="readTsc">The guest's time-stamp counter now.</param>
 /// <param name="tscHz">How often it counts in a second.</param>
 /// <param name="vcpus">How many vCPUs.</param>
-public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong tscHz, int vcpus)
+public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong tscHz, int vcpus) : IPassiveDevice
 {
     /// <summary>The register that takes where to write what the wall clock was when the machine's began.</summary>
     public const uint WallClockMsr = 0x4B564D00;
@@ -50,7 +51,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
     /// <param name="index">Which.</param>
     /// <param name="value">What.</param>
     /// <param name="written">Told of memory that changed, if any did: the guest finds it as soon as the instruction is done.</param>
-    public void WriteMsr(int vcpu, uint index, ulong value, Action<ulong, int> written)
+    public void WriteMsr(int vcpu, uint index, ulong value, Action<ulong, ulong> written)
     {
         (ulong gpa, int size) = index == WallClockMsr ? (value, WallSize) : (value & ~1ul, TimeSize);
         bool done;
@@ -70,7 +71,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
 
         if (done)
         {
-            written(gpa, size);
+            written(gpa, (ulong)size);
         }
     }
 
@@ -97,6 +98,9 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
             dma.Written(gpa, TimeSize);
         }
     }
+
+    /// <inheritdoc/>
+    public string Name => "pv-clock";
 
     /// <summary>No vCPU has a clock any more, and their counters may begin anew.</summary>
     public void Reset()

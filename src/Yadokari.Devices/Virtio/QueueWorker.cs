@@ -15,6 +15,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
     private bool _kicked;
     private bool _busy;
     private bool _stopping;
+    private bool _paused;
 
     /// <summary>There is something to do. Any thread; returns at once.</summary>
     public void Kick()
@@ -37,8 +38,31 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
             }
             else
             {
-                Monitor.Pulse(_lock);
+                Monitor.PulseAll(_lock);
             }
+        }
+    }
+
+    /// <summary>Waits until it does nothing; kicks wait for <see cref="Resume"/> from now on. Not on its thread.</summary>
+    public void Pause()
+    {
+        lock (_lock)
+        {
+            _paused = true;
+            while (_busy)
+            {
+                Monitor.Wait(_lock);
+            }
+        }
+    }
+
+    /// <summary>Goes on with what it was kicked for meanwhile.</summary>
+    public void Resume()
+    {
+        lock (_lock)
+        {
+            _paused = false;
+            Monitor.PulseAll(_lock);
         }
     }
 
@@ -49,7 +73,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         {
             _stopping = true;
             _stopped = _busy ? stopped : null;
-            Monitor.Pulse(_lock);
+            Monitor.PulseAll(_lock);
             return !_busy;
         }
     }
@@ -74,6 +98,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         lock (_lock)
         {
             (_stopping, _busy) = (true, false);
+            Monitor.PulseAll(_lock);
             stopped = _stopped;
         }
 
@@ -86,7 +111,8 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         lock (_lock)
         {
             _busy = false;
-            while (!_kicked && !_stopping)
+            Monitor.PulseAll(_lock);
+            while ((!_kicked || _paused) && !_stopping)
             {
                 Monitor.Wait(_lock);
             }

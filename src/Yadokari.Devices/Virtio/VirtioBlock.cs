@@ -27,7 +27,7 @@ public sealed class VirtioBlock : VirtioDevice
     private readonly byte[] _id = new byte[BlockQueue.IdSize];
     private readonly BlockQueue?[] _queues; // Those that were served since the last reset.
 
-    /// <summary>Makes a disk. The image belongs to it from now on.</summary>
+    /// <summary>Makes a disk. The image stays the caller's.</summary>
     /// <param name="disk">The image: a multiple of 512 bytes.</param>
     /// <param name="number">Counts the disks of a machine, from 0.</param>
     /// <param name="queues">How many queues.</param>
@@ -98,7 +98,6 @@ public sealed class VirtioBlock : VirtioDevice
     public override void Dispose()
     {
         Stop();
-        _disk.Dispose();
         base.Dispose();
     }
 

@@ -71,10 +71,10 @@ public sealed class VirtioConsole : VirtioDevice
         Open = 4,
     }
 
-    /// <summary>Makes a console. The host's end belongs to it from now on.</summary>
+    /// <summary>Makes a console. The host's end stays the caller's.</summary>
     public static VirtioConsole Console(IPortHost host) => new("console", [new Port(host, [])], named: false);
 
-    /// <summary>Makes a device of ports. The host's ends belong to it from now on.</summary>
+    /// <summary>Makes a device of ports. The host's ends stay the caller's.</summary>
     /// <param name="ports">1 to <see cref="MostPorts"/>, each with a name of 1 to <see cref="LongestName"/> bytes.</param>
     public static VirtioConsole Ports(IReadOnlyList<(string Name, IPortHost Host)> ports) =>
         new("ports", [.. ports.Select(p => new Port(p.Host, Encoding.UTF8.GetBytes(p.Name)))], named: true);
@@ -162,13 +162,6 @@ public sealed class VirtioConsole : VirtioDevice
             Array.ForEach(_ports, p => p.Reset());
             _hasToldSize = _named;
         }
-    }
-
-    /// <inheritdoc/>
-    public override void Dispose()
-    {
-        Array.ForEach(_ports, p => p.Host.Dispose());
-        base.Dispose();
     }
 
     private static int ReceiveQueue(int port) => port == 0 ? 0 : 2 * (port + 1);

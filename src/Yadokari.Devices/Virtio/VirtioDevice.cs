@@ -33,6 +33,15 @@ public abstract class VirtioDevice : IDisposable
     /// <summary>The features that device and driver agreed on. Set by the transport before queues are served.</summary>
     public ulong Accepted { get; set; }
 
+    /// <summary>
+    /// The machine pauses: <see cref="Process"/> returns as soon as it can, and will be called again. Set by the transport, while queues are served.
+    /// </summary>
+    public bool IsPausing
+    {
+        get => Volatile.Read(ref field);
+        set => Volatile.Write(ref field, value);
+    }
+
     /// <summary>Reads configuration. What is beyond it stays as given.</summary>
     public virtual void ReadConfig(int offset, Span<byte> data)
     {

@@ -20,7 +20,7 @@ public sealed class VirtioFs : VirtioDevice
     private readonly byte[] _config = new byte[LongestTag + 4];
     private readonly Buffers?[] _buffers;
 
-    /// <summary>Makes a share. The server belongs to it from now on.</summary>
+    /// <summary>Makes a share. The server stays the caller's.</summary>
     /// <param name="server">Who has the files.</param>
     /// <param name="number">Counts the shares of a machine, from 0.</param>
     /// <param name="queues">How many queues for requests.</param>
@@ -85,13 +85,6 @@ public sealed class VirtioFs : VirtioDevice
         }
 
         return true;
-    }
-
-    /// <inheritdoc/>
-    public override void Dispose()
-    {
-        _server.Dispose();
-        base.Dispose();
     }
 
     // Where buffers lie, but for their first bytes.

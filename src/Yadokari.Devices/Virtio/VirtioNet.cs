@@ -50,7 +50,7 @@ public sealed class VirtioNet : VirtioDevice
     private volatile ReceiveFilter _filter;
     private volatile bool _offloadsKnown;
 
-    /// <summary>Makes a card. The network belongs to it from now on.</summary>
+    /// <summary>Makes a card. The network stays the caller's.</summary>
     /// <param name="network">What it is plugged into.</param>
     /// <param name="number">Counts the cards of a machine, from 0.</param>
     /// <param name="mac">Its address.</param>
@@ -114,13 +114,6 @@ public sealed class VirtioNet : VirtioDevice
         }
     }
 
-    /// <inheritdoc/>
-    public override void Dispose()
-    {
-        _network.Dispose();
-        base.Dispose();
-    }
-
     private ulong If(NetworkOffloads offload, ulong features) => (_network.Offloads & offload) != 0 ? features : 0;
 
     // What was agreed on holds until the driver says otherwise.
@@ -142,7 +135,7 @@ public sealed class VirtioNet : VirtioDevice
     {
         bool any = false;
         bool waits = false;
-        while (_network.TryPeek(out ReadOnlySpan<byte> frame, out FrameOffload offload))
+        while (!IsPausing && _network.TryPeek(out ReadOnlySpan<byte> frame, out FrameOffload offload))
         {
             if (_filter.Passes(frame))
             {

@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
 using Yadokari.Core.Memory;
 using Yadokari.Devices.Pci;
 
@@ -9,7 +10,7 @@ namespace Yadokari.Devices.Virtio;
 /// A virtio device as a PCI function (virtio 1.2, 4.1), modern only: four groups of registers in one range of memory, an interrupt by message
 /// for each queue and for the configuration, or one pin for all. Any thread.
 /// </summary>
-public sealed class VirtioPci : PciFunction, IDisposable
+public sealed class VirtioPci : PciFunction
 {
     private const ushort NoVector = 0xFFFF;
 
@@ -52,6 +53,8 @@ public sealed class VirtioPci : PciFunction, IDisposable
     private int _stopping; // While a reset goes on: workers that are to end and have not yet, and its own beginning and end.
     private byte _statusAfterReset;
     private bool _disposed;
+    private bool _paused;
+    private bool _configChangedMeanwhile;
 
     /// <summary>Puts a device on PCI. It belongs to this function from now on.</summary>
     /// <param name="device">The device.</param>
@@ -143,8 +146,57 @@ public sealed class VirtioPci : PciFunction, IDisposable
         base.Reset();
     }
 
+    /// <inheritdoc/>
+    public override string Name => $"virtio-{_device.Name}";
+
+    /// <inheritdoc/>
+    public override void Pause()
+    {
+        QueueWorker[] workers;
+        lock (_lock)
+        {
+            _paused = true;
+            workers = [.. _queues.Select(q => q.Worker).OfType<QueueWorker>()];
+        }
+
+        _device.IsPausing = true;
+        Array.ForEach(workers, w => w.Pause());
+
+        // A reset that waited for a worker is finished by its thread.
+        SpinWait wait = default;
+        while (IsResetting())
+        {
+            wait.SpinOnce();
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Resume()
+    {
+        QueueWorker[] workers;
+        bool changed;
+        lock (_lock)
+        {
+            _paused = false;
+            (changed, _configChangedMeanwhile) = (_configChangedMeanwhile, false);
+            workers = [.. _queues.Select(q => q.Worker).OfType<QueueWorker>()];
+        }
+
+        _device.IsPausing = false;
+        if (changed)
+        {
+            OnConfigChanged();
+        }
+
+        foreach (QueueWorker worker in workers)
+        {
+            worker.Resume();
+            worker.Kick(); // It may have left something.
+        }
+    }
+
     /// <summary>Ends what the device does. No vCPU may run guest code any more. A driver that starts it again finds it without queues.</summary>
-    public void Dispose()
+    protected override void Dispose(bool disposing)
     {
         lock (_lock)
         {
@@ -153,6 +205,7 @@ public sealed class VirtioPci : PciFunction, IDisposable
 
         StopAndWait();
         _device.Dispose();
+        base.Dispose(disposing);
     }
 
     /// <inheritdoc/>
@@ -227,6 +280,12 @@ public sealed class VirtioPci : PciFunction, IDisposable
     {
         lock (_lock)
         {
+            if (_paused)
+            {
+                _configChangedMeanwhile = true;
+                return;
+            }
+
             _generation++;
         }
 
@@ -356,6 +415,14 @@ public sealed class VirtioPci : PciFunction, IDisposable
         if (HasStopped())
         {
             FinishReset();
+        }
+    }
+
+    private bool IsResetting()
+    {
+        lock (_lock)
+        {
+            return _stopping > 0;
         }
     }
 

@@ -28,9 +28,10 @@ public sealed class VirtioVsock : VirtioDevice
     private readonly byte[] _data = new byte[MostData];
     private DescriptorChain? _buffer; // Taken for a packet to the guest, if held.
     private bool _holds;
+    private bool _disposed;
     private uint _lastPort = FirstOwnPort;
 
-    /// <summary>Makes one. The host's end belongs to it from now on.</summary>
+    /// <summary>Makes one. The host's end stays the caller's.</summary>
     /// <param name="host">The host's end.</param>
     /// <param name="cid">The guest's address: 3 or more.</param>
     public VirtioVsock(IStreamHost host, uint cid)
@@ -96,8 +97,12 @@ public sealed class VirtioVsock : VirtioDevice
     /// <inheritdoc/>
     public override void Dispose()
     {
+        lock (_lock)
+        {
+            _disposed = true;
+        }
+
         Stop();
-        _host.Dispose();
         base.Dispose();
     }
 
@@ -366,7 +371,7 @@ public sealed class VirtioVsock : VirtioDevice
         bool taken;
         lock (_lock)
         {
-            taken = _connections.Count < MostConnections;
+            taken = !_disposed && _connections.Count < MostConnections;
             if (taken)
             {
                 do

@@ -24,6 +24,15 @@ internal sealed class ControlApi : IDisposable
     /// <summary>How much of its memory the guest has.</summary>
     public const string BalloonPath = "/machine/balloon";
 
+    /// <summary>Whether the machine runs or is paused.</summary>
+    public const string StatePath = "/machine/state";
+
+    /// <summary>Of <see cref="StatePath"/>: it runs.</summary>
+    public const string Running = "running";
+
+    /// <summary>Of <see cref="StatePath"/>: it is paused.</summary>
+    public const string Paused = "paused";
+
     /// <summary>Actions on the machine's power.</summary>
     public const string PowerPath = "/machine/power";
 
@@ -60,6 +69,7 @@ internal sealed class ControlApi : IDisposable
         _routes = new Dictionary<(string, string), Func<HttpRequest, Answer>>
         {
             [("GET", MachinePath)] = _ => Answer.Of(HttpResponse.Json(Status, ControlJson.Default.MachineStatus)),
+            [("PUT", StatePath)] = SetState,
             [("PUT", PowerPath)] = Power,
             [("GET", BalloonPath)] = _ => Answer.Of(HttpResponse.Json(Balloon(null), ControlJson.Default.BalloonStatus)),
             [("PUT", BalloonPath)] = SetBalloon,
@@ -89,7 +99,7 @@ internal sealed class ControlApi : IDisposable
 
     private MachineStatus Status => new(
         _machine.Name,
-        _ending ? "ending" : "running",
+        _ending ? "ending" : _monitor.IsPaused ? Paused : Running,
         _machine.Vcpus,
         _machine.Memory,
         _monitor.Balloon(null) is var (now, full) ? new BalloonStatus(now, full) : null,
@@ -134,6 +144,14 @@ internal sealed class ControlApi : IDisposable
         return document;
     }
 
+    private Answer SetState(HttpRequest request)
+    {
+        string state = ControlJson.Read(request.Body, ControlJson.Default.StateRequest).State;
+        return state is not (Running or Paused)
+            ? throw new HttpError(400, "/state", $"The state '{state}' is not known", $"give '{Running}' or '{Paused}'")
+            : _monitor.SetPaused(state == Paused) ? Answer.Of(HttpResponse.NoContent) : throw Passing();
+    }
+
     private Answer Power(HttpRequest request)
     {
         PowerRequest wanted = ControlJson.Read(request.Body, ControlJson.Default.PowerRequest);
@@ -163,7 +181,9 @@ internal sealed class ControlApi : IDisposable
 
     private BalloonStatus Balloon(ulong? target) => _monitor.Balloon(target) is var (now, full)
         ? new BalloonStatus(now, full)
-        : throw new HttpError(409, null, $"The machine {_machine.Name} starts anew or ends just now", "ask again");
+        : throw Passing();
+
+    private HttpError Passing() => new(409, null, $"The machine {_machine.Name} starts anew or ends just now", "ask again");
 
     private Answer Resize(HttpRequest request)
     {

@@ -42,9 +42,12 @@ internal static class ControlClient
             : $"The monitor of {machine.Name} does not answer: try again, or 'yado kill {machine.Name}' ends it.");
     }
 
-    /// <summary>The same, of a machine that may not run. Null where nobody answers: it does not run, or ends just now.</summary>
+    /// <summary>
+    /// The same, of a machine that may not run. Null where nobody answers: it does not run, ends just now, or does not take connections within
+    /// <paramref name="patience"/>, which is ten seconds if it is not given.
+    /// </summary>
     /// <exception cref="UserErrorException">The monitor refuses.</exception>
-    public static Answer? TryAsk(MachineFolder machine, string request, byte[]? body = null, string headers = "")
+    public static Answer? TryAsk(MachineFolder machine, string request, byte[]? body = null, string headers = "", TimeSpan? patience = null)
     {
         string head = string.Create(CultureInfo.InvariantCulture, $"{request} HTTP/1.1\r\nHost: localhost\r\n{headers}{(body is null ? "" : $"Content-Type: application/json\r\nContent-Length: {body.Length}\r\n")}\r\n");
         byte[] message = [.. Encoding.ASCII.GetBytes(head), .. body ?? []];
@@ -56,7 +59,7 @@ internal static class ControlClient
                 return answer;
             }
 
-            if (Environment.TickCount64 - began > s_startTime.TotalMilliseconds)
+            if (Environment.TickCount64 - began >= (patience ?? s_startTime).TotalMilliseconds)
             {
                 return null;
             }

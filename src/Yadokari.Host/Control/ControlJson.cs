@@ -6,7 +6,7 @@ namespace Yadokari.Host.Control;
 
 /// <summary>A machine, as <c>GET /machine</c> shows it.</summary>
 /// <param name="Name">Its name.</param>
-/// <param name="State"><c>running</c>, or <c>ending</c>.</param>
+/// <param name="State"><c>running</c>, <c>paused</c>, or <c>ending</c>.</param>
 /// <param name="Vcpus">How many vCPUs.</param>
 /// <param name="Memory">Bytes of memory that it was built with.</param>
 /// <param name="Balloon">How much of it the guest has; null while the machine starts anew or ends.</param>
@@ -22,6 +22,10 @@ internal sealed record BalloonStatus(ulong Current, ulong Full);
 /// <summary>The body of <c>PUT /machine/balloon</c>.</summary>
 /// <param name="Target">Bytes that the guest is to make do with.</param>
 internal sealed record BalloonRequest([property: JsonRequired] ulong Target);
+
+/// <summary>The body of <c>PUT /machine/state</c>.</summary>
+/// <param name="State"><c>running</c> or <c>paused</c>.</param>
+internal sealed record StateRequest([property: JsonRequired] string State);
 
 /// <summary>The body of <c>PUT /machine/power</c>.</summary>
 /// <param name="Action">One of <see cref="ControlApi"/>'s actions.</param>
@@ -43,6 +47,7 @@ internal sealed record SizeRequest([property: JsonRequired] ushort Rows, [proper
 [JsonSerializable(typeof(MachineStatus))]
 [JsonSerializable(typeof(BalloonStatus))]
 [JsonSerializable(typeof(BalloonRequest))]
+[JsonSerializable(typeof(StateRequest))]
 [JsonSerializable(typeof(PowerRequest))]
 [JsonSerializable(typeof(SizeRequest))]
 [JsonSerializable(typeof(RunEvent))]

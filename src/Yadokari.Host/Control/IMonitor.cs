@@ -11,6 +11,12 @@ internal interface IMonitor
     /// <summary>Gets what is worth to be logged.</summary>
     ILogger Log { get; }
 
+    /// <summary>Whether the machine is paused.</summary>
+    bool IsPaused { get; }
+
+    /// <summary>Pauses the machine, which may be paused already, or has it go on; false where it starts anew just now, or ends.</summary>
+    bool SetPaused(bool paused);
+
     /// <summary>Presses the power button.</summary>
     void PressPower();
 

@@ -17,7 +17,8 @@ public sealed class MachineControl(MachineFolder machine)
     /// <exception cref="UserErrorException">The machine goes on.</exception>
     public void Stop(TimeSpan patience)
     {
-        // A guest that just starts does not hear the button yet: it is pressed again.
+        // A guest that is paused hears of no button, one that just starts not yet: it is pressed again.
+        SetState(ControlApi.Running, mustRun: false);
         void Press() => Put(ControlApi.PowerPath, new PowerRequest(ControlApi.PressButton), ControlJson.Default.PowerRequest);
 
         Press();
@@ -44,6 +45,28 @@ public sealed class MachineControl(MachineFolder machine)
         }
     }
 
+    /// <summary>Pauses the machine: its guest runs no further, and its clocks stand, until <see cref="Resume"/>. Nothing is done where it is paused.</summary>
+    /// <exception cref="UserErrorException">The machine does not run.</exception>
+    public void Pause() => SetState(ControlApi.Paused, mustRun: true);
+
+    /// <summary>Has a paused machine go on. Nothing is done where it is not paused.</summary>
+    /// <exception cref="UserErrorException">The machine does not run.</exception>
+    public void Resume() => SetState(ControlApi.Running, mustRun: true);
+
+    /// <summary>Whether the machine is paused. False too where its monitor does not answer at once.</summary>
+    public bool IsPaused()
+    {
+        try
+        {
+            using ControlClient.Answer? answer = ControlClient.TryAsk(machine, $"GET {ControlApi.MachinePath}", patience: TimeSpan.Zero);
+            return answer is not null && JsonSerializer.Deserialize(answer.Body, ControlJson.Default.MachineStatus)?.State == ControlApi.Paused;
+        }
+        catch (Exception error) when (error is JsonException or UserErrorException)
+        {
+            return false; // The monitor of another version.
+        }
+    }
+
     /// <summary>Bytes of memory that the guest has just now, and that the machine was built with.</summary>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
     public (ulong Now, ulong Full) Balloon() => Balloon("GET", null);
@@ -64,6 +87,13 @@ public sealed class MachineControl(MachineFolder machine)
     {
         ControlClient.Answer answer = ControlClient.Ask(machine, $"GET {ControlApi.ConsolePath}", null, $"Connection: Upgrade\r\nUpgrade: {ControlApi.ConsoleProtocol}\r\n");
         return (answer.Connection, answer.Rest);
+    }
+
+    private void SetState(string state, bool mustRun)
+    {
+        byte[] body = JsonSerializer.SerializeToUtf8Bytes(new StateRequest(state), ControlJson.Default.StateRequest);
+        string request = $"PUT {ControlApi.StatePath}";
+        (mustRun ? ControlClient.Ask(machine, request, body) : ControlClient.TryAsk(machine, request, body))?.Dispose();
     }
 
     private void Put<T>(string path, T value, JsonTypeInfo<T> type) => ControlClient.TryAsk(machine, $"PUT {path}", JsonSerializer.SerializeToUtf8Bytes(value, type))?.Dispose();

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Yadokari.Core.Files;
 
 namespace Yadokari.Host.DefaultGuest;
 
@@ -124,7 +125,7 @@ internal static class GuestRoot
     {
         const uint Executable = 0x1ED; // 0755
         const uint Readable = 0x1A4; // 0644
-        var archive = new CpioArchive(output);
+        var archive = new CpioWriter(output);
         foreach (string folder in (ReadOnlySpan<string>)
             ["bin", "dev", "etc", "lib", "lib/modules", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "var"])
         {

@@ -1,5 +1,6 @@
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
-using Yadokari.Machines.Boot;
+using Yadokari.Core.Files;
 
 namespace Yadokari.Host.DefaultGuest;
 
@@ -35,7 +36,7 @@ internal static class KernelModule
     }
 
     /// <summary>Adds modules to an archive below <c>lib/modules</c>, ready to be loaded, in the order of their names.</summary>
-    public static void AddTo(CpioArchive archive, IEnumerable<string> paths)
+    public static void AddTo(CpioWriter archive, IEnumerable<string> paths)
     {
         const uint Readable = 0x1A4; // 0644
         foreach (string path in paths.Order(StringComparer.Ordinal))

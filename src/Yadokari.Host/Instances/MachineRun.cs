@@ -7,6 +7,7 @@ using Yadokari.Host.Consoles;
 using Yadokari.Host.Control;
 using Yadokari.Host.Recipes;
 using Yadokari.Linux;
+using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Networks;
 

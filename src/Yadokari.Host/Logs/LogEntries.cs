@@ -44,4 +44,8 @@ internal static partial class LogEntries
     /// <summary>One who watches the console and does not read is disconnected.</summary>
     [LoggerMessage(10, LogLevel.Warning, "a client that is attached to the console does not read, and is disconnected")]
     public static partial void WatcherDropped(this ILogger log);
+
+    /// <summary>The machine was paused, or goes on.</summary>
+    [LoggerMessage(11, LogLevel.Information, "the machine is {State}")]
+    public static partial void MachineHeld(this ILogger log, string state);
 }

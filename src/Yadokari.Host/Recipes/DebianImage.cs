@@ -1,5 +1,6 @@
 using System.Formats.Tar;
 using System.Text;
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Host.DefaultGuest;
 using Yadokari.Machines;

@@ -1,4 +1,5 @@
 using System.Text;
+using Yadokari.Core.Files;
 using Yadokari.Host.DefaultGuest;
 
 namespace Yadokari.Host.Recipes;
@@ -98,7 +99,7 @@ internal static class InstallerRoot
     public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755
-        var archive = new CpioArchive(output);
+        var archive = new CpioWriter(output);
         foreach (string folder in (ReadOnlySpan<string>)["bin", "dev", "lib", "lib/modules", "mnt", "proc", "sys", "usr"])
         {
             archive.AddDirectory(folder);

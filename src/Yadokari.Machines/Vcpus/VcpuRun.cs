@@ -1,24 +1,37 @@
 using System.Runtime.ExceptionServices;
+using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Vcpus;
 
-/// <summary>The run of all vCPUs from power-on to the machine's end, with resets between, at which all of them meet.</summary>
+/// <summary>
+/// The run of all vCPUs from power-on to the machine's end. It is where their threads meet: before each entry into guest code they pass here, and are held
+/// back while the machine is reset or paused.
+/// </summary>
 /// <param name="host">What the vCPUs ask.</param>
 /// <param name="threads">Filled by the time of the run.</param>
-/// <param name="restart">Puts the machine back to power-on. Called with all vCPUs parked.</param>
-internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restart) : IVcpuThreadOwner
+/// <param name="reset">Puts the machine back to power-on. Called with all vCPUs parked, on one's thread.</param>
+internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset) : IVcpuThreadOwner
 {
     private readonly object _lock = new(); // Guards what follows. Nothing is called inside it.
-    private int _parked;
-    private int _restarts;
+    private readonly bool[] _inside = new bool[threads.Length]; // May run guest code.
+    private int _insideCount;
+    private int _stops; // Those that hold the vCPUs.
+    private bool _resetting;
+    private long _restarts;
     private MachineEnd? _end;
     private ExceptionDispatchInfo? _failure;
-    private volatile bool _meet; // Somebody wants all vCPUs to stop: for a reset or for the end.
+    private volatile bool _resetRequested;
+
+    /// <summary>A debugger's gate, if there is one.</summary>
+    public IVcpuGate? Gate { get; set; }
 
     /// <summary>Resets that the guest asked for.</summary>
-    public int Restarts => Volatile.Read(ref _restarts);
+    public long Restarts => Volatile.Read(ref _restarts);
+
+    // Under the lock, or to see whether it is of use to take it.
+    private bool HasEnded => Volatile.Read(ref _end) is not null;
 
     /// <summary>Runs until the end; the calling thread waits.</summary>
     public MachineEnd ToEnd()
@@ -37,13 +50,8 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
     {
         if (Interlocked.CompareExchange(ref _end, end, null) is null)
         {
-            _meet = true;
-            host.Gate?.Open();
-            WakeAll();
-            lock (_lock)
-            {
-                Monitor.PulseAll(_lock);
-            }
+            Gate?.Open();
+            Recall();
         }
     }
 
@@ -57,29 +65,76 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
     /// <summary>Resets the machine soon. Any thread, not under a device's lock.</summary>
     public void RequestReset()
     {
-        _meet = true;
-        WakeAll();
+        _resetRequested = true;
+        Recall();
+    }
+
+    /// <summary>
+    /// Waits until no vCPU runs guest code, and holds them all until <see cref="StartTheWorld"/>; once for each call. Any thread but a vCPU's, with no lock
+    /// held that a device takes.
+    /// </summary>
+    /// <returns>False where the run has ended: nothing is to be started again then.</returns>
+    public bool StopTheWorld()
+    {
+        lock (_lock)
+        {
+            _stops++;
+        }
+
+        Recall();
+        lock (_lock)
+        {
+            while (_insideCount > 0 || _resetting)
+            {
+                Monitor.Wait(_lock);
+            }
+
+            if (HasEnded)
+            {
+                _stops--;
+                return false;
+            }
+
+            return true;
+        }
+    }
+
+    /// <summary>Lets the vCPUs go again.</summary>
+    public void StartTheWorld()
+    {
+        lock (_lock)
+        {
+            _stops--;
+            Monitor.PulseAll(_lock);
+        }
     }
 
     /// <inheritdoc/>
     public bool Pass(VcpuThread thread)
     {
+        int id = thread.Vcpu.Id;
+        Park(id);
         while (true)
         {
-            if (_meet)
+            if (!MayGo())
             {
-                // A vCPU that waits here for one that a debugger holds must not make the debugger wait for it.
-                host.Gate?.Leave(thread.Vcpu.Id);
-                if (!Meet())
+                // A vCPU that waits here must not make a debugger wait for it.
+                Gate?.Leave(id);
+                if (!WaitToGo())
                 {
                     return false;
                 }
             }
 
-            host.Gate?.Enter(thread.Vcpu.Id);
-            if (!_meet)
+            Gate?.Enter(id);
+            lock (_lock)
             {
-                return true;
+                if (!IsHeld)
+                {
+                    _inside[id] = true;
+                    _insideCount++;
+                    return true;
+                }
             }
         }
     }
@@ -88,59 +143,86 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
     public bool HasInterrupt(int vcpu) => host.HasInterrupt(vcpu);
 
     /// <inheritdoc/>
-    public bool IsStepping(VcpuThread thread) => host.Gate?.IsStepping(thread.Vcpu.Id) == true;
+    public bool IsStepping(VcpuThread thread) => Gate?.IsStepping(thread.Vcpu.Id) == true;
 
     /// <inheritdoc/>
-    public void OnDebug(VcpuThread thread) => host.Gate?.Debug(thread.Vcpu.Id);
+    public void OnDebug(VcpuThread thread) => Gate?.Debug(thread.Vcpu.Id);
 
     /// <inheritdoc/>
     public void OnShutdown(VcpuThread thread)
     {
-        host.Gate?.Shutdown(thread.Vcpu.Id);
+        Gate?.Shutdown(thread.Vcpu.Id);
         var state = new X86State();
         thread.Vcpu.Save(state);
         End(new MachineEnd(EndReason.TripleFault) { Vcpu = thread.Vcpu.Id, State = state });
     }
 
-    // Waits for all vCPUs; the last to come restarts the machine. False at the end.
-    private bool Meet()
+    // Under the lock.
+    private bool IsHeld => _stops > 0 || _resetRequested || _resetting || HasEnded;
+
+    private bool MayGo()
     {
         lock (_lock)
         {
-            int restarts = _restarts;
-            if (Volatile.Read(ref _end) is not null)
-            {
-                return false;
-            }
+            return !IsHeld;
+        }
+    }
 
-            if (++_parked < threads.Length)
+    // False at the end. Whoever finds that all are parked does the reset that was asked for.
+    private bool WaitToGo()
+    {
+        lock (_lock)
+        {
+            while (!HasEnded)
             {
-                while (restarts == _restarts && Volatile.Read(ref _end) is null)
+                if (_resetRequested && !_resetting && _insideCount == 0 && _stops == 0)
+                {
+                    Reset();
+                }
+                else if (IsHeld)
                 {
                     Monitor.Wait(_lock);
                 }
-
-                return Volatile.Read(ref _end) is null;
+                else
+                {
+                    return true;
+                }
             }
 
-            _parked = 0;
-            _meet = false;
+            return false;
         }
+    }
 
-        // Without the lock: a queue's worker that the restart waits for may end the run.
-        restart();
-        lock (_lock)
+    // Under the lock, which is let go meanwhile: a queue's worker that the reset waits for may end the run.
+    private void Reset()
+    {
+        (_resetting, _resetRequested) = (true, false);
+        Monitor.Exit(_lock);
+        try
         {
+            reset();
+        }
+        finally
+        {
+            Monitor.Enter(_lock);
+            _resetting = false;
             _restarts++;
             Monitor.PulseAll(_lock);
+        }
+    }
 
-            // An end that came while the guest was loaded again must not be lost.
-            if (Volatile.Read(ref _end) is not null)
+    private void Park(int vcpu)
+    {
+        lock (_lock)
+        {
+            if (_inside[vcpu])
             {
-                _meet = true;
+                _inside[vcpu] = false;
+                if (--_insideCount == 0)
+                {
+                    Monitor.PulseAll(_lock);
+                }
             }
-
-            return Volatile.Read(ref _end) is null;
         }
     }
 
@@ -152,20 +234,27 @@ internal sealed class VcpuRun(VcpuHost host, VcpuThread[] threads, Action restar
         }
         catch (Exception e)
         {
-            // A fault of the monitor's own, or a kernel file that vanished before a restart: the caller of Run gets it.
+            // A fault of the monitor's own, or a kernel file that can't be read any more at a reset: the caller of Run gets it.
             Fail(e);
         }
         finally
         {
-            host.Gate?.Leave(thread.Vcpu.Id);
+            Park(thread.Vcpu.Id);
+            Gate?.Leave(thread.Vcpu.Id);
         }
     }
 
-    private void WakeAll()
+    // Brings all vCPUs here.
+    private void Recall()
     {
         foreach (VcpuThread thread in threads)
         {
             thread.Wake();
+        }
+
+        lock (_lock)
+        {
+            Monitor.PulseAll(_lock);
         }
     }
 }

@@ -1,22 +1,21 @@
 using System.Diagnostics;
+using Yadokari.Boards;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 using Yadokari.Devices.Interrupts;
 using Yadokari.X86;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Machines.Vcpus;
 
-/// <summary>
-/// One vCPU with its local APIC and its dedicated host thread: runs guest code, sleeps while the guest halts, and takes INIT and start-up
-/// messages.
-/// </summary>
-internal sealed class VcpuThread
+/// <summary>One vCPU and its dedicated host thread: runs guest code, sleeps while the guest halts, and takes INIT and start-up messages.</summary>
+internal sealed class VcpuThread : IBoardVcpu
 {
     private const int NoPage = -1;
     private const ulong InitLeavesOfCr0 = Cr0.CD | Cr0.NW;
 
-    private readonly IVcpu _vcpu;
+    private readonly IX86Vcpu _vcpu;
     private readonly IVcpuThreadOwner _owner;
     private readonly X86State _afterReset = new();
     private readonly CallGate _gate = new(); // Of calls from other threads.
@@ -29,13 +28,12 @@ internal sealed class VcpuThread
 
     private bool _halted;
 
-    // It halted with interrupts disabled.
-    private bool _deaf;
+    private bool _haltedWithInterruptsDisabled;
     private long _sleptTicks;
     private long _halts;
 
     /// <summary>Takes a vCPU in the state after reset.</summary>
-    public VcpuThread(IVcpu vcpu, IVcpuThreadOwner owner)
+    public VcpuThread(IX86Vcpu vcpu, IVcpuThreadOwner owner)
     {
         _vcpu = vcpu;
         _owner = owner;
@@ -43,10 +41,7 @@ internal sealed class VcpuThread
     }
 
     /// <summary>The vCPU.</summary>
-    public IVcpu Vcpu => _vcpu;
-
-    /// <summary>Its local APIC; wired when the machine is put together.</summary>
-    public LocalApic Apic { get; private set; } = null!;
+    public IX86Vcpu Vcpu => _vcpu;
 
     /// <summary>The registers after reset. Not to be changed; see <see cref="CopyOfReset"/>.</summary>
     public X86State AfterReset => _afterReset;
@@ -56,15 +51,6 @@ internal sealed class VcpuThread
 
     /// <summary>How long it slept.</summary>
     public TimeSpan Slept => Stopwatch.GetElapsedTime(0, Volatile.Read(ref _sleptTicks));
-
-    /// <summary>Wires the local APIC.</summary>
-    public void Wire(LocalApic apic)
-    {
-        Apic = apic;
-        apic.Init += OnInit;
-        apic.StartUp += OnStartUp;
-        apic.Nmi += OnNmi;
-    }
 
     /// <summary>A fresh copy of the registers after reset.</summary>
     public X86State CopyOfReset()
@@ -142,7 +128,7 @@ internal sealed class VcpuThread
             }
 
             // Who is woken for another reason than an interrupt goes on sleeping; a debugger's step is an instruction all the same.
-            if (_halted && !HasInterrupt(_deaf) && !_owner.IsStepping(this))
+            if (_halted && !HasInterrupt(_haltedWithInterruptsDisabled) && !_owner.IsStepping(this))
             {
                 Sleep(interruptible: true);
                 continue;
@@ -154,7 +140,7 @@ internal sealed class VcpuThread
                 case VmExit.Halted:
                     OnHalt(forGood: false);
                     break;
-                case VmExit.HaltedForGood:
+                case VmExit.HaltedWithInterruptsDisabled:
                     OnHalt(forGood: true);
                     break;
                 case VmExit.Shutdown:
@@ -177,10 +163,10 @@ internal sealed class VcpuThread
         }
 
         _halted = true;
-        _deaf = forGood;
+        _haltedWithInterruptsDisabled = forGood;
     }
 
-    private bool HasInterrupt(bool deaf) => _vcpu.HasNmi || (!deaf && _owner.HasInterrupt(Vcpu.Id));
+    private bool HasInterrupt(bool interruptsDisabled) => _vcpu.HasNmi || (!interruptsDisabled && _owner.HasInterrupt(Vcpu.Id));
 
     private void Sleep(bool interruptible)
     {
@@ -189,7 +175,7 @@ internal sealed class VcpuThread
         {
             Volatile.Write(ref _sleeping, true);
             Interlocked.MemoryBarrier();
-            while (!_woken && !(interruptible && HasInterrupt(_deaf)))
+            while (!_woken && !(interruptible && HasInterrupt(_haltedWithInterruptsDisabled)))
             {
                 Monitor.Wait(_sleep);
             }
@@ -204,7 +190,8 @@ internal sealed class VcpuThread
     // The bootstrap processor begins at the reset vector after INIT, the others wait for a start-up message (Intel SDM volume 3, 9.4.3).
     private bool IsBootstrap => _vcpu.Id == 0;
 
-    private void OnNmi()
+    /// <inheritdoc/>
+    public void Nmi()
     {
         if (_gate.TryEnter())
         {
@@ -214,7 +201,8 @@ internal sealed class VcpuThread
         }
     }
 
-    private void OnInit()
+    /// <inheritdoc/>
+    public void Init()
     {
         lock (_sleep)
         {
@@ -225,7 +213,8 @@ internal sealed class VcpuThread
         Wake();
     }
 
-    private void OnStartUp(byte page)
+    /// <inheritdoc/>
+    public void StartUp(byte page)
     {
         lock (_sleep)
         {
@@ -281,6 +270,7 @@ internal sealed class VcpuThread
         var before = new X86State();
         _vcpu.Save(before);
         X86State state = CopyOfReset();
+        state.A20 = before.A20;
         state.Cr0 = (state.Cr0 & ~InitLeavesOfCr0) | (before.Cr0 & InitLeavesOfCr0);
         state.Xcr0 = before.Xcr0;
         state.Xsave = before.Xsave;

@@ -137,8 +137,10 @@ internal sealed unsafe partial class DirectExecution
             use |= PageUse.Execute;
         }
 
-        if ((rights & Writes) == Writes && !_cpu.IsCode(gpa) && _cpu.MayWrite(gpa))
+        // Where it is noted which pages are written, leave to do so is given to none that is only read.
+        if ((rights & Writes) == Writes && (access == AccessKind.Write || !_memory.DirtyPages.IsNoted) && !_cpu.IsCode(gpa) && _cpu.MayWrite(gpa))
         {
+            _memory.Written(gpa, 1);
             use |= PageUse.Write;
         }
         else if (access == AccessKind.Write)
@@ -158,7 +160,9 @@ internal sealed unsafe partial class DirectExecution
         page &= ~Offset;
         gpa &= ~Offset;
         bool write = (rights & Writes) == Writes;
-        if (_memory.HostAddress(gpa, Sandbox.LargePage) == 0 || (access == AccessKind.Write && !write))
+
+        // Where it is noted which pages are written, one that is read and one that is written must not drive each other out.
+        if (_memory.DirtyPages.IsNoted || _memory.HostAddress(gpa, Sandbox.LargePage) == 0 || (access == AccessKind.Write && !write))
         {
             return false;
         }

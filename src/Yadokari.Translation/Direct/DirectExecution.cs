@@ -1,10 +1,10 @@
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
 using Yadokari.Translation.Code;
 using Yadokari.Translation.Emulation;
 using Yadokari.X86;
 using Yadokari.X86.Paging;
+using Yadokari.X86.State;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Direct;
@@ -336,6 +336,15 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     /// <summary>A page becomes code: no program may write it unseen.</summary>
     public void StopWriting(ulong gpa) => Revoke(gpa, PageUse.Write);
+
+    /// <summary>No program may write any page unseen.</summary>
+    public void StopWriting()
+    {
+        foreach (Program program in _held)
+        {
+            program.Sandbox!.Revoke(PageUse.Write);
+        }
+    }
 
     /// <summary>Makes user code stop soon. Any thread; after the pending word was set.</summary>
     public void Kick() => _running?.Kick();

@@ -1,4 +1,4 @@
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Translation.Emulation;
 

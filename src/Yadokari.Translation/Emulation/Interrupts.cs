@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;

@@ -189,7 +189,7 @@ internal static unsafe partial class Emulator
                 return false;
             }
 
-            ref readonly Core.State.SegmentState state = ref cpu.Segments[segment];
+            ref readonly X86.State.SegmentState state = ref cpu.Segments[segment];
             bool expandDown = (state.Attributes & 0xC) == 4;
             return cpu.Code64 || (!expandDown && high <= state.Limit) || (expandDown && low > state.Limit);
         }

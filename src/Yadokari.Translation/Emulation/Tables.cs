@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 

@@ -1,5 +1,5 @@
 using Iced.Intel;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;

@@ -196,6 +196,24 @@ internal sealed unsafe class AddressSpace
         }
     }
 
+    /// <summary>Forgets the translations by which any page can be written.</summary>
+    public void DropWriteEntries()
+    {
+        DropFrom(_filled);
+        DropFrom(_filledGlobal);
+
+        void DropFrom(EntrySet set)
+        {
+            foreach (int entry in set)
+            {
+                if (((entry / StateLayout.TlbEntries) & 1) != 0)
+                {
+                    ClearTranslation(entry);
+                }
+            }
+        }
+    }
+
     // An entry that no address can match: the negated address of a page that belongs to another entry.
     private void ClearTranslation(int number)
     {

@@ -171,6 +171,17 @@ internal sealed class Coherence
         }
     }
 
+    /// <summary>
+    /// No vCPU writes any page without asking once this returns. Waits for vCPUs, as <see cref="Written(ulong, ulong)"/> does.
+    /// </summary>
+    public void StopWriting()
+    {
+        foreach (Vcpu vcpu in new VcpusOf(_vcpus, uint.MaxValue))
+        {
+            Ask(null, vcpu, new Request(RequestKind.StopAllWriting, 0, 0));
+        }
+    }
+
     private VcpusOf Others(Vcpu vcpu, uint mask) => new(_vcpus, mask & ~(1u << vcpu.Id));
 
     // By a vCPU, or by a device. Whether there was anything to wait for.
@@ -225,6 +236,9 @@ internal enum RequestKind
 {
     /// <summary>To forget the TLB entries by which a page can be written.</summary>
     StopWriting,
+
+    /// <summary>The same for all pages.</summary>
+    StopAllWriting,
 
     /// <summary>To drop code that was made of bytes that changed.</summary>
     DropCode,

@@ -88,7 +88,7 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
-        ref readonly Core.State.SegmentState s = ref Segments[segment];
+        ref readonly X86.State.SegmentState s = ref Segments[segment];
         uint start = (uint)offset;
         linear = (uint)(s.Base + start);
         ulong end = (ulong)start + (ulong)length - 1;
@@ -115,7 +115,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     // Real and virtual-8086 mode have at least 64 KiB: what protected mode loaded with less is not looked at there.
-    private uint LimitOf(in Core.State.SegmentState segment) => ProtectedMode ? segment.Limit : Math.Max(segment.Limit, 0xFFFF);
+    private uint LimitOf(in X86.State.SegmentState segment) => ProtectedMode ? segment.Limit : Math.Max(segment.Limit, 0xFFFF);
 
     /// <summary>
     /// Works out how far translated code may go in each segment without asking <see cref="Linear"/>. True if one of DS, ES, SS is less
@@ -126,7 +126,7 @@ internal sealed unsafe partial class Vcpu
         bool limited = false;
         for (int i = 0; i < Segments.Length; i++)
         {
-            ref readonly Core.State.SegmentState segment = ref Segments[i];
+            ref readonly X86.State.SegmentState segment = ref Segments[i];
             ulong end = LimitOf(segment) + 1ul;
             ulong read = end;
             ulong write = end;

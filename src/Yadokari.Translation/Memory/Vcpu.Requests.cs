@@ -100,6 +100,9 @@ internal sealed unsafe partial class Vcpu
             case RequestKind.StopWriting:
                 StopWriting(request.Gpa);
                 break;
+            case RequestKind.StopAllWriting:
+                StopWriting();
+                break;
             case RequestKind.DropCode:
                 _code.Written(request.Gpa, request.Length);
                 break;

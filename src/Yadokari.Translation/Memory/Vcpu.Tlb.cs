@@ -97,10 +97,11 @@ internal sealed unsafe partial class Vcpu
         Fill(offset, linear, gpa, host, write, walk.IsGlobal);
 
         // What may be read and written without more ado saves the other kind its miss. Never at the cost of another page's entry: an
-        // instruction with two operands whose pages meet in one entry would drive each out by the other for ever.
+        // instruction with two operands whose pages meet in one entry would drive each out by the other for ever. Nor leave to write a page
+        // that was only read, where it is noted which are written.
         int twin = AddressSpace.EntryOffset(linear, !write, kind);
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
-        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked && (write || MayWrite(gpa)))
+        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked && (write || (!_memory.DirtyPages.IsNoted && MayWrite(gpa))))
         {
             Fill(twin, linear, gpa, host, !write, walk.IsGlobal);
         }
@@ -117,10 +118,17 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <inheritdoc/>
-    public void Written(ulong gpa, int length)
+    public void MemoryWritten(ulong gpa, ulong length)
     {
-        _code.Written(gpa, length);
-        _coherence.Written(this, gpa, length);
+        _memory.Written(gpa, length);
+        while (length > 0)
+        {
+            int piece = (int)Math.Min(length, 4096 - (gpa & 4095));
+            _code.Written(gpa, piece);
+            _coherence.Written(this, gpa, piece);
+            gpa += (ulong)piece;
+            length -= (ulong)piece;
+        }
     }
 
     /// <summary>Whether writes to a page must ask: some vCPU has code there.</summary>
@@ -338,6 +346,7 @@ internal sealed unsafe partial class Vcpu
         _space.Fill(offset, linear, host, global);
         if (write)
         {
+            _memory.Written(gpa, 1);
             _writeEntries.Add(gpa, host, _space, offset);
         }
     }
@@ -347,6 +356,16 @@ internal sealed unsafe partial class Vcpu
     {
         StopWriting(gpa);
         _coherence.BecomesCode(this, gpa);
+    }
+
+    // No page is to be written without asking from now on. Which are known to be stays: an entry that is gone leads nowhere.
+    private void StopWriting()
+    {
+        Direct?.StopWriting();
+        foreach (AddressSpace space in _spaces)
+        {
+            space.DropWriteEntries();
+        }
     }
 
     private void StopWriting(ulong gpa)

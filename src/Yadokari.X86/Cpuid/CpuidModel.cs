@@ -94,12 +94,15 @@ public sealed class CpuidModel
     /// <summary>vCPUs and clocks.</summary>
     public CpuidConfiguration Configuration => _configuration;
 
+    /// <summary>Whether <see cref="FromHost"/> made it: the processor under the monitor has all that it shows.</summary>
+    public bool IsOfHost { get; private init; }
+
     /// <summary>The model of this host.</summary>
     public static CpuidModel FromHost(CpuidConfiguration configuration)
     {
         // What the runtime reports as usable is what the host's system has enabled in XCR0.
         ulong xcr0 = !Avx.IsSupported ? 3ul : !Avx512F.IsSupported ? 7ul : 7 | XsaveLayout.Avx512;
-        return new CpuidModel(QueryHost, xcr0, configuration);
+        return new CpuidModel(QueryHost, xcr0, configuration) { IsOfHost = true };
     }
 
     /// <summary>The processor's own answer.</summary>
@@ -142,12 +145,17 @@ public sealed class CpuidModel
         {
             if (candidate.Name == feature)
             {
-                return (Find(candidate.Leaf, candidate.Subleaf)[candidate.Register] & (1u << candidate.Bit)) != 0;
+                return Shows(candidate);
             }
         }
 
         return false;
     }
+
+    /// <summary>The features of <see cref="CpuidFeatures"/> that the guest is shown and another model's is not.</summary>
+    public IEnumerable<string> FeaturesBeyond(CpuidModel other) => CpuidFeatures.All.Where(f => Shows(f) && !other.Shows(f)).Select(f => f.Name);
+
+    private bool Shows(CpuidFeature feature) => (Find(feature.Leaf, feature.Subleaf)[feature.Register] & (1u << feature.Bit)) != 0;
 
     private static ulong Key(uint leaf, uint subleaf) => ((ulong)subleaf << 32) | leaf;
 

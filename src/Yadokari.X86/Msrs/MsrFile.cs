@@ -1,6 +1,4 @@
 using System.Collections.Frozen;
-using Yadokari.X86.Cpuid;
-
 namespace Yadokari.X86.Msrs;
 
 /// <summary>
@@ -15,12 +13,12 @@ public sealed class MsrFile
     private readonly ulong _physicalBits;
 
     /// <summary>Registers after reset.</summary>
-    public MsrFile(CpuidModel model)
+    public MsrFile(CpuModel model)
     {
-        _descriptions = [.. MsrTable.For(model.Vendor).Where(d => d.Kind is not (MsrKind.Engine or MsrKind.Machine))];
+        _descriptions = [.. model.Msrs.Where(d => d.Kind is not (MsrKind.Engine or MsrKind.Machine))];
         _places = Enumerable.Range(0, _descriptions.Length).ToFrozenDictionary(i => _descriptions[i].Index);
         _values = new ulong[_descriptions.Length];
-        _physicalBits = (1ul << model.PhysicalAddressBits) - 1;
+        _physicalBits = (1ul << model.Cpuid.PhysicalAddressBits) - 1;
         Reset();
     }
 
@@ -80,15 +78,18 @@ public sealed class MsrFile
         }
     }
 
-    /// <summary>Takes the stored registers from a saved state; those it lacks keep their value, values that could not be written are left out.</summary>
+    /// <summary>Whether a saved state may hold that value of a register: it is a stored one, and the value could be written.</summary>
+    public bool CanLoad(uint index, ulong value) =>
+        _places.TryGetValue(index, out int place) && _descriptions[place].Kind == MsrKind.Stored
+        && (value == _descriptions[place].Reset || ((value & ~_descriptions[place].Writable) == 0 && IsValid(index, value)));
+
+    /// <summary>Takes the stored registers from a saved state that <see cref="CanLoad"/> allows; those it lacks get their value after reset.</summary>
     public void Load(IReadOnlyDictionary<uint, ulong> registers)
     {
         for (int i = 0; i < _values.Length; i++)
         {
-            if (_descriptions[i].Kind == MsrKind.Stored && registers.TryGetValue(_descriptions[i].Index, out ulong value))
-            {
-                _ = Write(_descriptions[i].Index, value);
-            }
+            bool saved = _descriptions[i].Kind == MsrKind.Stored & registers.TryGetValue(_descriptions[i].Index, out ulong value);
+            _values[i] = saved ? value : _descriptions[i].Reset;
         }
     }
 

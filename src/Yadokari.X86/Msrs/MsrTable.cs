@@ -20,7 +20,7 @@ public enum MsrKind : byte
     /// <summary>Has effects on execution: the engine answers.</summary>
     Engine,
 
-    /// <summary>Belongs to the local APIC: the machine answers, through <c>IVcpuHost</c>.</summary>
+    /// <summary>Belongs to the local APIC: the machine answers, through <c>IX86VcpuHost</c>.</summary>
     Machine,
 }
 

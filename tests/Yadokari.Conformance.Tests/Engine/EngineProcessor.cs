@@ -1,7 +1,8 @@
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Conformance.Tests.Engine;
 
@@ -10,8 +11,8 @@ namespace Yadokari.Conformance.Tests.Engine;
 public sealed class EngineProcessor : ISubject
 {
     private readonly GuestMemory _memory;
-    private readonly IEngineVm _vm;
-    private readonly IVcpu _vcpu;
+    private readonly IVm _vm;
+    private readonly IX86Vcpu _vcpu;
     private readonly X86State _state = new();
     private readonly Timer _watchdog;
     private volatile bool _tooLong;
@@ -21,8 +22,8 @@ public sealed class EngineProcessor : ISubject
     {
         _memory = GuestRam.Create([(0, GuestTables.RamLength)]);
         GuestTables.Write(_memory);
-        _vm = engine.CreateVm(_memory, new SilentHost());
-        _vcpu = _vm.CreateVcpu(0);
+        _vm = engine.Create(_memory);
+        _vcpu = _vm.CreateX86Vcpu(0, new SilentHost());
         _vcpu.Save(_state);
         _watchdog = new Timer(_ =>
         {
@@ -47,7 +48,7 @@ public sealed class EngineProcessor : ISubject
 
         _watchdog.Change(Timeout.Infinite, Timeout.Infinite);
         _vcpu.Save(_state);
-        if (exit is VmExit.Halted or VmExit.HaltedForGood)
+        if (exit is VmExit.Halted or VmExit.HaltedWithInterruptsDisabled)
         {
             ReadOutcome(after);
         }
@@ -79,6 +80,7 @@ public sealed class EngineProcessor : ISubject
         _state.Rip = before.Rip;
         _state.Rflags = before.Rflags | 0x202;
         _state.Cr2 = 0;
+        _state.Activity = ActivityState.Active;
         if (_state.Xsave.Length < XsaveLayout.Length)
         {
             _state.Xsave = new byte[XsaveLayout.Length];

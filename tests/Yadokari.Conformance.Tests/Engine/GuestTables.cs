@@ -1,5 +1,5 @@
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
+using Yadokari.X86.State;
 
 namespace Yadokari.Conformance.Tests.Engine;
 

@@ -1,7 +1,8 @@
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
-using Yadokari.Core.State;
 using Yadokari.Linux;
+using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Conformance.Tests.Engine;
 
@@ -14,8 +15,8 @@ public sealed class RealModeMachine : IDisposable
 
     private readonly GuestMemory _memory = GuestRam.Create([(0, 0x110000)]);
     private readonly List<int> _used = [];
-    private readonly IEngineVm _vm;
-    private readonly IVcpu _vcpu;
+    private readonly IVm _vm;
+    private readonly IX86Vcpu _vcpu;
     private readonly X86State _state = new();
     private readonly Timer _watchdog;
     private volatile bool _tooLong;
@@ -23,8 +24,8 @@ public sealed class RealModeMachine : IDisposable
     /// <summary>Makes a guest under the engine.</summary>
     public RealModeMachine(IEngine engine)
     {
-        _vm = engine.CreateVm(_memory, new SilentHost());
-        _vcpu = _vm.CreateVcpu(0);
+        _vm = engine.Create(_memory);
+        _vcpu = _vm.CreateX86Vcpu(0, new SilentHost());
         _vcpu.Save(_state);
         _state.Segments[4] = _state.Segments[5] = new SegmentState(0, 0, 0xFFFF, 0x93);
         _state.Idtr = new TableState(0, 0x3FF);
@@ -57,6 +58,7 @@ public sealed class RealModeMachine : IDisposable
     public void Load(RealModeState before)
     {
         _state.Cr0 = 0x10;
+        _state.Activity = ActivityState.Active;
         _state.Rip = before.Regs["ip"];
         _state.Rflags = (ulong)((before.Regs["flags"] & 0xFFF) | 2);
         for (int i = 0; i < s_registers.Length; i++)
@@ -102,7 +104,7 @@ public sealed class RealModeMachine : IDisposable
         _vcpu.Save(_state);
         return exit switch
         {
-            VmExit.Halted or VmExit.HaltedForGood => null,
+            VmExit.Halted or VmExit.HaltedWithInterruptsDisabled => null,
             VmExit.Kicked => $"ran on, to {_state.Segments[1].Selector:x}:{_state.Rip:x}",
             _ => $"ended with {exit} at {_state.Segments[1].Selector:x}:{_state.Rip:x}",
         };

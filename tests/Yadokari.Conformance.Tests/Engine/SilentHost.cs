@@ -1,9 +1,10 @@
 using Yadokari.Core.Engines;
+using Yadokari.X86.Engines;
 
 namespace Yadokari.Conformance.Tests.Engine;
 
 /// <summary>No devices: reads give all ones, writes vanish, no interrupts.</summary>
-internal sealed class SilentHost : IVcpuHost
+internal sealed class SilentHost : IX86VcpuHost
 {
     public void MmioRead(int vcpu, ulong gpa, Span<byte> data) => data.Fill(0xFF);
 
@@ -24,6 +25,10 @@ internal sealed class SilentHost : IVcpuHost
     }
 
     public bool WriteMsr(int vcpu, uint index, ulong value) => false;
+
+    public void TscChanged(int vcpu)
+    {
+    }
 
     public byte ReadTaskPriority(int vcpu) => 0;
 

@@ -165,7 +165,7 @@ public sealed class NativeProcessor : ISubject
             catch (Win32Exception) when (attempt < 20)
             {
                 // ETXTBSY: another thread that is just starting a process still holds our writing descriptor of the file.
-                Thread.Sleep(10);
+                Thread.Sleep(10); // Nothing tells when it has let go.
             }
         }
     }

@@ -41,7 +41,7 @@ public sealed class BlockTests : IDisposable
     [InlineData(false, true)]
     [InlineData(true, false)]
     [InlineData(true, true)]
-    public void RequestsGoBackInTheOrderInWhichTheyEnd(bool packed, bool indirect)
+    public void Requests_go_back_in_the_order_in_which_they_end(bool packed, bool indirect)
     {
         HeldDisk disk = Start(new HeldDisk(1 << 20), packed);
         new Random(1).NextBytes(disk.Bytes);
@@ -69,7 +69,7 @@ public sealed class BlockTests : IDisposable
     }
 
     [Fact]
-    public void WhatEndsTogetherIsOneInterrupt()
+    public void What_ends_together_is_one_interrupt()
     {
         HeldDisk disk = Start(new HeldDisk(1 << 20), packed: false);
         for (int slot = 0; slot < 10; slot++)
@@ -93,7 +93,7 @@ public sealed class BlockTests : IDisposable
     }
 
     [Fact]
-    public void AHostsErrorInFlightIsTheGuests()
+    public void A_hosts_error_in_flight_is_the_guests()
     {
         HeldDisk disk = Start(new HeldDisk(1 << 20), packed: false);
         Submit(0, 0, 0, 4096);
@@ -118,7 +118,7 @@ public sealed class BlockTests : IDisposable
     }
 
     [Fact]
-    public void ThereMayBeMoreThanCanBeInFlight()
+    public void There_may_be_more_than_can_be_in_flight()
     {
         HeldDisk disk = Start(new HeldDisk(1 << 20), packed: false);
         for (int slot = 0; slot < 200; slot++)
@@ -140,7 +140,7 @@ public sealed class BlockTests : IDisposable
     }
 
     [Fact]
-    public void AResetWaitsForWhatIsInFlight()
+    public void A_reset_waits_for_what_is_in_flight()
     {
         HeldDisk disk = Start(new HeldDisk(1 << 20), packed: false);
         disk.Bytes.AsSpan().Fill(0x77);
@@ -163,7 +163,7 @@ public sealed class BlockTests : IDisposable
     }
 
     [Fact]
-    public void TheMachinesEndWaitsForWhatIsInFlight()
+    public void The_machines_end_waits_for_what_is_in_flight()
     {
         HeldDisk disk = Start(new HeldDisk(1 << 20), packed: false);
         Submit(0, 0, 0, 4096);
@@ -182,7 +182,7 @@ public sealed class BlockTests : IDisposable
     [InlineData(false, true)]
     [InlineData(true, false)]
     [InlineData(true, true)]
-    public void AnyRequestsInAnyNumberAgreeWithAModel(bool packed, bool ring)
+    public void Any_requests_in_any_number_agree_with_a_model(bool packed, bool ring)
     {
         string folder = Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, $"block-{Guid.NewGuid():n}")).FullName;
         try
@@ -196,6 +196,7 @@ public sealed class BlockTests : IDisposable
             Start(ring ? disk : new OnTheSpot(disk), packed);
             Exercise(model, random, path);
             _function!.Dispose();
+            disk.Dispose();
             Assert.True(model.AsSpan().SequenceEqual(File.ReadAllBytes(path)));
         }
         finally

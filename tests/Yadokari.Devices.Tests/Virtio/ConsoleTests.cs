@@ -28,7 +28,7 @@ public sealed class ConsoleTests : IDisposable
     public void Dispose() => _memory.Dispose();
 
     [Fact]
-    public void AConsoleCarriesBytesBothWays()
+    public void A_console_carries_bytes_both_ways()
     {
         var host = new FakeHost();
         using VirtioConsole device = Start(VirtioConsole.Console(host), 0);
@@ -51,7 +51,7 @@ public sealed class ConsoleTests : IDisposable
     }
 
     [Fact]
-    public void AGuestWaitsForAHostThatHasNoRoom()
+    public void A_guest_waits_for_a_host_that_has_no_room()
     {
         var host = new FakeHost { Room = 3 };
         using VirtioConsole device = Start(VirtioConsole.Console(host), 0);
@@ -73,7 +73,7 @@ public sealed class ConsoleTests : IDisposable
     }
 
     [Fact]
-    public void TheGuestHearsOfTheSize()
+    public void The_guest_hears_of_the_size()
     {
         using VirtioConsole device = Start(VirtioConsole.Console(new FakeHost()), 0);
         int changes = 0;
@@ -95,7 +95,7 @@ public sealed class ConsoleTests : IDisposable
     }
 
     [Fact]
-    public void ADriverWithoutQueuesMayWriteACharacter()
+    public void A_driver_without_queues_may_write_a_character()
     {
         var host = new FakeHost();
         using VirtioConsole device = VirtioConsole.Console(host);
@@ -105,7 +105,7 @@ public sealed class ConsoleTests : IDisposable
     }
 
     [Fact]
-    public void PortsHaveNamesAndKnowWhetherSomebodyIsThere()
+    public void Ports_have_names_and_know_whether_somebody_is_there()
     {
         FakeHost[] hosts = [new FakeHost { IsConnected = false }, new FakeHost()];
         using VirtioConsole device = Start(VirtioConsole.Ports([("one", hosts[0]), ("org.two", hosts[1])]), SeveralPorts);
@@ -162,7 +162,7 @@ public sealed class ConsoleTests : IDisposable
     }
 
     [Fact]
-    public void ASocketLeadsToAPort()
+    public void A_socket_leads_to_a_port()
     {
         string path = Path.Combine(Path.GetTempPath(), $"yadokari-{Guid.NewGuid():n}");
         using var ready = new AutoResetEvent(false);

@@ -27,7 +27,7 @@ public sealed class QueueTests : IDisposable
     [InlineData(true, false, true)]
     [InlineData(true, true, false)]
     [InlineData(true, true, true)]
-    public void RequestsArriveWholeAndComeBack(bool packed, bool indirect, bool events)
+    public void Requests_arrive_whole_and_come_back(bool packed, bool indirect, bool events)
     {
         (DriverQueue driver, Virtqueue queue) = Make(packed, 8, events);
         var chain = new DescriptorChain(_dma);
@@ -73,7 +73,7 @@ public sealed class QueueTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void InterruptsComeWhenTheDriverWantsThem(bool packed)
+    public void Interrupts_come_when_the_driver_wants_them(bool packed)
     {
         (DriverQueue driver, Virtqueue queue) = Make(packed, 8, events: false);
         Assert.False(queue.WantsInterrupt());
@@ -88,7 +88,7 @@ public sealed class QueueTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void WithEventIndexTheyComeAtTheIndex(bool packed)
+    public void With_event_index_they_come_at_the_index(bool packed)
     {
         (DriverQueue driver, Virtqueue queue) = Make(packed, 16, events: true);
         for (int round = 0; round < 100; round++)
@@ -111,7 +111,7 @@ public sealed class QueueTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void KicksAreWantedWhileNobodyServes(bool packed)
+    public void Kicks_are_wanted_while_nobody_serves(bool packed)
     {
         (DriverQueue driver, Virtqueue queue) = Make(packed, 8, events: false);
         queue.DisableKicks();
@@ -136,7 +136,7 @@ public sealed class QueueTests : IDisposable
     [InlineData(true, "write before read")]
     [InlineData(true, "table of odd length")]
     [InlineData(true, "table in a table")]
-    public void WhatADriverMayNotDoBreaksTheQueue(bool packed, string what)
+    public void What_a_driver_may_not_do_breaks_the_queue(bool packed, string what)
     {
         (DriverQueue driver, Virtqueue queue) = Make(packed, 8, events: false);
         void Entry(ulong at, ulong gpa, uint length, ushort flags, ushort next)
@@ -193,7 +193,7 @@ public sealed class QueueTests : IDisposable
     [InlineData(true, 0x1_0008, 8)]
     [InlineData(false, 0x40_0000, 8)]
     [InlineData(true, 0x3F_FFF0, 8)]
-    public void AQueueThatCannotBeIsNotMade(bool packed, ulong at, int size)
+    public void A_queue_that_cannot_be_is_not_made(bool packed, ulong at, int size)
     {
         ulong features = packed ? VirtioFeatures.PackedRing : 0;
         Assert.Null(Virtqueue.Create(_dma, new QueueAddresses(at, 0x2_0000, 0x3_0000), size, features));

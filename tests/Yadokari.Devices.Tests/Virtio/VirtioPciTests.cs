@@ -47,7 +47,7 @@ public sealed class VirtioPciTests : IDisposable
     }
 
     [Fact]
-    public void CapabilitiesNameTheFourGroups()
+    public void Capabilities_name_the_four_groups()
     {
         var found = new Dictionary<byte, (byte Bar, uint Offset, uint Length)>();
         for (ulong at = Space(0x34); at != 0; at = Space(at + 1))
@@ -68,7 +68,7 @@ public sealed class VirtioPciTests : IDisposable
     [InlineData(Version1, true)]
     [InlineData(0, false)]
     [InlineData(Version1 | (1ul << 40), false)]
-    public void FeaturesThatWereNotOfferedAreRefused(ulong features, bool accepted)
+    public void Features_that_were_not_offered_are_refused(ulong features, bool accepted)
     {
         Write(20, 1);
         Write(20, 3);
@@ -79,7 +79,7 @@ public sealed class VirtioPciTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void ADiskIsReadAndWritten(bool packed)
+    public void A_disk_is_read_and_written(bool packed)
     {
         DriverQueue queue = BringUp(packed);
         byte[] sectors = new byte[1024];
@@ -106,7 +106,7 @@ public sealed class VirtioPciTests : IDisposable
     [InlineData(1u, ulong.MaxValue, 512u, false, 1)]
     [InlineData(1u, 0x0080_0000_0000_0000ul, 512u, false, 1)]
     [InlineData(99u, 0ul, 512u, true, 2)]
-    public void WhatIsNotOnTheDiskIsAnError(uint type, ulong sector, uint length, bool writable, int status)
+    public void What_is_not_on_the_disk_is_an_error(uint type, ulong sector, uint length, bool writable, int status)
     {
         DriverQueue queue = BringUp(packed: false);
         Assert.Equal(status, Request(queue, type, sector, (Data, length, writable)).Status);
@@ -120,7 +120,7 @@ public sealed class VirtioPciTests : IDisposable
     [InlineData(11u, 1u, 2u, 2)]
     [InlineData(13u, 2u, 2u, 2)]
     [InlineData(13u, 0u, 200u, 1)]
-    public void RangesAreDiscardedAndZeroed(uint type, uint flags, uint sectors, int status)
+    public void Ranges_are_discarded_and_zeroed(uint type, uint flags, uint sectors, int status)
     {
         DriverQueue queue = BringUp(packed: false);
         _memory.Write(Data, [.. BitConverter.GetBytes(4ul), .. BitConverter.GetBytes(sectors), .. BitConverter.GetBytes(flags)]);
@@ -130,7 +130,7 @@ public sealed class VirtioPciTests : IDisposable
     }
 
     [Fact]
-    public void AHostsErrorIsTheGuests()
+    public void A_hosts_error_is_the_guests()
     {
         DriverQueue queue = BringUp(packed: false);
         _disk.Fails = true;
@@ -140,7 +140,7 @@ public sealed class VirtioPciTests : IDisposable
     }
 
     [Fact]
-    public void WithoutMessagesThePinTellsUntilItIsRead()
+    public void Without_messages_the_pin_tells_until_it_is_read()
     {
         DriverQueue queue = BringUp(packed: false);
         Request(queue, 4, 0);
@@ -152,7 +152,7 @@ public sealed class VirtioPciTests : IDisposable
 
     // The next request may be done just while the reason of the last interrupt is read.
     [Fact]
-    public void NoInterruptOfThePinIsLost()
+    public void No_interrupt_of_the_pin_is_lost()
     {
         DriverQueue queue = BringUp(packed: false, size: 64);
         _memory.Write(Header, [4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -176,7 +176,7 @@ public sealed class VirtioPciTests : IDisposable
     }
 
     [Fact]
-    public void WithMessagesTheQueueHasItsOwn()
+    public void With_messages_the_queue_has_its_own()
     {
         DriverQueue queue = BringUp(packed: false, messages: true);
         Request(queue, 4, 0);
@@ -185,7 +185,7 @@ public sealed class VirtioPciTests : IDisposable
     }
 
     [Fact]
-    public void AResetEndsWhatIsUnderWayAndOnlyThenShows()
+    public void A_reset_ends_what_is_under_way_and_only_then_shows()
     {
         DriverQueue queue = BringUp(packed: false);
         using var gate = new ManualResetEventSlim();
@@ -204,7 +204,7 @@ public sealed class VirtioPciTests : IDisposable
 
     // A second one must not end the first: queues that are begun meanwhile would lose the threads that serve them.
     [Fact]
-    public async Task AResetDuringAResetIsTheSame()
+    public async Task A_reset_during_a_reset_is_the_same()
     {
         var device = new SlowDevice();
         using var function = new VirtioPci(device, new Dma(_memory, (_, _) => { }), (_, _) => { });
@@ -225,7 +225,7 @@ public sealed class VirtioPciTests : IDisposable
 
     // An exception of a worker's reaches the machine, and a reset that waits for the worker is done all the same.
     [Fact]
-    public void AFaultOfAWorkerIsToldAndHoldsNoResetUp()
+    public void A_fault_of_a_worker_is_told_and_holds_no_reset_up()
     {
         using var told = new ManualResetEventSlim();
         Exception? error = null;
@@ -256,7 +256,7 @@ public sealed class VirtioPciTests : IDisposable
 
     // After it is disposed of, a driver that goes on reaches no memory of the guest's, which may have been given back.
     [Fact]
-    public void ADisposedFunctionServesNoQueue()
+    public void A_disposed_function_serves_no_queue()
     {
         BringUp(packed: false);
         _function.Dispose();
@@ -270,7 +270,7 @@ public sealed class VirtioPciTests : IDisposable
     }
 
     [Fact]
-    public void ABrokenQueueAsksForAReset()
+    public void A_broken_queue_asks_for_a_reset()
     {
         DriverQueue queue = BringUp(packed: false);
         queue.Add(false, (ulong.MaxValue - 100, 16, false));
@@ -281,7 +281,7 @@ public sealed class VirtioPciTests : IDisposable
     }
 
     [Fact]
-    public void TheWindowInConfigurationSpaceReachesTheRegisters()
+    public void The_window_in_configuration_space_reaches_the_registers()
     {
         ulong window = 0;
         for (ulong at = Space(0x34); at != 0; at = Space(at + 1))

@@ -37,13 +37,15 @@ public sealed class VsockTests : IDisposable
     private readonly DriverQueue _transmit;
     private readonly Virtqueue _receiveQueue;
     private readonly Virtqueue _transmitQueue;
+    private readonly SocketStreams _host;
     private readonly DescriptorChain _chain;
     private readonly Dictionary<ushort, int> _slots = [];
     private readonly Queue<Packet> _arrived = new();
 
     public VsockTests()
     {
-        _device = new VirtioVsock(new SocketStreams(Name), Cid);
+        _host = new SocketStreams(Name);
+        _device = new VirtioVsock(_host, Cid);
         _dma = new Dma(_memory, (_, _) => { });
         _chain = new DescriptorChain(_dma);
         _receive = new DriverQueue(_memory, ReceiveRing, Size, packed: false);
@@ -61,6 +63,7 @@ public sealed class VsockTests : IDisposable
     public void Dispose()
     {
         _device.Dispose();
+        _host.Dispose();
         Assert.Empty(Directory.GetFiles(_folder, "socket"));
         _memory.Dispose();
         Directory.Delete(_folder, recursive: true);
@@ -69,7 +72,7 @@ public sealed class VsockTests : IDisposable
     private readonly record struct Packet(uint HostPort, uint GuestPort, int Operation, uint Flags, uint Room, uint Taken, byte[] Data);
 
     [Fact]
-    public void TheGuestConnectsToTheHost()
+    public void The_guest_connects_to_the_host()
     {
         using Socket listener = Listen(5000);
         Send(1234, 5000, Request);
@@ -106,7 +109,7 @@ public sealed class VsockTests : IDisposable
     }
 
     [Fact]
-    public void TheHostConnectsToTheGuest()
+    public void The_host_connects_to_the_guest()
     {
         using Socket socket = Connect("CONNECT 1024\nat once");
         Packet packet = Next();
@@ -132,14 +135,14 @@ public sealed class VsockTests : IDisposable
     [InlineData("CONNECT 4294967296\n")]
     [InlineData("GET / HTTP/1.0\n")]
     [InlineData("CONNECT 1                       ")]
-    public void WhoAsksForNoPortIsSentAway(string line)
+    public void Who_asks_for_no_port_is_sent_away(string line)
     {
         using Socket socket = Connect(line);
         Assert.Equal("", Receive(socket, 1));
     }
 
     [Fact]
-    public void WhoIsRefusedIsSentAway()
+    public void Who_is_refused_is_sent_away()
     {
         Send(1, 5000, Request);
         Assert.Equal(Reset, Next().Operation);
@@ -150,7 +153,7 @@ public sealed class VsockTests : IDisposable
     }
 
     [Fact]
-    public void MisuseEndsTheConnection()
+    public void Misuse_ends_the_connection()
     {
         using Socket listener = Listen(1);
         Send(5, 1, Data, [1]);
@@ -176,7 +179,7 @@ public sealed class VsockTests : IDisposable
     }
 
     [Fact]
-    public void NeitherSideSendsMoreThanTheOtherHasRoomFor()
+    public void Neither_side_sends_more_than_the_other_has_room_for()
     {
         using Socket listener = Listen(1);
         Send(5, 1, Request, room: 10);
@@ -244,7 +247,7 @@ public sealed class VsockTests : IDisposable
     }
 
     [Fact]
-    public void AResetOfTheDeviceEndsAll()
+    public void A_reset_of_the_device_ends_all()
     {
         using Socket listener = Listen(1);
         Open(5, 1);
@@ -254,7 +257,7 @@ public sealed class VsockTests : IDisposable
     }
 
     [Fact]
-    public void ASocketThatIsInUseIsRefusedAndOneLeftBehindIsNot()
+    public void A_socket_that_is_in_use_is_refused_and_one_left_behind_is_not()
     {
         Assert.Contains(Name, Assert.Throws<UserErrorException>(() => new SocketStreams(Name)).Message, StringComparison.Ordinal);
         string other = Path.Combine(_folder, "other");

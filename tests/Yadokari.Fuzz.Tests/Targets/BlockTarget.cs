@@ -19,7 +19,7 @@ internal sealed class BlockTarget : Target
         _format = format;
         _image = Path.Combine(folder, "disk");
         DiskFiles.Create(_image, new NewDisk { Size = Size, Format = format, ClusterSize = 4096 });
-        Device = new VirtioBlock(DiskImage.Open(_image, readOnly: false, format), 0, 2, "disk");
+        Device = new VirtioBlock(Behind(DiskImage.Open(_image, readOnly: false, format)), 0, 2, "disk");
     }
 
     public override VirtioDevice Device { get; }

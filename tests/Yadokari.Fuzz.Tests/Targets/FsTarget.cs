@@ -32,7 +32,7 @@ internal sealed class FsTarget : Target
         File.CreateSymbolicLink(Path.Combine(_shared, "out"), Path.Combine(_around, "secret"));
         File.CreateSymbolicLink(Path.Combine(_shared, "up"), "..");
         _secretWritten = File.GetLastWriteTimeUtc(Path.Combine(_around, "secret"));
-        Device = new VirtioFs(FolderShare.Open(_shared, readOnly: false, 64), 0, 2, "tag");
+        Device = new VirtioFs(Behind(FolderShare.Open(_shared, readOnly: false, 64)), 0, 2, "tag");
     }
 
     public override VirtioDevice Device { get; }

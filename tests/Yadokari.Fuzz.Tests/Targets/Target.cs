@@ -1,3 +1,4 @@
+using Yadokari.Core.Lifetimes;
 using Yadokari.Devices.Virtio;
 using Yadokari.Fuzz.Tests.Guests;
 
@@ -6,6 +7,8 @@ namespace Yadokari.Fuzz.Tests.Targets;
 /// <summary>A device with what stands behind it, for one life; and what guests may want from it.</summary>
 internal abstract class Target
 {
+    private readonly DisposableStack _behind = new();
+
     /// <summary>The device; disposed of by who has the target.</summary>
     public abstract VirtioDevice Device { get; }
 
@@ -62,9 +65,14 @@ internal abstract class Target
             }
         }
 
+        target._behind.Dispose();
         ram.Check();
         target.Check(ram);
     }
+
+    /// <summary>Has what stands behind the device disposed of after it.</summary>
+    protected T Behind<T>(T host)
+        where T : IDisposable => _behind.Push(host);
 
     /// <summary>Bytes with some changed, missing or too many, as often as not.</summary>
     protected static byte[] Mutate(Random random, byte[] bytes)

@@ -23,7 +23,7 @@ internal sealed class UserNetworkTarget : Target
     private readonly ConcurrentDictionary<ushort, (uint Sequence, uint Acknowledge)> _connections = []; // By the guest's port: what to say next.
 
     public UserNetworkTarget() =>
-        Device = new VirtioNet(new FencedNetwork(new UserNetwork([], hostLoopback: true), s_server.TcpPort, s_server.UdpPort), 0, new PhysicalAddress(s_mac));
+        Device = new VirtioNet(Behind(new FencedNetwork(new UserNetwork([], hostLoopback: true), s_server.TcpPort, s_server.UdpPort)), 0, new PhysicalAddress(s_mac));
 
     public override VirtioDevice Device { get; }
 

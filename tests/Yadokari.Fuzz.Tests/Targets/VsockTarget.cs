@@ -24,7 +24,7 @@ internal sealed class VsockTarget : Target
     public VsockTarget(string folder)
     {
         _path = Path.Combine(folder, "vsock");
-        Device = new VirtioVsock(new SocketStreams(_path), Cid);
+        Device = new VirtioVsock(Behind(new SocketStreams(_path)), Cid);
         _listeners = [Listen(1), Listen(2), Listen(WorkPort)];
     }
 

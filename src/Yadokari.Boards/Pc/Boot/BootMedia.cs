@@ -1,0 +1,56 @@
+using System.Buffers.Binary;
+using Yadokari.Core;
+using Yadokari.Core.Disks;
+using Yadokari.Devices.Storage;
+
+namespace Yadokari.Boards.Pc.Boot;
+
+/// <summary>Looks whether firmware will find something to start, so that who forgot it hears of it before the machine runs.</summary>
+internal static class BootMedia
+{
+    private const ushort BootSignature = 0xAA55;
+
+    // The boot record volume descriptor of a CD (El Torito 1.0, figure 7).
+    private const long BootRecord = 17 * 2048;
+
+    /// <summary>Whether a sector ends as boot sectors do.</summary>
+    public static bool IsBootSector(ReadOnlySpan<byte> sector) => sector.Length >= 512 && BinaryPrimitives.ReadUInt16LittleEndian(sector[510..]) == BootSignature;
+
+    /// <summary>Refuses disks, a CD and a floppy of which none can be booted from.</summary>
+    /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
+    public static void Check(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyMedium? floppy)
+    {
+        if (floppy is { Boots: true } || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
+        {
+            return;
+        }
+
+        if (disks.Count > 0)
+        {
+            throw new UserErrorException($"The disk '{disks[0].Path}' has no boot sector, and nothing else is there to boot from: give a disk with a boot loader, or a CD by --cdrom.");
+        }
+
+        if (disc is not null)
+        {
+            throw new UserErrorException($"The CD '{disc.Path}' has no boot record, and nothing else is there to boot from: give a CD that boots, or a disk by --disk.");
+        }
+
+        if (floppy is not null)
+        {
+            throw new UserErrorException($"The floppy '{floppy.Path}' has no boot sector, and nothing else is there to boot from: give one that boots.");
+        }
+    }
+
+    private static bool HasBootSector(IDisk disk)
+    {
+        byte[] sector = new byte[512];
+        return disk.TryRead(0, sector) && IsBootSector(sector);
+    }
+
+    private static bool HasBootRecord(IDisk disc)
+    {
+        byte[] record = new byte[64];
+        return disc.Length >= BootRecord + record.Length && disc.TryRead(BootRecord, record)
+            && record.AsSpan(1).StartsWith("CD001"u8) && record.AsSpan(7).StartsWith("EL TORITO SPECIFICATION"u8);
+    }
+}

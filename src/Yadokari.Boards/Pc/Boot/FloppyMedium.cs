@@ -1,0 +1,50 @@
+using Yadokari.Core;
+using Yadokari.Core.Disks;
+using Yadokari.Devices.Storage;
+
+namespace Yadokari.Boards.Pc.Boot;
+
+/// <summary>A floppy's image, in a drive that reads it.</summary>
+public sealed class FloppyMedium : IDisposable
+{
+    private readonly IDisk _image;
+
+    private FloppyMedium(IDisk image, FloppyFormat format)
+    {
+        _image = image;
+        byte[] sector = new byte[FloppyFormat.SectorSize];
+        Path = image.Path;
+        Format = format;
+        Drive = new FloppyDrive(image, format);
+        Boots = Drive.TryRead(0, sector) && BootMedia.IsBootSector(sector);
+    }
+
+    /// <summary>What messages call it.</summary>
+    public string Path { get; }
+
+    /// <summary>How it is laid out.</summary>
+    public FloppyFormat Format { get; }
+
+    /// <summary>The drive.</summary>
+    public FloppyDrive Drive { get; }
+
+    /// <summary>Whether it has a boot sector.</summary>
+    public bool Boots { get; }
+
+    /// <summary>Closes the image.</summary>
+    public void Dispose() => _image.Dispose();
+
+    /// <summary>Opens an image, as raw whatever its configuration says.</summary>
+    /// <exception cref="UserErrorException">It can't be used.</exception>
+    public static FloppyMedium Open(DiskConfig config)
+    {
+        IDisk image = config.OpenFloppy();
+        if (FloppyFormat.Of(image.Length) is { } format)
+        {
+            return new FloppyMedium(image, format);
+        }
+
+        image.Dispose();
+        throw new UserErrorException($"The floppy '{config.Path}' has {image.Length} bytes; a floppy has {FloppyFormat.Largest >> 10} KiB at most: give a raw image of one.");
+    }
+}

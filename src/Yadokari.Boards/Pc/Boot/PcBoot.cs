@@ -1,0 +1,75 @@
+using Yadokari.Boards.Pc.Acpi;
+using Yadokari.Core;
+using Yadokari.Core.Buses;
+using Yadokari.Core.Memory;
+using Yadokari.Devices.Firmware;
+using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.Pci;
+using Yadokari.Devices.Rtc;
+using Yadokari.X86.State;
+
+namespace Yadokari.Boards.Pc.Boot;
+
+/// <summary>How a PC starts: in firmware, which finds tables, media or a kernel, or in a kernel that is loaded as firmware would have left it.</summary>
+internal sealed class PcBoot
+{
+    private readonly PcConfig _config;
+    private readonly PcResources _resources;
+    private readonly GuestMemory _memory;
+    private readonly RealModeBoot? _realMode;
+
+    /// <summary>Tells firmware of the machine.</summary>
+    /// <exception cref="UserErrorException">Firmware would find nothing to start, or can't start the kernel.</exception>
+    public PcBoot(PcConfig config, PcResources resources, GuestMemory memory, FwCfg fwCfg, CmosRtc rtc)
+    {
+        (_config, _resources, _memory) = (config, resources, memory);
+        FirmwareTables.Describe(config, resources, memory, fwCfg, rtc);
+        if (resources.Firmware is null)
+        {
+            return;
+        }
+
+        if (resources.KernelImage is { } kernel)
+        {
+            _realMode = new RealModeBoot(kernel, memory, ParametersFor(kernel));
+            _realMode.Describe(fwCfg);
+        }
+        else
+        {
+            BootMedia.Check(resources.Disks, resources.Cdrom, resources.Floppy);
+        }
+    }
+
+    /// <summary>As <see cref="PcBoard.Load"/>.</summary>
+    public BootReport Load(X86State state, KernelImage? kernel, PciHost pci, LocalApic bootstrap, Bus pio)
+    {
+        if (_resources.Firmware is { } firmware)
+        {
+            firmware.CopyTo(_memory);
+            FirmwareTables.WriteAcpi(_config, _memory);
+            return _realMode?.Load(_memory) ?? new BootReport("firmware", null, TimeSpan.Zero);
+        }
+
+        kernel ??= _resources.Kernel!.Read();
+        pci.Assign();
+        ulong rsdp = AcpiTables.Write(_memory, AcpiBoard.Of(_config));
+        _memory.Write(PcLayout.MpTables, MpTables.Build(_config.Cpus, PcLayout.MpTables));
+        BootReport report = BootLoader.Load(kernel, _memory, ParametersFor(kernel) with { Rsdp = rsdp }, state);
+        bootstrap.EnterVirtualWireMode();
+        if (kernel.Format == KernelFormat.Multiboot)
+        {
+            FirmwareRemains.SetUp(_memory, pio);
+        }
+
+        return report;
+    }
+
+    private BootParameters ParametersFor(KernelImage kernel) => new()
+    {
+        CommandLine = _config.CommandLineFor(kernel),
+        Initrd = _resources.Initrd,
+        Modules = _resources.Modules,
+        Unpack = _config.Unpack,
+        Screen = _config.Screen,
+    };
+}

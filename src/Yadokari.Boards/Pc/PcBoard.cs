@@ -1,0 +1,237 @@
+using Yadokari.Boards.Pc.Boot;
+using Yadokari.Boards.Pc.Panics;
+using Yadokari.Core;
+using Yadokari.Core.Buses;
+using Yadokari.Core.Devices;
+using Yadokari.Core.Engines;
+using Yadokari.Core.Lifetimes;
+using Yadokari.Core.Memory;
+using Yadokari.Core.Time;
+using Yadokari.Devices.Display;
+using Yadokari.Devices.Firmware;
+using Yadokari.Devices.Interrupts;
+using Yadokari.Devices.IsaDma;
+using Yadokari.Devices.Keyboard;
+using Yadokari.Devices.Pci;
+using Yadokari.Devices.Power;
+using Yadokari.Devices.Rtc;
+using Yadokari.Devices.Serial;
+using Yadokari.Devices.Storage;
+using Yadokari.Devices.Timers;
+using Yadokari.Devices.Virtio;
+using Yadokari.X86.State;
+
+namespace Yadokari.Boards.Pc;
+
+/// <summary>
+/// A PC as small as a stock kernel allows: which devices there are, and how they are wired. Addresses and numbers stand in <see cref="PcLayout"/>.
+/// </summary>
+public sealed class PcBoard : IDisposable
+{
+    private const int PciIdeSlot = 1;
+    private const int FirstVirtioSlot = 2;
+
+    private readonly PcConfig _config;
+    private readonly PcResources _resources;
+    private readonly IBoardMachine _machine;
+    private readonly PcVcpuHost _host;
+    private readonly Board _board;
+    private readonly LocalApic[] _localApics;
+    private readonly DualPic8259 _pic;
+    private readonly IoApic _ioApic;
+    private readonly PciHost _pci;
+    private readonly PcConsole _console;
+    private readonly PcScreen _screen;
+    private readonly VirtioBalloon _balloon = new();
+    private readonly AcpiPowerManagement _power;
+    private readonly PcBoot _boot;
+    private int _virtioFunctions;
+
+    /// <summary>Puts the board together. What a user may have got wrong of the firmware and the boot media shows here.</summary>
+    /// <param name="config">What it is made of.</param>
+    /// <param name="resources">What stands behind its devices. Stays the caller's.</param>
+    /// <param name="memory">Guest RAM, as <see cref="RamRegions"/> says. Stays the caller's.</param>
+    /// <param name="clock">The machine's clock. Stays the caller's.</param>
+    /// <param name="host">What the vCPUs ask, to be filled.</param>
+    /// <param name="vm">The engine's virtual machine.</param>
+    /// <param name="vcpus">Its vCPUs, by number.</param>
+    /// <param name="machine">The machine.</param>
+    /// <exception cref="UserErrorException">Something in the configuration can't be used.</exception>
+    public PcBoard(
+        PcConfig config, PcResources resources, GuestMemory memory, IClock clock, PcVcpuHost host, IVm vm, IReadOnlyList<IBoardVcpu> vcpus, IBoardMachine machine)
+    {
+        (_config, _resources, _machine, _host) = (config, resources, machine, host);
+        using var unfinished = new DisposableStack();
+        _board = unfinished.Push(new Board(new Dma(memory, vm.MemoryWritten), host.Pio, host.Mmio));
+
+        // Processors, each with its local APIC, which only it sees.
+        _localApics = [.. vcpus.Select(v => _board.Add(NewLocalApic(v, vm, clock)))];
+        host.Wire(vcpus, _localApics);
+        host.PvClock = _board.Add(new PvClock(_board.Dma, clock, vcpus[0].Vcpu.ReadTsc, vm.Clock.Frequency, config.Cpus));
+
+        // Interrupt controllers: the 8259s reach the first processor's LINT0.
+        _pic = new DualPic8259(_localApics[0].Lint0);
+        _localApics[0].AcknowledgeExternal = _pic.Acknowledge;
+        _board.AddPorts(_pic, new(PcLayout.PicPrimary, 2, _pic.First), new(PcLayout.PicSecondary, 2, _pic.Second), new(PcLayout.PicElcr, 2, _pic.EdgeLevelControl));
+        _ioApic = _board.AddMemory(new IoApic(host.ApicBus, Acpi.AcpiTables.IoApicId(config.Cpus)), PcLayout.IoApic, PcLayout.IoApicSize);
+
+        // PCI: each interrupt wire leads to both controllers, of which the guest masks one.
+        _pci = new PciHost(host.Pio, host.Mmio, PcLayout.PciWindows(config.Memory), [.. Enumerable.Range(0, PciHost.Wires).Select(PciWire)]);
+        _board.AddPorts(_pci, new(PcLayout.PciAddress, 1, _pci.Address), new(PcLayout.PciData, 4, _pci.Data));
+        host.Mmio.Map(PcLayout.PciEcam, PciHost.EcamSize, _pci.Name, _pci.Ecam);
+
+        // Timers and clock.
+        var pit = new Pit8254(clock, Isa(PcLayout.PitIrq));
+        host.Acknowledged = pit.CatchUp;
+        _board.AddPorts(pit, new(PcLayout.Pit, 4, pit.Counters), new(PcLayout.SystemControlB, 1, pit.SystemControl));
+        CmosRtc rtc = _board.AddPorts(new CmosRtc(clock, Isa(PcLayout.CmosIrq)), PcLayout.Cmos, 2);
+
+        _console = new PcConsole(_board, config, clock, Isa(PcLayout.Com1Irq), machine);
+
+        // Power and reset.
+        _power = _board.AddPorts(new AcpiPowerManagement(clock, Isa(PcLayout.SciIrq), machine.PowerOff), PcLayout.PowerManagement, AcpiPowerManagement.BlockLength);
+        var a20 = new A20Gate(open =>
+        {
+            foreach (IBoardVcpu vcpu in vcpus)
+            {
+                vcpu.Vcpu.SetA20(open);
+            }
+        });
+        _board.AddPorts(new SystemControlA(machine.RequestReset, a20), PcLayout.SystemControlA, 1);
+        _board.AddPorts(new ResetControl(machine.RequestReset), PcLayout.ResetControl, 1);
+
+        _screen = new PcScreen(_board, config.Screen, memory, Isa(PcLayout.KeyboardIrq), a20, machine);
+        FwCfg fwCfg = _board.AddPorts(new FwCfg(), PcLayout.FwCfg, 2);
+        _boot = new PcBoot(config, resources, memory, fwCfg, rtc);
+
+        // Storage: IDE is there for firmware to boot from.
+        AddFloppy();
+        if (resources.Firmware is not null)
+        {
+            AddIde();
+        }
+
+        AddVirtio();
+        _board.AddPorts(new PostCode(), PcLayout.PostCode, 1);
+        new PcDebugPorts(_board, config.DebugPorts).Add(config.Console, n => n is < 16 and not (0 or 2) ? Isa(n) : _ioApic.Line(n), machine);
+        unfinished.Release();
+    }
+
+    /// <summary>The devices, with what resets, pauses and resumes them.</summary>
+    public DeviceTree Devices => _board.Devices;
+
+    /// <summary>The buses, with their counters.</summary>
+    public IReadOnlyList<Bus> Buses => [_host.Pio, _host.Mmio, .. _host.ApicPages];
+
+    /// <summary>The guest's consoles.</summary>
+    public PcConsole Console => _console;
+
+    /// <summary>Screen and keyboard.</summary>
+    public PcScreen Screen => _screen;
+
+    /// <summary>Takes memory from the guest and gives it back, as far as the guest's driver goes along.</summary>
+    public VirtioBalloon Balloon => _balloon;
+
+    /// <summary>Where RAM lies: that of the guest, and that which holds the firmware's ROM.</summary>
+    public static IReadOnlyList<(ulong Gpa, ulong Length)> RamRegions(PcConfig config, PcResources resources)
+    {
+        IReadOnlyList<(ulong Gpa, ulong Length)> ram = PcLayout.RamRegions(config.Memory);
+        return resources.Firmware is not { } firmware ? ram : [ram[0], (firmware.Start, (ulong)firmware.Length), .. ram.Skip(1)];
+    }
+
+    /// <summary>Presses the power button. Any thread.</summary>
+    public void PressPowerButton() => _power.PressPowerButton();
+
+    /// <summary>
+    /// Loads what the guest starts with, after power-on or <see cref="DeviceTree.Reset"/>, with all vCPUs parked.
+    /// </summary>
+    /// <param name="state">The bootstrap processor's state after reset; it is made that of the entry.</param>
+    /// <param name="kernel">The kernel; null to read it again.</param>
+    /// <exception cref="UserErrorException">Something does not fit, or can't be read any more.</exception>
+    public BootReport Load(X86State state, KernelImage? kernel = null) => _boot.Load(state, kernel, _pci, _localApics[0], _host.Pio);
+
+    /// <inheritdoc/>
+    public void Dispose() => _board.Dispose();
+
+    private LocalApic NewLocalApic(IBoardVcpu vcpu, IVm vm, IClock clock)
+    {
+        var apic = new LocalApic(vcpu.Vcpu.Id, _host.ApicBus, clock, vcpu.Vcpu.ReadTsc, vm.Clock.Frequency, vcpu.Notify);
+        apic.Init += vcpu.Init;
+        apic.StartUp += vcpu.StartUp;
+        apic.Nmi += vcpu.Nmi;
+        return apic;
+    }
+
+    private (IInterruptLine Line, byte Irq) PciWire(int wire) =>
+        (new TwoLines(_pic.Line(PcLayout.PciIrqs[wire]), _ioApic.Line(PcLayout.PciGsi + wire)), PcLayout.PciIrqs[wire]);
+
+    private IsaLine Isa(int irq) => new(_pic, _ioApic, irq);
+
+    private void AddFloppy()
+    {
+        var dma = new IsaDmaController(_board.Dma);
+        _board.AddPorts(
+            dma,
+            new(PcLayout.DmaFirst, IsaDmaController.FirstLength, dma.First),
+            new(PcLayout.DmaSecond, IsaDmaController.SecondLength, dma.Second),
+            new(PcLayout.DmaPages, IsaDmaController.PagesLength, dma.Pages));
+        if (_resources.Floppy is { } floppy)
+        {
+            var controller = new FloppyController(Isa(PcLayout.FloppyIrq), dma.Channel(PcLayout.FloppyDma), _machine.Fail, floppy.Drive);
+            _board.AddPorts(controller, new(PcLayout.Floppy, FloppyController.RegistersLength, controller.Registers), new(PcLayout.FloppyInput, 1, controller.Input));
+        }
+    }
+
+    private void AddIde()
+    {
+        AtaDisk[] disks = [.. _resources.Disks.Where((_, i) => _config.Disks[i].Bus == DiskBus.Ide).Select(d => new AtaDisk(d))];
+        AtapiCdrom? disc = _resources.Cdrom is null ? null : new AtapiCdrom(_resources.Cdrom);
+        var first = new AtaChannel("ide0", Isa(PcLayout.Ide0Irq), disks.ElementAtOrDefault(0), disks.ElementAtOrDefault(1));
+        var second = new AtaChannel("ide1", Isa(PcLayout.Ide1Irq), disc, null);
+        _board.AddPorts(first, new(PcLayout.Ide0, 8, first.Command), new(PcLayout.Ide0Control, 1, first.Control));
+        _board.AddPorts(second, new(PcLayout.Ide1, 8, second.Command), new(PcLayout.Ide1Control, 1, second.Control));
+        _pci.Add(PciIdeSlot, _board.Add(new PciIde()));
+    }
+
+    private void AddVirtio()
+    {
+        for (int i = 0; i < _resources.Disks.Count; i++)
+        {
+            if (_config.Disks[i].Bus == DiskBus.Virtio)
+            {
+                AddVirtio(new VirtioBlock(_resources.Disks[i], i, _config.Cpus, $"disk{i}"), _config.Disks[i].Packed);
+            }
+        }
+
+        for (int i = 0; i < _resources.Networks.Count; i++)
+        {
+            AddVirtio(new VirtioNet(_resources.Networks[i], i, _config.Networks[i].Mac), _config.Networks[i].Packed);
+        }
+
+        for (int i = 0; i < _resources.Shares.Count; i++)
+        {
+            AddVirtio(new VirtioFs(_resources.Shares[i], i, _config.Cpus, _config.Shares[i].Tag));
+        }
+
+        if (_resources.Vsock is { } vsock)
+        {
+            AddVirtio(new VirtioVsock(vsock, _config.Vsock!.Cid));
+        }
+
+        if (_console.Virtio is { } console)
+        {
+            AddVirtio(console);
+        }
+
+        if (_resources.Ports.Count > 0)
+        {
+            AddVirtio(VirtioConsole.Ports(_resources.Ports));
+        }
+
+        AddVirtio(new VirtioEntropy());
+        AddVirtio(_balloon);
+    }
+
+    private void AddVirtio(VirtioDevice device, bool packed = false) =>
+        _pci.Add(FirstVirtioSlot + _virtioFunctions++, _board.Add(new VirtioPci(device, _board.Dma, _host.ApicBus.SendMsi, packed, _machine.Fail)));
+}

@@ -1,0 +1,134 @@
+using Yadokari.Boards.Pc.Boot;
+using Yadokari.Core;
+using Yadokari.Core.Disks;
+using Yadokari.Core.Lifetimes;
+using Yadokari.Core.Networks;
+using Yadokari.Core.Shares;
+using Yadokari.Devices.Storage;
+using Yadokari.Disks;
+using Yadokari.Linux;
+using Yadokari.Networks;
+using Yadokari.Shares;
+
+namespace Yadokari.Boards.Pc;
+
+/// <summary>
+/// All that a PC uses of the host's by name: opened, bound and started here, before the first guest instruction, and released in the opposite
+/// order when the machine's devices are. Devices use what is here; none of it is theirs.
+/// </summary>
+public sealed class PcResources : IDisposable
+{
+    private readonly DisposableStack _owned = new();
+    private readonly Lock _failing = new(); // Guards the two below.
+    private Action<Exception>? _failed;
+    private Exception? _failure;
+
+    private PcResources()
+    {
+    }
+
+    /// <summary>The kernel; null where firmware starts alone.</summary>
+    public KernelFile? Kernel { get; private set; }
+
+    /// <summary>The kernel as it was when it was opened.</summary>
+    public KernelImage? KernelImage { get; private set; }
+
+    /// <summary>The firmware's ROM; null for none.</summary>
+    public FirmwareImage? Firmware { get; private set; }
+
+    /// <summary>The video BIOS; null where there is no firmware or no screen.</summary>
+    public byte[]? VideoBios { get; private set; }
+
+    /// <summary>The initial RAM disk; null for none.</summary>
+    public Initrd? Initrd { get; private set; }
+
+    /// <summary>Files for a Multiboot kernel.</summary>
+    public IReadOnlyList<BootModule> Modules { get; private set; } = [];
+
+    /// <summary>The disks, in the order of the configuration.</summary>
+    public IReadOnlyList<IDisk> Disks { get; private set; } = [];
+
+    /// <summary>The CD; null for none.</summary>
+    public IDisk? Cdrom { get; private set; }
+
+    /// <summary>The floppy; null for none.</summary>
+    public FloppyMedium? Floppy { get; private set; }
+
+    /// <summary>What the network cards are plugged into.</summary>
+    public IReadOnlyList<INetwork> Networks { get; private set; } = [];
+
+    /// <summary>The shared folders.</summary>
+    public IReadOnlyList<FolderShare> Shares { get; private set; } = [];
+
+    /// <summary>The host's end of vsock; null for none.</summary>
+    public IStreamHost? Vsock { get; private set; }
+
+    /// <summary>The host's ends of ports.</summary>
+    public IReadOnlyList<(string Name, IPortHost Host)> Ports { get; private set; } = [];
+
+    /// <summary>Opens what a configuration names.</summary>
+    /// <param name="config">The configuration, checked.</param>
+    /// <exception cref="UserErrorException">Something can't be had; nothing stays open.</exception>
+    public static PcResources Open(PcConfig config)
+    {
+        var resources = new PcResources();
+        using var unfinished = new DisposableStack();
+        unfinished.Push(resources);
+        resources.OpenAll(config);
+        unfinished.Release();
+        return resources;
+    }
+
+    /// <summary>
+    /// Says what is to be done with an exception that a thread behind a device meets and nothing expected: on that thread, or at once with one that
+    /// was met before.
+    /// </summary>
+    public void OnFailure(Action<Exception> failed)
+    {
+        Exception? failure;
+        lock (_failing)
+        {
+            (_failed, failure) = (failed, _failure);
+        }
+
+        if (failure is not null)
+        {
+            failed(failure);
+        }
+    }
+
+    /// <summary>Releases all, the last first. After the devices that use them.</summary>
+    public void Dispose() => _owned.Dispose();
+
+    private void OpenAll(PcConfig config)
+    {
+        Kernel = config.Kernel is null ? null : _owned.Push(KernelFile.Open(config.Kernel));
+        KernelImage = Kernel?.Read();
+        Firmware = config.FirmwareFor(KernelImage) is { } firmware ? FirmwareImage.Open(firmware) : null;
+        VideoBios = config.Screen && Firmware is not null ? FirmwareImage.ReadVideoBios(Firmware.Name) : null;
+        Initrd = config.Initrd is null ? null : _owned.Push(Initrd.Open(config.Initrd));
+        Modules = [.. config.Modules.Select(ModuleText.Parse).Select(m => new BootModule(_owned.Push(Initrd.Open(m.Path, "module")), m.CommandLine))];
+        Floppy = config.Floppy is null ? null : _owned.Push(FloppyMedium.Open(config.Floppy));
+        Disks = [.. config.Disks.Select(d => _owned.Push(d.Open()))];
+        Cdrom = config.Cdrom is null ? null : _owned.Push(RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block, "CD image"));
+        Networks = [.. config.Networks.Select(n => _owned.Push(n.Open(Fail)))];
+        Shares = [.. config.Shares.Select(s => _owned.Push(FolderShare.Open(s.Source, s.ReadOnly, OpenFilesOfAShare(config.Shares.Count))))];
+        Vsock = config.Vsock is { } vsock ? _owned.Push(vsock.Open(Fail)) : null;
+        Ports = [.. config.Ports.Select(p => (p.Name, _owned.Push(p.Open(Fail))))];
+    }
+
+    // Half of what the process may have open is the guest's.
+    private static int OpenFilesOfAShare(int shares) => (int)Math.Clamp(FileTree.MostOpenFiles / 2 / shares, 16, 1 << 16);
+
+    private void Fail(Exception error)
+    {
+        Action<Exception>? failed;
+        lock (_failing)
+        {
+            _failure ??= error;
+            failed = _failed;
+        }
+
+        failed?.Invoke(error);
+    }
+}
