@@ -1,5 +1,5 @@
-using Yadokari.Devices.Display;
 using Yadokari.Boards.Pc;
+using Yadokari.Devices.Display;
 using Yadokari.Machines;
 
 namespace Yadokari.Host;

@@ -1,5 +1,5 @@
-using Yadokari.Host.DefaultGuest;
 using Yadokari.Boards.Pc;
+using Yadokari.Host.DefaultGuest;
 
 namespace Yadokari.Host;
 

@@ -1,3 +1,4 @@
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Core.Engines;
 using Yadokari.Debugging.Dump;
@@ -5,7 +6,6 @@ using Yadokari.Devices.Display;
 using Yadokari.Devices.Serial;
 using Yadokari.Host.Consoles;
 using Yadokari.Linux;
-using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Host;

@@ -1,5 +1,7 @@
 using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
+using Yadokari.Boards.Pc;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Devices.Display;
@@ -9,9 +11,7 @@ using Yadokari.Host.Control;
 using Yadokari.Host.DefaultGuest;
 using Yadokari.Host.Logs;
 using Yadokari.Linux;
-using Yadokari.Boards.Pc;
 using Yadokari.Machines;
-using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Host;
 

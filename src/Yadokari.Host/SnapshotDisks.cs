@@ -1,6 +1,6 @@
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Core.Disks;
-using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 
 namespace Yadokari.Host;

@@ -2,12 +2,12 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Host.Consoles;
 using Yadokari.Host.Control;
 using Yadokari.Host.Recipes;
 using Yadokari.Linux;
-using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Networks;
 
