@@ -59,6 +59,20 @@ public sealed class PvClockTests : IDisposable
     }
 
     [Fact]
+    public void PagesThatItWritesAreNoted()
+    {
+        var bitmap = new ulong[_memory.DirtyPages.Words];
+        _memory.DirtyPages.Start();
+        var clock = new PvClock(new Dma(_memory, _memory.Written), _clock, () => _tsc, Hz, 1);
+        clock.WriteMsr(0, PvClock.WallClockMsr, 0x3000, _memory.Written);
+        Assert.Equal((1, 1ul << 3), (_memory.DirtyPages.Take(bitmap), bitmap[0]));
+        clock.WriteMsr(0, PvClock.SystemTimeMsr, 0x4001, _memory.Written);
+        Assert.Equal((1, 1ul << 4), (_memory.DirtyPages.Take(bitmap), bitmap[0]));
+        clock.Resume();
+        Assert.Equal((1, 1ul << 4), (_memory.DirtyPages.Take(bitmap), bitmap[0]));
+    }
+
+    [Fact]
     public void TheWallClockIsWhatItWasWhenTheMachinesBegan()
     {
         Advance(3_000_000_000);
