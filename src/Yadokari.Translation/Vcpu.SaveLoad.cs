@@ -57,6 +57,7 @@ internal sealed unsafe partial class Vcpu
 
         new ReadOnlySpan<byte>(XsaveArea, XsaveLength).CopyTo(state.Xsave);
         StoreX87Pointers(state.Xsave);
+        (state.X87CodeSelector, state.X87DataSelector) = (X87.CodeSelector, X87.DataSelector);
     }
 
     /// <inheritdoc/>
@@ -101,6 +102,7 @@ internal sealed unsafe partial class Vcpu
             header[0] &= HostXsaveMask;
             header[1] = 0;
             LoadX87Pointers(state.Xsave);
+            (X87.CodeSelector, X87.DataSelector) = (header[0] & 1) != 0 ? (state.X87CodeSelector, state.X87DataSelector) : default;
         }
 
         MsrFile.Load(state.Msrs);

@@ -59,6 +59,20 @@ public sealed class PvClockTests : IDisposable
     }
 
     [Fact]
+    public void Pages_that_it_writes_are_noted()
+    {
+        var bitmap = new ulong[_memory.DirtyPages.Words];
+        _memory.DirtyPages.Start();
+        var clock = new PvClock(new Dma(_memory, _memory.Written), _clock, () => _tsc, Hz, 1);
+        clock.WriteMsr(0, PvClock.WallClockMsr, 0x3000, _memory.Written);
+        Assert.Equal((1, 1ul << 3), (_memory.DirtyPages.Take(bitmap), bitmap[0]));
+        clock.WriteMsr(0, PvClock.SystemTimeMsr, 0x4001, _memory.Written);
+        Assert.Equal((1, 1ul << 4), (_memory.DirtyPages.Take(bitmap), bitmap[0]));
+        clock.Resume();
+        Assert.Equal((1, 1ul << 4), (_memory.DirtyPages.Take(bitmap), bitmap[0]));
+    }
+
+    [Fact]
     public void The_wall_clock_is_what_it_was_when_the_machines_began()
     {
         Advance(3_000_000_000);

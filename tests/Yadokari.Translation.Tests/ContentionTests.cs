@@ -10,11 +10,22 @@ public sealed class ContentionTests
     private readonly Contention _contention = new();
 
     [Fact]
-    public void Nothing_is_supposed_of_a_host_before_both_ways_are_known()
+    public void Before_direct_running_is_known_it_is_supposed_to_wait_little()
     {
-        _contention.Translated(1000 * Millisecond, 1000 * Millisecond);
-        Assert.Equal(1, _contention.Factor);
         _contention.Directly(4 * Millisecond, 0);
+        Assert.Equal(1, _contention.Factor);
+        _contention.Translated(4 * Millisecond, 4 * Millisecond);
+        Assert.Equal(1, _contention.Factor);
+        _contention.Translated(996 * Millisecond, 996 * Millisecond);
+        Assert.Equal(2 / 1.2, _contention.Factor, 2);
+        _contention.Directly(100 * Millisecond, 100 * Millisecond);
+        Assert.InRange(_contention.Factor, 1, 1.1);
+    }
+
+    [Fact]
+    public void An_idle_host_is_supposed_to_make_no_difference()
+    {
+        _contention.Translated(1000 * Millisecond, 50 * Millisecond);
         Assert.Equal(1, _contention.Factor);
     }
 

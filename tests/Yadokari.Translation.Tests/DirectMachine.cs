@@ -100,6 +100,10 @@ internal sealed class DirectMachine : IX86VcpuHost, IDisposable
 
     public Vcpu Cpu { get; }
 
+    public IVm Vm => _vm;
+
+    public GuestMemory Memory => _memory;
+
     /// <summary>Times that user code was entered directly.</summary>
     public long Entries => Cpu.Direct?.Entries ?? 0;
 

@@ -3,6 +3,7 @@ using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 using Yadokari.Translation.Emulation;
+using Yadokari.X86;
 using Yadokari.X86.Engines;
 using Yadokari.X86.State;
 
@@ -28,9 +29,12 @@ internal sealed class EmulationMachine : IX86VcpuHost, IDisposable
     private readonly GuestMemory _memory = GuestRam.Create([(0, 4 << 20)]);
     private readonly IVm _vm;
 
-    public EmulationMachine(int bits)
+    /// <param name="bits">Of the code: 16 (real mode), 32 or 64.</param>
+    /// <param name="model">Its processor; null for the host's.</param>
+    public EmulationMachine(int bits, CpuModel? model = null)
     {
-        _vm = new TranslationEngine { CodeCacheBytes = 1 << 20 }.Create(_memory);
+        var engine = new TranslationEngine { CodeCacheBytes = 1 << 20 };
+        _vm = engine.Create(new VmSpec(_memory, model ?? HostMachine.Model(engine), 1));
         Cpu = (Vcpu)_vm.CreateVcpu(0, this);
         Bits = bits;
         if (bits == 16)

@@ -64,11 +64,18 @@ internal sealed class VcpuThread : IBoardVcpu
     /// <param name="state">Its registers, or null to wait for a start-up message.</param>
     public void PowerOn(X86State? state)
     {
-        _vcpu.Load(state ?? _afterReset);
+        if (state is null)
+        {
+            state = CopyOfReset();
+            state.Activity = ActivityState.WaitForSipi;
+        }
+
+        bool waits = state.Activity == ActivityState.WaitForSipi;
+        _vcpu.Load(state);
         _halted = false;
         lock (_sleep)
         {
-            _awaitsStartUp = state is null;
+            _awaitsStartUp = waits;
             _initPending = false;
             _startPage = NoPage;
         }
@@ -260,6 +267,7 @@ internal sealed class VcpuThread : IBoardVcpu
             _vcpu.Save(state);
             state.Segments[1] = state.Segments[1] with { Selector = (ushort)(page << 8), Base = (ulong)page << 12 };
             state.Rip = 0;
+            state.Activity = ActivityState.Active;
             _vcpu.Load(state);
         }
     }
@@ -270,6 +278,7 @@ internal sealed class VcpuThread : IBoardVcpu
         var before = new X86State();
         _vcpu.Save(before);
         X86State state = CopyOfReset();
+        state.Activity = IsBootstrap ? ActivityState.Active : ActivityState.WaitForSipi;
         state.A20 = before.A20;
         state.Cr0 = (state.Cr0 & ~InitLeavesOfCr0) | (before.Cr0 & InitLeavesOfCr0);
         state.Xcr0 = before.Xcr0;

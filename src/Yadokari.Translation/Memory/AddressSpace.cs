@@ -179,6 +179,7 @@ internal sealed unsafe class AddressSpace
     }
 
     /// <summary>Forgets the translations by which a page of RAM can be written.</summary>
+    /// <param name="host">The host address of the page; null for every page.</param>
     public void DropWriteEntries(byte* host)
     {
         DropFrom(_filled);
@@ -188,27 +189,18 @@ internal sealed unsafe class AddressSpace
         {
             foreach (int entry in set)
             {
-                if (((entry / StateLayout.TlbEntries) & 1) != 0)
+                if (((entry / StateLayout.TlbEntries) & 1) == 0)
                 {
-                    DropEntry(StateLayout.Tlb + (entry << 4), host);
+                    continue;
                 }
-            }
-        }
-    }
 
-    /// <summary>Forgets the translations by which any page can be written.</summary>
-    public void DropWriteEntries()
-    {
-        DropFrom(_filled);
-        DropFrom(_filledGlobal);
-
-        void DropFrom(EntrySet set)
-        {
-            foreach (int entry in set)
-            {
-                if (((entry / StateLayout.TlbEntries) & 1) != 0)
+                if (host == null)
                 {
                     ClearTranslation(entry);
+                }
+                else
+                {
+                    DropEntry(StateLayout.Tlb + (entry << 4), host);
                 }
             }
         }

@@ -364,7 +364,7 @@ internal sealed unsafe partial class Vcpu
         Direct?.StopWriting();
         foreach (AddressSpace space in _spaces)
         {
-            space.DropWriteEntries();
+            space.DropWriteEntries(null);
         }
     }
 

@@ -90,6 +90,12 @@ public sealed partial class X86State
     /// <summary>x87, SSE, AVX and AVX-512 state as an XSAVE area in the standard format (Intel SDM volume 1, 13.4).</summary>
     public byte[] Xsave { get; set; } = [];
 
+    /// <summary>FCS, the selector of the last x87 instruction's code, for which the 64-bit format of <see cref="Xsave"/> has no place.</summary>
+    public ushort X87CodeSelector { get; set; }
+
+    /// <summary>FDS, the selector of the last x87 operand's segment, likewise.</summary>
+    public ushort X87DataSelector { get; set; }
+
     /// <summary>Makes <paramref name="to"/> equal to this, with nothing shared.</summary>
     public void CopyTo(X86State to)
     {
@@ -122,5 +128,7 @@ public sealed partial class X86State
         }
 
         to.Xsave = [.. Xsave];
+        to.X87CodeSelector = X87CodeSelector;
+        to.X87DataSelector = X87DataSelector;
     }
 }

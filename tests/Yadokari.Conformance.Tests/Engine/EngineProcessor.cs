@@ -87,6 +87,7 @@ public sealed class EngineProcessor : ISubject
         }
 
         before.Xsave.CopyTo(_state.Xsave, 0);
+        (_state.X87CodeSelector, _state.X87DataSelector) = (0, 0);
         _vcpu.Load(_state);
     }
 

@@ -205,6 +205,37 @@ public sealed class BlockTests : IDisposable
         }
     }
 
+    // The bytes come by the host's kernel, or by a thread of the monitor's.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Pages_that_a_request_reads_into_are_noted(bool ring)
+    {
+        string path = Path.Combine(AppContext.BaseDirectory, $"block-{Guid.NewGuid():n}");
+        try
+        {
+            byte[] bytes = new byte[1 << 20];
+            new Random(7).NextBytes(bytes);
+            File.WriteAllBytes(path, bytes);
+            IDisk disk = RawDisk.Open(path, readOnly: false, 512);
+            Start(ring ? disk : new OnTheSpot(disk), packed: false);
+            _memory.DirtyPages.Start();
+            Submit(0, 0, 8, 8192);
+            Assert.Equal(0, Take().Slot);
+            Assert.True(bytes.AsSpan(4096, 8192).SequenceEqual(Data(0, 8192)));
+            var bitmap = new ulong[_memory.DirtyPages.Words];
+            _memory.DirtyPages.Take(bitmap);
+            foreach (ulong page in (ulong[])[(Slot(0) + DataOffset) >> 12, ((Slot(0) + DataOffset) >> 12) + 1, Slot(0) >> 12])
+            {
+                Assert.NotEqual(0ul, bitmap[page / 64] >> (int)(page % 64) & 1);
+            }
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
     private void Exercise(byte[] model, Random random, string path)
     {
         var free = new Stack<int>(Enumerable.Range(0, 64));
@@ -277,6 +308,7 @@ public sealed class BlockTests : IDisposable
         var host = new PciHost(new Bus("pio"), _mmio, windows, [.. Enumerable.Repeat(((IInterruptLine)new Probe(), (byte)10), 4)]);
         var dma = new Dma(_memory, (gpa, length) =>
         {
+            _memory.Written(gpa, length);
             lock (_written)
             {
                 _written.Add((gpa, length));
