@@ -108,6 +108,7 @@ public sealed class DebianArchive(GuestCache cache, string architecture = "amd64
         "-o", $"APT::Architectures={architecture}",
         // Root's apt would otherwise fetch as a user that may not write into a private folder.
         "-o", "APT::Sandbox::User=",
+        "-o", "Acquire::Retries=3",
         .. arguments,
     ]);
 }

@@ -51,14 +51,18 @@ internal sealed class GuestConsole
         var began = Stopwatch.GetTimestamp();
         lock (_text)
         {
-            for (; ; )
+            var from = _seen;
+            while (true)
             {
-                var at = _text.ToString(_seen, _text.Length - _seen).IndexOf(text, StringComparison.Ordinal);
+                var at = _text.ToString(from, _text.Length - from).IndexOf(text, StringComparison.Ordinal);
                 if (at >= 0)
                 {
-                    _seen += at + text.Length;
+                    _seen = from + at + text.Length;
                     return;
                 }
+
+                // Guests write a few characters at a time: each is looked at once.
+                from = Math.Max(from, _text.Length - text.Length + 1);
                 if (_ended)
                 {
                     _process.WaitForExit(s_patience);
