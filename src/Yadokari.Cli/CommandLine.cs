@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using Yadokari.Cli.Machines;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Host;
 using Yadokari.Host.Consoles;
 
@@ -19,6 +20,7 @@ internal static class CommandLine
         {
             RunCommand.Create(),
             ListCommand.Create(),
+            InspectCommand.Create(),
             LogsCommand.Create(),
             ConsoleCommand.Create(),
             SshCommand.Create(),
@@ -52,6 +54,11 @@ internal static class CommandLine
                 Output = StandardStreams.Output,
                 Error = StandardStreams.Error,
             });
+        }
+        catch (ConfigurationException error)
+        {
+            StandardStreams.Error.WriteLine($"yado: {error.Describe(OptionNames.Of)}");
+            return ExitCodes.BadInput;
         }
         catch (UserErrorException error)
         {

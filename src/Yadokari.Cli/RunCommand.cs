@@ -3,14 +3,13 @@ using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Yadokari.Boards.Pc;
 using Yadokari.Boards.Pc.Boot;
+using Yadokari.Boards.Specs;
 using Yadokari.Cli.Machines;
-using Yadokari.Cli.Options;
 using Yadokari.Cli.Progress;
 using Yadokari.Core;
-using Yadokari.Disks;
+using Yadokari.Core.Configuration;
 using Yadokari.Host;
 using Yadokari.Host.Instances;
-using Yadokari.Machines;
 using Yadokari.Networks;
 
 namespace Yadokari.Cli;
@@ -18,35 +17,20 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
-    private const string DiskShape = "FILE[,ro][,snapshot][,format=raw|qcow2][,bus=virtio|ide][,packed]";
-
-    private const string FloppyShape = "FILE[,ro][,snapshot]";
-
-    private const string VirtioConsole = "virtio";
-
     private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
     private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
     private static readonly Option<string?> s_firmware = new("--firmware") { HelpName = "FILE", Description = "Start in a firmware ROM such as SeaBIOS's bios.bin, which boots a disk or, with --kernel, starts a bzImage" };
-    private static readonly Option<string[]> s_disks = new("--disk")
-    {
-        HelpName = DiskShape,
-        Description = "Image of a disk, by virtio or, with firmware, IDE; may be given again",
-        DefaultValueFactory = _ => [],
-    };
+    private static readonly Option<string?> s_spec = new("--spec") { HelpName = "FILE", Description = "Specification of the machine in JSON, as 'yado inspect' prints it; an option replaces what it says of the same ('yado inspect --schema' describes it)" };
 
-    private static readonly Option<string[]> s_shares = new("--share")
+    // An option for each kind of devices, which its own file describes.
+    private static readonly Dictionary<DeviceKind, Option<string[]>> s_devices = MachineSpec.Kinds.ToDictionary(kind => kind, kind => new Option<string[]>(kind.Option)
     {
-        HelpName = ShareOption.Shape,
-        Description = "Folder of this host to appear at a place in the guest; may be given again",
-        DefaultValueFactory = _ => [],
-    };
-
-    private static readonly Option<string[]> s_net = new("--net")
-    {
-        HelpName = NetworkOption.Shape,
-        Description = "What the network card is plugged into: a network of its own that needs no rights on the host; none for no card; may be given again",
-        DefaultValueFactory = _ => ["user"],
-    };
+        HelpName = kind.Shape,
+        Description = kind.Repeats ? kind.Help + "; may be given again" : kind.Help,
+        DefaultValueFactory = _ => kind == NetworkSpec.Networks ? ["user"] : [],
+        Arity = ArgumentArity.ZeroOrMore,
+        AllowMultipleArgumentsPerToken = false,
+    });
 
     private static readonly Option<string[]> s_publish = new("--publish")
     {
@@ -55,21 +39,6 @@ internal static class RunCommand
         DefaultValueFactory = _ => [],
     };
 
-    private static readonly Option<string?> s_vsock = new("--vsock")
-    {
-        HelpName = VsockOption.Shape,
-        Description = "Sockets between guest and host (vsock): this one leads to the guest's ports, PATH_PORT is a port of the host's",
-    };
-
-    private static readonly Option<string[]> s_ports = new("--port")
-    {
-        HelpName = PortOption.Shape,
-        Description = "Port by name for a program in the guest, such as a guest agent (/dev/virtio-ports/NAME), and the socket of this host's that leads there; may be given again",
-        DefaultValueFactory = _ => [],
-    };
-
-    private static readonly Option<string?> s_cdrom = new("--cdrom") { HelpName = "FILE", Description = "Image of a CD for the firmware to boot from" };
-    private static readonly Option<string?> s_floppy = new("--floppy") { HelpName = FloppyShape, Description = "Raw image of a floppy, which firmware boots from first" };
     private static readonly Option<string[]> s_modules = new("--module")
     {
         HelpName = "'FILE TEXT'",
@@ -100,13 +69,6 @@ internal static class RunCommand
         DefaultValueFactory = _ => "stdio",
     };
 
-    private static readonly Option<string[]> s_devices = new("--device")
-    {
-        HelpName = "NAME[,KEY=VALUE]",
-        Description = $"Add a device for test guests: {DeviceOption.Shape}; may be given again",
-        DefaultValueFactory = _ => [],
-    };
-
     private static readonly Option<bool> s_stats = new("--stats") { Description = "At the end, print what the engine and the devices did" };
     private static readonly Option<string?> s_trace = new("--trace") { HelpName = "FILE", Description = "Write executed blocks and exceptions to a file" };
     private static readonly Option<string?> s_gdb = new("--gdb") { HelpName = "PORT", Description = "Wait for gdb on this TCP port of the loopback before the first instruction" };
@@ -132,14 +94,19 @@ internal static class RunCommand
             """;
         var command = new Command("run", description)
         {
-            s_kernel, s_initrd, s_modules, s_append, s_firmware, s_disks, s_shares, s_vsock, s_ports, s_net, s_publish, s_cdrom, s_floppy, s_memory, s_cpus, s_engine, s_direct, s_console, s_devices, s_stats, s_trace, s_gdb, s_logLevel, s_logJson,
+            s_spec, s_kernel, s_initrd, s_modules, s_append, s_firmware, s_memory, s_cpus, s_engine, s_direct, s_console,
         };
+        foreach (Option option in (IEnumerable<Option>)[.. s_devices.Values, s_publish, s_stats, s_trace, s_gdb, s_logLevel, s_logJson])
+        {
+            command.Add(option);
+        }
+
         RequestOptions.AddTo(command);
         command.SetAction(result =>
         {
             RunOptions options = Read(result, MemorySize.OfHost());
             return RequestOptions.Read(result, options) is { } request
-                ? Runner.Create(request, options, [.. result.Tokens.Skip(1).Select(t => t.Value)])
+                ? Runner.Create(request, options)
                 : Runner.Run(options);
         });
         return command;
@@ -154,113 +121,123 @@ internal static class RunCommand
     /// <param name="result">Parsed without errors.</param>
     /// <param name="hostMemory">The memory of the host in bytes.</param>
     /// <exception cref="UserErrorException">A value that can't be.</exception>
-    public static RunOptions Read(ParseResult result, ulong hostMemory) => new()
+    public static RunOptions Read(ParseResult result, ulong hostMemory)
     {
-        Kernel = CheckPath("--kernel", result.GetValue(s_kernel)),
-        Initrd = CheckPath("--initrd", result.GetValue(s_initrd)),
-        Firmware = CheckFirmware(result),
-        Disks = [.. result.GetValue(s_disks)!.Select(ParseDisk)],
-        Shares = [.. result.GetValue(s_shares)!.Select(ShareOption.Parse)],
-        Networks = NetworkOption.Parse(result.GetValue(s_net)!, result.GetValue(s_publish)!),
-        Vsock = VsockOption.Parse(result.GetValue(s_vsock)),
-        Ports = [.. result.GetValue(s_ports)!.Select(PortOption.Parse)],
-        Cdrom = CheckPath("--cdrom", result.GetValue(s_cdrom)),
-        Floppy = ParseFloppy(result.GetValue(s_floppy)),
-        Modules = CheckModules(result.GetValue(s_modules)!),
-        Append = CheckAppend(result.GetValue(s_append)),
-        Memory = MemorySize.Parse(result.GetValue(s_memory)!, hostMemory),
-        Cpus = ParseCpus(result.GetValue(s_cpus)!),
-        Engine = Engines.CheckName(result.GetValue(s_engine)!),
-        Direct = Engines.ParseDirect(result.GetValue(s_direct)!),
-        Console = result.GetValue(s_console) is var console && console == VirtioConsole ? "stdio" : console!,
-        HasVirtioConsole = console == VirtioConsole,
-        DebugPorts = DeviceOption.Parse(result.GetValue(s_devices)!),
-        Stats = result.GetValue(s_stats),
-        Trace = result.GetValue(s_trace),
-        LogLevel = ParseLogLevel(result.GetValue(s_logLevel)!),
-        LogJson = result.GetValue(s_logJson),
-        GdbPort = result.GetValue(s_gdb) is { } port ? ParsePort(port) : null,
+        MachineSpec spec = result.GetValue(s_spec) is { } file ? ReadSpec(file) : new MachineSpec { Devices = [new NetworkSpec()] };
+        T Given<T>(Option<T> option, T other) => result.GetResult(option) is { Implicit: false } ? result.GetValue(option)! : other;
+        var options = new RunOptions(spec)
+        {
+            Kernel = CheckPath("/kernel", Given(s_kernel, spec.Kernel)),
+            Initrd = CheckPath("/initrd", Given(s_initrd, spec.Initrd)),
+            Firmware = CheckPath("/firmware", Given(s_firmware, spec.Firmware)),
+            Modules = CheckModules(Given(s_modules, [.. spec.Modules])),
+            Append = Given(s_append, spec.Append),
+            Memory = Given(s_memory, null!) is { } memory ? MemorySize.Parse(memory, hostMemory) : spec.Memory,
+            Cpus = Given(s_cpus, null!) is { } cpus ? ParseCpus(cpus) : spec.Cpus,
+            Engine = Engines.CheckName(Given(s_engine, spec.Engine)),
+            Direct = Given(s_direct, null!) is { } direct ? ParseDirect(direct) : spec.Direct,
+            ConsoleTo = Given(s_console, spec.ConsoleTo),
+            Devices = ReadDevices(result, spec.Devices),
+            Stats = result.GetValue(s_stats),
+            Trace = result.GetValue(s_trace),
+            LogLevel = ParseLogLevel(result.GetValue(s_logLevel)!),
+            LogJson = result.GetValue(s_logJson),
+            GdbPort = result.GetValue(s_gdb) is { } port ? ParsePort(port) : null,
+        };
+        options.Check();
+        return options;
+    }
+
+    private static MachineSpec ReadSpec(string path)
+    {
+        try
+        {
+            return MachineSpec.Parse(File.ReadAllBytes(path));
+        }
+        catch (ConfigurationException error)
+        {
+            throw new UserErrorException($"--spec {path}: {char.ToLowerInvariant(error.Message[0])}{error.Message[1..]}");
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new UserErrorException($"--spec {UserText.Shown(path)} can't be read ({error.Message.TrimEnd('.')}): give a file with a specification.");
+        }
+    }
+
+    private static IReadOnlyList<DeviceSpec> ReadDevices(ParseResult result, IReadOnlyList<DeviceSpec> before)
+    {
+        List<DeviceSpec> devices = [];
+        foreach ((DeviceKind kind, Option<string[]> option) in s_devices)
+        {
+            bool given = result.GetResult(option) is { Implicit: false };
+            string[] texts = given ? result.GetValue(option)! : [];
+            if (texts.Length > 1 && !kind.Repeats)
+            {
+                throw new UserErrorException($"{kind.Option} is given {texts.Length} times: a machine has one at most.");
+            }
+
+            if (kind == NetworkSpec.Networks && texts.Contains("none"))
+            {
+                texts = texts.Length > 1 ? throw new UserErrorException("--net none goes with no other network: leave it out, or the others.") : [];
+            }
+
+            devices.AddRange(given ? texts.Select(kind.Parse) : before.Where(d => d.Kind == kind));
+        }
+
+        return Publish(devices, result.GetValue(s_publish)!);
+    }
+
+    // Ports are published by the first of the networks that can.
+    private static IReadOnlyList<DeviceSpec> Publish(List<DeviceSpec> devices, string[] ports)
+    {
+        if (ports.Length == 0)
+        {
+            return devices;
+        }
+
+        PortForward[] forwards = [.. ports.Select(text => Within("/networks/publish", () => PortForward.Parse(text)))];
+        int own = devices.FindIndex(d => d is NetworkSpec { Network: not NetworkKind.Tap });
+        if (own < 0)
+        {
+            throw new UserErrorException(devices.Any(d => d is NetworkSpec)
+                ? $"--publish {ports[0]} goes with networks of the monitor's own, not with a TAP device: leave it out, and reach the guest by its address."
+                : $"--publish {ports[0]} has no network card to go to: leave it out, or --net none.");
+        }
+
+        var network = (NetworkSpec)devices[own];
+        devices[own] = network with { Forwards = [.. network.Forwards, .. forwards] };
+        return devices;
+    }
+
+    private static T Within<T>(string field, Func<T> parse)
+    {
+        try
+        {
+            return parse();
+        }
+        catch (ConfigurationException error)
+        {
+            throw error.Within(field);
+        }
+    }
+
+    private static string? CheckPath(string field, string? path) => path is not { Length: 0 }
+        ? path
+        : throw new ConfigurationException(field, "This names no file", "give the path of one");
+
+    private static DirectRunning ParseDirect(string word) => word switch
+    {
+        "auto" => DirectRunning.Auto,
+        "off" => DirectRunning.Off,
+        "always" => DirectRunning.Always,
+        _ => throw new UserErrorException($"--direct {UserText.Shown(word)} is not known: give auto, off or always."),
     };
 
-    private static string? CheckPath(string option, string? path) => path is not { Length: 0 }
-        ? path
-        : throw new UserErrorException($"{option} names no file: give the path of one.");
-
-    private static string? CheckFirmware(ParseResult result)
+    private static IReadOnlyList<string> CheckModules(string[] modules)
     {
-        string? firmware = CheckPath("--firmware", result.GetValue(s_firmware));
-        bool kernel = result.GetValue(s_kernel) is not null;
-        bool forKernel = result.GetValue(s_initrd) is not null || result.GetValue(s_append) is not null;
-        bool cdrom = result.GetValue(s_cdrom) is not null;
-        return firmware is not null && !kernel && forKernel ? throw new UserErrorException("--initrd and --append are for a kernel, and --firmware starts without one: leave them out, or give --kernel too.")
-            : firmware is null && cdrom ? throw new UserErrorException("--cdrom is for firmware to boot from: give --firmware too, such as SeaBIOS's bios.bin.")
-            : firmware;
-    }
-
-    private static DiskConfig ParseDisk(string text)
-    {
-        DiskConfig disk = ParseFile("--disk", text, out string[] settings);
-        foreach (string setting in settings)
-        {
-            disk = setting switch
-            {
-                "ro" => disk with { ReadOnly = true },
-                "snapshot" => disk with { Snapshot = true },
-                "format=raw" => disk with { Format = DiskFormat.Raw },
-                "format=qcow2" => disk with { Format = DiskFormat.Qcow2 },
-                "bus=virtio" => disk with { Bus = DiskBus.Virtio },
-                "packed" => disk with { Packed = true },
-                "bus=ide" => disk with { Bus = DiskBus.Ide },
-                _ => throw new UserErrorException($"--disk {text} has a setting '{setting}' that is not known: give {DiskShape}."),
-            };
-        }
-
-        return CheckRights("--disk", text, disk);
-    }
-
-    private static DiskConfig? ParseFloppy(string? text)
-    {
-        if (text is null)
-        {
-            return null;
-        }
-
-        DiskConfig floppy = ParseFile("--floppy", text, out string[] settings);
-        foreach (string setting in settings)
-        {
-            floppy = setting switch
-            {
-                "ro" => floppy with { ReadOnly = true },
-                "snapshot" => floppy with { Snapshot = true },
-                _ => throw new UserErrorException($"--floppy {text} has a setting '{setting}' that is not known: give {FloppyShape}."),
-            };
-        }
-
-        return CheckRights("--floppy", text, floppy);
-    }
-
-    private static DiskConfig ParseFile(string option, string text, out string[] settings)
-    {
-        const string path = "path=";
-        string[] parts = text.Split(',');
-        string file = parts[0].StartsWith(path, StringComparison.Ordinal) ? parts[0][path.Length..] : parts[0];
-        settings = parts[1..];
-        return file.Length > 0 ? new DiskConfig(file) : throw new UserErrorException($"{option} names no file: give the path of one.");
-    }
-
-    private static DiskConfig CheckRights(string option, string text, DiskConfig disk) => disk is not { ReadOnly: true, Snapshot: true }
-        ? disk
-        : throw new UserErrorException($"{option} {text} has both ro and snapshot: with snapshot the image is only read, too; leave one out.");
-
-    private static string[] CheckModules(string[] modules)
-    {
-        Array.ForEach(modules, m => ModuleText.Parse(m));
+        Array.ForEach(modules, m => Within("/modules", () => ModuleText.Parse(m)));
         return modules;
     }
-
-    private static string? CheckAppend(string? text) => text is null || !text.Contains('\n')
-        ? text
-        : throw new UserErrorException("--append has a line break in it, which no kernel command line can have: write it on one line.");
 
     private static int ParseCpus(string text) =>
         !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)

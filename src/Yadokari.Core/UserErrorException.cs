@@ -4,4 +4,4 @@ namespace Yadokari.Core;
 /// Something that the user can mend: one sentence that names the thing, the value and the remedy. The command line prints it,
 /// without a stack trace, and ends with exit code 2. Thrown before any guest runs, never because of what a guest does.
 /// </summary>
-public sealed class UserErrorException(string message) : Exception(message);
+public class UserErrorException(string message) : Exception(message);

@@ -1,4 +1,6 @@
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Engines;
 using Yadokari.Translation;
 using Yadokari.Translation.Direct;
@@ -23,16 +25,14 @@ public static class Engines
     /// <exception cref="UserErrorException">There is none.</exception>
     public static string CheckName(string name) => s_engines.ContainsKey(name)
         ? name
-        : throw new UserErrorException($"--engine {UserText.Shown(name)} is not an engine: give --engine {string.Join(" or ", s_engines.Keys)}.");
+        : throw new ConfigurationException("/engine", $"'{name}' is not an engine", $"give {string.Join(" or ", s_engines.Keys)}");
 
-    /// <summary>Reads when to run user code directly.</summary>
-    /// <exception cref="UserErrorException">No such word.</exception>
-    public static DirectMode ParseDirect(string word) => word switch
+    /// <summary>When user code runs directly, as the engine calls it.</summary>
+    internal static DirectMode ModeOf(DirectRunning direct) => direct switch
     {
-        "auto" => DirectMode.Auto,
-        "off" => DirectMode.Off,
-        "always" => DirectMode.Always,
-        _ => throw new UserErrorException($"--direct {word} is not known: give auto, off or always."),
+        DirectRunning.Off => DirectMode.Off,
+        DirectRunning.Always => DirectMode.Always,
+        _ => DirectMode.Auto,
     };
 
     /// <summary>Makes an engine that can run on this host.</summary>

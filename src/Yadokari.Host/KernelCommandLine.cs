@@ -1,4 +1,5 @@
 using Yadokari.Boards.Pc;
+using Yadokari.Boards.Specs;
 using Yadokari.Host.DefaultGuest;
 
 namespace Yadokari.Host;
@@ -24,7 +25,7 @@ public static class KernelCommandLine
             return options.Append;
         }
 
-        string text = options.IsDefaultGuest ? GuestMaker.CommandLine + SharesWord(options.Shares) : Default;
+        string text = options.IsDefaultGuest ? GuestMaker.CommandLine + SharesWord([.. options.Devices.OfType<ShareSpec>()]) : Default;
         if (options.HasScreen || options.HasVirtioConsole)
         {
             return OnConsole(text, options);
@@ -41,8 +42,8 @@ public static class KernelCommandLine
         text.Replace(Serial, options.HasScreen ? Screen : options.HasVirtioConsole ? Virtio : Serial, StringComparison.Ordinal);
 
     /// <summary>A word by which the default guest's init knows what to mount; empty where there is nothing.</summary>
-    private static string SharesWord(IReadOnlyList<ShareConfig> shares) =>
-        shares.Count == 0 ? "" : " SHARES=" + string.Join(':', shares.Select(s => s.ReadOnly ? s.Tag + ",ro" : s.Tag));
+    private static string SharesWord(ShareSpec[] shares) =>
+        shares.Length == 0 ? "" : " SHARES=" + string.Join(':', shares.Select(s => s.ReadOnly ? s.Tag + ",ro" : s.Tag));
 
     private static string TerminalType() =>
         Environment.GetEnvironmentVariable("TERM") is { Length: > 0 and < 40 } type && type.All(c => char.IsAsciiLetterOrDigit(c) || c == '-') ? type : "linux";

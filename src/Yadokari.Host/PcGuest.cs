@@ -31,32 +31,20 @@ internal sealed class PcGuest : IGuestMachine
         _memory = options.Memory;
         try
         {
-            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, options.Direct));
+            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, Engines.ModeOf(options.Direct)));
 
             // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
-            var config = new PcConfig
+            var config = new PcConfig(options)
             {
-                Memory = options.Memory,
-                Cpus = options.Cpus,
                 Kernel = boot.Kernel,
                 Initrd = boot.Initrd,
-                Firmware = options.Firmware,
-                Disks = options.Disks,
-                Shares = options.Shares,
-                Vsock = options.Vsock,
-                Networks = options.Networks,
-                Ports = options.Ports,
-                VirtioConsole = options.HasVirtioConsole,
-                Cdrom = options.Cdrom,
-                Floppy = options.Floppy,
-                Modules = options.Modules,
                 CommandLine = boot.CommandLine,
                 IsDefaultCommandLine = options.Append is null,
                 Console = console,
+                VirtioConsole = options.HasVirtioConsole,
                 Screen = options.HasScreen,
                 Clock = _clock,
                 RestartOnReset = false,
-                DebugPorts = options.DebugPorts,
             };
             _pc = new Machine(config, engine);
             if (options.GdbPort is { } port)

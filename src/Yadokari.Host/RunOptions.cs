@@ -1,73 +1,32 @@
 using Microsoft.Extensions.Logging;
-using Yadokari.Boards.Pc;
-using Yadokari.Machines;
-using Yadokari.Networks;
-using Yadokari.Translation.Direct;
+using Yadokari.Boards.Specs;
 
 namespace Yadokari.Host;
 
-/// <summary>What <c>yado run</c> was asked for, checked as far as it can be without touching files.</summary>
-public sealed record RunOptions
+/// <summary>What <c>yado run</c> was asked for: a machine, and how to run it.</summary>
+public sealed record RunOptions : MachineSpec
 {
-    /// <summary>A bzImage or an ELF kernel; null for the default guest's.</summary>
-    public string? Kernel { get; init; }
+    private const string Virtio = "virtio";
 
-    /// <summary>An initial RAM disk; null for none, or the default guest's where the kernel is the default too.</summary>
-    public string? Initrd { get; init; }
+    /// <summary>Begins with defaults.</summary>
+    public RunOptions()
+    {
+    }
 
-    /// <summary>A firmware ROM; null to boot a kernel.</summary>
-    public string? Firmware { get; init; }
-
-    /// <summary>Hard disks.</summary>
-    public IReadOnlyList<DiskConfig> Disks { get; init; } = [];
-
-    /// <summary>Shared folders.</summary>
-    public IReadOnlyList<ShareConfig> Shares { get; init; } = [];
-
-    /// <summary>What the network cards are plugged into.</summary>
-    public IReadOnlyList<NetworkConfig> Networks { get; init; } = [];
-
-    /// <summary>Ports by name.</summary>
-    public IReadOnlyList<PortConfig> Ports { get; init; } = [];
-
-    /// <summary>Sockets between guest and host; null for none.</summary>
-    public VsockConfig? Vsock { get; init; }
-
-    /// <summary>A CD image; null for none.</summary>
-    public string? Cdrom { get; init; }
-
-    /// <summary>A floppy; null for none.</summary>
-    public DiskConfig? Floppy { get; init; }
-
-    /// <summary>Files for a Multiboot kernel: path, space, arguments.</summary>
-    public IReadOnlyList<string> Modules { get; init; } = [];
-
-    /// <summary>The kernel's command line; null for the default.</summary>
-    public string? Append { get; init; }
-
-    /// <summary>Bytes of guest memory, a multiple of a mebibyte.</summary>
-    public required ulong Memory { get; init; }
-
-    /// <summary>How many vCPUs.</summary>
-    public required int Cpus { get; init; }
-
-    /// <summary>The name of the engine.</summary>
-    public required string Engine { get; init; }
-
-    /// <summary>When user code runs on the processor itself.</summary>
-    public DirectMode Direct { get; init; } = DirectMode.Auto;
+    /// <summary>Begins with a machine.</summary>
+    public RunOptions(MachineSpec spec)
+        : base(spec)
+    {
+    }
 
     /// <summary><c>stdio</c>, <c>vga</c>, <c>none</c>, or a file.</summary>
-    public required string Console { get; init; }
+    public string Console => HasVirtioConsole ? "stdio" : ConsoleTo;
 
     /// <summary>Whether the guest's console is a virtio console rather than the serial port.</summary>
-    public bool HasVirtioConsole { get; init; }
+    public bool HasVirtioConsole => ConsoleTo == Virtio;
 
     /// <summary>Whether the machine has a screen and a keyboard rather than a serial console.</summary>
-    public bool HasScreen => Console == "vga";
-
-    /// <summary>The ports for test guests.</summary>
-    public DebugPorts DebugPorts { get; init; } = new();
+    public bool HasScreen => ConsoleTo == "vga";
 
     /// <summary>Whether to print what the engine and the devices did.</summary>
     public bool Stats { get; init; }

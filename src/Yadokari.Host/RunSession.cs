@@ -88,9 +88,9 @@ internal sealed class RunSession : IMonitor, IDisposable
             Initrd.Open(own).Dispose();
         }
 
-        NamedImages.Check(options.Disks, options.Floppy, options.Cdrom);
-        using var snapshots = new SnapshotDisks(options.Disks, options.Floppy);
-        options = options with { Disks = snapshots.Disks, Floppy = snapshots.Floppy };
+        options.Check();
+        using var snapshots = new SnapshotDisks(options.Devices);
+        options = options with { Devices = snapshots.Devices };
         string? kernel = options.Kernel;
         string? initrd = options.Initrd;
         if (kernel is null && options.Firmware is null)

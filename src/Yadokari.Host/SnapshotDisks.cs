@@ -1,23 +1,24 @@
 using Yadokari.Boards.Pc;
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Core.Disks;
+using Yadokari.Disks;
 using Yadokari.Machines;
 
 namespace Yadokari.Host;
 
-/// <summary>The disks of a run, of which what is written to snapshots outlives a guest's reboot, for which each time a machine is built anew.</summary>
+/// <summary>The devices of a run, of which what is written to snapshots outlives a guest's reboot, for which each time a machine is built anew.</summary>
 internal sealed class SnapshotDisks : IDisposable
 {
     private readonly List<IDisk> _open = [];
 
-    /// <summary>Opens those that are snapshots.</summary>
+    /// <summary>Opens disks that are snapshots.</summary>
     /// <exception cref="UserErrorException">One can't be.</exception>
-    public SnapshotDisks(IReadOnlyList<DiskConfig> disks, DiskConfig? floppy)
+    public SnapshotDisks(IEnumerable<DeviceSpec> devices)
     {
         try
         {
-            Disks = [.. disks.Select(d => Opened(d, d.Open))];
-            Floppy = floppy is null ? null : Opened(floppy, floppy.OpenFloppy);
+            Devices = [.. devices.Select(Opened)];
         }
         catch
         {
@@ -26,24 +27,22 @@ internal sealed class SnapshotDisks : IDisposable
         }
     }
 
-    /// <summary>All disks.</summary>
-    public IReadOnlyList<DiskConfig> Disks { get; }
-
-    /// <summary>The floppy, if there is one.</summary>
-    public DiskConfig? Floppy { get; }
+    /// <summary>All devices.</summary>
+    public IReadOnlyList<DeviceSpec> Devices { get; }
 
     /// <inheritdoc/>
     public void Dispose() => _open.ForEach(disk => disk.Dispose());
 
-    private DiskConfig Opened(DiskConfig config, Func<IDisk> open)
+    private DeviceSpec Opened(DeviceSpec device) => device switch
     {
-        if (!config.Snapshot)
-        {
-            return config;
-        }
+        DiskSpec { Snapshot: true } disk => disk with { Opened = Keep(disk.Open()) },
+        FloppySpec { Snapshot: true } floppy => floppy with { Opened = Keep(floppy.OpenImage()) },
+        _ => device,
+    };
 
-        IDisk disk = open();
+    private IDisk Keep(IDisk disk)
+    {
         _open.Add(disk);
-        return config with { Opened = disk };
+        return disk;
     }
 }

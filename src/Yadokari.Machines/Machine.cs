@@ -46,8 +46,7 @@ public sealed class Machine : IDisposable
     /// <exception cref="UserErrorException">Something in the configuration can't be used.</exception>
     public Machine(PcConfig config, IEngine engine)
     {
-        config.Check();
-        NamedImages.Check(config.Disks, config.Floppy, config.Cdrom);
+        config.CheckToBuild();
         _config = config;
         using var unfinished = new DisposableStack();
         unfinished.Push(_parts); // What has been made goes again if anything of the rest can't be.

@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
-using Yadokari.Core;
+using Yadokari.Core.Configuration;
 
 namespace Yadokari.Networks;
 
@@ -16,7 +16,7 @@ public sealed record PortForward(IPAddress Address, int HostPort, int GuestPort,
     public const string Shape = "[ADDRESS:]HOST:GUEST[/tcp|/udp]";
 
     /// <summary>Reads it as it is written; without an address it is the host's loopback alone.</summary>
-    /// <exception cref="UserErrorException">It is not written so.</exception>
+    /// <exception cref="ConfigurationException">It is not written so.</exception>
     public static PortForward Parse(string text)
     {
         string ports = text;
@@ -33,7 +33,7 @@ public sealed record PortForward(IPAddress Address, int HostPort, int GuestPort,
         int host = last < 0 ? 0 : Port(ports[(before + 1)..last]);
         bool named = before < 0 || IPAddress.TryParse(ports[..before].Trim('[', ']'), out address);
         return guest > 0 && host > 0 && named ? new PortForward(address!, host, guest, udp)
-            : throw new UserErrorException($"--publish '{text}' names no ports: give {Shape}, as in --publish 2222:22 or --publish 0.0.0.0:8080:80.");
+            : throw new ConfigurationException("", $"'{text}' names no ports", $"give {Shape}, as in 2222:22 or 0.0.0.0:8080:80");
     }
 
     /// <inheritdoc/>

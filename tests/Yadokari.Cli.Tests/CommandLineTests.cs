@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Net;
 using Xunit;
-using Yadokari.Boards.Pc;
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Disks;
 using Yadokari.Host;
@@ -25,7 +25,7 @@ public sealed class CommandLineTests
     [Fact]
     public void Nothing_given_means_the_default_guest_with_defaults()
     {
-        var expected = new RunOptions { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio", Networks = [new NetworkConfig()] };
+        var expected = new RunOptions { Devices = [new NetworkSpec()] };
         Check(expected, Read());
         Assert.True(Read().IsDefaultGuest);
         Assert.False(Read("--initrd", "i").IsDefaultGuest);
@@ -39,18 +39,22 @@ public sealed class CommandLineTests
             "--console", "log", "--stats", "--trace", "t", "--gdb", "1234", "--device", "debug-exit,port=0x501", "--device", "debug-console", "--device", "test-irq", "--device", "test-memory", "--module", "m1 a b", "--module", "m2");
         var expected = new RunOptions
         {
-            Networks = [new NetworkConfig()],
             Kernel = "k",
             Initrd = "i",
             Append = "quiet  x=\"a b\"",
             Memory = 1UL << 30,
-            Cpus = 1,
-            Engine = "translate",
-            Console = "log",
+            ConsoleTo = "log",
             Stats = true,
             Trace = "t",
             GdbPort = 1234,
-            DebugPorts = new DebugPorts(0x501, 0xE9, 0x2000, Memory: true),
+            Devices =
+            [
+                new NetworkSpec(),
+                new TestDeviceSpec(TestDevice.DebugExit, 0x501),
+                new TestDeviceSpec(TestDevice.DebugConsole),
+                new TestDeviceSpec(TestDevice.TestIrq),
+                new TestDeviceSpec(TestDevice.TestMemory),
+            ],
             Modules = ["m1 a b", "m2"],
         };
         Check(expected, options);
@@ -60,7 +64,8 @@ public sealed class CommandLineTests
     public void Firmware_starts_a_kernel()
     {
         RunOptions options = Read("--firmware", "f", "--kernel", "k", "--initrd", "i", "--append", "quiet", "--cdrom", "c");
-        Assert.Equal(("f", "k", "i", "quiet", "c"), (options.Firmware, options.Kernel, options.Initrd, options.Append, options.Cdrom));
+        Assert.Equal(("f", "k", "i", "quiet"), (options.Firmware, options.Kernel, options.Initrd, options.Append));
+        Assert.Equal([new NetworkSpec(), new CdromSpec("c")], Shown(options));
     }
 
     [Fact]
@@ -69,15 +74,9 @@ public sealed class CommandLineTests
         RunOptions options = Read("--firmware", "f", "--disk", "d1", "--disk", "path=d2,ro", "--disk", "d3,bus=ide", "--disk", "d4,packed", "--disk", "d5,snapshot,format=qcow2", "--cdrom", "c", "--floppy", "p,ro", "--cpus", "32");
         var expected = new RunOptions
         {
-            Networks = [new NetworkConfig()],
             Firmware = "f",
-            Disks = [new DiskConfig("d1"), new DiskConfig("d2", ReadOnly: true), new DiskConfig("d3", Bus: DiskBus.Ide), new DiskConfig("d4", Packed: true), new DiskConfig("d5", Format: DiskFormat.Qcow2, Snapshot: true)],
-            Cdrom = "c",
-            Floppy = new DiskConfig("p", ReadOnly: true),
-            Memory = 512UL << 20,
             Cpus = 32,
-            Engine = "translate",
-            Console = "stdio",
+            Devices = [new DiskSpec("d1"), new DiskSpec("d2", ReadOnly: true), new DiskSpec("d3", Bus: DiskBus.Ide), new DiskSpec("d4", Packed: true), new DiskSpec("d5", Format: DiskFormat.Qcow2, Snapshot: true), new NetworkSpec(), new CdromSpec("c"), new FloppySpec("p", ReadOnly: true)],
         };
         Check(expected, options);
     }
@@ -119,55 +118,65 @@ public sealed class CommandLineTests
     public void Options_that_do_not_go_together(params string[] arguments)
     {
         ParseResult result = RunCommand.Create().Parse(arguments);
-        Sentence.Check(Assert.Throws<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
+        Sentence.Check(Assert.ThrowsAny<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
     }
 
     [Theory]
     [InlineData("folder:/place", "folder", "/place", false)]
     [InlineData("/a:b,c:/d/e,ro", "/a:b,c", "/d/e", true)]
     public void Shares(string text, string folder, string place, bool readOnly) =>
-        Assert.Equal([new ShareConfig(folder, place, readOnly)], Read("--share", text).Shares);
+        Assert.Equal([new ShareSpec(folder, place, readOnly)], Read("--share", text).Devices.OfType<ShareSpec>());
 
     [Theory]
     [InlineData("path", "path", 3)]
     [InlineData("a,b,cid=77", "a,b", 77)]
-    public void Vsock(string text, string path, uint cid) => Assert.Equal(new VsockConfig(path, cid), Read("--vsock", text).Vsock);
+    public void Vsock(string text, string path, uint cid) => Assert.Equal(new VsockSpec(path, cid), Read("--vsock", text).Devices.OfType<VsockSpec>().Single());
 
     [Fact]
     public void A_virtio_console_is_on_the_terminal()
     {
         RunOptions options = Read("--console", "virtio", "--port", "agent=/run/a=b");
         Assert.Equal(("stdio", true), (options.Console, options.HasVirtioConsole));
-        Assert.Equal([new PortConfig("agent", "/run/a=b")], options.Ports);
+        Assert.Equal([new PortSpec("agent", "/run/a=b")], options.Devices.OfType<PortSpec>());
         foreach (string text in (string[])["", "agent", "=x", "agent="])
         {
-            Assert.Throws<UserErrorException>(() => Read("--port", text));
+            Assert.ThrowsAny<UserErrorException>(() => Read("--port", text));
         }
     }
 
     [Fact]
     public void Networks_arrive()
     {
-        Assert.Empty(Read("--net", "none").Networks);
-        NetworkConfig network = Read("--net", "passt,host-loopback,packed,mac=52:54:00:12:34:56", "--publish", "2222:22", "--publish", "0.0.0.0:53:53/udp").Networks.Single();
-        Assert.Equal((NetworkKind.Passt, true, true, "525400123456"), (network.Kind, network.HostLoopback, network.Packed, network.Mac.ToString()));
+        Assert.Empty(Read("--net", "none").Devices);
+        var network = (NetworkSpec)Read("--net", "passt,host-loopback,packed,mac=52:54:00:12:34:56", "--publish", "2222:22", "--publish", "0.0.0.0:53:53/udp").Devices.Single();
+        Assert.Equal((NetworkKind.Passt, true, true, "525400123456"), (network.Network, network.HostLoopback, network.Packed, network.Mac!.ToString()));
         Assert.Equal([new PortForward(IPAddress.Loopback, 2222, 22), new PortForward(IPAddress.Any, 53, 53, IsUdp: true)], network.Forwards);
-        Assert.Equal([(NetworkKind.Tap, "tap0", "525941444F0F", 0), (NetworkKind.User, "", "525941444F10", 1)],
-            Read("--net", "tap=tap0", "--net", "user", "--publish", "80:80").Networks.Select(n => (n.Kind, n.Tap, n.Mac.ToString(), n.Forwards.Count)));
-        Assert.Throws<UserErrorException>(() => Read("--net", "none", "--net", "user"));
+        Assert.Equal([(NetworkKind.Tap, "tap0", 0), (NetworkKind.User, "", 1)],
+            Read("--net", "tap=tap0", "--net", "user", "--publish", "80:80").Devices.Cast<NetworkSpec>().Select(n => (n.Network, n.Tap, n.Forwards.Count)));
+        Assert.ThrowsAny<UserErrorException>(() => Read("--net", "none", "--net", "user"));
     }
+
+    private static DeviceSpec[] Shown(RunOptions options) => [.. options.Devices.Select(d => d is NetworkSpec network ? network with { Forwards = [] } : d)];
 
     // Lists count by what is in them.
     private static void Check(RunOptions expected, RunOptions actual)
     {
-        Assert.Equal(expected.Disks, actual.Disks);
         Assert.Equal(expected.Modules, actual.Modules);
-        Assert.Equal(expected.Shares, actual.Shares);
-        Assert.Equal(expected.Ports, actual.Ports);
-        NetworkConfig[] networks = [.. actual.Networks.Select(n => n with { Forwards = [] })];
-        Assert.Equal([.. expected.Networks.Select(n => n with { Forwards = [] })], networks);
-        Assert.Equal(expected.Networks.SelectMany(n => n.Forwards), actual.Networks.SelectMany(n => n.Forwards));
-        Assert.Equal(expected, actual with { Networks = expected.Networks, Ports = expected.Ports, Disks = expected.Disks, Shares = expected.Shares, Modules = expected.Modules });
+        Assert.Equal(expected.Devices.Count, actual.Devices.Count);
+        for (int i = 0; i < expected.Devices.Count; i++)
+        {
+            if (expected.Devices[i] is NetworkSpec network)
+            {
+                Assert.Equal(network.Forwards, Assert.IsType<NetworkSpec>(actual.Devices[i]).Forwards);
+                Assert.Equal(network, (NetworkSpec)actual.Devices[i] with { Forwards = network.Forwards });
+            }
+            else
+            {
+                Assert.Equal(expected.Devices[i], actual.Devices[i]);
+            }
+        }
+
+        Assert.Equal(expected, actual with { Devices = expected.Devices, Modules = expected.Modules });
     }
 
     [Theory]
@@ -200,7 +209,7 @@ public sealed class CommandLineTests
     public void Values_that_can_not_be(string option, string value)
     {
         ParseResult result = RunCommand.Create().Parse([option, value]);
-        Sentence.Check(Assert.Throws<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
+        Sentence.Check(Assert.ThrowsAny<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
     }
 
     [Fact]

@@ -5,6 +5,7 @@ using System.Net.Sockets;
 using System.Text.Json;
 using Xunit;
 using Yadokari.Cli.Machines;
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Host;
 using Yadokari.Host.Instances;
@@ -25,7 +26,7 @@ public sealed class MachineTests : IDisposable
     private void Make(string name)
     {
         Directory.CreateDirectory(Machine(name));
-        var config = new MachineConfig { Recipe = "debian", Created = DateTimeOffset.UnixEpoch, Directory = "/", Arguments = [], Cpus = 2, Memory = 1 << 30, DiskSize = 8L << 30 };
+        var config = new MachineConfig { Recipe = "debian", Created = DateTimeOffset.UnixEpoch, Directory = "/", Spec = new MachineSpec { Cpus = 2, Memory = 1 << 30 }, DiskSize = 8L << 30 };
         File.WriteAllText(Path.Combine(Machine(name), "machine.json"), config.ToJson());
     }
 

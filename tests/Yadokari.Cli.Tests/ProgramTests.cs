@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using Xunit;
-using Yadokari.Boards.Pc;
+using Yadokari.Boards.Specs;
 using Yadokari.Host;
 using Yadokari.Machines;
 
@@ -223,8 +223,8 @@ public sealed class ProgramTests : IDisposable
         Refuses("The disk 'empty' is empty", [.. run, "--disk", "empty"]);
         Refuses("The floppy 'odd' has 1000 bytes, which is no multiple of 512", [.. run, "--floppy", "odd,snapshot"]);
         Refuses("The floppy 'missing' does not exist", [.. run, "--floppy", "missing"]);
-        Refuses("The image './image' is named twice, by --disk", [.. run, "--disk", "image", "--disk", "./image,ro"]);
-        Refuses("The image 'link' is named by both --disk and --floppy", [.. run, "--disk", "image,snapshot", "--floppy", "link"]);
+        Refuses("The image './image' is named by --disk too, and what may be written is one drive's alone (--disk)", [.. run, "--disk", "image", "--disk", "./image,ro"]);
+        Refuses("The image 'link' is named by --disk too, and what may be written is one drive's alone (--floppy)", [.. run, "--disk", "image,snapshot", "--floppy", "link"]);
         using (new FileStream(Path.Combine(_folder, "image"), FileMode.Open, FileAccess.ReadWrite, FileShare.None))
         {
             Refuses("The floppy 'image' is in use", [.. run, "--floppy", "image"]);
@@ -232,7 +232,7 @@ public sealed class ProgramTests : IDisposable
         }
 
         string image = Path.Combine(_folder, "image");
-        NamedImages.Check([new DiskConfig(image, ReadOnly: true), new DiskConfig(image, Snapshot: true)], new DiskConfig(image, ReadOnly: true), image);
+        new MachineSpec { Kernel = "k", Firmware = "f", Devices = [new DiskSpec(image, ReadOnly: true), new DiskSpec(image, Snapshot: true), new FloppySpec(image, ReadOnly: true), new CdromSpec(image)] }.Check();
     }
 
     [Fact]

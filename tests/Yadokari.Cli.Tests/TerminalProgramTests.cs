@@ -1,3 +1,4 @@
+using Yadokari.Boards.Specs;
 using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
@@ -89,7 +90,7 @@ public sealed class TerminalProgramTests : IDisposable
         // What yado takes for a machine that runs: its lock is taken, and somebody answers.
         string machine = Path.Combine(_folder, "data", "yadokari", "machines", "box");
         Directory.CreateDirectory(machine);
-        var config = new MachineConfig { Created = DateTimeOffset.UnixEpoch, Directory = "/", Arguments = [], Cpus = 1, Memory = 1 << 30 };
+        var config = new MachineConfig { Created = DateTimeOffset.UnixEpoch, Directory = "/", Spec = new MachineSpec { Memory = 1 << 30 } };
         File.WriteAllText(Path.Combine(machine, "machine.json"), config.ToJson());
         using var taken = new FileStream(Path.Combine(machine, "lock"), FileMode.Create, FileAccess.ReadWrite, FileShare.None);
         using var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);

@@ -1,11 +1,11 @@
 using Xunit;
-using Yadokari.Boards.Pc;
+using Yadokari.Boards.Specs;
 
 namespace Yadokari.Host.Tests;
 
 public sealed class KernelCommandLineTests
 {
-    private static readonly RunOptions s_options = new() { Memory = 512UL << 20, Cpus = 1, Engine = "translate", Console = "stdio" };
+    private static readonly RunOptions s_options = new();
 
     [Fact]
     public void The_users_kernel_command_line_goes_through_as_it_is()
@@ -21,7 +21,7 @@ public sealed class KernelCommandLineTests
     [Fact]
     public void The_kernel_is_told_of_a_virtio_console()
     {
-        string text = KernelCommandLine.Make(s_options with { HasVirtioConsole = true }, (24, 80));
+        string text = KernelCommandLine.Make(s_options with { ConsoleTo = "virtio" }, (24, 80));
         Assert.StartsWith("console=hvc0 ", text, StringComparison.Ordinal);
         Assert.DoesNotContain("ttyS0", text, StringComparison.Ordinal);
     }
@@ -29,7 +29,7 @@ public sealed class KernelCommandLineTests
     [Fact]
     public void The_default_guest_is_told_what_to_mount()
     {
-        RunOptions options = s_options with { Shares = [new ShareConfig("a", "/a", ReadOnly: false), new ShareConfig("b", "/b", ReadOnly: true)] };
+        RunOptions options = s_options with { Devices = [new ShareSpec("a", "/a", ReadOnly: false), new ShareSpec("b", "/b", ReadOnly: true)] };
         Assert.EndsWith(" SHARES=/a:/b,ro", KernelCommandLine.Make(options, null), StringComparison.Ordinal);
         Assert.DoesNotContain("SHARES", KernelCommandLine.Make(options with { Kernel = "k" }, null), StringComparison.Ordinal);
     }

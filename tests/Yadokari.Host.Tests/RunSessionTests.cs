@@ -13,7 +13,7 @@ public sealed class RunSessionTests : IDisposable
 {
     private readonly string _log = Path.GetTempFileName();
 
-    private RunOptions Options => new() { Kernel = "k", Memory = 1 << 24, Cpus = 1, Engine = "translate", Console = _log };
+    private RunOptions Options => new() { Kernel = "k", Memory = 1 << 24, ConsoleTo = _log };
 
     public void Dispose() => File.Delete(_log);
 
@@ -105,7 +105,7 @@ public sealed class RunSessionTests : IDisposable
     [Fact]
     public void A_full_disk_ends_the_output_and_not_the_guest()
     {
-        RunOptions options = Options with { Console = "/dev/full", Trace = "/dev/full" };
+        RunOptions options = Options with { ConsoleTo = "/dev/full", Trace = "/dev/full" };
         int code = RunSession.Run(options, (output, trace) =>
         {
             trace!.Write(new string('x', 1 << 20));

@@ -36,7 +36,7 @@ public sealed class FloppyTests : IDisposable
     public void The_clocks_memory_tells_of_the_drive(int kibibytes, byte expected)
     {
         File.WriteAllBytes(_image, new byte[kibibytes << 10]);
-        Run(Config with { Floppy = new DiskConfig(_image) }, vcpu =>
+        Run(Config with { Devices = [new FloppySpec(_image)] }, vcpu =>
         {
             Assert.Equal((expected, (byte)3, (byte)0x90), (Cmos(vcpu, 0x10), Cmos(vcpu, 0x14), Ask(vcpu)));
             return VmExit.Shutdown;
@@ -60,7 +60,7 @@ public sealed class FloppyTests : IDisposable
     public void Sectors_are_read_and_written_where_the_image_may_be(bool snapshot)
     {
         byte[] before = File.ReadAllBytes(_image);
-        Run(Config with { Floppy = new DiskConfig(_image, Snapshot: snapshot) }, vcpu =>
+        Run(Config with { Devices = [new FloppySpec(_image, Snapshot: snapshot)] }, vcpu =>
         {
             Assert.Contains("FDC0", Tables(vcpu), StringComparison.Ordinal);
             Start(vcpu);
@@ -80,7 +80,7 @@ public sealed class FloppyTests : IDisposable
     public void A_reset_of_the_machine_resets_the_controller()
     {
         int boots = 0;
-        Run(Config with { Floppy = new DiskConfig(_image) }, vcpu =>
+        Run(Config with { Devices = [new FloppySpec(_image)] }, vcpu =>
         {
             Assert.Equal(0, vcpu.In(PcLayout.Floppy + 4));
             if (++boots == 2)
@@ -102,20 +102,20 @@ public sealed class FloppyTests : IDisposable
     public void An_image_that_is_no_floppys_is_refused(int length, string expected)
     {
         File.WriteAllBytes(_image, new byte[length]);
-        Assert.Contains(expected, Refuse(new DiskConfig(_image)), StringComparison.Ordinal);
+        Assert.Contains(expected, Refuse(new FloppySpec(_image)), StringComparison.Ordinal);
         File.Delete(_image); // And is not kept open.
-        Assert.Contains("does not exist", Refuse(new DiskConfig(_image)), StringComparison.Ordinal);
+        Assert.Contains("does not exist", Refuse(new FloppySpec(_image)), StringComparison.Ordinal);
     }
 
     [Fact]
     public void An_image_that_another_machine_may_write_is_refused()
     {
-        using var pc = new Machine(Config with { Floppy = new DiskConfig(_image) }, new FakeEngine(_ => VmExit.Shutdown));
-        Assert.Contains(_image, Refuse(new DiskConfig(_image)), StringComparison.Ordinal);
+        using var pc = new Machine(Config with { Devices = [new FloppySpec(_image)] }, new FakeEngine(_ => VmExit.Shutdown));
+        Assert.Contains(_image, Refuse(new FloppySpec(_image)), StringComparison.Ordinal);
     }
 
-    private string Refuse(DiskConfig floppy) =>
-        Assert.Throws<UserErrorException>(() => new Machine(Config with { Floppy = floppy }, new FakeEngine(_ => VmExit.Shutdown))).Message;
+    private string Refuse(FloppySpec floppy) =>
+        Assert.ThrowsAny<UserErrorException>(() => new Machine(Config with { Devices = [floppy] }, new FakeEngine(_ => VmExit.Shutdown))).Message;
 
     private static void Run(PcConfig config, Func<FakeVcpu, VmExit> guest)
     {

@@ -1,2 +1,3 @@
 global using Xunit;
 global using Yadokari.Boards.Pc;
+global using Yadokari.Boards.Specs;

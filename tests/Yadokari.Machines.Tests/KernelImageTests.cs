@@ -30,7 +30,7 @@ public sealed class KernelImageTests
     [MemberData(nameof(BadFiles))]
     public void A_file_that_is_no_kernel_gets_one_clear_sentence(string what, byte[] file, string expected)
     {
-        var e = Assert.Throws<UserErrorException>(() => KernelImage.Parse("some/file", file));
+        var e = Assert.ThrowsAny<UserErrorException>(() => KernelImage.Parse("some/file", file));
         Assert.True(e.Message.Contains(expected), $"{what}: {e.Message}");
         Assert.Contains("'some/file'", e.Message);
         Assert.EndsWith(".", e.Message);
@@ -40,11 +40,11 @@ public sealed class KernelImageTests
     [Fact]
     public void A_missing_kernel_and_a_directory_get_one_clear_sentence()
     {
-        Assert.Contains("does not exist", Assert.Throws<UserErrorException>(() => KernelImage.Open("/no/such/file")).Message);
-        Assert.Contains("is a directory", Assert.Throws<UserErrorException>(() => KernelImage.Open("/")).Message);
-        Assert.Contains("does not exist", Assert.Throws<UserErrorException>(() => Initrd.Open("/no/such/file")).Message);
-        Assert.Contains("is a directory", Assert.Throws<UserErrorException>(() => Initrd.Open("/")).Message);
-        Assert.Contains("is empty", Assert.Throws<UserErrorException>(() => Initrd.Open("/dev/null")).Message);
+        Assert.Contains("does not exist", Assert.ThrowsAny<UserErrorException>(() => KernelImage.Open("/no/such/file")).Message);
+        Assert.Contains("is a directory", Assert.ThrowsAny<UserErrorException>(() => KernelImage.Open("/")).Message);
+        Assert.Contains("does not exist", Assert.ThrowsAny<UserErrorException>(() => Initrd.Open("/no/such/file")).Message);
+        Assert.Contains("is a directory", Assert.ThrowsAny<UserErrorException>(() => Initrd.Open("/")).Message);
+        Assert.Contains("is empty", Assert.ThrowsAny<UserErrorException>(() => Initrd.Open("/dev/null")).Message);
     }
 
     [Theory]

@@ -143,7 +143,7 @@ public sealed class LinuxBootTests
         byte[] packed = Lz4Writer.Pack(elf);
         packed[4]++;
         using GuestMemory memory = TestMemory.OfMiB(32);
-        var e = Assert.Throws<UserErrorException>(
+        var e = Assert.ThrowsAny<UserErrorException>(
             () => BootLoader.Load(KernelImage.Parse("k", SyntheticKernel.BzImage(packed, elf.Length)), memory, new BootParameters(), new X86State()));
         Assert.Contains("damaged lz4", e.Message);
     }
@@ -245,7 +245,7 @@ public sealed class LinuxBootTests
     {
         using GuestMemory memory = TestMemory.OfMiB(32);
         BootLoader.Load(Small(), memory, new BootParameters { CommandLine = new string('x', 2047) }, new X86State());
-        var e = Assert.Throws<UserErrorException>(
+        var e = Assert.ThrowsAny<UserErrorException>(
             () => BootLoader.Load(Small(), memory, new BootParameters { CommandLine = new string('x', 2048) }, new X86State()));
         Assert.Contains("2048 bytes", e.Message);
         Assert.Contains("2047", e.Message);
@@ -256,7 +256,7 @@ public sealed class LinuxBootTests
     {
         using GuestMemory memory = TestMemory.OfMiB(32);
         using var initrd = new Initrd("big.img", new byte[16 << 20]);
-        var e = Assert.Throws<UserErrorException>(() => BootLoader.Load(Small(), memory, new BootParameters { Initrd = initrd }, new X86State()));
+        var e = Assert.ThrowsAny<UserErrorException>(() => BootLoader.Load(Small(), memory, new BootParameters { Initrd = initrd }, new X86State()));
         Assert.Contains("'big.img' of 16 MiB does not fit", e.Message);
         Assert.Contains("--memory", e.Message);
     }
@@ -265,7 +265,7 @@ public sealed class LinuxBootTests
     public void A_kernel_that_does_not_fit_is_refused()
     {
         using GuestMemory memory = TestMemory.OfMiB(16);
-        var e = Assert.Throws<UserErrorException>(() => BootLoader.Load(Small(), memory, new BootParameters(), new X86State()));
+        var e = Assert.ThrowsAny<UserErrorException>(() => BootLoader.Load(Small(), memory, new BootParameters(), new X86State()));
         Assert.Contains("needs memory up to 20 MiB", e.Message);
     }
 

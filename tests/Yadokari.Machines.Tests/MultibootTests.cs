@@ -137,14 +137,14 @@ public sealed class MultibootTests : IDisposable
     [InlineData("\"x")]
     [InlineData("\"x\\\"")]
     [InlineData("\"x\"y")]
-    public void A_modules_text_that_names_no_file_is_refused(string text) => Assert.Throws<UserErrorException>(() => ModuleText.Parse(text));
+    public void A_modules_text_that_names_no_file_is_refused(string text) => Assert.ThrowsAny<UserErrorException>(() => ModuleText.Parse(text));
 
     [Theory]
     [InlineData(0x1_0007, "a video mode")]
     [InlineData(0x1_0011, "feature 4")]
     public void What_the_first_version_asks_and_is_not_there_is_named(uint flags, string thing)
     {
-        UserErrorException e = Assert.Throws<UserErrorException>(() => Boot(Kernel1(flags, 0, Load, Load, 0, 0, Load)));
+        UserErrorException e = Assert.ThrowsAny<UserErrorException>(() => Boot(Kernel1(flags, 0, Load, Load, 0, 0, Load)));
         Assert.Contains(thing, e.Message);
     }
 
@@ -152,7 +152,7 @@ public sealed class MultibootTests : IDisposable
     public void What_the_second_version_asks_and_is_not_there_is_named_unless_it_is_optional()
     {
         byte[] framebuffer = [5, 0, 0, 0, 20, 0, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0];
-        UserErrorException e = Assert.Throws<UserErrorException>(() => Boot(Kernel2(framebuffer, Addresses2(), Entry2())));
+        UserErrorException e = Assert.ThrowsAny<UserErrorException>(() => Boot(Kernel2(framebuffer, Addresses2(), Entry2())));
         Assert.Contains("a framebuffer", e.Message);
 
         framebuffer[2] = 1;
@@ -164,14 +164,14 @@ public sealed class MultibootTests : IDisposable
     {
         var parameters = new BootParameters { Modules = [new BootModule(new Initrd("one", [1]), "one")] };
         KernelImage kernel = KernelImage.Parse("vmlinux", SyntheticKernel.Elf(0x100_0000, null, (0x1000, 0x100_0000, [0xF4], 16)));
-        UserErrorException e = Assert.Throws<UserErrorException>(() => BootLoader.Load(kernel, _memory, parameters, _state));
+        UserErrorException e = Assert.ThrowsAny<UserErrorException>(() => BootLoader.Load(kernel, _memory, parameters, _state));
         Assert.Contains("--module", e.Message);
     }
 
     [Fact]
     public void A_module_that_does_not_fit_is_named()
     {
-        UserErrorException e = Assert.Throws<UserErrorException>(
+        UserErrorException e = Assert.ThrowsAny<UserErrorException>(
             () => Boot(Kernel1(0x1_0000, 0, Load, Load, 0, 0, Load), new BootModule(new Initrd("big", new byte[15 << 20]), "big")));
         Assert.Contains("'big'", e.Message);
     }

@@ -162,7 +162,7 @@ public sealed class PauseTests : IDisposable
     [Fact]
     public void Devices_are_paused_resumed_and_reset_in_any_order()
     {
-        using var machine = new Machine(Config with { VirtioConsole = true, Screen = true, DebugPorts = new DebugPorts(0xF4, 0xE9, 0x2000, Memory: true) }, new FakeEngine(Step));
+        using var machine = new Machine(Config with { VirtioConsole = true, Screen = true, Devices = [new TestDeviceSpec(TestDevice.DebugExit), new TestDeviceSpec(TestDevice.DebugConsole), new TestDeviceSpec(TestDevice.TestIrq), new TestDeviceSpec(TestDevice.TestMemory)] }, new FakeEngine(Step));
         DeviceTree devices = machine.Board.Devices;
         Assert.InRange(devices.Count, 25, 100);
         Assert.Equal(devices.Count, devices.Select(d => d.Name).Distinct().Count());

@@ -52,13 +52,24 @@ public sealed class PcLifeTests : IDisposable
         File.WriteAllBytes(In("large"), new byte[48 << 20]);
         PcConfig config = Config with
         {
-            Disks = [new DiskConfig(In("first"), Format: DiskFormat.Raw), .. part == "second disk" ? [new DiskConfig(In("second"), Format: DiskFormat.Raw)] : (DiskConfig[])[]],
             Modules = [In("module"), .. part == "second module" ? [In("missing")] : (string[])[]],
-            Networks = [new NetworkConfig(), .. part == "publish" ? [new NetworkConfig { Mac = NetworkConfig.MacOf(1), Forwards = [new PortForward(IPAddress.Loopback, port, 80)] }] : (NetworkConfig[])[]],
-            Shares = [new ShareConfig(_folder, "all"), .. part == "share" ? [new ShareConfig(In("missing"), "none")] : (ShareConfig[])[]],
-            Vsock = new VsockConfig(part == "vsock" ? Path.Combine(_folder, "missing", "vsock") : In("vsock")),
-            Ports = [new PortConfig("one", In("port")), .. part == "second port" ? [new PortConfig("two", Path.Combine(_folder, "missing", "port"))] : (PortConfig[])[]],
-            DebugPorts = part == "debug port" ? new DebugPorts(PcLayout.Com1) : new DebugPorts(),
+            Devices =
+            [
+                new DiskSpec(In("first"), Format: DiskFormat.Raw),
+                new NetworkSpec(),
+                new ShareSpec(_folder, "all"),
+                new VsockSpec(part == "vsock" ? Path.Combine(_folder, "missing", "vsock") : In("vsock")),
+                new PortSpec("one", In("port")),
+                .. part switch
+                {
+                    "second disk" => [new DiskSpec(In("second"), Format: DiskFormat.Raw)],
+                    "publish" => [new NetworkSpec { Forwards = [new PortForward(IPAddress.Loopback, port, 80)] }],
+                    "share" => [new ShareSpec(In("missing"), "none")],
+                    "second port" => [new PortSpec("two", Path.Combine(_folder, "missing", "port"))],
+                    "debug port" => [new TestDeviceSpec(TestDevice.DebugExit, PcLayout.Com1)],
+                    _ => (DeviceSpec[])[],
+                },
+            ],
             Initrd = part == "kernel" ? In("large") : null, // Found out when the kernel is loaded, which is last.
         };
         var engine = new FakeEngine(vcpu => vcpu.Spin()) { FailsVm = part == "engine", FailsVcpu = part == "vCPU" };
@@ -82,8 +93,8 @@ public sealed class PcLifeTests : IDisposable
     [Fact]
     public void Firmware_that_is_none_leaves_nothing_behind()
     {
-        PcConfig config = Config with { Kernel = null, Firmware = In("module"), Disks = [new DiskConfig(In("first"), Format: DiskFormat.Raw, Bus: DiskBus.Ide)], Cdrom = In("missing") };
-        Assert.Throws<UserErrorException>(() => new Machine(config, new FakeEngine(vcpu => vcpu.Spin())));
+        PcConfig config = Config with { Kernel = null, Firmware = In("module"), Devices = [new DiskSpec(In("first"), Format: DiskFormat.Raw, Bus: DiskBus.Ide), new CdromSpec(In("missing"))] };
+        Assert.ThrowsAny<UserErrorException>(() => new Machine(config, new FakeEngine(vcpu => vcpu.Spin())));
         Assert.Empty(OwnFiles());
     }
 
@@ -94,11 +105,7 @@ public sealed class PcLifeTests : IDisposable
         var engine = new FakeEngine(_ => VmExit.Shutdown);
         PcConfig config = Config with
         {
-            Disks = [new DiskConfig(In("first"), Format: DiskFormat.Raw)],
-            Networks = [new NetworkConfig()],
-            Shares = [new ShareConfig(_folder, "all")],
-            Vsock = new VsockConfig(In("vsock")),
-            Ports = [new PortConfig("one", In("port"))],
+            Devices = [new DiskSpec(In("first"), Format: DiskFormat.Raw), new NetworkSpec(), new ShareSpec(_folder, "all"), new VsockSpec(In("vsock")), new PortSpec("one", In("port"))],
         };
         using (var pc = new Machine(config, engine))
         {

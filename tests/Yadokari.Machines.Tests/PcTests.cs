@@ -550,7 +550,7 @@ public sealed class PcTests : IDisposable
             vcpu.Out(PcLayout.DebugExit, 42);
             return vcpu.Spin();
         });
-        using var pc = new Machine(Config with { DebugPorts = new DebugPorts(PcLayout.DebugExit, PcLayout.DebugConsole) }, engine);
+        using var pc = new Machine(Config with { Devices = [new TestDeviceSpec(TestDevice.DebugExit), new TestDeviceSpec(TestDevice.DebugConsole)] }, engine);
         MachineEnd end = pc.Run();
         Assert.Equal((EndReason.DebugExit, 42u), (end.Reason, end.Code));
         Assert.Equal("!", _screen.Text);
@@ -585,8 +585,8 @@ public sealed class PcTests : IDisposable
     [Fact]
     public void A_debug_port_that_is_taken_is_refused()
     {
-        PcConfig config = Config with { DebugPorts = new DebugPorts(PcLayout.Com1) };
-        Assert.Contains("3f8", Assert.Throws<UserErrorException>(() => new Machine(config, new FakeEngine(vcpu => vcpu.Spin()))).Message);
+        PcConfig config = Config with { Devices = [new TestDeviceSpec(TestDevice.DebugExit, PcLayout.Com1)] };
+        Assert.Contains("3f8", Assert.ThrowsAny<UserErrorException>(() => new Machine(config, new FakeEngine(vcpu => vcpu.Spin()))).Message);
     }
 
     [Fact]
@@ -614,7 +614,7 @@ public sealed class PcTests : IDisposable
     [InlineData(32 << 20, 33, "A machine of 33 CPUs")]
     public void A_configuration_out_of_range_is_refused(long memory, int cpus, string expected)
     {
-        var e = Assert.Throws<UserErrorException>(() => new Machine(Config with { Memory = (ulong)memory, Cpus = cpus }, new FakeEngine(v => v.Spin())));
+        var e = Assert.ThrowsAny<UserErrorException>(() => new Machine(Config with { Memory = (ulong)memory, Cpus = cpus }, new FakeEngine(v => v.Spin())));
         Assert.Contains(expected, e.Message);
     }
 

@@ -32,7 +32,7 @@ public sealed class PortForwardTests
     [InlineData("1:2/sctp")]
     public void What_names_no_ports_is_told(string text)
     {
-        var error = Assert.Throws<UserErrorException>(() => PortForward.Parse(text));
+        var error = Assert.ThrowsAny<UserErrorException>(() => PortForward.Parse(text));
         Assert.Contains($"'{text}'", error.Message);
         Assert.Contains(PortForward.Shape, error.Message);
     }
@@ -44,7 +44,7 @@ public sealed class PortForwardTests
     {
         var first = Free(udp);
         using var network = new UserNetwork([first]);
-        var error = Assert.Throws<UserErrorException>(() => new UserNetwork([first]));
+        var error = Assert.ThrowsAny<UserErrorException>(() => new UserNetwork([first]));
         Assert.Contains($"{first.HostPort}", error.Message);
         Assert.Contains("taken", error.Message);
     }
@@ -53,7 +53,7 @@ public sealed class PortForwardTests
     public void An_address_of_another_host_is_told()
     {
         // For documentation (RFC 5737): nobody's.
-        var error = Assert.Throws<UserErrorException>(() => new UserNetwork([new PortForward(IPAddress.Parse("203.0.113.77"), 2222, 22)]));
+        var error = Assert.ThrowsAny<UserErrorException>(() => new UserNetwork([new PortForward(IPAddress.Parse("203.0.113.77"), 2222, 22)]));
         Assert.Contains("203.0.113.77", error.Message);
     }
 

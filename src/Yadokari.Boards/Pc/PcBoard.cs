@@ -1,11 +1,14 @@
 using Yadokari.Boards.Pc.Boot;
 using Yadokari.Boards.Pc.Panics;
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Core.Buses;
 using Yadokari.Core.Devices;
+using Yadokari.Core.Disks;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
+using Yadokari.Core.Networks;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Display;
 using Yadokari.Devices.Firmware;
@@ -32,7 +35,6 @@ public sealed class PcBoard : IDisposable
     private const int FirstVirtioSlot = 2;
 
     private readonly PcConfig _config;
-    private readonly PcResources _resources;
     private readonly IBoardMachine _machine;
     private readonly PcVcpuHost _host;
     private readonly Board _board;
@@ -45,6 +47,11 @@ public sealed class PcBoard : IDisposable
     private readonly VirtioBalloon _balloon = new();
     private readonly AcpiPowerManagement _power;
     private readonly PcBoot _boot;
+    private readonly IsaDmaController _isaDma;
+    private readonly List<IDisk> _ideDisks = [];
+    private readonly List<(string Name, IPortHost Host)> _ports = [];
+    private IDisk? _cdrom;
+    private FloppyMedium? _floppy;
     private int _virtioFunctions;
 
     /// <summary>Puts the board together. What a user may have got wrong of the firmware and the boot media shows here.</summary>
@@ -60,7 +67,7 @@ public sealed class PcBoard : IDisposable
     public PcBoard(
         PcConfig config, PcResources resources, GuestMemory memory, IClock clock, PcVcpuHost host, IVm vm, IReadOnlyList<IBoardVcpu> vcpus, IBoardMachine machine)
     {
-        (_config, _resources, _machine, _host) = (config, resources, machine, host);
+        (_config, _machine, _host) = (config, machine, host);
         using var unfinished = new DisposableStack();
         _board = unfinished.Push(new Board(new Dma(memory, vm.MemoryWritten), host.Pio, host.Mmio));
 
@@ -102,18 +109,31 @@ public sealed class PcBoard : IDisposable
 
         _screen = new PcScreen(_board, config.Screen, memory, Isa(PcLayout.KeyboardIrq), a20, machine);
         FwCfg fwCfg = _board.AddPorts(new FwCfg(), PcLayout.FwCfg, 2);
-        _boot = new PcBoot(config, resources, memory, fwCfg, rtc);
 
-        // Storage: IDE is there for firmware to boot from.
-        AddFloppy();
+        // What was asked for, and what all machines have.
+        _isaDma = AddIsaDma();
+        int number = 0;
+        config.ForEachDevice((device, context) => device.Attach(this, context, resources.Devices[number++]));
         if (resources.Firmware is not null)
         {
             AddIde();
         }
 
-        AddVirtio();
+        if (_console.Virtio is { } console)
+        {
+            AddVirtio(console);
+        }
+
+        if (_ports.Count > 0)
+        {
+            AddVirtio(VirtioConsole.Ports(_ports));
+        }
+
+        AddVirtio(new VirtioEntropy());
+        AddVirtio(_balloon);
         _board.AddPorts(new PostCode(), PcLayout.PostCode, 1);
-        new PcDebugPorts(_board, config.DebugPorts).Add(config.Console, n => n is < 16 and not (0 or 2) ? Isa(n) : _ioApic.Line(n), machine);
+        IDisk[] disks = [.. config.Devices.Zip(resources.Devices).Where(d => d.First is DiskSpec).Select(d => (IDisk)d.Second!)];
+        _boot = new PcBoot(config, resources, new BootMedia(disks, _cdrom, _floppy), memory, fwCfg, rtc);
         unfinished.Release();
     }
 
@@ -138,6 +158,39 @@ public sealed class PcBoard : IDisposable
         IReadOnlyList<(ulong Gpa, ulong Length)> ram = PcLayout.RamRegions(config.Memory);
         return resources.Firmware is not { } firmware ? ram : [ram[0], (firmware.Start, (ulong)firmware.Length), .. ram.Skip(1)];
     }
+
+    /// <summary>What devices are plugged into. While the board is put together.</summary>
+    internal Board Wiring => _board;
+
+    /// <summary>The machine.</summary>
+    internal IBoardMachine Machine => _machine;
+
+    /// <summary>Where the output of the consoles goes.</summary>
+    internal IConsole ConsoleOutput => _config.Console;
+
+    /// <summary>Puts a virtio device on PCI. While the board is put together.</summary>
+    internal void AddVirtio(VirtioDevice device, bool packed = false) =>
+        _pci.Add(FirstVirtioSlot + _virtioFunctions++, _board.Add(new VirtioPci(device, _board.Dma, _host.ApicBus.SendMsi, packed, _machine.Fail)));
+
+    /// <summary>Connects a disk to the first IDE channel. While the board is put together.</summary>
+    internal void AddIdeDisk(IDisk disk) => _ideDisks.Add(disk);
+
+    /// <summary>Puts a CD into the drive on the second IDE channel. While the board is put together.</summary>
+    internal void AddCdrom(IDisk disc) => _cdrom = disc;
+
+    /// <summary>Adds a floppy controller with a drive that holds a floppy. While the board is put together.</summary>
+    internal void AddFloppy(FloppyMedium floppy)
+    {
+        _floppy = floppy;
+        var controller = new FloppyController(Isa(PcLayout.FloppyIrq), _isaDma.Channel(PcLayout.FloppyDma), _machine.Fail, floppy.Drive);
+        _board.AddPorts(controller, new(PcLayout.Floppy, FloppyController.RegistersLength, controller.Registers), new(PcLayout.FloppyInput, 1, controller.Input));
+    }
+
+    /// <summary>Adds a port of a virtio console by name. While the board is put together.</summary>
+    internal void AddPort(string name, IPortHost host) => _ports.Add((name, host));
+
+    /// <summary>An interrupt line for test guests: input 2 of the I/O APIC is the timer's; of the 8259s it is the cascade.</summary>
+    internal IInterruptLine TestLine(int number) => number is < 16 and not (0 or 2) ? Isa(number) : _ioApic.Line(number);
 
     /// <summary>Presses the power button. Any thread.</summary>
     public void PressPowerButton() => _power.PressPowerButton();
@@ -167,71 +220,25 @@ public sealed class PcBoard : IDisposable
 
     private IsaLine Isa(int irq) => new(_pic, _ioApic, irq);
 
-    private void AddFloppy()
+    private IsaDmaController AddIsaDma()
     {
         var dma = new IsaDmaController(_board.Dma);
-        _board.AddPorts(
+        return _board.AddPorts(
             dma,
             new(PcLayout.DmaFirst, IsaDmaController.FirstLength, dma.First),
             new(PcLayout.DmaSecond, IsaDmaController.SecondLength, dma.Second),
             new(PcLayout.DmaPages, IsaDmaController.PagesLength, dma.Pages));
-        if (_resources.Floppy is { } floppy)
-        {
-            var controller = new FloppyController(Isa(PcLayout.FloppyIrq), dma.Channel(PcLayout.FloppyDma), _machine.Fail, floppy.Drive);
-            _board.AddPorts(controller, new(PcLayout.Floppy, FloppyController.RegistersLength, controller.Registers), new(PcLayout.FloppyInput, 1, controller.Input));
-        }
     }
 
+    // There for firmware to boot from.
     private void AddIde()
     {
-        AtaDisk[] disks = [.. _resources.Disks.Where((_, i) => _config.Disks[i].Bus == DiskBus.Ide).Select(d => new AtaDisk(d))];
-        AtapiCdrom? disc = _resources.Cdrom is null ? null : new AtapiCdrom(_resources.Cdrom);
+        AtaDisk[] disks = [.. _ideDisks.Select(d => new AtaDisk(d))];
+        AtapiCdrom? disc = _cdrom is null ? null : new AtapiCdrom(_cdrom);
         var first = new AtaChannel("ide0", Isa(PcLayout.Ide0Irq), disks.ElementAtOrDefault(0), disks.ElementAtOrDefault(1));
         var second = new AtaChannel("ide1", Isa(PcLayout.Ide1Irq), disc, null);
         _board.AddPorts(first, new(PcLayout.Ide0, 8, first.Command), new(PcLayout.Ide0Control, 1, first.Control));
         _board.AddPorts(second, new(PcLayout.Ide1, 8, second.Command), new(PcLayout.Ide1Control, 1, second.Control));
         _pci.Add(PciIdeSlot, _board.Add(new PciIde()));
     }
-
-    private void AddVirtio()
-    {
-        for (int i = 0; i < _resources.Disks.Count; i++)
-        {
-            if (_config.Disks[i].Bus == DiskBus.Virtio)
-            {
-                AddVirtio(new VirtioBlock(_resources.Disks[i], i, _config.Cpus, $"disk{i}"), _config.Disks[i].Packed);
-            }
-        }
-
-        for (int i = 0; i < _resources.Networks.Count; i++)
-        {
-            AddVirtio(new VirtioNet(_resources.Networks[i], i, _config.Networks[i].Mac), _config.Networks[i].Packed);
-        }
-
-        for (int i = 0; i < _resources.Shares.Count; i++)
-        {
-            AddVirtio(new VirtioFs(_resources.Shares[i], i, _config.Cpus, _config.Shares[i].Tag));
-        }
-
-        if (_resources.Vsock is { } vsock)
-        {
-            AddVirtio(new VirtioVsock(vsock, _config.Vsock!.Cid));
-        }
-
-        if (_console.Virtio is { } console)
-        {
-            AddVirtio(console);
-        }
-
-        if (_resources.Ports.Count > 0)
-        {
-            AddVirtio(VirtioConsole.Ports(_resources.Ports));
-        }
-
-        AddVirtio(new VirtioEntropy());
-        AddVirtio(_balloon);
-    }
-
-    private void AddVirtio(VirtioDevice device, bool packed = false) =>
-        _pci.Add(FirstVirtioSlot + _virtioFunctions++, _board.Add(new VirtioPci(device, _board.Dma, _host.ApicBus.SendMsi, packed, _machine.Fail)));
 }

@@ -1,14 +1,6 @@
 using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
-using Yadokari.Core.Disks;
 using Yadokari.Core.Lifetimes;
-using Yadokari.Core.Networks;
-using Yadokari.Core.Shares;
-using Yadokari.Devices.Storage;
-using Yadokari.Disks;
-using Yadokari.Linux;
-using Yadokari.Networks;
-using Yadokari.Shares;
 
 namespace Yadokari.Boards.Pc;
 
@@ -45,26 +37,8 @@ public sealed class PcResources : IDisposable
     /// <summary>Files for a Multiboot kernel.</summary>
     public IReadOnlyList<BootModule> Modules { get; private set; } = [];
 
-    /// <summary>The disks, in the order of the configuration.</summary>
-    public IReadOnlyList<IDisk> Disks { get; private set; } = [];
-
-    /// <summary>The CD; null for none.</summary>
-    public IDisk? Cdrom { get; private set; }
-
-    /// <summary>The floppy; null for none.</summary>
-    public FloppyMedium? Floppy { get; private set; }
-
-    /// <summary>What the network cards are plugged into.</summary>
-    public IReadOnlyList<INetwork> Networks { get; private set; } = [];
-
-    /// <summary>The shared folders.</summary>
-    public IReadOnlyList<FolderShare> Shares { get; private set; } = [];
-
-    /// <summary>The host's end of vsock; null for none.</summary>
-    public IStreamHost? Vsock { get; private set; }
-
-    /// <summary>The host's ends of ports.</summary>
-    public IReadOnlyList<(string Name, IPortHost Host)> Ports { get; private set; } = [];
+    /// <summary>What stands behind the devices of the configuration, in its order; null for nothing.</summary>
+    public IReadOnlyList<IDisposable?> Devices { get; private set; } = [];
 
     /// <summary>Opens what a configuration names.</summary>
     /// <param name="config">The configuration, checked.</param>
@@ -108,17 +82,10 @@ public sealed class PcResources : IDisposable
         VideoBios = config.Screen && Firmware is not null ? FirmwareImage.ReadVideoBios(Firmware.Name) : null;
         Initrd = config.Initrd is null ? null : _owned.Push(Initrd.Open(config.Initrd));
         Modules = [.. config.Modules.Select(ModuleText.Parse).Select(m => new BootModule(_owned.Push(Initrd.Open(m.Path, "module")), m.CommandLine))];
-        Floppy = config.Floppy is null ? null : _owned.Push(FloppyMedium.Open(config.Floppy));
-        Disks = [.. config.Disks.Select(d => _owned.Push(d.Open()))];
-        Cdrom = config.Cdrom is null ? null : _owned.Push(RawDisk.Open(config.Cdrom, readOnly: true, AtapiCdrom.Block, "CD image"));
-        Networks = [.. config.Networks.Select(n => _owned.Push(n.Open(Fail)))];
-        Shares = [.. config.Shares.Select(s => _owned.Push(FolderShare.Open(s.Source, s.ReadOnly, OpenFilesOfAShare(config.Shares.Count))))];
-        Vsock = config.Vsock is { } vsock ? _owned.Push(vsock.Open(Fail)) : null;
-        Ports = [.. config.Ports.Select(p => (p.Name, _owned.Push(p.Open(Fail))))];
+        List<IDisposable?> devices = [];
+        config.ForEachDevice((device, context) => devices.Add(device.Open(context, Fail) is { } opened ? _owned.Push(opened) : null));
+        Devices = devices;
     }
-
-    // Half of what the process may have open is the guest's.
-    private static int OpenFilesOfAShare(int shares) => (int)Math.Clamp(FileTree.MostOpenFiles / 2 / shares, 16, 1 << 16);
 
     private void Fail(Exception error)
     {

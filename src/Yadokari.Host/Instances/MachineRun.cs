@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using Yadokari.Boards.Pc;
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Host.Consoles;
 using Yadokari.Host.Control;
@@ -14,7 +15,7 @@ using Yadokari.Networks;
 namespace Yadokari.Host.Instances;
 
 /// <summary>Runs machines: here, or those with a name in a monitor in the background too, which is this program with the command <c>monitor</c>.</summary>
-/// <param name="parse">Reads the words behind <c>yado run</c> that a machine was made with; throws a <see cref="UserErrorException"/> where they can't be any more.</param>
+/// <param name="parse">Reads the words behind <c>yado run</c> that a machine of an older yado was made with; throws a <see cref="UserErrorException"/> where they can't be any more.</param>
 /// <param name="work">Shows how images are made, if they have to be.</param>
 public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, ILongWork work)
 {
@@ -33,9 +34,8 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
     /// <summary>Makes a machine and starts it. Returns the exit code.</summary>
     /// <param name="request">Which.</param>
     /// <param name="options">Of what.</param>
-    /// <param name="arguments">The words behind <c>yado run</c>.</param>
     /// <exception cref="UserErrorException">It can't be made or run; then there is no such machine.</exception>
-    public int Create(MachineRequest request, RunOptions options, IReadOnlyList<string> arguments)
+    public int Create(MachineRequest request, RunOptions options)
     {
         if (request.Name is { } name && MachineFolder.Of(name) is { Exists: true } there)
         {
@@ -52,7 +52,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         bool ran = false;
         try
         {
-            MachineConfig config = Furnish(machine, request, options, arguments, image);
+            MachineConfig config = Furnish(machine, request, options, image);
             machine.WriteConfig(config);
             if (request.Detach)
             {
@@ -109,7 +109,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         RunOptions options = OptionsOf(config);
         try
         {
-            return Run(machine, config, options.Console == "stdio" ? options with { Console = "none" } : options, () =>
+            return Run(machine, config, options.ConsoleTo == "stdio" ? options with { ConsoleTo = "none" } : options, () =>
             {
                 StandardStreams.Output.WriteLine(Ready);
                 Daemon.Detach(machine.MonitorLog);
@@ -154,16 +154,15 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         }
     }
 
-    private static MachineConfig Furnish(MachineFolder machine, MachineRequest request, RunOptions options, IReadOnlyList<string> arguments, ImageFiles? image)
+    private static MachineConfig Furnish(MachineFolder machine, MachineRequest request, RunOptions options, ImageFiles? image)
     {
         var config = new MachineConfig
         {
             Recipe = request.Recipe?.Name,
             Created = DateTimeOffset.UtcNow,
             Directory = Environment.CurrentDirectory,
-            Arguments = arguments,
-            Cpus = options.Cpus,
-            Memory = options.Memory,
+            Spec = options,
+            Settings = RunSettings.Of(options),
         };
         if (image is not { } files)
         {
@@ -184,6 +183,14 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         return config;
     }
 
+    /// <summary>What a machine is made of, as the user said it.</summary>
+    /// <exception cref="UserErrorException">Its folder is damaged.</exception>
+    public MachineSpec SpecOf(MachineFolder machine)
+    {
+        MachineConfig config = machine.ReadConfig();
+        return config.Spec ?? parse(config.Arguments!);
+    }
+
     private RunOptions OptionsOf(MachineConfig config)
     {
         if (Directory.Exists(config.Directory))
@@ -191,7 +198,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
             Environment.CurrentDirectory = config.Directory;
         }
 
-        return parse(config.Arguments);
+        return config.Spec is { } spec ? config.Settings.On(spec) : parse(config.Arguments!);
     }
 
     private int Run(MachineFolder machine, MachineConfig config, RunOptions options, Action begun)
@@ -203,22 +210,22 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
             {
                 Kernel = machine.Kernel,
                 Initrd = machine.Initrd,
-                Append = options.Append ?? KernelCommandLine.OnConsole(CommandLineText, options) + (options.Networks.Count == 0 ? NoNetwork : ""),
-                Disks = [new DiskConfig(machine.Disk), new DiskConfig(machine.Seed, ReadOnly: true), .. options.Disks],
+                Append = options.Append ?? KernelCommandLine.OnConsole(CommandLineText, options) + (options.Devices.Any(d => d is NetworkSpec) ? "" : NoNetwork),
+                Devices = MachineSpec.Order([new DiskSpec(machine.Disk), new DiskSpec(machine.Seed, ReadOnly: true), .. options.Devices]),
             };
         }
 
         // A way to its sshd, for the user of this host alone.
         int? ssh = null;
-        if (config.Recipe is not null && options.Networks.FirstOrDefault(n => n.Kind != NetworkKind.Tap) is { } network)
+        if (config.Recipe is not null && options.Devices.OfType<NetworkSpec>().FirstOrDefault(n => n.Network != NetworkKind.Tap) is { } network)
         {
             const int sshd = 22;
             ssh = FreePort();
-            NetworkConfig withSsh = network with { Forwards = [.. network.Forwards, new PortForward(IPAddress.Loopback, ssh.Value, sshd)] };
-            options = options with { Networks = [.. options.Networks.Select(n => n == network ? withSsh : n)] };
+            NetworkSpec withSsh = network with { Forwards = [.. network.Forwards, new PortForward(IPAddress.Loopback, ssh.Value, sshd)] };
+            options = options with { Devices = [.. options.Devices.Select(d => ReferenceEquals(d, network) ? withSsh : d)] };
         }
 
-        string[] ports = [.. options.Networks.SelectMany(n => n.Forwards).Select(f => f.ToString())];
+        string[] ports = [.. options.Devices.OfType<NetworkSpec>().SelectMany(n => n.Forwards).Select(f => f.ToString())];
         using ControlServer control = ControlServer.Open(machine.Control);
         try
         {

@@ -1,6 +1,6 @@
 using System.Formats.Tar;
 using System.Text;
-using Yadokari.Boards.Pc;
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Host.DefaultGuest;
 using Yadokari.Machines;
@@ -285,11 +285,10 @@ internal sealed class DebianImage
         {
             Kernel = files.Kernel,
             Initrd = initrd,
-            Disks = [new DiskConfig(files.Disk), new DiskConfig(packages, ReadOnly: true)],
+            Devices = [new DiskSpec(files.Disk), new DiskSpec(packages, ReadOnly: true)],
             Memory = Math.Min(memory, MemorySize.OfHost() / 2) & ~((1UL << 20) - 1),
             Cpus = 1, // dpkg does one thing after another.
-            Engine = "translate",
-            Console = "none",
+            ConsoleTo = "none",
         };
         using var machine = new PcGuest(options, new BootFiles(files.Kernel, initrd, KernelCommandLine.Default + " quiet mitigations=off"), console, null);
         MachineEnd end;

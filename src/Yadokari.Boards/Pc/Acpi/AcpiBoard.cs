@@ -1,3 +1,4 @@
+using Yadokari.Boards.Specs;
 using Yadokari.Devices.Pci;
 
 namespace Yadokari.Boards.Pc.Acpi;
@@ -10,5 +11,5 @@ namespace Yadokari.Boards.Pc.Acpi;
 public readonly record struct AcpiBoard(int Cpus, bool Screen, PciWindows Pci, bool Floppy = false)
 {
     /// <summary>The board that a configuration asks for.</summary>
-    public static AcpiBoard Of(PcConfig config) => new(config.Cpus, config.Screen, PcLayout.PciWindows(config.Memory), config.Floppy is not null);
+    public static AcpiBoard Of(PcConfig config) => new(config.Cpus, config.Screen, PcLayout.PciWindows(config.Memory), config.Devices.Any(d => d is FloppySpec));
 }

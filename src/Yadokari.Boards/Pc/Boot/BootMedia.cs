@@ -5,8 +5,11 @@ using Yadokari.Devices.Storage;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>Looks whether firmware will find something to start, so that who forgot it hears of it before the machine runs.</summary>
-internal static class BootMedia
+/// <summary>What firmware may boot from.</summary>
+/// <param name="disks">The disks.</param>
+/// <param name="disc">The CD; null for none.</param>
+/// <param name="floppy">The floppy; null for none.</param>
+internal sealed class BootMedia(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyMedium? floppy)
 {
     private const ushort BootSignature = 0xAA55;
 
@@ -16,9 +19,15 @@ internal static class BootMedia
     /// <summary>Whether a sector ends as boot sectors do.</summary>
     public static bool IsBootSector(ReadOnlySpan<byte> sector) => sector.Length >= 512 && BinaryPrimitives.ReadUInt16LittleEndian(sector[510..]) == BootSignature;
 
-    /// <summary>Refuses disks, a CD and a floppy of which none can be booted from.</summary>
+    /// <summary>The floppy; null for none.</summary>
+    public FloppyMedium? Floppy => floppy;
+
+    /// <summary>Whether there is a CD and no disk.</summary>
+    public bool HasCdromAlone => disc is not null && disks.Count == 0;
+
+    /// <summary>Refuses disks, a CD and a floppy of which none can be booted from, so that a user who forgot one hears of it before the machine runs.</summary>
     /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
-    public static void Check(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyMedium? floppy)
+    public void Check()
     {
         if (floppy is { Boots: true } || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
         {

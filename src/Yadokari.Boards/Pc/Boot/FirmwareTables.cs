@@ -45,9 +45,9 @@ internal static class FirmwareTables
         AcpiTables.Write(memory, AcpiBoard.Of(config), PcLayout.RamRegions(config.Memory)[0].Length - AcpiSize);
 
     /// <summary>Fills both.</summary>
-    public static void Describe(PcConfig config, PcResources resources, GuestMemory memory, FwCfg fwCfg, CmosRtc clock)
+    public static void Describe(PcConfig config, PcResources resources, BootMedia media, GuestMemory memory, FwCfg fwCfg, CmosRtc clock)
     {
-        FloppyMedium? floppy = resources.Floppy;
+        FloppyMedium? floppy = media.Floppy;
         fwCfg.Set(FwCfg.Item.RamSize, BitConverter.GetBytes(config.Memory));
         fwCfg.Set(FwCfg.Item.Cpus, BitConverter.GetBytes((ushort)config.Cpus));
         fwCfg.Set(FwCfg.Item.MaxCpus, BitConverter.GetBytes((ushort)config.Cpus));
@@ -87,7 +87,7 @@ internal static class FirmwareTables
             order.Add(Floppy);
         }
 
-        if (config.Cdrom is not null && config.Disks.Count == 0)
+        if (media.HasCdromAlone)
         {
             order.Add(Cdrom);
         }

@@ -1,3 +1,4 @@
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Core.Disks;
 using Yadokari.Devices.Storage;
@@ -36,9 +37,9 @@ public sealed class FloppyMedium : IDisposable
 
     /// <summary>Opens an image, as raw whatever its configuration says.</summary>
     /// <exception cref="UserErrorException">It can't be used.</exception>
-    public static FloppyMedium Open(DiskConfig config)
+    public static FloppyMedium Open(FloppySpec config)
     {
-        IDisk image = config.OpenFloppy();
+        IDisk image = config.OpenImage();
         if (FloppyFormat.Of(image.Length) is { } format)
         {
             return new FloppyMedium(image, format);

@@ -1,5 +1,5 @@
 using System.Text;
-using Yadokari.Core;
+using Yadokari.Core.Configuration;
 
 namespace Yadokari.Boards.Pc.Boot;
 
@@ -18,7 +18,7 @@ public readonly record struct ModuleText(string Path, string Arguments)
     /// Reads a path and, after a blank, arguments. A path that itself has a blank stands in double quotes, within which a backslash keeps a
     /// quote or another backslash from its meaning.
     /// </summary>
-    /// <exception cref="UserErrorException">It names no file.</exception>
+    /// <exception cref="ConfigurationException">It names no file.</exception>
     public static ModuleText Parse(string text)
     {
         if (!text.StartsWith('"'))
@@ -35,14 +35,14 @@ public readonly record struct ModuleText(string Path, string Arguments)
                 string rest = text[(i + 1)..];
                 return rest.Length == 0 || rest[0] == ' '
                     ? Of(path.ToString(), rest)
-                    : throw new UserErrorException($"--module {text} goes on right behind the quoted path: put a blank between them.");
+                    : throw new ConfigurationException("", $"The module '{text}' goes on right behind the quoted path", "put a blank between them");
             }
 
             i += text[i] == '\\' && i + 1 < text.Length ? 1 : 0;
             path.Append(text[i]);
         }
 
-        throw new UserErrorException($"--module {text} has a quote that does not end: give --module '\"FILE\" TEXT'.");
+        throw new ConfigurationException("", $"The module '{text}' has a quote that does not end", "give '\"FILE\" TEXT'");
     }
 
     /// <summary>A name as the first word of a command line (GRUB 2, grub-core/lib/cmdline.c).</summary>
@@ -54,5 +54,5 @@ public readonly record struct ModuleText(string Path, string Arguments)
 
     private static ModuleText Of(string path, string arguments) => path.Length > 0
         ? new ModuleText(path, arguments)
-        : throw new UserErrorException("--module names no file: give the path of one, then arguments for it if it takes any, as in --module 'FILE TEXT'.");
+        : throw new ConfigurationException("", "A module names no file", "give the path of one, then arguments for it if it takes any, as in 'FILE TEXT'");
 }

@@ -20,10 +20,10 @@ internal sealed class PcBoot
 
     /// <summary>Tells firmware of the machine.</summary>
     /// <exception cref="UserErrorException">Firmware would find nothing to start, or can't start the kernel.</exception>
-    public PcBoot(PcConfig config, PcResources resources, GuestMemory memory, FwCfg fwCfg, CmosRtc rtc)
+    public PcBoot(PcConfig config, PcResources resources, BootMedia media, GuestMemory memory, FwCfg fwCfg, CmosRtc rtc)
     {
         (_config, _resources, _memory) = (config, resources, memory);
-        FirmwareTables.Describe(config, resources, memory, fwCfg, rtc);
+        FirmwareTables.Describe(config, resources, media, memory, fwCfg, rtc);
         if (resources.Firmware is null)
         {
             return;
@@ -36,7 +36,7 @@ internal sealed class PcBoot
         }
         else
         {
-            BootMedia.Check(resources.Disks, resources.Cdrom, resources.Floppy);
+            media.Check();
         }
     }
 

@@ -1,0 +1,34 @@
+using System.CommandLine;
+using System.Text.Json;
+using Yadokari.Boards.Specs;
+using Yadokari.Core;
+using Yadokari.Host;
+using Yadokari.Host.Consoles;
+using Yadokari.Host.Instances;
+
+namespace Yadokari.Cli.Machines;
+
+/// <summary><c>yado inspect</c>: what a machine is made of.</summary>
+internal static class InspectCommand
+{
+    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
+
+    /// <summary>The command, for the command line to put in its list.</summary>
+    public static Command Create()
+    {
+        var name = new Argument<string?>("NAME") { Arity = ArgumentArity.ZeroOrOne, Description = "A machine's name: 'yado ls' lists them" };
+        var schema = new Option<bool>("--schema") { Description = "Prints the JSON schema of specifications" };
+        var command = new Command("inspect", "Prints the specification that a machine was made by, in JSON, for 'yado run --spec'.") { name, schema };
+        command.SetAction(result =>
+        {
+            string? machine = result.GetValue(name);
+            StandardStreams.Output.WriteLine(result.GetValue(schema)
+                ? machine is null ? MachineSpec.Schema().ToJsonString(s_indented) : throw new UserErrorException("--schema is of all specifications: leave the name out.")
+                : Runner.SpecOf(MachineFolder.Find(machine ?? throw new UserErrorException("yado inspect has no machine: give a name that 'yado ls' lists, or --schema."))).ToJson());
+            return ExitCodes.Success;
+        });
+        return command;
+    }
+
+    private static MachineRun Runner => RunCommand.Runner;
+}
