@@ -1,9 +1,9 @@
 // Boots a kernel and types a line at its first prompt:  dotnet run --project examples/BootKernel KERNEL [INITRD]
 using System.Text;
+using Yadokari.Boards.Pc;
 using Yadokari.Core;
 using Yadokari.Devices.Serial;
 using Yadokari.Linux;
-using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.Translation;
 

@@ -1,7 +1,7 @@
 using System.Diagnostics;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core.Buses;
 using Yadokari.Core.Engines;
-using Yadokari.Boards.Pc.Boot;
 using Yadokari.Machines.Vcpus;
 
 namespace Yadokari.Machines;

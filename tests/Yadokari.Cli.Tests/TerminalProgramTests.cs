@@ -1,8 +1,8 @@
-using Yadokari.Boards.Specs;
 using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
 using Xunit;
+using Yadokari.Boards.Specs;
 using Yadokari.Host;
 using Yadokari.Host.Instances;
 

@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
+using Yadokari.Boards.Pc;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Core.Time;
 using Yadokari.Debugging.Gdb;
 using Yadokari.Devices.Serial;
-using Yadokari.Boards.Pc;
 using Yadokari.Machines;
 using Yadokari.X86.Engines;
 

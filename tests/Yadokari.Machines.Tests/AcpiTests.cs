@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text;
-using Yadokari.Core.Memory;
 using Yadokari.Boards.Pc.Acpi;
+using Yadokari.Core.Memory;
 
 namespace Yadokari.Machines.Tests;
 

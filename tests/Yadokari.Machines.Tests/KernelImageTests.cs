@@ -1,5 +1,5 @@
-using Yadokari.Core;
 using Yadokari.Boards.Pc.Boot;
+using Yadokari.Core;
 
 namespace Yadokari.Machines.Tests;
 

@@ -1,5 +1,5 @@
-using Yadokari.Core.Memory;
 using Yadokari.Boards.Pc.Boot;
+using Yadokari.Core.Memory;
 
 namespace Yadokari.Machines.Tests;
 

@@ -1,7 +1,7 @@
 using System.Text;
+using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
-using Yadokari.Boards.Pc.Boot;
 
 namespace Yadokari.Machines.Tests;
 

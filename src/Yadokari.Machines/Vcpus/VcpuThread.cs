@@ -2,10 +2,10 @@ using System.Diagnostics;
 using Yadokari.Boards;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Lifetimes;
-using Yadokari.X86.State;
 using Yadokari.Devices.Interrupts;
 using Yadokari.X86;
 using Yadokari.X86.Engines;
+using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Vcpus;
 

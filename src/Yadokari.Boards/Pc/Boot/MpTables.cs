@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
-using Yadokari.Devices.Pci;
 using Yadokari.Boards.Pc.Acpi;
+using Yadokari.Devices.Pci;
 
 namespace Yadokari.Boards.Pc.Boot;
 

@@ -1,9 +1,9 @@
 using System.Buffers.Binary;
 using System.Text;
+using Yadokari.Boards.Pc.Acpi;
 using Yadokari.Core;
 using Yadokari.Core.Memory;
 using Yadokari.Devices.Firmware;
-using Yadokari.Boards.Pc.Acpi;
 
 namespace Yadokari.Boards.Pc.Boot;
 
