@@ -1,3 +1,5 @@
+using System.Reflection.Metadata;
+using System.Reflection.PortableExecutable;
 using System.Xml.Linq;
 
 namespace Yadokari.Architecture.Tests;
@@ -13,6 +15,17 @@ internal static class Repository
         file => Path.GetFileNameWithoutExtension(file),
         file => XDocument.Load(file).Descendants("ProjectReference")
             .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value.Replace('\\', '/'))).Order().ToArray());
+
+    /// <summary>The assemblies of the repository that a project's assembly refers to.</summary>
+    public static string[] AssemblyReferences(string project)
+    {
+        string name = XDocument.Load(Projects("src").Single(file => Path.GetFileNameWithoutExtension(file) == project)).Descendants("AssemblyName").SingleOrDefault()?.Value ?? project;
+        using var file = new PEReader(File.OpenRead(Path.Combine(AppContext.BaseDirectory, name + ".dll")));
+        MetadataReader metadata = file.GetMetadataReader();
+        return [.. metadata.AssemblyReferences
+            .Select(handle => metadata.GetString(metadata.GetAssemblyReference(handle).Name))
+            .Where(reference => reference.StartsWith("Yadokari.", StringComparison.Ordinal)).Order()];
+    }
 
     /// <summary>The full paths of the project files below a folder.</summary>
     public static IEnumerable<string> Projects(string folder) => Directory

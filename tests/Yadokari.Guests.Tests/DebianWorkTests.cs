@@ -8,11 +8,12 @@ public sealed class DebianWorkTests : IDisposable
     private const string Tools = "fio stress-ng gcc make libc6-dev iperf3";
 
     private readonly NamedMachines _machines = new();
+    private bool _done;
 
     public void Dispose() => _machines.Dispose();
 
     [Fact]
-    public void Four_processors_work_and_nothing_is_lost()
+    public async Task Four_processors_work_and_nothing_is_lost()
     {
         Guest.HostProgram("ssh");
         var disk = Path.Combine(_machines.Folder, "data.qcow2");
@@ -36,8 +37,11 @@ public sealed class DebianWorkTests : IDisposable
         Assert.Equal($"{Enumerable.Range(0, sources).Aggregate(0u, static (sum, i) => sum ^ Value((uint)i))}\n", Ssh("cp -r /shared /tmp/build && cd /tmp/build && make -s -j4 && ./main | sudo tee /shared/answer"));
         Assert.Equal(_machines.Run("ssh", "work", "--", "cat /shared/answer").Output, File.ReadAllText(Path.Combine(folder, "answer")));
 
-        // A disk that is written at random by two, and read again.
+        // A disk that is written at random by two, and read again; the machine is paused now and then.
+        var paused = Task.Run(PauseNowAndThen, TestContext.Current.CancellationToken);
         Ssh("sudo fio --name=verify --filename=/dev/vdc --rw=randwrite --bsrange=4k-64k --size=128M --verify=crc32c --verify_fatal=1 --iodepth=16 --ioengine=libaio --direct=1 --numjobs=2 --offset_increment=256M --group_reporting >/tmp/fio.log 2>&1 || (tail -5 /tmp/fio.log; false)");
+        Volatile.Write(ref _done, true);
+        Assert.InRange(await paused, 1, 1000);
 
         // Memory is given up, and comes back.
         Assert.Equal("work has 600M of 1G\n", _machines.Run("balloon", "work", "600M").Output);
@@ -82,6 +86,24 @@ public sealed class DebianWorkTests : IDisposable
     }
 
     // Both ways, by the program that people measure networks with; it compares what was sent with what came.
+    // While it is paused the monitor takes no processor time: its vCPUs, queues and clock stand.
+    private int PauseNowAndThen()
+    {
+        var pauses = 0;
+        while (!Volatile.Read(ref _done))
+        {
+            _machines.Run("pause", "work");
+            var before = _machines.ProcessorTime();
+            Thread.Sleep(500); // For so long it has to stand.
+            Assert.InRange((_machines.ProcessorTime() - before).TotalMilliseconds, 0, 50);
+            _machines.Run("resume", "work");
+            pauses++;
+            Thread.Sleep(700); // For so long it may work.
+        }
+
+        return pauses;
+    }
+
     private void CompareStreams()
     {
         foreach (var way in (string[])["", "-R", "-u -b 20M", "-P 4"])

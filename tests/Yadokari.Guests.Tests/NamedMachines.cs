@@ -28,13 +28,25 @@ internal sealed class NamedMachines : IDisposable
         Directory.Delete(Folder, recursive: true);
     }
 
+    /// <summary>Processor time of the monitor of the one machine that there is.</summary>
+    public TimeSpan ProcessorTime()
+    {
+        using var monitor = Monitor();
+        return monitor.TotalProcessorTime;
+    }
+
     /// <summary>Kills the monitor of the one machine that there is.</summary>
     public void KillMonitor()
     {
-        using var list = JsonDocument.Parse(Run("ls", "--json").Output);
-        using var monitor = Process.GetProcessById(list.RootElement[0].GetProperty("process").GetInt32());
+        using var monitor = Monitor();
         monitor.Kill();
         monitor.WaitForExit();
+    }
+
+    private Process Monitor()
+    {
+        using var list = JsonDocument.Parse(Run("ls", "--json").Output);
+        return Process.GetProcessById(list.RootElement[0].GetProperty("process").GetInt32());
     }
 
     /// <summary>Runs a command that has to succeed. Skips the test, saying why, where packages can't be fetched.</summary>

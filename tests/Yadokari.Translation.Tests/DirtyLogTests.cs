@@ -223,7 +223,7 @@ public sealed class DirtyLogTests : IDisposable
             while (!Volatile.Read(ref done))
             {
                 mirror.Update();
-                Thread.Sleep(1);
+                Thread.Sleep(1); // For so long the others write.
             }
         });
         collector.Start();

@@ -84,7 +84,7 @@ public sealed class EngineTests : IDisposable
         clock.Stop();
         ulong stood = clock.Read();
         Assert.Equal(stood, m.Cpu.ReadTsc());
-        Thread.Sleep(100);
+        Thread.Sleep(100); // For so long the clock has to stand.
         Assert.Equal((stood, stood), (clock.Read(), m.Cpu.ReadTsc()));
         Assert.Throws<InvalidOperationException>(() => m.Cpu.Run());
         long start = Stopwatch.GetTimestamp();

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using Yadokari.Boards.Specs;
 using Yadokari.Core;
@@ -11,7 +12,7 @@ namespace Yadokari.Cli.Machines;
 /// <summary><c>yado inspect</c>: what a machine is made of.</summary>
 internal static class InspectCommand
 {
-    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true };
+    private static readonly JsonSerializerOptions s_indented = new() { WriteIndented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>The command, for the command line to put in its list.</summary>
     public static Command Create()
