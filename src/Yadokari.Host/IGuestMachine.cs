@@ -4,9 +4,12 @@ using Yadokari.Machines;
 
 namespace Yadokari.Host;
 
-/// <summary>A machine as a run sees it: from power-on to its first end.</summary>
+/// <summary>A machine as a run sees it: from power-on to its end.</summary>
 internal interface IGuestMachine : IDisposable
 {
+    /// <summary>The guest was reset and starts again. On a thread of the machine's, which it must not hold up.</summary>
+    event Action? Restarted;
+
     /// <summary>Runs to the end; the calling thread waits. Once only.</summary>
     MachineEnd Run();
 

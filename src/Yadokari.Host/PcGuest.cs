@@ -32,8 +32,6 @@ internal sealed class PcGuest : IGuestMachine
         try
         {
             IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, Engines.ModeOf(options.Direct)));
-
-            // A reset ends the machine and a new one starts, so that a kernel that resets after a panic is told from one that reboots.
             var config = new PcConfig(options)
             {
                 Kernel = boot.Kernel,
@@ -44,7 +42,6 @@ internal sealed class PcGuest : IGuestMachine
                 VirtioConsole = options.HasVirtioConsole,
                 Screen = options.HasScreen,
                 Clock = _clock,
-                RestartOnReset = false,
             };
             _pc = new Machine(config, engine);
             if (options.GdbPort is { } port)
@@ -58,6 +55,13 @@ internal sealed class PcGuest : IGuestMachine
             _clock.Dispose();
             throw;
         }
+    }
+
+    /// <inheritdoc/>
+    public event Action? Restarted
+    {
+        add => _pc.Restarted += value;
+        remove => _pc.Restarted -= value;
     }
 
     /// <inheritdoc/>

@@ -21,7 +21,6 @@ internal sealed class RunSession : IMonitor, IDisposable
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
 
     private readonly IGuestConsole _console;
-    private readonly Func<IConsole, TextWriter?, IGuestMachine> _build;
     private readonly OutputFile? _traceFile;
     private readonly LineWriter? _trace;
     private readonly bool _stats;
@@ -30,18 +29,17 @@ internal sealed class RunSession : IMonitor, IDisposable
     private readonly ManualResetEventSlim _over = new(); // The run has ended.
     private readonly PosixSignalRegistration? _size;
     private IGuestMachine? _machine; // Guarded by _lock.
-    private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: of the terminal that the console is on, for the machine after a reset too.
+    private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: of the terminal that the console is on.
     private bool _paused; // Guarded by _lock.
     private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
     private string? _farewell;
 
     private RunSession(
-        RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, IMonitor, IGuestConsole>? name)
+        RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IGuestConsole, IMonitor, IGuestConsole>? name)
     {
         _stats = options.Stats;
         _logsJson = options.LogJson;
         Log = new LineLogger(options.LogLevel, options.LogJson, StandardStreams.Error, () => _console?.LineEnd ?? "\n", TimeProvider.System);
-        _build = build;
         _traceFile = traceFile;
         _trace = traceFile is null ? null : new LineWriter(traceFile);
         IGuestConsole console = options.Console switch
@@ -89,8 +87,6 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
 
         options.Check();
-        using var snapshots = new SnapshotDisks(options.Devices);
-        options = options with { Devices = snapshots.Devices };
         string? kernel = options.Kernel;
         string? initrd = options.Initrd;
         if (kernel is null && options.Firmware is null)
@@ -109,14 +105,14 @@ internal sealed class RunSession : IMonitor, IDisposable
         return Run(options, (console, trace) => new PcGuest(options, boot, console, trace), name);
     }
 
-    /// <summary>Runs machines that <paramref name="build"/> makes: one, and one more after each reset.</summary>
+    /// <summary>Runs the machine that <paramref name="build"/> makes.</summary>
     /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
     public static int Run(
         RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, IMonitor, IGuestConsole>? name = null)
     {
         using OutputFile? consoleFile = options.Console is "stdio" or "vga" or "none" ? null : OutputFile.Open("--console", options.Console);
         using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
-        var session = new RunSession(options, consoleFile, traceFile, build, name);
+        var session = new RunSession(options, consoleFile, traceFile, name);
 
         // To the very end: who ends a program may signal it twice (timeout(1) does), and the second must not cut what is left to write.
         using var signals = new SignalGuard(number => session.End(ExitCodes.Signal(number)));
@@ -146,31 +142,23 @@ internal sealed class RunSession : IMonitor, IDisposable
         _console.Begin();
         Tell("started");
         Log.MachineStarted();
+        machine.Restarted += OnRestarted;
         try
         {
-            while (true)
+            MachineEnd end;
+            using (machine)
             {
-                MachineEnd end;
-                using (machine)
+                end = RunToEnd(machine);
+                if (_stats)
                 {
-                    end = RunOnce(machine);
-                    if (_stats)
-                    {
-                        StatisticsTable.Write(StandardStreams.Error, machine.Statistics, _console.LineEnd);
-                    }
+                    StatisticsTable.Write(StandardStreams.Error, machine.Statistics, _console.LineEnd);
                 }
-
-                if (Judge(end) is int code)
-                {
-                    Tell("ended", exitCode: code);
-                    Log.MachineEnded(code);
-                    return code;
-                }
-
-                machine = _build(_console, _trace);
-                Tell("reset");
-                Log.MachineReset();
             }
+
+            int code = Judge(end);
+            Tell("ended", exitCode: code);
+            Log.MachineEnded(code);
+            return code;
         }
         finally
         {
@@ -179,7 +167,13 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
     }
 
-    private MachineEnd RunOnce(IGuestMachine machine)
+    private void OnRestarted()
+    {
+        Tell("reset");
+        Log.MachineReset();
+    }
+
+    private MachineEnd RunToEnd(IGuestMachine machine)
     {
         lock (_lock)
         {
@@ -188,7 +182,6 @@ internal sealed class RunSession : IMonitor, IDisposable
                 return new MachineEnd(EndReason.Stopped);
             }
 
-            _machine = machine;
             if (_terminalSize is var (rows, columns))
             {
                 machine.Resize(rows, columns);
@@ -216,14 +209,14 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
     }
 
-    /// <summary>The exit code that an end means, or null for one more round.</summary>
-    private int? Judge(MachineEnd end)
+    /// <summary>The exit code that an end means.</summary>
+    private int Judge(MachineEnd end)
     {
         lock (_lock)
         {
-            if (_endCode is not null)
+            if (_endCode is { } code)
             {
-                return _endCode;
+                return code;
             }
         }
 
@@ -237,8 +230,6 @@ internal sealed class RunSession : IMonitor, IDisposable
         {
             case EndReason.PowerOff:
                 return ExitCodes.Success;
-            case EndReason.Reset:
-                return null;
             case EndReason.Panic:
                 _farewell = "the guest's kernel panicked.";
                 return ExitCodes.GuestPanic;

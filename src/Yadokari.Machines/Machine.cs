@@ -75,6 +75,9 @@ public sealed class Machine : IDisposable
         unfinished.Release();
     }
 
+    /// <summary>The guest was reset and starts again. On a vCPU's thread, all of which wait: it must not wait for the machine.</summary>
+    public event Action? Restarted;
+
     /// <summary>Guest RAM.</summary>
     public GuestMemory Memory => Undisposed(_memory);
 
@@ -291,6 +294,8 @@ public sealed class Machine : IDisposable
         {
             _vm.MemoryWritten(region.Gpa, region.Length);
         }
+
+        Restarted?.Invoke();
     }
 
     private BootReport PowerOn(KernelImage? kernel)
@@ -314,7 +319,7 @@ public sealed class Machine : IDisposable
 
         public void RequestReset()
         {
-            if (machine._config.RestartOnReset)
+            if (machine._config.RestartOnReset && machine._board.Console.Panic is null)
             {
                 machine._run.RequestReset();
             }

@@ -22,6 +22,7 @@ internal sealed class Guest : IDisposable
     private string _memory = "512M";
     private string _words = "";
     private int _cpus = 1;
+    private string[] _under = [];
     private Process? _process;
     private GuestConsole? _console;
 
@@ -49,6 +50,11 @@ internal sealed class Guest : IDisposable
 
     /// <summary>A machine with the given arguments of <c>yado run</c> and no others.</summary>
     public static Guest Start(params string[] arguments) => new("", arguments);
+
+    /// <summary>The same under another program, such as one that traces it.</summary>
+    /// <param name="program">The program and its arguments.</param>
+    /// <param name="arguments">Those of <c>yado run</c>.</param>
+    public static Guest Under(string[] program, params string[] arguments) => new("", arguments) { _under = program };
 
     /// <summary>The same, where there are arguments of QEMU's that mean the same machine.</summary>
     public static Guest StartOn(string[] argumentsOnQemu, params string[] arguments) => new("", arguments, argumentsOnQemu);
@@ -131,8 +137,9 @@ internal sealed class Guest : IDisposable
             ? new ProcessStartInfo("qemu-system-x86_64",
                 ["-accel", "tcg", "-cpu", "max,la57=off", "-m", _memory, "-smp", $"{_cpus}", "-display", "none", "-nodefaults", "-serial", "stdio",
                  .. _argumentsOnQemu ?? ["-kernel", _kernel, "-initrd", _initrd, "-append", append]])
-            : new ProcessStartInfo(Yado, _arguments is not null ? ["run", .. _arguments] :
-                ["run", "--kernel", _kernel, "--initrd", _initrd, "--append", append, "--memory", _memory, "--cpus", $"{_cpus}", "--engine", "translate", "--console", "stdio"]);
+            : new ProcessStartInfo(_under.FirstOrDefault(Yado),
+                [.. _under.Append(Yado).Skip(1), "run",
+                 .. _arguments ?? ["--kernel", _kernel, "--initrd", _initrd, "--append", append, "--memory", _memory, "--cpus", $"{_cpus}", "--engine", "translate", "--console", "stdio"]]);
         start.RedirectStandardInput = true;
         start.RedirectStandardOutput = true;
         start.RedirectStandardError = true;

@@ -99,6 +99,29 @@ public sealed class PcTests : IDisposable
         Assert.Equal(3, boots);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_reset_after_a_panic_ends_the_run(bool panics)
+    {
+        int restarts = 0;
+        int runs = 0;
+        var engine = new FakeEngine(vcpu =>
+        {
+            if (++runs == 2)
+            {
+                return VmExit.Shutdown;
+            }
+
+            vcpu.Print(panics ? PanicLine : "restarting\n");
+            vcpu.Out(PcLayout.ResetControl, 6);
+            return vcpu.Spin();
+        });
+        using var pc = new Machine(Config, engine);
+        pc.Restarted += () => restarts++;
+        Assert.Equal((panics ? EndReason.Reset : EndReason.TripleFault, panics ? 0 : 1), (pc.Run().Reason, restarts));
+    }
+
     [Fact]
     public void A_reset_ends_the_run_where_asked()
     {

@@ -44,7 +44,7 @@ public sealed record PcConfig : MachineSpec
     /// <summary>Whether the monitor unpacks a bzImage where it can; false leaves that to the guest.</summary>
     public bool Unpack { get; init; } = true;
 
-    /// <summary>Whether a reset that the guest asks for starts it again in place; false makes it the end of the run.</summary>
+    /// <summary>Whether a reset that the guest asks for starts it again in place, unless its kernel panicked before; else it is the end of the run.</summary>
     public bool RestartOnReset { get; init; } = true;
 
     /// <summary>As <see cref="MachineSpec.Check"/>, of one that is about to be built.</summary>

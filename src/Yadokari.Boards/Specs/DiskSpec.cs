@@ -47,9 +47,6 @@ public sealed record DiskSpec(
     /// <inheritdoc/>
     public override DeviceKind Kind => Disks;
 
-    /// <summary>The disk itself where it is open already and outlives the machine; null to open the image.</summary>
-    public IDisk? Opened { get; init; }
-
     /// <inheritdoc/>
     public override void Check(DeviceContext context)
     {
@@ -87,8 +84,8 @@ public sealed record DiskSpec(
         }
     }
 
-    internal IDisk Open(string what, DiskFormat? format) => Opened is { } open ? new NonOwningDisk(open)
-        : Snapshot ? DiskImage.OpenSnapshot(Path, format, what)
+    internal IDisk Open(string what, DiskFormat? format) => Snapshot
+        ? DiskImage.OpenSnapshot(Path, format, what)
         : DiskImage.Open(Path, ReadOnly, format, what: what);
 
     internal static void CheckRights(DeviceContext context, bool readOnly, bool snapshot)

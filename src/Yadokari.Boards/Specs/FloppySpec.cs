@@ -30,12 +30,9 @@ public sealed record FloppySpec(string Path, bool ReadOnly = false, bool Snapsho
     /// <inheritdoc/>
     public override DeviceKind Kind => Floppies;
 
-    /// <summary>The image itself where it is open already and outlives the machine; null to open it.</summary>
-    public IDisk? Opened { get; init; }
-
     /// <summary>Opens the image: as raw, whatever it looks like.</summary>
     /// <exception cref="Core.UserErrorException">It can't be used.</exception>
-    public IDisk OpenImage() => new DiskSpec(Path, ReadOnly, Snapshot: Snapshot) { Opened = Opened }.Open("floppy", DiskFormat.Raw);
+    public IDisk OpenImage() => new DiskSpec(Path, ReadOnly, Snapshot: Snapshot).Open("floppy", DiskFormat.Raw);
 
     /// <inheritdoc/>
     public override void Check(DeviceContext context) => DiskSpec.CheckRights(context, ReadOnly, Snapshot);
