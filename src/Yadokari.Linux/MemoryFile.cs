@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Linux;
@@ -24,7 +25,7 @@ public sealed class MemoryFile : IMemoryBacking
         {
             string why = Marshal.GetLastPInvokeErrorMessage();
             Dispose();
-            throw new UserErrorException($"{length >> 20} MiB of memory could not be had from the host ({why}); give the machine less with --memory");
+            throw new ConfigurationException("/memory", $"{length >> 20} MiB of memory could not be had from the host ({why})", $"give the machine less with {{/memory}}");
         }
     }
 
@@ -42,7 +43,10 @@ public sealed class MemoryFile : IMemoryBacking
         nint address = Libc.Mmap(at, (nuint)length, protection, flags, _descriptor, offset);
         if (address == Libc.MapFailed)
         {
-            throw new UserErrorException($"{length >> 20} MiB of memory could not be mapped{(executable ? " for execution" : "")} ({Marshal.GetLastPInvokeErrorMessage()}); give the machine less with --memory, or lift the limit of address space (ulimit -v)");
+            throw new ConfigurationException(
+                "/memory",
+                $"{length >> 20} MiB of memory could not be mapped{(executable ? " for execution" : "")} ({Marshal.GetLastPInvokeErrorMessage()})",
+                "give the machine less, or lift the limit of address space (ulimit -v)");
         }
 
         _mappings.Add((address, (nuint)length));

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Memory;
 using Yadokari.Core.Networks;
 
@@ -45,13 +46,13 @@ public sealed unsafe partial class TapDevice : IDisposable
         byte[] bytes = Encoding.UTF8.GetBytes(name);
         if (bytes.Length is 0 or > MostName)
         {
-            throw new UserErrorException($"--net tap={name} can't be a device's name: give one of 1 to {MostName} letters.");
+            throw new ConfigurationException("/tap", $"'{name}' can't be a device's name", $"give one of 1 to {MostName} letters");
         }
 
         int descriptor = OpenFile(Path, ReadWrite | CloseOnExec | NonBlocking);
         if (descriptor < 0)
         {
-            throw new UserErrorException($"--net tap={name} needs {Path}, which can't be opened ({Marshal.GetLastPInvokeErrorMessage()}): be root, or leave it out for a network that needs no rights.");
+            throw new ConfigurationException("/tap", $"The TAP device '{name}' needs {Path}, which can't be opened ({Marshal.GetLastPInvokeErrorMessage()})", $"be root, or leave it out for a network that needs no rights");
         }
 
         var request = new InterfaceRequest { Flags = IsTap | NoPacketInformation | OffloadHeader };
@@ -61,12 +62,13 @@ public sealed unsafe partial class TapDevice : IDisposable
             // SAFETY (above): the kernel reads and writes a struct ifreq, which it is as long as.
             int error = Marshal.GetLastPInvokeError();
             _ = Libc.Close(descriptor);
-            throw new UserErrorException(error switch
+            (string problem, string remedy) = error switch
             {
-                NotPermitted => $"--net tap={name} is not allowed to this user: be root, or have root make the device with 'ip tuntap add dev {name} mode tap user {Environment.UserName}'.",
-                Busy => $"--net tap={name} is in use by another machine: give another device, or end that machine.",
-                _ => $"--net tap={name} can't be had ({Marshal.GetLastPInvokeErrorMessage()}): give the name of a TAP device.",
-            });
+                NotPermitted => ("is not allowed to this user", $"be root, or have root make the device with 'ip tuntap add dev {name} mode tap user {Environment.UserName}'"),
+                Busy => ("is in use by another machine", "give another device, or end that machine"),
+                _ => ($"can't be had ({Marshal.GetLastPInvokeErrorMessage()})", "give the name of a TAP device"),
+            };
+            throw new ConfigurationException("/tap", $"The TAP device '{name}' {problem}", remedy);
         }
 
         return new TapDevice(descriptor);

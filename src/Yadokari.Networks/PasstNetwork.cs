@@ -2,6 +2,7 @@ using System.ComponentModel;
 using System.Diagnostics;
 using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Networks;
 using Yadokari.Linux;
@@ -128,7 +129,7 @@ public sealed class PasstNetwork : INetwork
         }
         catch (Win32Exception)
         {
-            throw new UserErrorException("--net passt needs the program passt, which is not there: install the package passt, or leave --net out for a network that needs nothing.");
+            throw new ConfigurationException("", "A network of the kind passt needs the program passt, which is not there", "install the package passt, or take a network of the kind user, which needs nothing");
         }
 
         // Its word is worth something only if it gives up.
@@ -154,6 +155,6 @@ public sealed class PasstNetwork : INetwork
         process.WaitForExit();
         process.Dispose();
         string why = said.LastOrDefault(line => line.Length > 0 && !line.StartsWith("Failed to send", StringComparison.Ordinal)) ?? "it does not say why";
-        throw new UserErrorException($"passt does not start ({why}): see to that, or leave --net out for a network that needs nothing.");
+        throw new ConfigurationException("", $"passt does not start ({why})", "see to that, or take a network of the kind user, which needs nothing");
     }
 }

@@ -258,7 +258,7 @@ public sealed class LinuxBootTests
         using var initrd = new Initrd("big.img", new byte[16 << 20]);
         var e = Assert.ThrowsAny<UserErrorException>(() => BootLoader.Load(Small(), memory, new BootParameters { Initrd = initrd }, new X86State()));
         Assert.Contains("'big.img' of 16 MiB does not fit", e.Message);
-        Assert.Contains("--memory", e.Message);
+        Assert.Contains("/memory", e.Message);
     }
 
     [Fact]

@@ -165,7 +165,7 @@ public sealed class MultibootTests : IDisposable
         var parameters = new BootParameters { Modules = [new BootModule(new Initrd("one", [1]), "one")] };
         KernelImage kernel = KernelImage.Parse("vmlinux", SyntheticKernel.Elf(0x100_0000, null, (0x1000, 0x100_0000, [0xF4], 16)));
         UserErrorException e = Assert.ThrowsAny<UserErrorException>(() => BootLoader.Load(kernel, _memory, parameters, _state));
-        Assert.Contains("--module", e.Message);
+        Assert.Contains("/modules", e.Message);
     }
 
     [Fact]

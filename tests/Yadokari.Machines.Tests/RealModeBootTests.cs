@@ -59,7 +59,7 @@ public sealed class RealModeBootTests
         Refused("no bzImage", elf, new BootParameters());
         Refused("takes 255 at most", kernel, new BootParameters { CommandLine = new string('x', 256) });
         Refused("'big.img' of 12 MiB does not fit", kernel, new BootParameters { Initrd = initrd });
-        Refused("--module", kernel, new BootParameters { Modules = [new BootModule(initrd, "m")] });
+        Refused("/modules", kernel, new BootParameters { Modules = [new BootModule(initrd, "m")] });
         Refused("real-mode part of", large, new BootParameters());
 
         void Refused(string reason, KernelImage kernel, BootParameters parameters) =>

@@ -45,7 +45,7 @@ public sealed class FrameStreamTests : IDisposable
         string path = Path.Combine(_folder, "listener");
         var epoll = new Epoll();
         epoll.Dispose();
-        Assert.Contains("fs.epoll.max_user_watches", Assert.ThrowsAny<UserErrorException>(() => LocalListener.Open(path, "--port", epoll, 0)).Message);
+        Assert.Contains("fs.epoll.max_user_watches", Assert.ThrowsAny<UserErrorException>(() => LocalListener.Open(path, epoll, 0)).Message);
         Assert.False(File.Exists(path));
     }
 

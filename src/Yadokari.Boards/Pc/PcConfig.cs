@@ -63,8 +63,8 @@ public sealed record PcConfig : MachineSpec
     /// <exception cref="UserErrorException">The kernel needs one, and there is none.</exception>
     internal string? FirmwareFor(KernelImage? kernel) => Firmware is not null || kernel is not { NeedsBios: true }
         ? Firmware
-        : FirmwareImage.FindInstalled() ?? throw new UserErrorException(
-            $"The kernel '{kernel.Name}' is one that a BIOS starts, and SeaBIOS is not installed: install it (Debian's package seabios), or give its bios.bin by --firmware.");
+        : FirmwareImage.FindInstalled() ?? throw new ConfigurationException(
+            "/firmware", $"The kernel '{kernel.Name}' is one that a BIOS starts, and SeaBIOS is not installed", $"install it (Debian's package seabios), or give its bios.bin by {{/firmware}}");
 
     /// <summary>What a kernel is told.</summary>
     internal string CommandLineFor(KernelImage kernel) => IsDefaultCommandLine && !kernel.IsLinux ? "" : CommandLine;

@@ -1,5 +1,6 @@
 using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Lifetimes;
 
 namespace Yadokari.Boards.Pc;
@@ -81,9 +82,19 @@ public sealed class PcResources : IDisposable
         Firmware = config.FirmwareFor(KernelImage) is { } firmware ? FirmwareImage.Open(firmware) : null;
         VideoBios = config.Screen && Firmware is not null ? FirmwareImage.ReadVideoBios(Firmware.Name) : null;
         Initrd = config.Initrd is null ? null : _owned.Push(Initrd.Open(config.Initrd));
-        Modules = [.. config.Modules.Select(ModuleText.Parse).Select(m => new BootModule(_owned.Push(Initrd.Open(m.Path, "module")), m.CommandLine))];
+        Modules = [.. config.Modules.Select(ModuleText.Parse).Select(m => new BootModule(_owned.Push(Initrd.Open(m.Path, Initrd.Module)), m.CommandLine))];
         List<IDisposable?> devices = [];
-        config.ForEachDevice((device, context) => devices.Add(device.Open(context, Fail) is { } opened ? _owned.Push(opened) : null));
+        config.ForEachDevice((device, context) => 
+        {
+            try
+            {
+                devices.Add(device.Open(context, Fail) is { } opened ? _owned.Push(opened) : null);
+            }
+            catch (ConfigurationException error)
+            {
+                throw error.Within(context.Field);
+            }
+        });
         Devices = devices;
     }
 

@@ -21,7 +21,7 @@ public sealed partial class ConfigurationException(string pointer, string proble
     /// <summary>What to do, with fields by their pointers.</summary>
     public string Remedy => Named(remedy, name => name);
 
-    /// <summary>The sentence for a user.</summary>
+    /// <summary>The sentence for a user, which names the field once at least.</summary>
     /// <param name="name">What the user calls a field.</param>
     public string Describe(Func<string, string> name) => Sentence(pointer, problem, remedy, name);
 
@@ -30,7 +30,7 @@ public sealed partial class ConfigurationException(string pointer, string proble
     public ConfigurationException Within(string outer) => new(outer + pointer, problem, remedy);
 
     private static string Sentence(string field, string problem, string remedy, Func<string, string> name) =>
-        Named($"{problem}{(field.Length == 0 ? "" : $" ({{{field}}})")}: {remedy}.", name);
+        Named($"{problem}{(field.Length == 0 || (problem + remedy).Contains($"{{{field}}}", StringComparison.Ordinal) ? "" : $" ({{{field}}})")}: {remedy}.", name);
 
     private static string Named(string text, Func<string, string> name) => Mention().Replace(text, match => name(match.Groups[1].Value));
 

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Linux;
 
 namespace Yadokari.Networks.Streams;
@@ -11,13 +12,12 @@ internal static class LocalListener
 {
     /// <summary>Makes one. Its name goes when who asked for it deletes the file.</summary>
     /// <param name="path">The name.</param>
-    /// <param name="option">What gave it, for messages.</param>
     /// <param name="epoll">Waits for those that ask, too, from now on.</param>
     /// <param name="token">What it tells of them by.</param>
     /// <exception cref="UserErrorException">It can't be made; there is no file of that name then that was not there.</exception>
-    public static HostSocket Open(string path, string option, Epoll epoll, ulong token)
+    public static HostSocket Open(string path, Epoll epoll, ulong token)
     {
-        HostSocket socket = Open(path, option);
+        HostSocket socket = Open(path);
         try
         {
             epoll.Add(socket.Descriptor, token, Readiness.Read);
@@ -31,11 +31,11 @@ internal static class LocalListener
         }
     }
 
-    private static HostSocket Open(string path, string option)
+    private static HostSocket Open(string path)
     {
         if (Encoding.UTF8.GetByteCount(path) > HostSocket.LongestPath)
         {
-            throw new UserErrorException($"The socket '{path}' has a name of more than {HostSocket.LongestPath} bytes: give {option} a shorter one.");
+            throw new ConfigurationException("/socket", $"The socket '{path}' has a name of more than {HostSocket.LongestPath} bytes", "give a shorter one");
         }
 
         // Of two that find one left behind the second would delete the first's; and one that has its name and does not listen yet looks left behind.
@@ -60,9 +60,9 @@ internal static class LocalListener
         }
 
         socket.Dispose();
-        throw new UserErrorException(error == InUse
-            ? $"The socket '{path}' can't be made, for there is a file of that name, or a machine that uses it: give {option} another."
-            : $"The socket '{path}' can't be made ({Marshal.GetPInvokeErrorMessage(-error)}); check the path and its permissions.");
+        throw error == InUse
+            ? new ConfigurationException("/socket", $"The socket '{path}' can't be made, for there is a file of that name, or a machine that uses it", "give another")
+            : new ConfigurationException("/socket", $"The socket '{path}' can't be made ({Marshal.GetPInvokeErrorMessage(-error)})", "check the path and its permissions");
     }
 
     // By one who was killed: then nobody listens. Of a file that is no socket the kernel says the same.

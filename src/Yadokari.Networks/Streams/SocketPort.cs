@@ -32,7 +32,7 @@ public sealed class SocketPort : IPortHost
         _path = path;
         try
         {
-            _listener = LocalListener.Open(path, "--port", _epoll, ListenerToken);
+            _listener = LocalListener.Open(path, _epoll, ListenerToken);
         }
         catch
         {

@@ -38,7 +38,7 @@ public sealed class SocketStreams : IStreamHost
         _path = path;
         try
         {
-            _listener = LocalListener.Open(path, "--vsock", _epoll, ListenerToken);
+            _listener = LocalListener.Open(path, _epoll, ListenerToken);
         }
         catch
         {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Net;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Linux;
 
 namespace Yadokari.Networks.User;
@@ -142,7 +143,7 @@ internal sealed class Forwards : IDisposable
     private void Open(PortForward forward, Reactor reactor)
     {
         HostSocket socket = HostSocket.Open(forward.Address.AddressFamily, forward.IsUdp ? SocketKind.Datagram : SocketKind.Stream)
-            ?? throw new UserErrorException($"The host has no socket for {forward}: give --publish an address of a kind that it knows.");
+            ?? throw new ConfigurationException("/publish", $"The host has no socket for {forward}", "give an address of a kind that it knows");
         _sockets.Add(socket);
         int result = socket.Bind(forward.Address, forward.HostPort, shared: !forward.IsUdp);
         if (result == 0 && !forward.IsUdp)
@@ -152,13 +153,14 @@ internal sealed class Forwards : IDisposable
 
         if (result != 0)
         {
-            throw new UserErrorException(result switch
+            (string problem, string remedy) = result switch
             {
-                AddressInUse => $"The port {forward.HostPort} of --publish {forward} is taken on this host: give another, or end what has it.",
-                PermissionDenied => $"The port {forward.HostPort} of --publish {forward} is for root alone on this host: give one from 1024 on.",
-                NoSuchAddress => $"The address {forward.Address} of --publish {forward} is none of this host's: give one that it has, or leave it out for 127.0.0.1.",
-                _ => $"The port {forward.HostPort} of --publish {forward} can't be had ({-result}): give another.",
-            });
+                AddressInUse => ($"The port {forward.HostPort} of {forward} is taken on this host", "give another, or end what has it"),
+                PermissionDenied => ($"The port {forward.HostPort} of {forward} is for root alone on this host", "give one from 1024 on"),
+                NoSuchAddress => ($"The address {forward.Address} of {forward} is none of this host's", "give one that it has, or leave it out for 127.0.0.1"),
+                _ => ($"The port {forward.HostPort} of {forward} can't be had ({-result})", "give another"),
+            };
+            throw new ConfigurationException("/publish", problem, remedy);
         }
 
         if (forward.IsUdp)

@@ -1,5 +1,6 @@
 using System.Text;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Files;
 using Yadokari.Core.Memory;
 using Yadokari.X86.State;
@@ -66,7 +67,7 @@ public static class BootLoader
     {
         if (parameters.Modules.Count > 0 && kernel.Format != KernelFormat.Multiboot)
         {
-            throw new UserErrorException($"The kernel '{kernel.Name}' is no Multiboot kernel and takes no modules: leave --module out, or give one that is.");
+            throw new ConfigurationException("/modules", $"The kernel '{kernel.Name}' is no Multiboot kernel and takes no modules", $"leave {{/modules}} out, or give one that is");
         }
     }
 
@@ -80,7 +81,7 @@ public static class BootLoader
         uint limit = Math.Min(max, (uint)PcLayout.CommandLineSize - 1);
         if (bytes.Length > limit)
         {
-            throw new UserErrorException($"The kernel command line is {bytes.Length} bytes long; this kernel takes {limit} at most, so shorten --append.");
+            throw new ConfigurationException("/append", $"The kernel command line is {bytes.Length} bytes long; this kernel takes {limit} at most", $"shorten {{/append}}");
         }
 
         memory.Write(PcLayout.CommandLine, bytes);
@@ -103,8 +104,8 @@ public static class BootLoader
     {
         if (memory.HostAddress(start, end - start) == 0)
         {
-            throw new UserErrorException(
-                $"The kernel '{kernel.Name}' needs memory up to {Mebibytes(end)} MiB, but the machine has {memory.Size >> 20} MiB; raise --memory.");
+            throw new ConfigurationException(
+                "/memory", $"The kernel '{kernel.Name}' needs memory up to {Mebibytes(end)} MiB, but the machine has {memory.Size >> 20} MiB", $"raise {{/memory}}");
         }
     }
 
@@ -149,8 +150,8 @@ public static class BootLoader
             }
         }
 
-        throw new UserErrorException(
-            $"The initrd '{initrd.Name}' of {Mebibytes(initrd.Length)} MiB does not fit: a machine with {memory.Size >> 20} MiB of memory has {room >> 20} MiB left for it beside the kernel; raise --memory.");
+        throw new ConfigurationException(
+            "/memory", $"The initrd '{initrd.Name}' of {Mebibytes(initrd.Length)} MiB does not fit: a machine with {memory.Size >> 20} MiB of memory has {room >> 20} MiB left for it beside the kernel", $"raise {{/memory}}");
     }
 
     /// <summary>Sets RAM to zero.</summary>

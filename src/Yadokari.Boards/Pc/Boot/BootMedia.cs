@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Disks;
 using Yadokari.Devices.Storage;
 
@@ -36,12 +37,12 @@ internal sealed class BootMedia(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyM
 
         if (disks.Count > 0)
         {
-            throw new UserErrorException($"The disk '{disks[0].Path}' has no boot sector, and nothing else is there to boot from: give a disk with a boot loader, or a CD by --cdrom.");
+            throw new ConfigurationException("/disks", $"The disk '{disks[0].Path}' has no boot sector, and nothing else is there to boot from", $"give a disk with a boot loader, or a CD by {{/cdrom}}");
         }
 
         if (disc is not null)
         {
-            throw new UserErrorException($"The CD '{disc.Path}' has no boot record, and nothing else is there to boot from: give a CD that boots, or a disk by --disk.");
+            throw new ConfigurationException("/cdrom", $"The CD '{disc.Path}' has no boot record, and nothing else is there to boot from", $"give a CD that boots, or a disk by {{/disks}}");
         }
 
         if (floppy is not null)

@@ -1,4 +1,5 @@
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Boards.Pc.Boot;
@@ -60,7 +61,7 @@ public sealed class FirmwareImage
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new UserErrorException($"The firmware '{path}' does not exist; check the path given to --firmware.");
+            throw new ConfigurationException("/firmware", $"The firmware '{path}' does not exist", $"check the path given to {{/firmware}}");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -79,7 +80,7 @@ public sealed class FirmwareImage
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new UserErrorException($"The firmware shows nothing on a screen without a video BIOS, and '{path}' can't be read: put SeaBIOS's {VideoBios} there, or leave --console vga out.");
+            throw new ConfigurationException("/console", $"The firmware shows nothing on a screen without a video BIOS, and '{path}' can't be read", $"put SeaBIOS's {VideoBios} there, or leave {{/console}} vga out");
         }
     }
 

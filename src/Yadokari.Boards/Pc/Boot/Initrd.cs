@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Memory;
 
 namespace Yadokari.Boards.Pc.Boot;
@@ -7,6 +8,9 @@ namespace Yadokari.Boards.Pc.Boot;
 /// <summary>An initial RAM disk, or a module of a Multiboot kernel: a file that stays open, so that a guest's reset loads the same one, or bytes made by the caller.</summary>
 public sealed class Initrd : IDisposable
 {
+    /// <summary>What messages call a module of a Multiboot kernel.</summary>
+    public const string Module = "module";
+
     private readonly SafeFileHandle? _file;
     private readonly byte[] _bytes = [];
 
@@ -35,7 +39,7 @@ public sealed class Initrd : IDisposable
 
     /// <summary>Opens one.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="kind">What messages call it: the name of the option it came by.</param>
+    /// <param name="kind">What messages call it: <c>initrd</c> or <see cref="Module"/>.</param>
     /// <exception cref="UserErrorException">It is missing, unreadable or empty.</exception>
     public static Initrd Open(string path, string kind = "initrd")
     {
@@ -51,20 +55,22 @@ public sealed class Initrd : IDisposable
             if (length == 0)
             {
                 file.Dispose();
-                throw new UserErrorException($"The {kind} '{path}' is empty; leave --{kind} out or give a file with something in it.");
+                throw new ConfigurationException(FieldOf(kind), $"The {kind} '{path}' is empty", "leave it out, or give a file with something in it");
             }
 
             return new Initrd(path, file, (ulong)length);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new UserErrorException($"The {kind} '{path}' does not exist; check the path given to --{kind}.");
+            throw new ConfigurationException(FieldOf(kind), $"The {kind} '{path}' does not exist", "check the path");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
         {
             throw new UserErrorException($"The {kind} '{path}' can't be read ({e.Message.TrimEnd('.')}); check the file and its permissions.");
         }
     }
+
+    private static string FieldOf(string kind) => kind == Module ? "/modules" : "/initrd";
 
     /// <summary>Copies it into guest memory; the caller has seen that it fits.</summary>
     internal void CopyTo(GuestMemory memory, ulong gpa)

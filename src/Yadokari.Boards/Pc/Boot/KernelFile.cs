@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 
 namespace Yadokari.Boards.Pc.Boot;
 
@@ -39,7 +40,7 @@ public sealed class KernelFile : IDisposable
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new UserErrorException($"The kernel '{path}' does not exist; check the path given to --kernel.");
+            throw new ConfigurationException("/kernel", $"The kernel '{path}' does not exist", $"check the path given to {{/kernel}}");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Memory;
 using Yadokari.X86.State;
 
@@ -42,8 +43,8 @@ public static class MultibootBoot
             : Information2(memory, commandLine, modules, parameters.Rsdp);
         if ((ulong)information.Length > PcLayout.MultibootInformationSize)
         {
-            throw new UserErrorException(
-                $"The command lines of '{kernel.Name}' and its modules take {information.Length} bytes; {PcLayout.MultibootInformationSize} fit, so shorten --append or --module.");
+            throw new ConfigurationException(
+                "/append", $"The command lines of '{kernel.Name}' and its modules take {information.Length} bytes; {PcLayout.MultibootInformationSize} fit", $"shorten {{/append}} or {{/modules}}");
         }
 
         memory.Write(PcLayout.MultibootInformation, information);
@@ -91,8 +92,8 @@ public static class MultibootBoot
             ulong room = MemoryMap.LowEnd(memory) > start ? MemoryMap.LowEnd(memory) - start : 0;
             if (module.File.Length > room)
             {
-                throw new UserErrorException(
-                    $"The module '{module.File.Name}' of {(module.File.Length + 0xFFFFF) >> 20} MiB does not fit: the machine has {room >> 20} MiB left for it behind the kernel; raise --memory.");
+                throw new ConfigurationException(
+                    "/memory", $"The module '{module.File.Name}' of {(module.File.Length + 0xFFFFF) >> 20} MiB does not fit: the machine has {room >> 20} MiB left for it behind the kernel", $"raise {{/memory}}");
             }
 
             module.File.CopyTo(memory, start);

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using Yadokari.Boards.Pc.Acpi;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Core.Memory;
 using Yadokari.Devices.Firmware;
 
@@ -62,7 +63,7 @@ public sealed class RealModeBoot
         BootLoader.CheckModules(kernel, parameters);
         if (kernel.Format != KernelFormat.BzImage)
         {
-            throw new UserErrorException($"The kernel '{kernel.Name}' is no bzImage, and firmware starts no other: leave --firmware out.");
+            throw new ConfigurationException("/firmware", $"The kernel '{kernel.Name}' is no bzImage, and firmware starts no other", $"leave {{/firmware}} out");
         }
 
         _kernel = kernel;
@@ -82,7 +83,7 @@ public sealed class RealModeBoot
         byte[] text = [.. Encoding.UTF8.GetBytes(parameters.CommandLine), 0];
         if (text.Length - 1 > limit)
         {
-            throw new UserErrorException($"The kernel command line is {text.Length - 1} bytes long; this kernel takes {limit} at most, so shorten --append.");
+            throw new ConfigurationException("/append", $"The kernel command line is {text.Length - 1} bytes long; this kernel takes {limit} at most", $"shorten {{/append}}");
         }
 
         byte[] code = kernel.File[..setup.ProtectedModeOffset];
