@@ -31,7 +31,7 @@ public sealed record CdromSpec(string Path) : DeviceSpec
     public override IDisposable Open(DeviceContext context, Action<Exception> failed) => RawDisk.Open(Path, readOnly: true, AtapiCdrom.Block, "CD image");
 
     /// <inheritdoc/>
-    public override void Attach(PcBoard board, DeviceContext context, IDisposable? opened) => board.AddCdrom((IDisk)opened!);
+    public override void Attach(PcBoard board, DeviceContext context, IDisposable? opened) => board.Drives.Cdrom = (IDisk)opened!;
 
     private static CdromSpec Named(CdromSpec disc, string path) => disc with { Path = DiskSpec.CheckFile(path) };
 }

@@ -76,7 +76,7 @@ public sealed record DiskSpec(
     {
         if (Bus == DiskBus.Ide)
         {
-            board.AddIdeDisk((IDisk)opened!);
+            board.Drives.AddDisk((IDisk)opened!);
         }
         else
         {

@@ -41,5 +41,5 @@ public sealed record FloppySpec(string Path, bool ReadOnly = false, bool Snapsho
     public override IDisposable Open(DeviceContext context, Action<Exception> failed) => FloppyMedium.Open(this);
 
     /// <inheritdoc/>
-    public override void Attach(PcBoard board, DeviceContext context, IDisposable? opened) => board.AddFloppy((FloppyMedium)opened!);
+    public override void Attach(PcBoard board, DeviceContext context, IDisposable? opened) => board.Drives.AddFloppy((FloppyMedium)opened!, board.Machine.Fail);
 }

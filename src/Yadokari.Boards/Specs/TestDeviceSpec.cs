@@ -76,7 +76,7 @@ public sealed record TestDeviceSpec(TestDevice Device, ushort? Port = null) : De
                     board.Wiring.AddPorts(new DebugConsole(board.ConsoleOutput), Port ?? PcLayout.DebugConsole, 1);
                     break;
                 case TestDevice.TestIrq:
-                    board.Wiring.AddPorts(new InterruptLines([.. Enumerable.Range(0, PcLayout.IoApicInputs).Select(board.TestLine)]), Port ?? PcLayout.TestInterruptLines, PcLayout.IoApicInputs);
+                    board.Wiring.AddPorts(new InterruptLines([.. Enumerable.Range(0, PcLayout.IoApicInputs).Select(board.Interrupts.Test)]), Port ?? PcLayout.TestInterruptLines, PcLayout.IoApicInputs);
                     break;
                 default:
                     board.Wiring.AddMemory(new TestMemory("test-memory", PcLayout.TestMemorySize), PcLayout.TestMemory, PcLayout.TestMemorySize);
