@@ -1,9 +1,9 @@
 namespace Yadokari.Core;
 
-/// <summary>Counts things by name, however many a guest can think of: those that come first by their own, the rest together. Any thread.</summary>
+/// <summary>Counters by name, bounded in number, since the guest chooses the names: the first names have counters of their own, all others share one. Any thread.</summary>
 public sealed class Tally
 {
-    private const int MostNames = 64;
+    private const int MaxNames = 64;
     private const string Rest = "others";
 
     private readonly Lock _lock = new();
@@ -26,7 +26,7 @@ public sealed class Tally
     {
         lock (_lock)
         {
-            name = _counts.Count < MostNames || _counts.ContainsKey(name) ? name : Rest;
+            name = _counts.Count < MaxNames || _counts.ContainsKey(name) ? name : Rest;
             _counts[name] = _counts.GetValueOrDefault(name) + 1;
         }
     }

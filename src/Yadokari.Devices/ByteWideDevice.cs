@@ -4,7 +4,7 @@ namespace Yadokari.Devices;
 
 /// <summary>
 /// A device of byte registers, as everything on the ISA bus is: a wider access becomes byte accesses to consecutive offsets, lowest
-/// first, as the bus controller of a PC splits them. Bytes beyond the last register read as all ones and swallow writes.
+/// first, as the bus controller of a PC splits them. Bytes beyond the last register read as all ones and ignore writes.
 /// </summary>
 public abstract class ByteWideDevice : IBusDevice
 {

@@ -3,10 +3,10 @@ using Yadokari.Core.Buses;
 namespace Yadokari.Devices;
 
 /// <summary>
-/// A device's end of an interrupt line. A device changes the level under its own lock (<see cref="Put"/>) and tells the line after leaving it
-/// (<see cref="Publish"/>), so that nothing downstream ever runs under a device's lock and yet levels arrive in the order they were put:
-/// whoever publishes first does so for all who come meanwhile. Levels that came and went in between are not lost to an edge-triggered
-/// input: the line sees the opposite level, then the last one.
+/// A device's output to an interrupt line. A device changes the level under its own lock (<see cref="Put"/>) and drives the line after releasing
+/// it (<see cref="Publish"/>), so that interrupt controllers are never called under a device's lock, and yet see levels in order: the first
+/// publishing thread publishes for all that arrive during its call. A pulse in between is not lost to an edge-triggered input: the line gets the
+/// opposite level, then the last one.
 /// </summary>
 internal sealed class OutputPin(IInterruptLine line)
 {
@@ -15,9 +15,9 @@ internal sealed class OutputPin(IInterruptLine line)
 
     private int _state;
     private int _publishers;
-    private bool _shown; // Only the publishing thread touches it.
+    private bool _shown; // The level that the line has. Only the publishing thread accesses it.
 
-    /// <summary>Whether the pin was last put high. Exact under the device's lock.</summary>
+    /// <summary>The level last set. Exact under the device's lock.</summary>
     public bool Asserted => (Volatile.Read(ref _state) & Level) != 0;
 
     /// <summary>Sets the level. Under the device's lock.</summary>
@@ -37,7 +37,7 @@ internal sealed class OutputPin(IInterruptLine line)
         }
     }
 
-    /// <summary>Lets the line see what was put. With no lock held.</summary>
+    /// <summary>Drives the line with the level set. With no lock held.</summary>
     public void Publish()
     {
         if ((Volatile.Read(ref _state) & Toggled) == 0 || Interlocked.Increment(ref _publishers) != 1)

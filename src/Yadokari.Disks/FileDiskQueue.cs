@@ -39,7 +39,7 @@ internal sealed class FileDiskQueue : IDiskQueue
             length += piece.Length;
         }
 
-        if (length == 0 || pieces.Length > IoUring.MostPieces || !_placed.TryPlace(offset, length, out FilePlace place))
+        if (length == 0 || pieces.Length > IoUring.MaxPieces || !_placed.TryPlace(offset, length, out FilePlace place))
         {
             _ring.Submit();
             return _disk.TryRead(offset, pieces) ? DiskProgress.Done : DiskProgress.Failed;

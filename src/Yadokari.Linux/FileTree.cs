@@ -69,7 +69,7 @@ public static unsafe partial class FileTree
 
     private const uint PermissionMask = 0xFFF;
     private const int OpenFilesLimit = 7; // RLIMIT_NOFILE of asm-generic/resource.h
-    private const int LongestDescriptorPath = 32;
+    private const int MaxDescriptorPathLength = 32;
     private const int SyscallGetDents64 = 217;
     private const int SetRange = 0;
 
@@ -77,7 +77,7 @@ public static unsafe partial class FileTree
     public static bool IsRoot => EffectiveUser() == 0;
 
     /// <summary>How many files this process may have open.</summary>
-    public static long MostOpenFiles
+    public static long MaxOpenFiles
     {
         get
         {
@@ -213,7 +213,7 @@ public static unsafe partial class FileTree
     public static int Link(SafeFileHandle place, SafeFileHandle folder, ReadOnlySpan<byte> name)
     {
         CheckName(name);
-        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        Span<byte> path = stackalloc byte[MaxDescriptorPathLength];
         using var named = new DescriptorPath(place, path);
 
         // SAFETY: both end with NUL. The link that is followed is /proc's, to the place itself, whatever that is.
@@ -277,7 +277,7 @@ public static unsafe partial class FileTree
     /// <summary>Gives a place, which is no symbolic link, other permissions.</summary>
     public static int ChangeMode(SafeFileHandle place, uint mode)
     {
-        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        Span<byte> path = stackalloc byte[MaxDescriptorPathLength];
         using var named = new DescriptorPath(place, path);
 
         // SAFETY: the path ends with NUL.
@@ -291,7 +291,7 @@ public static unsafe partial class FileTree
     public static int SetTimes(SafeFileHandle place, FileTime accessed, FileTime modified)
     {
         long* times = stackalloc long[4] { accessed.Seconds, accessed.Nanoseconds, modified.Seconds, modified.Nanoseconds };
-        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        Span<byte> path = stackalloc byte[MaxDescriptorPathLength];
         using var named = new DescriptorPath(place, path);
 
         // SAFETY: the path ends with NUL; two struct timespec are four numbers of 64 bits.
@@ -304,7 +304,7 @@ public static unsafe partial class FileTree
     /// <summary>Cuts a file of bytes, at a place, or grows it by zeroes.</summary>
     public static int Resize(SafeFileHandle place, long length)
     {
-        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        Span<byte> path = stackalloc byte[MaxDescriptorPathLength];
         using var named = new DescriptorPath(place, path);
 
         // SAFETY: the path ends with NUL.
@@ -391,7 +391,7 @@ public static unsafe partial class FileTree
 
     private static int OpenByDescriptor(SafeFileHandle place, uint flags, out SafeFileHandle file)
     {
-        Span<byte> path = stackalloc byte[LongestDescriptorPath];
+        Span<byte> path = stackalloc byte[MaxDescriptorPathLength];
         using var named = new DescriptorPath(place, path);
 
         // SAFETY: the path ends with NUL.
@@ -535,7 +535,7 @@ public readonly struct FileSystemStatus
 
     /// <summary>Bytes of a name, at most.</summary>
     [FieldOffset(64)]
-    public readonly ulong LongestName;
+    public readonly ulong MaxNameLength;
 
     /// <summary>Bytes of a fragment, in which blocks are counted.</summary>
     [FieldOffset(72)]

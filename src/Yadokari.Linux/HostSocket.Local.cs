@@ -6,7 +6,7 @@ namespace Yadokari.Linux;
 public sealed unsafe partial class HostSocket
 {
     /// <summary>The longest name, in bytes.</summary>
-    public const int LongestPath = 107;
+    public const int MaxPathLength = 107;
 
     private const int Local = 1;
 
@@ -20,7 +20,7 @@ public sealed unsafe partial class HostSocket
     /// <summary>Connects to who listens at a name. 0 or an error; there is no waiting.</summary>
     public int ConnectLocal(string path)
     {
-        byte* bytes = stackalloc byte[LongestPath + 3];
+        byte* bytes = stackalloc byte[MaxPathLength + 3];
         int length = Put(bytes, path);
         return Result(Connect(Descriptor, bytes, length)); // SAFETY: the kernel reads the address, which lives until the call returns.
     }
@@ -28,7 +28,7 @@ public sealed unsafe partial class HostSocket
     /// <summary>Takes a name, which must be free.</summary>
     public int BindLocal(string path)
     {
-        byte* bytes = stackalloc byte[LongestPath + 3];
+        byte* bytes = stackalloc byte[MaxPathLength + 3];
         int length = Put(bytes, path);
         return Result(Bind(Descriptor, bytes, length)); // SAFETY: as above.
     }
@@ -37,9 +37,9 @@ public sealed unsafe partial class HostSocket
     private static int Put(byte* bytes, string path)
     {
         // SAFETY: the caller's bytes are as many as that; a longer name is refused by the encoder.
-        var all = new Span<byte>(bytes, LongestPath + 3);
+        var all = new Span<byte>(bytes, MaxPathLength + 3);
         all.Clear();
         all[0] = Local;
-        return 2 + Encoding.UTF8.GetBytes(path, all.Slice(2, LongestPath)) + 1;
+        return 2 + Encoding.UTF8.GetBytes(path, all.Slice(2, MaxPathLength)) + 1;
     }
 }

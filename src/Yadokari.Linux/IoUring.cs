@@ -12,7 +12,7 @@ namespace Yadokari.Linux;
 public sealed unsafe partial class IoUring : IDisposable
 {
     /// <summary>The most pieces of one read.</summary>
-    public const int MostPieces = 256;
+    public const int MaxPieces = 256;
 
     // asm/unistd_64.h
     private const nint SetupCall = 425;
@@ -104,7 +104,7 @@ public sealed unsafe partial class IoUring : IDisposable
         nuint complete = parameters.Complete.Entries + (parameters.CompleteEntries * (nuint)sizeof(Completion));
         var rings = Mapping.Of(descriptor, Math.Max(submit, complete), 0);
         var entries = Mapping.Of(descriptor, parameters.SubmitEntries * (nuint)sizeof(Entry), EntriesOffset);
-        var pieces = Mapping.Of(-1, (nuint)(slots * MostPieces * PieceSize), 0);
+        var pieces = Mapping.Of(-1, (nuint)(slots * MaxPieces * PieceSize), 0);
         if ((parameters.Features & Needed) == Needed && wake >= 0 && rings.Exists && entries.Exists && pieces.Exists)
         {
             return new IoUring(descriptor, wake, parameters, rings, entries, pieces, slots);
@@ -119,7 +119,7 @@ public sealed unsafe partial class IoUring : IDisposable
     public Span<HostBuffer> Pieces(int slot)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)slot, (uint)Slots, nameof(slot));
-        return new((HostBuffer*)_pieces.Address + (slot * MostPieces), MostPieces);
+        return new((HostBuffer*)_pieces.Address + (slot * MaxPieces), MaxPieces);
     }
 
     /// <summary>Begins to read into the first of <see cref="Pieces"/>. The file stays open until this is taken.</summary>

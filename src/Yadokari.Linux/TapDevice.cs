@@ -14,7 +14,7 @@ namespace Yadokari.Linux;
 public sealed unsafe partial class TapDevice : IDisposable
 {
     private const string Path = "/dev/net/tun";
-    private const int MostName = 15;
+    private const int MaxName = 15;
     private const int ReadWrite = 2;
     private const int CloseOnExec = 0x80000;
     private const int NonBlocking = 0x800;
@@ -30,7 +30,7 @@ public sealed unsafe partial class TapDevice : IDisposable
     [StructLayout(LayoutKind.Sequential, Size = 40)]
     private struct InterfaceRequest
     {
-        public fixed byte Name[MostName + 1];
+        public fixed byte Name[MaxName + 1];
         public ushort Flags;
     }
 
@@ -44,9 +44,9 @@ public sealed unsafe partial class TapDevice : IDisposable
     public static TapDevice Open(string name)
     {
         byte[] bytes = Encoding.UTF8.GetBytes(name);
-        if (bytes.Length is 0 or > MostName)
+        if (bytes.Length is 0 or > MaxName)
         {
-            throw new ConfigurationException("/tap", $"'{name}' can't be a device's name", $"give one of 1 to {MostName} letters");
+            throw new ConfigurationException("/tap", $"'{name}' can't be a device's name", $"give one of 1 to {MaxName} letters");
         }
 
         int descriptor = OpenFile(Path, ReadWrite | CloseOnExec | NonBlocking);
@@ -56,7 +56,7 @@ public sealed unsafe partial class TapDevice : IDisposable
         }
 
         var request = new InterfaceRequest { Flags = IsTap | NoPacketInformation | OffloadHeader };
-        bytes.CopyTo(new Span<byte>(request.Name, MostName)); // SAFETY: a field of the local above, of one byte more.
+        bytes.CopyTo(new Span<byte>(request.Name, MaxName)); // SAFETY: a field of the local above, of one byte more.
         if (Control(descriptor, SetInterface, &request) != 0)
         {
             // SAFETY (above): the kernel reads and writes a struct ifreq, which it is as long as.

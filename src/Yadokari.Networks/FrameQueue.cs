@@ -5,23 +5,23 @@ using Yadokari.Core.Networks;
 namespace Yadokari.Networks;
 
 /// <summary>
-/// Frames on their way to the guest, in a ring of bytes. One thread at a time puts in, one takes out; the two may be at it together. Both see
-/// the bytes themselves, so that a frame is built and read in place.
+/// A single-producer, single-consumer ring buffer of frames for the guest, without a lock. Both threads access the buffer itself, so that a frame
+/// is built and read in place.
 /// </summary>
 internal sealed class FrameQueue
 {
     private const int Capacity = 1 << 20;
     private const int HeaderSize = 16;
-    private const int SkipToStart = -1; // In place of a length: the next frame did not fit before the end.
+    private const int SkipToStart = -1; // In place of a length: the next frame did not fit before the buffer's end and is at its start.
 
     private readonly byte[] _bytes = new byte[Capacity];
-    private long _head; // Bytes ever taken out. Only its owner writes it, as with the tail.
-    private long _tail; // Bytes ever put in.
+    private long _head; // Bytes ever consumed. Only the consumer writes it.
+    private long _tail; // Bytes ever produced. Only the producer writes it.
 
-    /// <summary>How many bytes of frames are in it, with what they need beside.</summary>
+    /// <summary>Bytes in use, headers and padding included.</summary>
     public int Used => (int)(Volatile.Read(ref _tail) - Volatile.Read(ref _head));
 
-    /// <summary>Room for a frame of up to so many bytes, to be filled before <see cref="Put"/>. False if there is none now.</summary>
+    /// <summary>Reserves space for a frame of up to <paramref name="length"/> bytes, to be filled before <see cref="Put"/>. False if the queue is full.</summary>
     public bool TryReserve(int length, out Span<byte> frame)
     {
         int at = (int)(_tail % Capacity);
@@ -50,7 +50,7 @@ internal sealed class FrameQueue
         return true;
     }
 
-    /// <summary>Puts in what was built where <see cref="TryReserve"/> last said: its first bytes, perhaps fewer than there was room for.</summary>
+    /// <summary>Appends the first <paramref name="length"/> bytes of the space that <see cref="TryReserve"/> returned last.</summary>
     public void Put(int length, in FrameOffload offload)
     {
         int at = (int)(_tail % Capacity);
@@ -82,11 +82,11 @@ internal sealed class FrameQueue
         return false;
     }
 
-    /// <summary>Takes the frame out that <see cref="TryPeek"/> showed.</summary>
+    /// <summary>Removes the frame that <see cref="TryPeek"/> showed.</summary>
     public void Release() =>
         Volatile.Write(ref _head, _head + Room(MemoryMarshal.Read<int>(_bytes.AsSpan((int)(_head % Capacity)))));
 
-    /// <summary>Takes all frames out.</summary>
+    /// <summary>Removes all frames. By the consumer.</summary>
     public void Drain()
     {
         while (TryPeek(out _, out _))
@@ -95,7 +95,7 @@ internal sealed class FrameQueue
         }
     }
 
-    // Headers are never cut by the end: room comes in their size.
+    // Space is allocated in multiples of the header's size, so that the buffer's end splits no header.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static int Room(int length) => HeaderSize + ((length + HeaderSize - 1) & ~(HeaderSize - 1));
 }

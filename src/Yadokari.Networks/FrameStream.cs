@@ -7,28 +7,28 @@ using Yadokari.Networks.User;
 namespace Yadokari.Networks;
 
 /// <summary>
-/// Frames over a stream socket, each behind its length, as QEMU's <c>-netdev stream</c> has them. A thread waits for the socket; sending is for
-/// one other.
+/// Frames over a stream socket, each preceded by its length, as QEMU's <c>-netdev stream</c> sends them. A thread of its own receives; one other
+/// thread sends.
 /// </summary>
 internal sealed class FrameStream : IDisposable
 {
     private const int LengthSize = 4;
-    private const int MostWaiting = 1 << 20;
+    private const int MaxBacklog = 1 << 20;
 
-    private readonly Lock _lock = new(); // Guards what waits to be sent. Nothing is called under it but the kernel, which does not wait.
-    private readonly ByteRing _waiting = new(MostWaiting, new ByteBudget(MostWaiting));
-    private readonly byte[] _frame = new byte[LengthSize + INetwork.MostBytes];
-    private readonly byte[] _incoming = new byte[LengthSize + INetwork.MostBytes];
+    private readonly Lock _lock = new(); // Guards the backlog. Only system calls that do not block are made under it.
+    private readonly ByteRing _backlog = new(MaxBacklog, new ByteBudget(MaxBacklog));
+    private readonly byte[] _frame = new byte[LengthSize + INetwork.MaxFrameSize];
+    private readonly byte[] _incoming = new byte[LengthSize + INetwork.MaxFrameSize];
     private readonly Epoll _epoll = new();
     private readonly HostSocket _socket;
     private readonly Thread _thread;
-    private int _came; // Bytes in the above that are not delivered.
+    private int _came; // Bytes in _incoming that are not delivered.
     private volatile bool _ends;
 
-    /// <summary>Begins to listen to a socket that is connected, and takes it over.</summary>
-    /// <param name="socket">Whose own it is from now on.</param>
+    /// <summary>Takes over a connected socket and starts the receiving thread.</summary>
+    /// <param name="socket">The socket; this object owns it.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="UserErrorException">The host can't wait for it.</exception>
+    /// <exception cref="UserErrorException">epoll does not take the socket.</exception>
     public FrameStream(HostSocket socket, Action<Exception>? failed = null)
     {
         _socket = socket;
@@ -46,13 +46,13 @@ internal sealed class FrameStream : IDisposable
         _thread = HostThread.Start("network", Serve, failed);
     }
 
-    /// <summary>Frames that came. What the guest does not take in time is lost, as on a wire.</summary>
+    /// <summary>Frames received. Frames that do not fit are dropped.</summary>
     public FrameQueue Queue { get; } = new();
 
-    /// <summary>Called when the queue has something again, by the thread that waits; must return at once.</summary>
+    /// <summary>Called by the receiving thread when it has queued frames; must not block.</summary>
     public Action? Arrived { get; set; }
 
-    /// <summary>Sends a frame. While the other side does not read, frames wait up to a limit, and more are lost. One thread at a time.</summary>
+    /// <summary>Sends a frame. While the peer does not read, frames go to a bounded backlog; when that is full they are dropped. One thread at a time.</summary>
     public void Send(ReadOnlySpan<byte> frame)
     {
         BinaryPrimitives.WriteInt32BigEndian(_frame, frame.Length);
@@ -60,12 +60,12 @@ internal sealed class FrameStream : IDisposable
         ReadOnlySpan<byte> rest = _frame.AsSpan(0, LengthSize + frame.Length);
         lock (_lock)
         {
-            if (rest.Length > _waiting.Free)
+            if (rest.Length > _backlog.Free)
             {
                 return;
             }
 
-            if (_waiting.Count == 0)
+            if (_backlog.Count == 0)
             {
                 int sent = _socket.Send(rest);
                 if (sent < 0 && sent != HostSocket.Again)
@@ -76,11 +76,11 @@ internal sealed class FrameStream : IDisposable
                 rest = rest[Math.Max(sent, 0)..];
             }
 
-            _waiting.Put(rest);
+            _backlog.Put(rest);
         }
     }
 
-    /// <summary>Closes the socket; the other side sees the stream's end. While nobody sends.</summary>
+    /// <summary>Closes the socket; the peer sees the end of the stream. While no thread sends.</summary>
     public void Dispose()
     {
         _ends = true;
@@ -88,7 +88,7 @@ internal sealed class FrameStream : IDisposable
         _thread.Join();
         _socket.Dispose();
         _epoll.Dispose();
-        _waiting.Dispose();
+        _backlog.Dispose();
     }
 
     private void Serve()
@@ -96,23 +96,23 @@ internal sealed class FrameStream : IDisposable
         Span<ReadyEvent> events = stackalloc ReadyEvent[1];
         while (!_ends && Receive())
         {
-            SendWaiting();
+            FlushBacklog();
             _epoll.Wait(events, -1);
         }
     }
 
-    private void SendWaiting()
+    private void FlushBacklog()
     {
         lock (_lock)
         {
-            while (_waiting.Count > 0 && _socket.Send(_waiting.First()) is var sent && sent > 0)
+            while (_backlog.Count > 0 && _socket.Send(_backlog.ReadableSpan()) is var sent && sent > 0)
             {
-                _waiting.Take(sent);
+                _backlog.Take(sent);
             }
         }
     }
 
-    // False once nothing more comes.
+    // False at the end of the stream.
     private bool Receive()
     {
         while (!_ends)
@@ -133,7 +133,7 @@ internal sealed class FrameStream : IDisposable
         return false;
     }
 
-    // Whole frames; what is cut is kept for the next time. False if it is no frames that come.
+    // Queues the complete frames; a partial one stays for the next read. False if a length is invalid.
     private bool Deliver()
     {
         bool any = false;
@@ -141,7 +141,7 @@ internal sealed class FrameStream : IDisposable
         while (rest.Length >= LengthSize)
         {
             int length = BinaryPrimitives.ReadInt32BigEndian(rest);
-            if (length is < 0 or > INetwork.MostBytes)
+            if (length is < 0 or > INetwork.MaxFrameSize)
             {
                 return false;
             }

@@ -10,23 +10,23 @@ using Yadokari.Linux;
 namespace Yadokari.Networks;
 
 /// <summary>
-/// A network by passt, a program that is the network's other side for a user without rights (passt(1)), over a <see cref="FrameStream"/>.
+/// A user-mode network by the program passt (passt(1)), connected by a <see cref="FrameStream"/>.
 /// </summary>
 public sealed class PasstNetwork : INetwork
 {
     private const string Program = "passt";
-    private const uint Nobody = 65534; // As which it runs for root: its parsers of packets need no rights.
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
+    private const uint Nobody = 65534; // The user that passt runs as if this process is root: it parses untrusted packets, and needs no privileges.
+    private static readonly TimeSpan s_timeout = TimeSpan.FromSeconds(30);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("yado-passt-").FullName;
     private readonly Process _process;
     private readonly FrameStream _frames;
 
-    /// <summary>Starts it.</summary>
-    /// <param name="forwards">Ports of the host's that are the guest's.</param>
-    /// <param name="hostLoopback">Whether the gateway's address stands for the host's loopback.</param>
+    /// <summary>Starts passt and connects to it.</summary>
+    /// <param name="forwards">Ports of the host that are forwarded to the guest.</param>
+    /// <param name="hostLoopback">Whether the gateway's address is mapped to the host's loopback.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="UserErrorException">It is not there, or does not want to.</exception>
+    /// <exception cref="UserErrorException">passt is not installed, or did not start.</exception>
     public PasstNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback, Action<Exception>? failed = null)
     {
         try
@@ -41,7 +41,7 @@ public sealed class PasstNetwork : INetwork
         }
     }
 
-    /// <summary>The process's number.</summary>
+    /// <summary>passt's process ID.</summary>
     internal int ProcessId => _process.Id;
 
     /// <inheritdoc/>
@@ -51,7 +51,7 @@ public sealed class PasstNetwork : INetwork
     public NetworkOffloads Offloads => NetworkOffloads.None;
 
     /// <inheritdoc/>
-    public NetworkOffloads Taken { get; set; }
+    public NetworkOffloads GuestOffloads { get; set; }
 
     /// <inheritdoc/>
     public Action? Arrived
@@ -81,7 +81,7 @@ public sealed class PasstNetwork : INetwork
     public void Dispose()
     {
         _frames.Dispose();
-        if (!_process.WaitForExit(s_patience))
+        if (!_process.WaitForExit(s_timeout))
         {
             _process.Kill();
         }
@@ -112,7 +112,7 @@ public sealed class PasstNetwork : INetwork
 
         if (Environment.IsPrivilegedProcess)
         {
-            // It changes to that user before it makes its socket.
+            // passt changes to that user before it creates its socket.
             start.ArgumentList.Add("--runas");
             start.ArgumentList.Add($"{Nobody}:{Nobody}");
             FileTree.OpenFolder(_folder, out SafeFileHandle folder);
@@ -132,14 +132,14 @@ public sealed class PasstNetwork : INetwork
             throw new ConfigurationException("", "A network of the kind passt needs the program passt, which is not there", "install the package passt, or take a network of the kind user, which needs nothing");
         }
 
-        // Its word is worth something only if it gives up.
+        // passt's output is shown only if it fails.
         var said = new List<string>();
         process.ErrorDataReceived += (_, line) => said.Add(line.Data ?? "");
         process.OutputDataReceived += (_, _) => { };
         process.BeginErrorReadLine();
         process.BeginOutputReadLine();
         HostSocket? socket = HostSocket.OpenLocal();
-        long end = Environment.TickCount64 + (long)s_patience.TotalMilliseconds;
+        long end = Environment.TickCount64 + (long)s_timeout.TotalMilliseconds;
         while (socket is not null && !process.HasExited && Environment.TickCount64 < end)
         {
             if (socket.ConnectLocal(path) == 0)

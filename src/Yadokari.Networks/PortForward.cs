@@ -5,18 +5,18 @@ using Yadokari.Core.Configuration;
 
 namespace Yadokari.Networks;
 
-/// <summary>A port of the host's that is the guest's.</summary>
+/// <summary>A port of the host that is forwarded to the guest.</summary>
 /// <param name="Address">The host's address.</param>
 /// <param name="HostPort">Its port.</param>
 /// <param name="GuestPort">The guest's.</param>
 /// <param name="IsUdp">UDP, else TCP.</param>
 public sealed record PortForward(IPAddress Address, int HostPort, int GuestPort, bool IsUdp = false)
 {
-    /// <summary>How it is written.</summary>
+    /// <summary>The syntax.</summary>
     public const string Shape = "[ADDRESS:]HOST:GUEST[/tcp|/udp]";
 
-    /// <summary>Reads it as it is written; without an address it is the host's loopback alone.</summary>
-    /// <exception cref="ConfigurationException">It is not written so.</exception>
+    /// <summary>Parses <see cref="Shape"/>; without an address the port is opened on the host's loopback only.</summary>
+    /// <exception cref="ConfigurationException">The text does not have that syntax.</exception>
     public static PortForward Parse(string text)
     {
         string ports = text;

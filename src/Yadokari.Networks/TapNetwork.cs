@@ -4,21 +4,21 @@ using Yadokari.Linux;
 
 namespace Yadokari.Networks;
 
-/// <summary>A TAP device of the host's, which may be part of a bridge.</summary>
+/// <summary>A TAP device of the host, which may be attached to a bridge.</summary>
 public sealed class TapNetwork : INetwork
 {
     private readonly FrameQueue _queue = new();
-    private readonly byte[] _lost = new byte[INetwork.MostBytes];
+    private readonly byte[] _lost = new byte[INetwork.MaxFrameSize];
     private readonly Epoll _epoll = new();
     private readonly TapDevice _device;
     private readonly Thread _thread;
-    private NetworkOffloads _taken;
+    private NetworkOffloads _guestOffloads;
     private volatile bool _ends;
 
     /// <summary>Opens the device.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="Core.UserErrorException">The host does not allow it.</exception>
+    /// <exception cref="Core.UserErrorException">The host does not permit it.</exception>
     public TapNetwork(string name, Action<Exception>? failed = null)
     {
         try
@@ -44,12 +44,12 @@ public sealed class TapNetwork : INetwork
     public NetworkOffloads Offloads => NetworkOffloads.All;
 
     /// <inheritdoc/>
-    public NetworkOffloads Taken
+    public NetworkOffloads GuestOffloads
     {
-        get => _taken;
+        get => _guestOffloads;
         set
         {
-            _taken = value;
+            _guestOffloads = value;
             _device.TrySetOffloads(value);
         }
     }
@@ -74,7 +74,7 @@ public sealed class TapNetwork : INetwork
     /// <inheritdoc/>
     public void Reset()
     {
-        Taken = NetworkOffloads.None;
+        GuestOffloads = NetworkOffloads.None;
         _queue.Drain();
     }
 
@@ -108,10 +108,10 @@ public sealed class TapNetwork : INetwork
         }
     }
 
-    // What the guest does not take in time is lost, as on a wire.
+    // Frames that do not fit in the queue are dropped.
     private bool Receive()
     {
-        bool room = _queue.TryReserve(INetwork.MostBytes, out Span<byte> frame);
+        bool room = _queue.TryReserve(INetwork.MaxFrameSize, out Span<byte> frame);
         int length = _device.Read(room ? frame : _lost, out FrameOffload offload);
         if (length > 0 && room)
         {

@@ -18,7 +18,7 @@ public sealed partial class FolderShare
     private const int SeekHole = 4;
 
     // A copy within the host must not keep others waiting for long.
-    private const long MostCopied = 64 << 20;
+    private const long MaxCopied = 64 << 20;
     private const int EntrySize = 128;
     private const int FolderEntrySize = 24;
 
@@ -404,7 +404,7 @@ public sealed partial class FolderShare
                     return error != 0 ? error : Error.Invalid;
                 }
 
-                long length = (long)Math.Min(message.UInt64(40), (ulong)MostCopied);
+                long length = (long)Math.Min(message.UInt64(40), (ulong)MaxCopied);
                 long copied = FileTree.Copy(from.File, (long)message.UInt64(8), to.File, (long)message.UInt64(32), length);
                 return copied < 0 ? (int)copied : WriteCount(answer, copied);
             }

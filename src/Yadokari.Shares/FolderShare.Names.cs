@@ -24,7 +24,7 @@ public sealed partial class FolderShare
     private const uint TypeMask = 0xF000;
     private const uint NoReplace = 1;
     private const uint Exchange = 2;
-    private const int LongestTarget = 4095;
+    private const int MaxTargetLength = 4095;
 
     private int LookUp(in FuseMessage message, Span<byte> answer)
     {
@@ -149,7 +149,7 @@ public sealed partial class FolderShare
         int error = _nodes.Use(message.Node, out Lease place);
         using (place)
         {
-            return error != 0 ? error : place.Type != FileTree.Symlink ? Error.Invalid : FileTree.ReadLink(place.File, answer[..LongestTarget]);
+            return error != 0 ? error : place.Type != FileTree.Symlink ? Error.Invalid : FileTree.ReadLink(place.File, answer[..MaxTargetLength]);
         }
     }
 

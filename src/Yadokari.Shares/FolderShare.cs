@@ -31,9 +31,9 @@ public sealed partial class FolderShare : IFileServer
     private const uint HasMostPages = 1 << 22;
     private const uint Features = AsynchronousReads | BigWrites | InvalidatesData | ReadsFolderPlus | ReadsFolderPlusAtWill | AsynchronousDirect | ParallelFolders | HasMostPages;
 
-    private const uint MostWrite = 1 << 20;
+    private const uint MaxWrite = 1 << 20;
     private const uint PageSize = 4096;
-    private const uint MostBackground = 64;
+    private const uint MaxBackground = 64;
 
     // For how long the guest need not ask again: others may change the folder.
     private const ulong ValidSeconds = 1;
@@ -103,7 +103,7 @@ public sealed partial class FolderShare : IFileServer
 
         bool whole = message.Length >= FuseMessage.HeaderSize && (message.Length <= request.Head.Length || message.Operation == FuseOperation.Write);
         long placed = 0;
-        int answer = !whole || message.Body.Length < LeastBody(message.Operation) ? Error.Invalid
+        int answer = !whole || message.Body.Length < MinBody(message.Operation) ? Error.Invalid
             : _readOnly && Changes(message.Operation) ? Error.ReadOnly
             : Do(message, request, request.Reply[IFileServer.RoomOffset..], out placed);
         return Reply(request.Reply, message.Unique, answer, placed);
@@ -133,7 +133,7 @@ public sealed partial class FolderShare : IFileServer
     }
 
     // What each request has at least behind its header.
-    private static int LeastBody(FuseOperation operation) => operation switch
+    private static int MinBody(FuseOperation operation) => operation switch
     {
         FuseOperation.SetAttributes => 88,
         FuseOperation.CopyFileRange => 56,
@@ -242,11 +242,11 @@ public sealed partial class FolderShare : IFileServer
         writer.UInt32(Math.Min(minor, NewestMinor));
         writer.UInt32(readAhead);
         writer.UInt32(offered & Features);
-        writer.UInt16(MostBackground);
-        writer.UInt16(MostBackground * 3 / 4);
-        writer.UInt32(MostWrite);
+        writer.UInt16(MaxBackground);
+        writer.UInt16(MaxBackground * 3 / 4);
+        writer.UInt32(MaxWrite);
         writer.UInt32(1); // Times have nanoseconds.
-        writer.UInt16(MostWrite / PageSize);
+        writer.UInt16(MaxWrite / PageSize);
         writer.Zeroes(InitSize - writer.Length);
         return writer.Length;
     }
@@ -308,7 +308,7 @@ public sealed partial class FolderShare : IFileServer
             writer.UInt64(status.Files);
             writer.UInt64(status.FreeFiles);
             writer.UInt32((uint)status.BlockSize);
-            writer.UInt32((uint)status.LongestName);
+            writer.UInt32((uint)status.MaxNameLength);
             writer.UInt32((uint)status.FragmentSize);
             writer.Zeroes(28);
             return writer.Length;

@@ -63,7 +63,7 @@ internal static class Error
 internal readonly ref struct FuseMessage
 {
     public const int HeaderSize = 40;
-    private const int LongestName = 255;
+    private const int MaxNameLength = 255;
 
     /// <summary>Takes it apart. There are as many bytes as a header has.</summary>
     public FuseMessage(ReadOnlySpan<byte> bytes)
@@ -112,7 +112,7 @@ internal readonly ref struct FuseMessage
     {
         int next = Text(offset, out name);
         return next < 0 ? next
-            : name.Length - 1 > LongestName ? Error.NameTooLong
+            : name.Length - 1 > MaxNameLength ? Error.NameTooLong
             : name.Length == 1 || name.Contains((byte)'/') || name.SequenceEqual(".\0"u8) || name.SequenceEqual("..\0"u8) ? Error.Invalid
             : next;
     }

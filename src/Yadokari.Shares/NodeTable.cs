@@ -13,8 +13,8 @@ internal sealed class NodeTable : IDisposable
     /// <summary>The shared folder's own number (FUSE_ROOT_ID).</summary>
     public const ulong RootId = 1;
 
-    private const int MostNodes = 1 << 20;
-    private const int MostDepth = 4096;
+    private const int MaxNodes = 1 << 20;
+    private const int MaxDepth = 4096;
     private const long SettledSeconds = 60;
 
     private readonly Lock _lock = new(); // Innermost.
@@ -223,7 +223,7 @@ internal sealed class NodeTable : IDisposable
         // A number of the host's may be used again, for something else.
         if (!_byFile.TryGetValue((status.Device, status.Inode), out node) || node.Type != status.Type)
         {
-            if (_byId.Count >= MostNodes)
+            if (_byId.Count >= MaxNodes)
             {
                 return Error.TooManyOpen;
             }
@@ -292,7 +292,7 @@ internal sealed class NodeTable : IDisposable
         for (; at.Place is null; at = at.Parent!)
         {
             // Folders that the host moves about may seem to lie in one another.
-            if (_way.Count == MostDepth)
+            if (_way.Count == MaxDepth)
             {
                 return Error.Stale;
             }

@@ -66,9 +66,9 @@ internal sealed class Probe : ITickLine
 
     public int Rises { get; private set; }
 
-    public bool Listening { get; set; }
+    public bool IsUnmasked { get; set; }
 
-    public bool Waiting { get; set; }
+    public bool IsPending { get; set; }
 
     public void Set(bool asserted)
     {

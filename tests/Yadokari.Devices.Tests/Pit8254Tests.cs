@@ -197,18 +197,18 @@ public sealed class Pit8254Tests
     [Fact]
     public void Ticks_that_come_while_one_waits_follow_when_it_was_taken()
     {
-        _irq.Listening = true;
+        _irq.IsUnmasked = true;
         Program(0, 2, 1000);
         int before = _irq.Rises;
         Pulses(1001);
         Assert.Equal(before + 1, _irq.Rises);
-        _irq.Waiting = true;
+        _irq.IsPending = true;
         Pulses(3000);
         _pit.CatchUp(); // Another interrupt was taken.
         Assert.Equal(before + 1, _irq.Rises);
         for (int i = 0; i < 3; i++)
         {
-            _irq.Waiting = false;
+            _irq.IsPending = false;
             _pit.CatchUp();
             Assert.Equal(before + 2 + i, _irq.Rises);
         }
@@ -222,22 +222,22 @@ public sealed class Pit8254Tests
     [Fact]
     public void Ticks_owed_are_bounded_and_forgotten_when_the_timer_is_programmed()
     {
-        _irq.Listening = true;
-        _irq.Waiting = true;
+        _irq.IsUnmasked = true;
+        _irq.IsPending = true;
         Program(0, 2, 1000);
         Pulses(100_001);
-        _irq.Waiting = false;
+        _irq.IsPending = false;
         int before = _irq.Rises;
         for (int i = 0; i < 100; i++)
         {
             _pit.CatchUp();
         }
 
-        Assert.Equal(before + Pit8254.MostOwed, _irq.Rises);
-        _irq.Waiting = true;
+        Assert.Equal(before + Pit8254.MaxReinjectedTicks, _irq.Rises);
+        _irq.IsPending = true;
         Pulses(5_000);
         Program(0, 2, 1000);
-        _irq.Waiting = false;
+        _irq.IsPending = false;
         before = _irq.Rises;
         _pit.CatchUp();
         Assert.Equal(before, _irq.Rises);
@@ -246,13 +246,13 @@ public sealed class Pit8254Tests
     [Fact]
     public void Nothing_is_owed_to_a_guest_that_masks_the_line()
     {
-        _irq.Waiting = true;
+        _irq.IsPending = true;
         Program(0, 2, 1000);
         int before = _irq.Rises;
         Pulses(10_001);
         Assert.Equal(before + 10, _irq.Rises);
-        _irq.Waiting = false;
-        _irq.Listening = true;
+        _irq.IsPending = false;
+        _irq.IsUnmasked = true;
         _pit.CatchUp();
         Assert.Equal(before + 10, _irq.Rises);
     }

@@ -14,17 +14,17 @@ public sealed class ByteRingTests
         {
             Assert.Equal(most, ring.Free);
             Assert.Equal(most, ring.Put(new byte[most + 1]));
-            Assert.Equal(ByteRing.Least, budget.Left);
+            Assert.Equal(ByteRing.MinCapacity, budget.Left);
             ring.Take(most - 1);
-            Assert.Equal(ByteRing.Least, budget.Left);
+            Assert.Equal(ByteRing.MinCapacity, budget.Left);
             ring.Take(1);
             Assert.Equal(most, budget.Left);
         }
 
         // Neither does one that was asked for room in vain.
-        Assert.False(ring.Room().IsEmpty);
+        Assert.False(ring.WritableSpan().IsEmpty);
         Assert.True(budget.Left < most);
-        ring.Came(0);
+        ring.Commit(0);
         Assert.Equal(most, budget.Left);
     }
 
@@ -36,16 +36,16 @@ public sealed class ByteRingTests
         ring.Put(new byte[1 << 18]);
         ring.Take(1 << 18);
         int expected = 1 << 18;
-        while (expected > ByteRing.Least)
+        while (expected > ByteRing.MinCapacity)
         {
-            Assert.Equal(expected, ring.Room().Length);
-            ring.Came(1);
+            Assert.Equal(expected, ring.WritableSpan().Length);
+            ring.Commit(1);
             ring.Take(1);
-            expected = Math.Max(ByteRing.Least, expected / 4);
+            expected = Math.Max(ByteRing.MinCapacity, expected / 4);
         }
 
-        Assert.Equal(ByteRing.Least, ring.Room().Length);
-        ring.Came(0);
+        Assert.Equal(ByteRing.MinCapacity, ring.WritableSpan().Length);
+        ring.Commit(0);
     }
 
     [Fact]
@@ -67,7 +67,7 @@ public sealed class ByteRingTests
                 Span<byte> piece = data.AsSpan(0, random.Next(most));
                 random.NextBytes(piece);
                 int free = ring.Free;
-                Assert.True(free >= ByteRing.Least - ring.Count);
+                Assert.True(free >= ByteRing.MinCapacity - ring.Count);
                 int put = ring.Put(piece);
                 Assert.Equal(Math.Min(free, piece.Length), put);
                 foreach (byte b in piece[..put])

@@ -10,13 +10,13 @@ public sealed class FrameQueueTests
         const int frames = 50_000;
         var queue = new FrameQueue();
         var lengths = new Random(1);
-        int[] all = [.. Enumerable.Range(0, frames).Select(_ => lengths.Next(20) == 0 ? lengths.Next(1, INetwork.MostBytes) : lengths.Next(1, 1600))];
+        int[] all = [.. Enumerable.Range(0, frames).Select(_ => lengths.Next(20) == 0 ? lengths.Next(1, INetwork.MaxFrameSize) : lengths.Next(1, 1600))];
         var producer = new Thread(() =>
         {
             for (int i = 0; i < frames; i++)
             {
                 // More room than is used in the end, as a device that does not know what will come.
-                while (!queue.TryReserve(Math.Min(all[i] + (i % 7), INetwork.MostBytes), out Span<byte> _))
+                while (!queue.TryReserve(Math.Min(all[i] + (i % 7), INetwork.MaxFrameSize), out Span<byte> _))
                 {
                     Thread.Yield();
                 }

@@ -91,7 +91,7 @@ public sealed class FrameStreamTests : IDisposable
     [Fact]
     public void Frames_come_whole_however_they_are_cut()
     {
-        byte[][] frames = [new byte[1], new byte[INetwork.MostBytes], [], new byte[1514], .. Enumerable.Range(0, 50).Select(Frame)];
+        byte[][] frames = [new byte[1], new byte[INetwork.MaxFrameSize], [], new byte[1514], .. Enumerable.Range(0, 50).Select(Frame)];
         byte[] bytes = [.. frames.SelectMany(f => (byte[])[(byte)(f.Length >> 24), (byte)(f.Length >> 16), (byte)(f.Length >> 8), (byte)f.Length, .. f])];
         var random = new Random(3);
         var sender = new Thread(() =>

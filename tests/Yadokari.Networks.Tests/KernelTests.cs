@@ -119,7 +119,7 @@ public sealed class KernelTests : IDisposable
     {
         const int connections = 6;
         const int length = 2_000_000;
-        Plug(NetworkOffloads.All, new NetworkLimits((connections * TcpFlow.Reserve) + ByteRing.Least, connections + 1, 1, 1));
+        Plug(NetworkOffloads.All, new NetworkLimits((connections * TcpFlow.Reserve) + ByteRing.MinCapacity, connections + 1, 1, 1));
         using var listener = Listen(six: false);
         int port = ((IPEndPoint)listener.LocalEndPoint!).Port;
         byte[] data = RandomNumberGenerator.GetBytes(length);
@@ -320,8 +320,8 @@ public sealed class KernelTests : IDisposable
         Run("ip", "address", "add", $"{s_guest4}/24", "dev", _name);
         Run("ip", "address", "add", $"{s_guest6}/64", "dev", _name, "nodad");
         Run("ip", "link", "set", _name, "up");
-        _tap.Taken = offloads;
-        _network.Taken = offloads;
+        _tap.GuestOffloads = offloads;
+        _network.GuestOffloads = offloads;
         Carry(_tap, _network);
         Carry(_network, _tap);
     }

@@ -26,7 +26,7 @@ public sealed class LimitTests
         table.Accept(Closed(SocketKind.Stream), Routes.Guest4, 80, Routes.Gateway4);
         Assert.Equal(0, table.Count);
         Assert.Equal(left, table.Budget.Left);
-        Assert.Equal(long.MaxValue, table.OnTime(Environment.TickCount64));
+        Assert.Equal(long.MaxValue, table.OnTimer(Environment.TickCount64));
 
         var conversation = new Conversation(Routes.Guest4, 1000, Routes.Gateway4, 53);
         using var sockets = new SocketTable(reactor, 4, 1000, _ => { });

@@ -32,10 +32,10 @@ public sealed record PortSpec(string Name, string Path) : DeviceSpec
     /// <inheritdoc/>
     public override void Check(DeviceContext context)
     {
-        context.CheckCount(VirtioConsole.MostPorts, "ports");
-        if (Name.Length == 0 || Encoding.UTF8.GetByteCount(Name) > VirtioConsole.LongestName)
+        context.CheckCount(VirtioConsole.MaxPorts, "ports");
+        if (Name.Length == 0 || Encoding.UTF8.GetByteCount(Name) > VirtioConsole.MaxNameLength)
         {
-            throw context.Error($"'{Name}' can't be a port's name, for that has 1 to {VirtioConsole.LongestName} bytes", "give a shorter one", "name");
+            throw context.Error($"'{Name}' can't be a port's name, for that has 1 to {VirtioConsole.MaxNameLength} bytes", "give a shorter one", "name");
         }
 
         if (context.Machine.Devices.OfType<PortSpec>().Take(context.Number).Any(p => p.Name == Name))

@@ -35,9 +35,9 @@ public sealed record ShareSpec(string Source, string Tag, bool ReadOnly = false)
     public override void Check(DeviceContext context)
     {
         context.CheckCount(PcLayout.MaxShares, "shared folders");
-        if (Tag.Length == 0 || Encoding.UTF8.GetByteCount(Tag) > VirtioFs.LongestTag)
+        if (Tag.Length == 0 || Encoding.UTF8.GetByteCount(Tag) > VirtioFs.MaxTagLength)
         {
-            throw context.Error($"'{Tag}' can't be where a shared folder appears, for that has 1 to {VirtioFs.LongestTag} bytes", "give a shorter place", "place");
+            throw context.Error($"'{Tag}' can't be where a shared folder appears, for that has 1 to {VirtioFs.MaxTagLength} bytes", "give a shorter place", "place");
         }
 
         if (context.Machine.Devices.OfType<ShareSpec>().Take(context.Number).Any(s => s.Tag == Tag))
@@ -55,7 +55,7 @@ public sealed record ShareSpec(string Source, string Tag, bool ReadOnly = false)
         board.AddVirtio(new VirtioFs((FolderShare)opened!, context.Number, context.Machine.Cpus, Tag));
 
     // Half of what the process may have open is the guest's.
-    private static int OpenFiles(int shares) => (int)Math.Clamp(FileTree.MostOpenFiles / 2 / shares, 16, 1 << 16);
+    private static int OpenFiles(int shares) => (int)Math.Clamp(FileTree.MaxOpenFiles / 2 / shares, 16, 1 << 16);
 
     private static ShareSpec TakeFolder(ShareSpec share, string text)
     {

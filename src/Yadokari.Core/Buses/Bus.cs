@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Yadokari.Core.Buses;
 
-/// <summary>What one device has cost: counted by the bus, shown by <c>--stats</c>.</summary>
+/// <summary>Access counters of a device, shown by <c>--stats</c>.</summary>
 public sealed class BusStatistics(string name)
 {
     /// <summary>The device's name as it was mapped.</summary>
@@ -26,19 +26,19 @@ public sealed class Bus(string name)
 {
     private readonly record struct Mapping(ulong Start, ulong Length, IBusDevice Device, BusStatistics Statistics);
 
-    // Addresses that nobody claims, the first of them by their own: what a guest looked for in vain.
-    private const int MostUnclaimed = 32;
+    // Accesses to unmapped addresses; the first addresses have counters of their own: what a guest probed for in vain.
+    private const int MaxUnclaimed = 32;
 
     private readonly Dictionary<ulong, BusStatistics> _unclaimed = [];
-    private readonly BusStatistics _elsewhere = new("unclaimed elsewhere");
-    private readonly Lock _mapping = new(); // Innermost: guards the list of names, and who replaces the mappings.
+    private readonly BusStatistics _otherUnclaimed = new("unclaimed elsewhere");
+    private readonly Lock _mapping = new(); // Innermost: guards the list of names, and replacement of the mappings.
     private readonly List<BusStatistics> _devices = [];
-    private Mapping[] _mappings = []; // Replaced as a whole, by whoever holds _mapping.
+    private Mapping[] _mappings = []; // Copy-on-write, under _mapping.
 
     /// <summary>"pio" or "mmio".</summary>
     public string Name { get; } = name;
 
-    /// <summary>Counters of every device, and of accesses that nobody claimed.</summary>
+    /// <summary>Counters of every device, and of accesses to unmapped addresses.</summary>
     public IEnumerable<BusStatistics> Statistics
     {
         get
@@ -47,13 +47,13 @@ public sealed class Bus(string name)
             {
                 lock (_unclaimed)
                 {
-                    return [.. _mappings.Select(m => m.Statistics).Union(_devices), .. _unclaimed.OrderBy(u => u.Key).Select(u => u.Value), _elsewhere];
+                    return [.. _mappings.Select(m => m.Statistics).Union(_devices), .. _unclaimed.OrderBy(u => u.Key).Select(u => u.Value), _otherUnclaimed];
                 }
             }
         }
     }
 
-    /// <summary>Gives a range of addresses to a device.</summary>
+    /// <summary>Maps a device at a range of addresses.</summary>
     /// <exception cref="ArgumentException">The range is empty or overlaps another.</exception>
     public void Map(ulong start, ulong length, string deviceName, IBusDevice device)
     {
@@ -63,7 +63,7 @@ public sealed class Bus(string name)
         }
     }
 
-    /// <summary>Gives a range of addresses to a device. False, and nothing done, if it is empty, wraps around or overlaps another.</summary>
+    /// <summary>Maps a device at a range of addresses. False, and nothing is mapped, if the range is empty, wraps around or overlaps another.</summary>
     public bool TryMap(ulong start, ulong length, string deviceName, IBusDevice device)
     {
         lock (_mapping)
@@ -84,7 +84,7 @@ public sealed class Bus(string name)
         }
     }
 
-    /// <summary>Takes back what was mapped at <paramref name="start"/>. Accesses that have begun still reach the device.</summary>
+    /// <summary>Unmaps the range that starts at <paramref name="start"/>. Accesses in flight still reach the device.</summary>
     public void Unmap(ulong start)
     {
         lock (_mapping)
@@ -93,7 +93,7 @@ public sealed class Bus(string name)
         }
     }
 
-    /// <summary>Reads; unclaimed addresses give all ones.</summary>
+    /// <summary>Reads; unmapped addresses read as all ones.</summary>
     public void Read(ulong address, Span<byte> data)
     {
         data.Fill(0xFF);
@@ -110,7 +110,7 @@ public sealed class Bus(string name)
         }
     }
 
-    /// <summary>Writes; what nobody claims vanishes.</summary>
+    /// <summary>Writes; writes to unmapped addresses are ignored.</summary>
     public void Write(ulong address, ReadOnlySpan<byte> data)
     {
         long start = Stopwatch.GetTimestamp();
@@ -132,9 +132,9 @@ public sealed class Bus(string name)
         {
             if (!_unclaimed.TryGetValue(address, out BusStatistics? statistics))
             {
-                if (_unclaimed.Count == MostUnclaimed)
+                if (_unclaimed.Count == MaxUnclaimed)
                 {
-                    return _elsewhere;
+                    return _otherUnclaimed;
                 }
 
                 _unclaimed[address] = statistics = new BusStatistics($"unclaimed {address:x}");

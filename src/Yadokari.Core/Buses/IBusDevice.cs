@@ -1,12 +1,12 @@
 namespace Yadokari.Core.Buses;
 
 /// <summary>
-/// What a device shows on an address bus. Called on a vCPU's thread, with no bus lock held; a device guards its own state.
-/// Every offset within the mapped range and every width from 1 to 8 must be answered: guest misbehaviour is data, never an exception.
+/// The registers of a device on an address bus. Called on a vCPU's thread, with no bus lock held; a device guards its own state.
+/// Every offset within the mapped range and every width from 1 to 8 must be handled: guest misbehaviour is data, never an exception.
 /// </summary>
 public interface IBusDevice
 {
-    /// <summary>Reads from the device. What it does not answer stays as given (all ones).</summary>
+    /// <summary>Reads from the device. Bytes that it does not decode are left as given (all ones).</summary>
     /// <param name="offset">From the start of the mapped range.</param>
     /// <param name="data">Little endian; filled with all ones by the caller.</param>
     void Read(ulong offset, Span<byte> data);

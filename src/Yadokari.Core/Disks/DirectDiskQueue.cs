@@ -2,7 +2,7 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Core.Disks;
 
-/// <summary>The queue of a disk that does everything on the spot: nothing is ever in flight.</summary>
+/// <summary>The queue of a disk that completes every request synchronously: none is ever in flight.</summary>
 /// <param name="disk">The disk.</param>
 public sealed class DirectDiskQueue(IDisk disk) : IDiskQueue
 {

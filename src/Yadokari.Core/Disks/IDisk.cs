@@ -3,12 +3,12 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Core.Disks;
 
 /// <summary>
-/// What stands behind a guest's disk. Any thread, several at a time; ranges lie within the disk. A false answer is an error of the host's, which the
-/// guest is told; what was asked may then be done in part.
+/// The backend of a guest's disk. Any thread, several at a time; ranges lie within the disk. A false result is an I/O error of the host, which is
+/// reported to the guest; the request may have been done in part then.
 /// </summary>
 public interface IDisk : IDisposable
 {
-    /// <summary>What messages call it.</summary>
+    /// <summary>Its name in messages.</summary>
     string Path { get; }
 
     /// <summary>Bytes.</summary>
@@ -20,10 +20,10 @@ public interface IDisk : IDisposable
     /// <summary>Reads.</summary>
     bool TryRead(long offset, Span<byte> data);
 
-    /// <summary>Writes. Others see it when this returns; it is lasting after <see cref="TryFlush"/>.</summary>
+    /// <summary>Writes. Visible to other threads when this returns; on stable storage after <see cref="TryFlush"/>.</summary>
     bool TryWrite(long offset, ReadOnlySpan<byte> data);
 
-    /// <summary>Reads into pieces of guest memory, one after another.</summary>
+    /// <summary>Scatter read: into buffers of guest memory, in order.</summary>
     bool TryRead(long offset, ReadOnlySpan<HostBuffer> pieces)
     {
         foreach (HostBuffer piece in pieces)
@@ -39,7 +39,7 @@ public interface IDisk : IDisposable
         return true;
     }
 
-    /// <summary>Writes from pieces of guest memory, one after another.</summary>
+    /// <summary>Gather write: from buffers of guest memory, in order.</summary>
     bool TryWrite(long offset, ReadOnlySpan<HostBuffer> pieces)
     {
         foreach (HostBuffer piece in pieces)
@@ -55,19 +55,19 @@ public interface IDisk : IDisposable
         return true;
     }
 
-    /// <summary>Makes what was written before lasting: it outlives the host's end.</summary>
+    /// <summary>Flush: completed writes are on stable storage when this returns.</summary>
     bool TryFlush();
 
-    /// <summary>Gives room back to the host where that is possible: what is read there afterwards is anything.</summary>
+    /// <summary>Discard: deallocates a range on the host where that is possible; its content is undefined afterwards.</summary>
     bool TryDiscard(long offset, long length);
 
     /// <summary>Writes zeroes.</summary>
     /// <param name="offset">First byte.</param>
     /// <param name="length">How many.</param>
-    /// <param name="mayDiscard">Whether room may be given back.</param>
+    /// <param name="mayDiscard">Whether the range may be deallocated (unmapped).</param>
     bool TryWriteZeroes(long offset, long length, bool mayDiscard);
 
-    /// <summary>Opens a queue of requests, for one thread; others go on meanwhile, with queues or without.</summary>
-    /// <param name="depth">How many may be in flight at most.</param>
+    /// <summary>Opens a request queue for use by one thread; other threads use the disk concurrently, with queues of their own or without.</summary>
+    /// <param name="depth">The maximum number of requests in flight.</param>
     IDiskQueue OpenQueue(int depth) => new DirectDiskQueue(this);
 }

@@ -2,44 +2,44 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Core.Disks;
 
-/// <summary>How a request to a disk stands.</summary>
+/// <summary>The state of a disk request.</summary>
 public enum DiskProgress
 {
-    /// <summary>It is done.</summary>
+    /// <summary>It has completed.</summary>
     Done,
 
-    /// <summary>The host could not; it may be done in part.</summary>
+    /// <summary>It failed; it may have been done in part.</summary>
     Failed,
 
-    /// <summary>The host is at it; <see cref="IDiskQueue.TryTake"/> tells of its end.</summary>
+    /// <summary>It is in flight; <see cref="IDiskQueue.TryTake"/> returns its completion.</summary>
     InFlight,
 }
 
 /// <summary>
-/// Requests to a disk that are in flight together, as far as they have to wait for the host; what need not is done on the spot. One thread calls
-/// everything but <see cref="Wake"/>. Ranges lie within the disk, and nothing is in flight when it is disposed of, before its disk.
+/// An asynchronous request queue of a disk. A request that need not wait for the host completes synchronously. One thread calls everything but
+/// <see cref="Wake"/>. Ranges lie within the disk; no request is in flight when the queue is disposed of, which is before its disk.
 /// </summary>
 public interface IDiskQueue : IDisposable
 {
-    /// <summary>Reads into pieces of guest memory, one after another.</summary>
-    /// <param name="offset">Where on the disk.</param>
-    /// <param name="pieces">Where to; the memory stays until the request has ended.</param>
-    /// <param name="tag">By what the request is known if it stays in flight: below the queue's depth, and no other's that is.</param>
+    /// <summary>Submits a read into buffers of guest memory, in order.</summary>
+    /// <param name="offset">Offset on the disk in bytes.</param>
+    /// <param name="pieces">The buffers; the memory stays valid until the request has completed.</param>
+    /// <param name="tag">Identifies the request while it is in flight: less than the queue's depth, and unique among requests in flight.</param>
     DiskProgress Read(long offset, ReadOnlySpan<HostBuffer> pieces, int tag);
 
-    /// <summary>Writes from pieces of guest memory, one after another.</summary>
+    /// <summary>Submits a write from buffers of guest memory, in order.</summary>
     DiskProgress Write(long offset, ReadOnlySpan<HostBuffer> pieces, int tag);
 
-    /// <summary>Makes lasting what was written by requests that have ended.</summary>
+    /// <summary>Submits a flush: writes that have completed are on stable storage when it completes.</summary>
     DiskProgress Flush(int tag);
 
-    /// <summary>Sees to it that what is in flight goes on, and looks what has ended.</summary>
-    /// <param name="wait">Whether to wait until something has, or for <see cref="Wake"/>; it may also return for nothing.</param>
+    /// <summary>Submits pending requests to the host and collects completions.</summary>
+    /// <param name="wait">Whether to wait for a completion or <see cref="Wake"/>; spurious returns are possible.</param>
     void Poll(bool wait);
 
-    /// <summary>Takes a request that was in flight and has ended, in any order. False if there is none that <see cref="Poll"/> has seen.</summary>
+    /// <summary>Takes the completion of a request, in any order. False if <see cref="Poll"/> has collected no more.</summary>
     bool TryTake(out int tag, out bool done);
 
-    /// <summary>Ends a <see cref="Poll"/> that waits, now or when it begins. Any thread.</summary>
+    /// <summary>Makes a waiting <see cref="Poll"/> return, or the next one. Any thread.</summary>
     void Wake();
 }

@@ -8,7 +8,7 @@ namespace Yadokari.Core.Files;
 /// content gives the same bytes; device nodes need no privilege, for they are only entries. Paths have no leading slash; folders above an
 /// entry that are missing are added with mode 0755.
 /// </summary>
-/// <param name="output">Gets the archive; stays the caller's.</param>
+/// <param name="output">Receives the archive. Not owned.</param>
 public sealed class CpioWriter(Stream output)
 {
     private const uint DirectoryType = 0x4000;

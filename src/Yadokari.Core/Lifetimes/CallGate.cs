@@ -1,8 +1,8 @@
 namespace Yadokari.Core.Lifetimes;
 
 /// <summary>
-/// Lets the disposal of an object wait for calls in flight, and turns later ones away: what a call touches is not given back under it. Any
-/// thread; entering and leaving allocate nothing and wait for nothing.
+/// Rundown protection: the disposal of an object waits for calls in flight and rejects later ones, so that a call's resources are not released
+/// during it. Any thread; entering and leaving do not allocate and do not block.
 /// </summary>
 public sealed class CallGate
 {
@@ -34,7 +34,7 @@ public sealed class CallGate
     /// <summary>Ends a call.</summary>
     public void Leave() => Interlocked.Decrement(ref _calls);
 
-    /// <summary>Turns calls away from now on, and waits for the end of those in flight: not to be called within one. False if it was closed before.</summary>
+    /// <summary>Rejects further calls, and waits for those in flight: not to be called within one. False if it was closed before.</summary>
     public bool TryClose()
     {
         int calls = Volatile.Read(ref _calls);

@@ -3,8 +3,8 @@ using System.Runtime.ExceptionServices;
 namespace Yadokari.Core.Lifetimes;
 
 /// <summary>
-/// What an object has made and is to give back, in the opposite order. A constructor that may throw half-way keeps one in a <c>using</c>
-/// declaration and calls <see cref="Release"/> as its last step. One thread at a time.
+/// Resources that an object owns, disposed of in reverse order. A constructor that may throw half-way keeps one in a <c>using</c> declaration
+/// and calls <see cref="Release"/> as its last step. One thread at a time.
 /// </summary>
 public sealed class DisposableStack : IDisposable
 {
@@ -18,13 +18,13 @@ public sealed class DisposableStack : IDisposable
         return item;
     }
 
-    /// <summary>Calls an action when its turn comes.</summary>
+    /// <summary>Adds an action to be called at disposal, in its order.</summary>
     public void Defer(Action action) => _items.Push(new Deferred(action));
 
-    /// <summary>Gives up ownership of all of it: it has another owner now.</summary>
+    /// <summary>Gives up ownership of all objects, to another owner.</summary>
     public void Release() => _items.Clear();
 
-    /// <summary>Disposes of all, the last first. If one throws, the others have their turn all the same, and the first exception is thrown at the end.</summary>
+    /// <summary>Disposes of all, the last first. If one throws, the others are disposed of all the same, and the first exception is thrown at the end.</summary>
     public void Dispose()
     {
         ExceptionDispatchInfo? first = null;

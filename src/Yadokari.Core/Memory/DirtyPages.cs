@@ -4,8 +4,8 @@ using System.Runtime.CompilerServices;
 namespace Yadokari.Core.Memory;
 
 /// <summary>
-/// Pages of guest memory that were written: a bit for each 4096 bytes from address 0 to the end of RAM. Off at first. <see cref="Note"/> is for
-/// any thread at any time, the rest for one thread at a time.
+/// A dirty bitmap: a bit for each page of 4096 bytes from address 0 to the end of RAM. Disabled at first. <see cref="Note"/> is for any thread at
+/// any time, the rest for one thread at a time.
 /// </summary>
 public sealed class DirtyPages
 {
@@ -16,16 +16,16 @@ public sealed class DirtyPages
     /// <summary>Words of 64 pages.</summary>
     public int Words { get; }
 
-    /// <summary>Whether writes are noted.</summary>
-    public bool IsNoted => _bits != null;
+    /// <summary>Whether dirty logging is enabled.</summary>
+    public bool IsEnabled => _bits != null;
 
-    /// <summary>Notes writes from now on; none so far.</summary>
+    /// <summary>Enables dirty logging, with a clear bitmap.</summary>
     public void Start() => Volatile.Write(ref _bits, new ulong[Words]);
 
-    /// <summary>Notes nothing any more, and forgets.</summary>
+    /// <summary>Disables dirty logging and discards the bitmap.</summary>
     public void Stop() => Volatile.Write(ref _bits, null);
 
-    /// <summary>Notes a write, if it is on: by a thread that is no vCPU's, after the write. What is beyond the end of RAM is left out.</summary>
+    /// <summary>Marks pages dirty, if logging is enabled: on a thread that is no vCPU's, after the write. Addresses beyond the end of RAM are ignored.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Note(ulong gpa, ulong length = 1)
     {
@@ -35,7 +35,7 @@ public sealed class DirtyPages
         }
     }
 
-    /// <summary>Takes what was noted, into the first <see cref="Words"/> words, and forgets it. Nothing if it is off.</summary>
+    /// <summary>Copies the bitmap into the first <see cref="Words"/> words and clears it. Nothing if logging is disabled.</summary>
     /// <returns>How many pages.</returns>
     public long Take(Span<ulong> bitmap)
     {

@@ -1,17 +1,17 @@
 namespace Yadokari.Core.Memory;
 
 /// <summary>
-/// Guest memory as a device that is a bus master reads and writes it. What it writes the guest's processors see, as data and as code. For
-/// threads that are no vCPU's, with no lock held that a vCPU's access to a device may wait for (<see cref="Engines.IVm.MemoryWritten"/>).
+/// DMA: access to guest memory for devices that are bus masters. Writes are visible to the guest's processors as data and as code. For threads
+/// that are no vCPU's, with no lock held that a vCPU's access to a device may wait for (<see cref="Engines.IVm.MemoryWritten"/>).
 /// </summary>
 /// <param name="memory">The guest's RAM.</param>
-/// <param name="written">Is told of every range of RAM after it was written.</param>
+/// <param name="written">Called for every range of RAM after it was written.</param>
 public sealed class Dma(GuestMemory memory, Action<ulong, ulong> written)
 {
-    /// <summary>The guest's bytes themselves, to read; after writing them <see cref="Written"/> is to be called. False where they are not RAM of one region.</summary>
+    /// <summary>A span over the guest's bytes; call <see cref="Written"/> after writing to it. False where they are not RAM of one region.</summary>
     public bool TrySlice(ulong gpa, int length, out Span<byte> bytes) => memory.TrySlice(gpa, length, out bytes);
 
-    /// <summary>The same for the host's calls: where the bytes are. False where they are not RAM of one region.</summary>
+    /// <summary>The same as a host address, for system calls. False where the bytes are not RAM of one region.</summary>
     public bool TryLocate(ulong gpa, int length, out HostBuffer bytes)
     {
         bytes = new HostBuffer(memory.HostAddress(gpa, (ulong)length), length);
@@ -21,10 +21,10 @@ public sealed class Dma(GuestMemory memory, Action<ulong, ulong> written)
     /// <summary>Whether all of a range is RAM of one region.</summary>
     public bool IsRam(ulong gpa, ulong length) => memory.HostAddress(gpa, length) != 0;
 
-    /// <summary>Bytes got by <see cref="TrySlice"/> were written.</summary>
+    /// <summary>To be called after bytes of <see cref="TrySlice"/> or <see cref="TryLocate"/> were written.</summary>
     public void Written(ulong gpa, ulong length) => written(gpa, length);
 
-    /// <summary>The guest has no use for what is in a range: its whole pages go back to the host, if it can take them.</summary>
+    /// <summary>The guest does not need the content of a range: discards the host's memory of its whole pages, if the host supports that.</summary>
     public void Discard(ulong gpa, int length)
     {
         if (memory.TryDiscard(gpa, length))

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace Yadokari.Core.Memory;
 
-/// <summary>A contiguous piece of guest RAM: where the guest sees it and where the host holds it.</summary>
+/// <summary>A contiguous region of guest RAM: its guest physical address and its host address.</summary>
 /// <param name="Gpa">First guest physical address; a multiple of 4096.</param>
 /// <param name="Length">Bytes; a multiple of 4096.</param>
 /// <param name="Host">Host address of the first byte.</param>
@@ -21,7 +21,7 @@ public sealed unsafe class GuestMemory : IDisposable
     private MemoryRegion[] _regions;
     private IDisposable? _backing;
 
-    /// <summary>Puts regions of an existing host mapping together. <paramref name="backing"/> is disposed with this object.</summary>
+    /// <summary>Creates it from regions of an existing host mapping. Owns <paramref name="backing"/>.</summary>
     public GuestMemory(IReadOnlyList<MemoryRegion> regions, IDisposable? backing)
     {
         _regions = [.. regions.OrderBy(r => r.Gpa)];
@@ -35,10 +35,10 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>First guest physical address past all RAM.</summary>
     public ulong End => _regions.Select(r => r.End).DefaultIfEmpty().Max();
 
-    /// <summary>What this object was made with, for those who know its kind.</summary>
+    /// <summary>The host mapping that it was created with, for callers that know its type.</summary>
     public IDisposable? Backing => _backing;
 
-    /// <summary>Where writes are noted: those of this object's members, of which <see cref="Written"/> tells, and of vCPUs if an engine says so.</summary>
+    /// <summary>The dirty bitmap: of writes by this object's members, of those reported by <see cref="Written"/>, and of vCPUs' writes as far as the engine reports them.</summary>
     public DirtyPages DirtyPages { get; }
 
     /// <summary>Bytes of RAM in all regions.</summary>
@@ -72,11 +72,11 @@ public sealed unsafe class GuestMemory : IDisposable
         return 0;
     }
 
-    /// <summary>Bytes got by <see cref="TrySlice"/> or <see cref="HostAddress"/> were written.</summary>
+    /// <summary>To be called after bytes of <see cref="TrySlice"/> or <see cref="HostAddress"/> were written.</summary>
     public void Written(ulong gpa, ulong length) => DirtyPages.Note(gpa, length);
 
     /// <summary>
-    /// The guest's bytes themselves; after writing them <see cref="Written"/> is to be called. False where the range is not wholly RAM of one
+    /// A span over the guest's bytes; call <see cref="Written"/> after writing to it. False where the range is not wholly RAM of one
     /// region.
     /// </summary>
     public bool TrySlice(ulong gpa, int length, out Span<byte> bytes)
@@ -167,7 +167,7 @@ public sealed unsafe class GuestMemory : IDisposable
         return whole;
     }
 
-    /// <summary>Copies into guest memory; pieces that are not RAM vanish. Returns false if there were any.</summary>
+    /// <summary>Copies into guest memory; writes to addresses that are not RAM are ignored. Returns false if there were any.</summary>
     public bool Write(ulong gpa, ReadOnlySpan<byte> data)
     {
         bool whole = true;
@@ -192,8 +192,8 @@ public sealed unsafe class GuestMemory : IDisposable
     }
 
     /// <summary>
-    /// Gives whole pages of a range back to the host: they read as zeroes until they are written again. False where it is not RAM of one region, or
-    /// the host can't.
+    /// Discards the host's memory of the whole pages of a range: they read as zeroes until they are written again. False where it is not RAM of one
+    /// region, or the host does not support it.
     /// </summary>
     public bool TryDiscard(ulong gpa, int length)
     {
@@ -209,7 +209,7 @@ public sealed unsafe class GuestMemory : IDisposable
         return true;
     }
 
-    /// <summary>Gives the host mapping back. No vCPU and no device may be at work any more.</summary>
+    /// <summary>Unmaps the host memory. No vCPU and no device may access it any more.</summary>
     public void Dispose()
     {
         _regions = [];

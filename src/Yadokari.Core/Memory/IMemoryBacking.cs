@@ -1,9 +1,9 @@
 namespace Yadokari.Core.Memory;
 
-/// <summary>What the host holds guest memory in, if it can be given back in part.</summary>
+/// <summary>A host mapping of guest memory, parts of which can be discarded.</summary>
 public interface IMemoryBacking : IDisposable
 {
-    /// <summary>Gives pages back: they read as zeroes until they are written again. False where the host can't.</summary>
+    /// <summary>Discards pages: they read as zeroes until they are written again. False if the host does not support it.</summary>
     /// <param name="host">Host address of the first byte, a multiple of 4096.</param>
     /// <param name="length">Bytes, a multiple of 4096.</param>
     bool TryDiscard(nint host, long length);

@@ -1,6 +1,6 @@
 namespace Yadokari.Core.Networks;
 
-/// <summary>What is left for the other side to do with frames that one side sends.</summary>
+/// <summary>What the sender of a frame leaves to its receiver: checksum and segmentation offloads.</summary>
 [Flags]
 public enum NetworkOffloads
 {
@@ -10,10 +10,10 @@ public enum NetworkOffloads
     /// <summary>The checksum of TCP and UDP.</summary>
     Checksum = 1,
 
-    /// <summary>Cutting TCP over IPv4 into segments.</summary>
+    /// <summary>Segmentation of TCP over IPv4 (TSO).</summary>
     Tcp4 = 2,
 
-    /// <summary>Cutting TCP over IPv6 into segments.</summary>
+    /// <summary>Segmentation of TCP over IPv6 (TSO).</summary>
     Tcp6 = 4,
 
     /// <summary>All of these.</summary>
@@ -21,38 +21,38 @@ public enum NetworkOffloads
 }
 
 /// <summary>
-/// What a network card is plugged into. Frames are Ethernet's, without the checksum at their end. Sending and receiving are one thread's
-/// each, and may go on at once; <see cref="IDisposable.Dispose"/> when neither does.
+/// The host's side of a network card. Frames are Ethernet frames without the frame check sequence. One thread sends, one receives; the two may
+/// run concurrently. Call <see cref="IDisposable.Dispose"/> when neither does.
 /// </summary>
 public interface INetwork : IDisposable
 {
-    /// <summary>The longest frame, in bytes, of one that is not cut and one that will be.</summary>
-    const int MostBytes = 65_536 + 64;
+    /// <summary>The maximum size of a frame in bytes, before segmentation too.</summary>
+    const int MaxFrameSize = 65_536 + 64;
 
-    /// <summary>The most bytes of a frame behind its Ethernet header that need no cutting.</summary>
+    /// <summary>The maximum transmission unit: bytes of a frame after its Ethernet header that need no segmentation.</summary>
     int Mtu { get; }
 
-    /// <summary>What may be left to the network in frames from the guest, and to the guest in frames to it.</summary>
+    /// <summary>The offloads that the network accepts in frames from the guest, and can use in frames to it.</summary>
     NetworkOffloads Offloads { get; }
 
-    /// <summary>What of <see cref="Offloads"/> the guest's driver takes over; nothing to begin with. Any thread.</summary>
-    NetworkOffloads Taken { get; set; }
+    /// <summary>Those of <see cref="Offloads"/> that the guest's driver negotiated for frames to it; none at first. Any thread.</summary>
+    NetworkOffloads GuestOffloads { get; set; }
 
-    /// <summary>Called when <see cref="TryPeek"/> has something again. Any thread; must return at once.</summary>
+    /// <summary>Called when frames for the guest are queued again (<see cref="TryPeek"/>). From any thread; must not block.</summary>
     Action? Arrived { get; set; }
 
-    /// <summary>Takes a frame from the guest, or drops it. Does not wait.</summary>
+    /// <summary>Sends a frame of the guest, or drops it. Does not block.</summary>
     void Send(ReadOnlySpan<byte> frame, in FrameOffload offload);
 
-    /// <summary>The last frame for now was sent.</summary>
+    /// <summary>Ends a batch of frames sent: acknowledgements that were delayed for it go out.</summary>
     void Flush();
 
     /// <summary>Shows the next frame for the guest, until <see cref="Release"/>. False if there is none.</summary>
     bool TryPeek(out ReadOnlySpan<byte> frame, out FrameOffload offload);
 
-    /// <summary>Takes away the frame that <see cref="TryPeek"/> showed.</summary>
+    /// <summary>Removes the frame that <see cref="TryPeek"/> showed from the queue.</summary>
     void Release();
 
-    /// <summary>The guest's driver begins anew: frames for it are dropped, connections end, and it takes nothing over. While nobody sends or receives.</summary>
+    /// <summary>The guest's driver reset the device: drops queued frames, closes connections and clears <see cref="GuestOffloads"/>. While no thread sends or receives.</summary>
     void Reset();
 }

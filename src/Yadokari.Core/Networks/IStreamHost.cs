@@ -1,34 +1,34 @@
 namespace Yadokari.Core.Networks;
 
-/// <summary>A connection with a program of the host's: bytes both ways, in order. Calls do not wait; one thread at a time.</summary>
+/// <summary>A connection to a program on the host: a byte stream in both directions. Calls do not block; one thread at a time.</summary>
 public interface IHostStream : IDisposable
 {
-    /// <summary>Called when reading or writing may go on, or the other side has ended. Any thread, with no lock held.</summary>
+    /// <summary>Called when the stream became readable or writable, or the peer closed it. From any thread, with no lock held.</summary>
     Action? Ready { get; set; }
 
-    /// <summary>Whether the other side neither writes nor reads any more.</summary>
+    /// <summary>Whether the peer has closed the connection in both directions.</summary>
     bool HasEnded { get; }
 
-    /// <summary>Tells who asked for the connection that the guest has taken it.</summary>
-    /// <param name="port">The host's end of it.</param>
+    /// <summary>Tells the program that requested the connection that the guest accepted it.</summary>
+    /// <param name="port">The host's port of the connection.</param>
     void Accept(uint port);
 
-    /// <summary>Reads. How many bytes came; 0 at the end, and below 0 where there are none yet.</summary>
+    /// <summary>Reads. Returns the number of bytes read; 0 at the end of the stream, negative if there are none yet.</summary>
     int Read(Span<byte> data);
 
-    /// <summary>Writes. How many bytes went; 0 where there is no room yet, and below 0 where nobody takes them any more.</summary>
+    /// <summary>Writes. Returns the number of bytes written; 0 if the buffer is full, negative if the peer has closed the connection.</summary>
     int Write(ReadOnlySpan<byte> data);
 
-    /// <summary>Writes no more.</summary>
+    /// <summary>Shuts down the writing direction.</summary>
     void EndWriting();
 }
 
-/// <summary>Programs of the host's that a guest may talk with, by ports.</summary>
+/// <summary>Programs on the host that the guest can exchange streams with, by port number.</summary>
 public interface IStreamHost : IDisposable
 {
-    /// <summary>A program wants to be connected to a port of the guest's. The stream belongs to who is called. Any thread, with no lock held.</summary>
-    Action<uint, IHostStream>? Asked { get; set; }
+    /// <summary>Called when a program requests a connection to a port of the guest. The callee owns the stream. From any thread, with no lock held.</summary>
+    Action<uint, IHostStream>? ConnectionRequested { get; set; }
 
-    /// <summary>Connects to who serves a port of the host's. Null if nobody does. Does not wait.</summary>
+    /// <summary>Connects to the program that listens on a port of the host. Null if none does. Does not block.</summary>
     IHostStream? Connect(uint port);
 }

@@ -1,16 +1,16 @@
 namespace Yadokari.Core.Time;
 
-/// <summary>The time a machine's devices live by. Any thread.</summary>
+/// <summary>The clock source of all emulated timers. Any thread.</summary>
 public interface IClock
 {
-    /// <summary>Nanoseconds since the machine was made, those in which the host slept among them; never goes back.</summary>
+    /// <summary>Nanoseconds since the machine was created, suspend of the host included (as CLOCK_BOOTTIME); monotonic.</summary>
     long Now { get; }
 
     /// <summary>The wall clock, UTC: what a CMOS clock shows.</summary>
     DateTime UtcNow { get; }
 
     /// <summary>
-    /// The host slept, and <see cref="Now"/> has just moved on by that. On a thread of the clock's, with no lock of a device held. Removing a
+    /// The host was suspended, and <see cref="Now"/> has just advanced by that time. On a thread of the clock's, with no lock of a device held. Removing a
     /// handler waits for a call in flight, unless it is that call that removes it.
     /// </summary>
     event Action? Resumed
@@ -20,7 +20,7 @@ public interface IClock
     }
 
     /// <summary>
-    /// A thread of the clock's met an exception that nothing expected: no alarm fires any more. On that thread; at once for a handler that
+    /// A thread of the clock ended by an unexpected exception: no alarm fires any more. On that thread; at once for a handler that
     /// is added afterwards. Removing a handler waits as with <see cref="Resumed"/>.
     /// </summary>
     event Action<Exception>? Failed
@@ -29,7 +29,7 @@ public interface IClock
         remove { }
     }
 
-    /// <summary>Makes a one-shot alarm, not armed yet.</summary>
+    /// <summary>Creates a one-shot alarm, disarmed.</summary>
     /// <param name="fire">Called on the clock's thread, with no lock of a device held, at most once for each arming.</param>
     IAlarm CreateAlarm(Action fire);
 }
@@ -40,9 +40,9 @@ public interface IClock
 /// </summary>
 public interface IAlarm : IDisposable
 {
-    /// <summary>Arms, or moves, the alarm to a time of <see cref="IClock.Now"/>; a time gone by fires at once (on the clock's thread).</summary>
+    /// <summary>Arms, or moves, the alarm to a time of <see cref="IClock.Now"/>; a time in the past fires immediately (on the clock's thread).</summary>
     void Arm(long deadline);
 
-    /// <summary>Disarms. A call already on its way may still arrive: its receiver checks its own state.</summary>
+    /// <summary>Disarms. A call in flight may still arrive: its receiver checks its own state.</summary>
     void Cancel();
 }

@@ -1,17 +1,17 @@
 namespace Yadokari.Core.Time;
 
 /// <summary>
-/// A machine's clock, which can be stopped: another clock, less the time for which the machine was paused. Any thread. While it stands,
-/// <see cref="Now"/> does not move and no alarm fires; <see cref="UtcNow"/> is the host's and goes on.
+/// A machine's clock, which can be stopped: another clock, less the time for which the machine was paused. Any thread. While it is stopped,
+/// <see cref="Now"/> does not advance and no alarm fires; <see cref="UtcNow"/> is the host's and goes on.
 /// </summary>
-/// <param name="source">The clock that it follows. Stays the caller's.</param>
+/// <param name="source">The clock that it follows. Not owned.</param>
 public sealed class MachineClock(IClock source) : IClock, IDisposable
 {
     private const long Running = long.MinValue;
 
-    private readonly Lock _lock = new(); // Guards what follows but for the reading of Now. Only the source's locks are taken inside it.
+    private readonly Lock _lock = new(); // Guards everything below, but Now is read without it. Only the source's locks are taken inside it.
     private readonly List<Alarm> _alarms = [];
-    private long _behind; // How much less it shows than the source.
+    private long _pausedTime; // Total time of pauses: the offset to the source.
     private long _stoppedAt = Running;
 
     /// <inheritdoc/>
@@ -35,7 +35,7 @@ public sealed class MachineClock(IClock source) : IClock, IDisposable
         {
             while (true)
             {
-                long behind = Volatile.Read(ref _behind);
+                long behind = Volatile.Read(ref _pausedTime);
                 long stoppedAt = Volatile.Read(ref _stoppedAt);
                 if (stoppedAt != Running)
                 {
@@ -44,8 +44,8 @@ public sealed class MachineClock(IClock source) : IClock, IDisposable
 
                 long now = source.Now - behind;
 
-                // One that was started and stopped meanwhile is read again.
-                if (Volatile.Read(ref _behind) == behind)
+                // If the clock was started and stopped during the read, reads again.
+                if (Volatile.Read(ref _pausedTime) == behind)
                 {
                     return now;
                 }
@@ -68,7 +68,7 @@ public sealed class MachineClock(IClock source) : IClock, IDisposable
         return alarm;
     }
 
-    /// <summary>Stops it, and waits for an alarm's receiver that is being called: not on the clock's thread. Nothing where it stands already.</summary>
+    /// <summary>Stops it, and waits for a call of an alarm's receiver in flight: not on the clock's thread. Nothing if it is stopped already.</summary>
     public void Stop()
     {
         Alarm[] alarms;
@@ -79,7 +79,7 @@ public sealed class MachineClock(IClock source) : IClock, IDisposable
                 return;
             }
 
-            Volatile.Write(ref _stoppedAt, source.Now - _behind);
+            Volatile.Write(ref _stoppedAt, source.Now - _pausedTime);
             _alarms.ForEach(a => a.Suspend());
             alarms = [.. _alarms];
         }
@@ -97,7 +97,7 @@ public sealed class MachineClock(IClock source) : IClock, IDisposable
                 return;
             }
 
-            Volatile.Write(ref _behind, source.Now - _stoppedAt);
+            Volatile.Write(ref _pausedTime, source.Now - _stoppedAt);
             Volatile.Write(ref _stoppedAt, Running);
             _alarms.ForEach(a => a.Continue());
         }
@@ -171,7 +171,7 @@ public sealed class MachineClock(IClock source) : IClock, IDisposable
         {
             if (_deadline != Never)
             {
-                _inner.Arm(_deadline > Never - Math.Max(_clock._behind, 0) ? Never : _deadline + _clock._behind);
+                _inner.Arm(_deadline > Never - Math.Max(_clock._pausedTime, 0) ? Never : _deadline + _clock._pausedTime);
             }
         }
 
@@ -189,7 +189,7 @@ public sealed class MachineClock(IClock source) : IClock, IDisposable
             {
                 lock (_clock._lock)
                 {
-                    // One on its way when the clock was stopped comes again after that.
+                    // An alarm in flight when the clock was stopped fires again after the start.
                     if (_clock._stoppedAt != Running || _deadline == Never)
                     {
                         return;

@@ -8,7 +8,7 @@ public delegate bool LinearReader(ulong address, Span<byte> data);
 /// <summary>Disassembles code around an instruction.</summary>
 public static class CodeListing
 {
-    private const int LongestInstruction = 15;
+    private const int MaxInstructionLength = 15;
     private const int Back = 48;
 
     /// <summary>Writes up to <paramref name="before"/> instructions before an address and <paramref name="after"/> from it on.</summary>
@@ -22,7 +22,7 @@ public static class CodeListing
     public static void Write(TextWriter writer, LinearReader read, ulong linear, ulong rip, int bitness, int before = 8, int after = 8)
     {
         byte[] past = ReadBackwards(read, linear, (int)Math.Min(Back, rip));
-        byte[] code = ReadForwards(read, linear, after * LongestInstruction);
+        byte[] code = ReadForwards(read, linear, after * MaxInstructionLength);
         if (code.Length == 0)
         {
             writer.WriteLine($"  => {rip:x16}  not mapped");

@@ -1,12 +1,12 @@
 namespace Yadokari.Devices.Display;
 
-/// <summary>What a text screen shows at one time. Reused from one look to the next.</summary>
+/// <summary>A snapshot of a text screen. Reused for further snapshots.</summary>
 public sealed class TextFrame
 {
-    /// <summary>The most characters in a row that are shown.</summary>
+    /// <summary>The maximum number of columns.</summary>
     public const int MaxColumns = 132;
 
-    /// <summary>The most rows that are shown.</summary>
+    /// <summary>The maximum number of rows.</summary>
     public const int MaxRows = 60;
 
     private readonly ushort[] _cells = new ushort[MaxColumns * MaxRows];
@@ -20,7 +20,7 @@ public sealed class TextFrame
     /// <summary>The cell that the cursor is on, row by row; -1 where it is hidden or elsewhere.</summary>
     public int Cursor { get; internal set; } = -1;
 
-    /// <summary>Whether the adapter shows graphics, of which nothing can be shown here.</summary>
+    /// <summary>Whether the adapter is in a graphics mode, which is not emulated.</summary>
     public bool Graphics { get; internal set; }
 
     /// <summary>The cells, row by row: a character of code page 437, and above it the attribute: foreground, background, blinking.</summary>

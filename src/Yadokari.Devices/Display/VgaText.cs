@@ -6,9 +6,9 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Devices.Display;
 
 /// <summary>
-/// A VGA adapter as far as text goes (IBM PS/2 hardware interface technical reference, video subsystem; the register names are FreeVGA's).
-/// Its registers are ports; its memory is plain RAM at 0xA0000, so that guests write text without an exit and whoever shows it looks when he
-/// likes. Planes, fonts and graphics are not there: registers that belong to them keep what is written and do nothing.
+/// A VGA adapter in text modes (IBM PS/2 hardware interface technical reference, video subsystem; the register names are FreeVGA's). Its
+/// registers are ports; its memory is plain RAM at 0xA0000, so that guests write text without an exit, and the display polls it. Planes, fonts
+/// and graphics are not emulated: their registers keep what is written and have no effect.
 /// </summary>
 public sealed class VgaText : IPassiveDevice
 {
@@ -127,8 +127,8 @@ public sealed class VgaText : IPassiveDevice
         }
     }
 
-    /// <summary>Looks at the screen. Any thread, at any time: what the guest is just writing may show in part.</summary>
-    /// <param name="frame">Gets what is shown.</param>
+    /// <summary>Takes a snapshot of the screen. Any thread, at any time; a write of the guest in progress may be visible in part.</summary>
+    /// <param name="frame">Receives the snapshot.</param>
     public void Look(TextFrame frame)
     {
         ulong start;
@@ -208,7 +208,7 @@ public sealed class VgaText : IPassiveDevice
                 case CrtcData:
                     return _crtc[_crtcIndex & 0x3F];
                 case InputStatus:
-                    // Guests wait for the beam to be here or there: it is elsewhere at each look.
+                    // Guests poll the retrace bits: each read toggles them.
                     _attributeHasIndex = false;
                     _status ^= 0x09;
                     return _status;

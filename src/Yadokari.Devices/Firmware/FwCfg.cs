@@ -14,7 +14,7 @@ public sealed class FwCfg : IBusDevice, IPassiveDevice
     /// <summary>Selectors of items with a fixed number.</summary>
     public enum Item : ushort
     {
-        /// <summary>"QEMU", by which the device is known.</summary>
+        /// <summary>"QEMU", the signature of the device.</summary>
         Signature = 0x00,
 
         /// <summary>The interface's features: bit 0, the traditional one.</summary>

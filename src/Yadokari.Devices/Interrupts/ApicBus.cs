@@ -1,6 +1,6 @@
 namespace Yadokari.Devices.Interrupts;
 
-/// <summary>Whom an IPI is for beside its destination field (Intel SDM volume 3, 11.6.1).</summary>
+/// <summary>The destination shorthand of an IPI (Intel SDM volume 3, 11.6.1).</summary>
 internal enum ApicShorthand
 {
     None = 0,
@@ -10,20 +10,20 @@ internal enum ApicShorthand
 }
 
 /// <summary>
-/// What carries messages between local APICs, I/O APICs and devices. Any thread; holds no lock while delivering, so a message may reach
-/// several processors at slightly different times, as it does on a real one. APICs join when the machine is put together.
+/// Delivers interrupt messages between local APICs, I/O APICs and devices. Any thread; holds no lock while delivering, so a message may reach
+/// several processors at slightly different times, as on hardware. APICs register when the machine is built.
 /// </summary>
 public sealed class ApicBus
 {
-    private readonly Lock _joining = new(); // Innermost: only guards the two arrays while they are replaced.
+    private readonly Lock _joining = new(); // Innermost: guards the replacement of the two arrays (copy-on-write).
     private LocalApic[] _locals = [];
     private IoApic[] _ioApics = [];
 
     /// <summary>The local APICs, in the order in which they were made.</summary>
     public IReadOnlyList<LocalApic> LocalApics => Volatile.Read(ref _locals);
 
-    /// <summary>Delivers a message to all the local APICs it names.</summary>
-    /// <returns>Whether any took it.</returns>
+    /// <summary>Delivers a message to all local APICs that its destination matches.</summary>
+    /// <returns>Whether any accepted it.</returns>
     public bool Send(in ApicMessage message) => Send(message, ApicShorthand.None, null);
 
     /// <summary>A device's memory write to 0xFEExxxxx: a message-signalled interrupt (Intel SDM volume 3, 11.11). Others are ignored.</summary>
@@ -42,12 +42,12 @@ public sealed class ApicBus
             Level: (data & 0x8000) != 0));
     }
 
-    /// <summary>Whether a vector waits at any of the local APICs. Any thread, no lock held.</summary>
-    internal bool Waits(byte vector)
+    /// <summary>Whether a vector is pending (IRR) in any local APIC. Any thread, no lock held.</summary>
+    internal bool IsPending(byte vector)
     {
         foreach (LocalApic apic in Volatile.Read(ref _locals))
         {
-            if (apic.Waits(vector))
+            if (apic.IsPending(vector))
             {
                 return true;
             }

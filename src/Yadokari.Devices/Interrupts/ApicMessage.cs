@@ -9,7 +9,7 @@ public enum ApicDelivery : byte
     /// <summary>To the target with the lowest priority.</summary>
     LowestPriority = 1,
 
-    /// <summary>System management interrupt; swallowed.</summary>
+    /// <summary>System management interrupt; ignored.</summary>
     Smi = 2,
 
     /// <summary>Non-maskable interrupt.</summary>

@@ -47,30 +47,30 @@ public sealed class DualPic8259 : IPassiveDevice
     /// <summary>Whether INT is raised. Any thread, no lock.</summary>
     public bool HasInterrupt => _hasInterrupt;
 
-    /// <summary>The input of IRQ 0 to 15 (2 is the cascade and goes nowhere).</summary>
+    /// <summary>The input of IRQ 0 to 15 (2 is the cascade and not connected).</summary>
     public IInterruptLine Line(int irq) => _lines[irq];
 
     /// <summary>Whether an IRQ is not masked. Any thread.</summary>
-    public bool Listens(int irq)
+    public bool IsUnmasked(int irq)
     {
         lock (_lock)
         {
-            return (irq < 8 ? _first : _second).Listens(irq & 7);
+            return (irq < 8 ? _first : _second).IsUnmasked(irq & 7);
         }
     }
 
-    /// <summary>Whether an IRQ that is not masked waits for its INTA. Any thread.</summary>
-    public bool Waits(int irq)
+    /// <summary>Whether an unmasked IRQ is pending (IRR) and awaits its INTA. Any thread.</summary>
+    public bool IsPending(int irq)
     {
         lock (_lock)
         {
-            return (irq < 8 ? _first : _second).Waits(irq & 7);
+            return (irq < 8 ? _first : _second).IsPending(irq & 7);
         }
     }
 
     /// <summary>
-    /// Both INTA cycles. Returns the vector, or -1 where INT is low: the processor may not have been told yet, and would not ask then. So there are no
-    /// spurious interrupts, which some guests count.
+    /// Both INTA cycles. Returns the vector, or -1 if INT is low: the processor's view of INT may be out of date. Hardware would give a spurious
+    /// interrupt (IRQ 7) then, which some guests count; here there are none.
     /// </summary>
     public int Acknowledge()
     {
@@ -94,7 +94,7 @@ public sealed class DualPic8259 : IPassiveDevice
     /// <inheritdoc/>
     public string Name => "pic";
 
-    /// <summary>The state after power-on: everything masked until initialised. The levels at the inputs stay: they are their devices'.</summary>
+    /// <summary>The state after power-on: everything masked until initialised. The levels of the inputs are unchanged: devices drive them.</summary>
     public void Reset()
     {
         lock (_lock)

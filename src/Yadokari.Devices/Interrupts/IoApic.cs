@@ -50,13 +50,13 @@ public sealed class IoApic : IBusDevice, IPassiveDevice
     public IInterruptLine Line(int gsi) => _lines[gsi];
 
     /// <summary>Whether an input is not masked. Any thread.</summary>
-    public bool Listens(int gsi) => (Volatile.Read(ref _entries[gsi]) & Masked) == 0;
+    public bool IsUnmasked(int gsi) => (Volatile.Read(ref _entries[gsi]) & Masked) == 0;
 
-    /// <summary>Whether an input that is not masked has sent an interrupt that a processor has not taken yet. Any thread, no lock held.</summary>
-    public bool Waits(int gsi)
+    /// <summary>Whether an unmasked input has sent an interrupt that is still pending (IRR) in a local APIC. Any thread, no lock held.</summary>
+    public bool IsPending(int gsi)
     {
         ulong entry = Volatile.Read(ref _entries[gsi]);
-        return (entry & Masked) == 0 && _bus.Waits((byte)entry);
+        return (entry & Masked) == 0 && _bus.IsPending((byte)entry);
     }
 
     /// <inheritdoc/>
@@ -111,7 +111,7 @@ public sealed class IoApic : IBusDevice, IPassiveDevice
     /// <inheritdoc/>
     public string Name => "ioapic";
 
-    /// <summary>The state after power-on: everything masked. The levels at the inputs stay: they are their devices'.</summary>
+    /// <summary>The state after power-on: everything masked. The levels of the inputs are unchanged: devices drive them.</summary>
     public void Reset()
     {
         lock (_lock)

@@ -16,10 +16,10 @@ public sealed class IsaLine(DualPic8259 pic, IoApic ioApic, int irq) : ITickLine
     public static int GlobalSystemInterrupt(int irq) => irq == 0 ? 2 : irq;
 
     /// <inheritdoc/>
-    public bool Listening => pic.Listens(irq) || ioApic.Listens(GlobalSystemInterrupt(irq));
+    public bool IsUnmasked => pic.IsUnmasked(irq) || ioApic.IsUnmasked(GlobalSystemInterrupt(irq));
 
     /// <inheritdoc/>
-    public bool Waiting => pic.Waits(irq) || ioApic.Waits(GlobalSystemInterrupt(irq));
+    public bool IsPending => pic.IsPending(irq) || ioApic.IsPending(GlobalSystemInterrupt(irq));
 
     /// <inheritdoc/>
     public void Set(bool asserted)

@@ -80,25 +80,25 @@ public sealed partial class LocalApic
     /// <summary>IA32_APIC_BASE, IA32_TSC_DEADLINE and, in x2APIC mode, 0x800 to 0x8FF. False: the guest takes #GP.</summary>
     public bool WriteMsr(uint index, ulong value)
     {
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         lock (_lock)
         {
             bool taken = index switch
             {
                 ApicBaseMsr => WriteBase(value),
-                TscDeadlineMsr => WriteDeadline(value, ref after),
+                TscDeadlineMsr => WriteDeadline(value, ref deferred),
                 < FirstX2Msr or > LastX2Msr => false,
-                _ => X2Apic && WriteX2((int)(index - FirstX2Msr), value, ref after),
+                _ => X2Apic && WriteX2((int)(index - FirstX2Msr), value, ref deferred),
             };
             if (!taken)
             {
                 return false;
             }
 
-            Update(ref after);
+            Update(ref deferred);
         }
 
-        Perform(after);
+        MakeDeferredCalls(deferred);
         return true;
     }
 
@@ -118,25 +118,25 @@ public sealed partial class LocalApic
         }
 
         Span<byte> register = stackalloc byte[4];
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         lock (_lock)
         {
             int index = (int)(offset >> 4);
             BinaryPrimitives.WriteUInt32LittleEndian(register, index == RegisterId ? (uint)Id << 24 : ReadRegister(index));
             if (!IsRegister(index))
             {
-                RaiseError(ErrorIllegalRegister, ref after);
-                Update(ref after);
+                RaiseError(ErrorIllegalRegister, ref deferred);
+                Update(ref deferred);
             }
         }
 
         register = register[(int)(offset & 3)..];
         register[..Math.Min(register.Length, data.Length)].CopyTo(data);
-        Perform(after);
+        MakeDeferredCalls(deferred);
     }
 
     /// <inheritdoc/>
-    /// <remarks>Only 32-bit (or wider) writes to the start of a register are taken.</remarks>
+    /// <remarks>Only 32-bit (or wider) writes to the start of a register have an effect.</remarks>
     public void Write(ulong offset, ReadOnlySpan<byte> data)
     {
         if (offset >= 0x1000 || (offset & 0xF) != 0 || data.Length < 4)
@@ -146,7 +146,7 @@ public sealed partial class LocalApic
 
         int index = (int)(offset >> 4);
         uint value = BinaryPrimitives.ReadUInt32LittleEndian(data);
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         lock (_lock)
         {
             switch (index)
@@ -161,14 +161,14 @@ public sealed partial class LocalApic
                     _commandHigh = value & 0xFF00_0000;
                     break;
                 default:
-                    WriteRegister(index, value, ref after);
+                    WriteRegister(index, value, ref deferred);
                     break;
             }
 
-            Update(ref after);
+            Update(ref deferred);
         }
 
-        Perform(after);
+        MakeDeferredCalls(deferred);
     }
 
     private static bool IsRegister(int index) => index is RegisterId or RegisterVersion
@@ -202,7 +202,7 @@ public sealed partial class LocalApic
         _ => 0,
     };
 
-    private void WriteRegister(int index, uint value, ref Aftermath after)
+    private void WriteRegister(int index, uint value, ref DeferredCalls deferred)
     {
         switch (index)
         {
@@ -210,7 +210,7 @@ public sealed partial class LocalApic
                 _taskPriority = value & 0xFF;
                 break;
             case RegisterEndOfInterrupt:
-                EndOfInterrupt(ref after);
+                EndOfInterrupt(ref deferred);
                 break;
             case RegisterSpurious:
                 WriteSpurious(value & SpuriousMask);
@@ -221,10 +221,10 @@ public sealed partial class LocalApic
                 break;
             case RegisterCommandLow:
                 _commandLow = value & CommandMask;
-                SendCommand(ref after);
+                SendCommand(ref deferred);
                 break;
             case >= RegisterLvt and < RegisterLvt + LvtCount:
-                WriteLvt(index - RegisterLvt, value, ref after);
+                WriteLvt(index - RegisterLvt, value, ref deferred);
                 break;
             case RegisterInitialCount:
                 WriteInitialCount(value);
@@ -235,7 +235,7 @@ public sealed partial class LocalApic
             default:
                 if (!IsRegister(index))
                 {
-                    RaiseError(ErrorIllegalRegister, ref after);
+                    RaiseError(ErrorIllegalRegister, ref deferred);
                 }
 
                 break;
@@ -243,7 +243,7 @@ public sealed partial class LocalApic
     }
 
     /// <summary>A WRMSR in x2APIC mode: reserved bits fault (Intel SDM volume 3, 11.12.1.3).</summary>
-    private bool WriteX2(int index, ulong value, ref Aftermath after)
+    private bool WriteX2(int index, ulong value, ref DeferredCalls deferred)
     {
         if (index == RegisterCommandLow)
         {
@@ -254,7 +254,7 @@ public sealed partial class LocalApic
 
             _commandHigh = (uint)(value >> 32);
             _commandLow = low;
-            SendCommand(ref after);
+            SendCommand(ref deferred);
             return true;
         }
 
@@ -278,12 +278,12 @@ public sealed partial class LocalApic
         {
             if ((_spurious & SoftwareEnable) != 0)
             {
-                Request((byte)value, level: false, ref after);
+                Request((byte)value, level: false, ref deferred);
             }
         }
         else
         {
-            WriteRegister(index, (uint)value, ref after);
+            WriteRegister(index, (uint)value, ref deferred);
         }
 
         return true;
@@ -321,7 +321,7 @@ public sealed partial class LocalApic
         _spurious = value;
         if ((value & SoftwareEnable) == 0)
         {
-            // 11.4.7.2: the mask bits of all entries are set, and stay so.
+            // 11.4.7.2: software-disabling sets the mask bits of all LVT entries, which stay set.
             for (int i = 0; i < LvtCount; i++)
             {
                 _lvt[i] |= LvtMasked;
@@ -331,7 +331,7 @@ public sealed partial class LocalApic
         }
     }
 
-    private void WriteLvt(int index, uint value, ref Aftermath after)
+    private void WriteLvt(int index, uint value, ref DeferredCalls deferred)
     {
         uint before = _lvt[index];
         value &= LvtMasks[index];
@@ -347,7 +347,7 @@ public sealed partial class LocalApic
             _lvt[index] = value | (level ? before & LvtRemoteIrr : 0);
             if (level)
             {
-                RaiseLevelLint(ref _lvt[index], _lint[0], ref after);
+                RaiseLevelLint(ref _lvt[index], _lint[0], ref deferred);
             }
 
             return;
@@ -361,7 +361,7 @@ public sealed partial class LocalApic
     }
 
     /// <summary>The interrupt command register was written: an IPI (Intel SDM volume 3, 11.6.1).</summary>
-    private void SendCommand(ref Aftermath after)
+    private void SendCommand(ref DeferredCalls deferred)
     {
         const uint Assert = 1u << 14;
         const uint LevelTriggered = 1u << 15;
@@ -369,12 +369,12 @@ public sealed partial class LocalApic
         byte vector = (byte)_commandLow;
         if (delivery == ApicDelivery.Init && (_commandLow & (Assert | LevelTriggered)) == LevelTriggered)
         {
-            return; // INIT level de-assert: only ever synchronised arbitration IDs, which are no more.
+            return; // INIT level de-assert: it synchronised arbitration IDs, which no longer exist.
         }
 
         if (delivery is ApicDelivery.Fixed or ApicDelivery.LowestPriority && vector < 16)
         {
-            RaiseError(ErrorSendIllegalVector, ref after);
+            RaiseError(ErrorSendIllegalVector, ref deferred);
             return;
         }
 
@@ -383,9 +383,9 @@ public sealed partial class LocalApic
             return; // Not an IPI.
         }
 
-        after.Send = true;
-        after.Shorthand = (ApicShorthand)((_commandLow >> 18) & 3);
-        after.Message = new ApicMessage(
+        deferred.Send = true;
+        deferred.Shorthand = (ApicShorthand)((_commandLow >> 18) & 3);
+        deferred.Message = new ApicMessage(
             Destination: X2Apic ? _commandHigh : _commandHigh >> 24,
             Logical: (_commandLow & (1u << 11)) != 0,
             Delivery: delivery,

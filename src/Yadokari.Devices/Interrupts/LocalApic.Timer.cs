@@ -2,16 +2,16 @@ using Yadokari.Core.Time;
 
 namespace Yadokari.Devices.Interrupts;
 
-/// <content>The timer (Intel SDM volume 3, 11.5.4): one-shot, periodic, TSC deadline. The host is woken only for interrupts to come.</content>
+/// <content>The timer (Intel SDM volume 3, 11.5.4): one-shot, periodic, TSC deadline. The alarm is armed only for interrupts to come.</content>
 public sealed partial class LocalApic
 {
     /// <summary>The timer's input frequency, before its divider: a count is a nanosecond.</summary>
     public const long TimerHz = 1_000_000_000;
 
     /// <summary>
-    /// The least time between two interrupts of a periodic timer, in nanoseconds: a guest must not be able to keep the clock's thread busy.
+    /// The minimum period of the periodic timer, in nanoseconds: bounds the load that a guest can put on the clock's thread.
     /// </summary>
-    public const long ShortestPeriod = 50_000;
+    public const long MinPeriod = 50_000;
 
     private const long Never = long.MaxValue;
 
@@ -47,20 +47,20 @@ public sealed partial class LocalApic
 
     private long Period => _initialCount * Divider;
 
-    /// <summary>The guest's time-stamp counter was set: looks again when the TSC deadline is. Any thread.</summary>
+    /// <summary>The guest's time-stamp counter was set: re-evaluates the TSC deadline. Any thread.</summary>
     public void TscChanged()
     {
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         lock (_lock)
         {
             if (_deadline != 0)
             {
-                LookAtDeadline(ref after);
-                Update(ref after);
+                CheckDeadline(ref deferred);
+                Update(ref deferred);
             }
         }
 
-        Perform(after);
+        MakeDeferredCalls(deferred);
     }
 
     private void ResetTimer()
@@ -104,14 +104,14 @@ public sealed partial class LocalApic
         _divideConfiguration = value;
         if (_expiry != Never && Mode is TimerMode.OneShot or TimerMode.Periodic && _initialCount != 0)
         {
-            // What is left is counted at the new rate from now on.
+            // The remaining count continues at the new rate.
             _countStart = _clock.Now - ((_initialCount - left) * Divider);
             _expiry = _countStart + Period;
             ArmTimer();
         }
     }
 
-    private bool WriteDeadline(ulong value, ref Aftermath after)
+    private bool WriteDeadline(ulong value, ref DeferredCalls deferred)
     {
         if (Mode != TimerMode.Deadline)
         {
@@ -126,7 +126,7 @@ public sealed partial class LocalApic
         }
         else
         {
-            LookAtDeadline(ref after);
+            CheckDeadline(ref deferred);
         }
 
         return true;
@@ -144,19 +144,19 @@ public sealed partial class LocalApic
         }
         else if (modeBefore == TimerMode.OneShot && Mode == TimerMode.Periodic && _expiry != Never && _clock.Now >= _expiry)
         {
-            // It has stopped at zero, and goes on only with a new count.
+            // A one-shot count that has expired restarts only with a new initial count.
             _expiry = Never;
         }
         else if (modeBefore == TimerMode.Periodic && Mode == TimerMode.OneShot && _expiry != Never && Period != 0)
         {
-            // What is left of this period is counted to its end.
+            // The current period continues to its end.
             long now = _clock.Now;
             _countStart = now - ((now - _countStart) % Period);
             _expiry = _countStart + Period;
         }
         else if ((before & LvtMasked) != 0 && _expiry != Never && _clock.Now >= _expiry && Mode != TimerMode.Deadline)
         {
-            SkipExpired(); // What expired while masked is lost.
+            SkipExpired(); // Expirations while masked are lost.
         }
 
         ArmTimer();
@@ -172,7 +172,7 @@ public sealed partial class LocalApic
 
         long now = _clock.Now;
         long next = _countStart + ((((now - _countStart) / Period) + 1) * Period);
-        _expiry = Math.Max(next, now + Math.Max(ShortestPeriod - Period, 0));
+        _expiry = Math.Max(next, now + Math.Max(MinPeriod - Period, 0));
     }
 
     private void ArmTimer()
@@ -187,8 +187,8 @@ public sealed partial class LocalApic
         }
     }
 
-    /// <summary>Fires if the counter has reached the deadline, else arms the alarm for when it will.</summary>
-    private void LookAtDeadline(ref Aftermath after)
+    /// <summary>Fires if the TSC has reached the deadline, else arms the alarm for that time.</summary>
+    private void CheckDeadline(ref DeferredCalls deferred)
     {
         ulong tsc = _readTsc();
         if (tsc >= _deadline)
@@ -196,11 +196,11 @@ public sealed partial class LocalApic
             _deadline = 0;
             _expiry = Never;
             _alarm.Cancel();
-            RaiseLocal(_lvt[LvtTimer], ref after);
+            RaiseLocal(_lvt[LvtTimer], ref deferred);
             return;
         }
 
-        // Fixed point with 32 fractional bits, rounded up; a deadline centuries away is as good as one at the end of time.
+        // Fixed point with 32 fractional bits, rounded up; a deadline centuries away is clamped.
         ulong high = Math.BigMul(_deadline - tsc, _nanosecondsPerTick, out ulong low);
         long now = _clock.Now;
         ulong wait = (high << 32) | (low >> 32);
@@ -210,28 +210,28 @@ public sealed partial class LocalApic
 
     private void OnAlarm()
     {
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         lock (_lock)
         {
             if (_expiry == Never || _clock.Now < _expiry)
             {
-                return; // Cancelled or moved meanwhile; if moved, the alarm comes again.
+                return; // Disarmed or moved while this call was on its way; if moved, the alarm fires again.
             }
 
             if (Mode == TimerMode.Deadline)
             {
-                LookAtDeadline(ref after);
+                CheckDeadline(ref deferred);
             }
             else
             {
-                RaiseLocal(_lvt[LvtTimer], ref after);
+                RaiseLocal(_lvt[LvtTimer], ref deferred);
                 SkipExpired();
                 ArmTimer();
             }
 
-            Update(ref after);
+            Update(ref deferred);
         }
 
-        Perform(after);
+        MakeDeferredCalls(deferred);
     }
 }

@@ -7,7 +7,7 @@ namespace Yadokari.Devices.Interrupts;
 /// <summary>
 /// One processor's local APIC (Intel SDM volume 3, chapter 11) in xAPIC and x2APIC mode. As a bus device it is its 4 KiB page of registers,
 /// which each processor sees for itself: the machine routes an access to <see cref="BaseAddress"/> to the APIC of the vCPU it came from.
-/// SMIs are swallowed; EOI broadcasts can't be suppressed (the version register says so).
+/// SMIs are ignored; EOI broadcast suppression is not supported (as the version register reports).
 /// </summary>
 public sealed partial class LocalApic : IBusDevice, IPassiveDevice
 {
@@ -32,7 +32,7 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
     private const uint ErrorReceiveIllegalVector = 1u << 6;
     private const uint ErrorIllegalRegister = 1u << 7;
 
-    // Guards all that follows. Only the clock's lock is ever taken inside it: messages, EOIs, events and notify go out after it.
+    // Guards everything below. Only the clock's lock is taken inside it: messages, EOIs, events and notify are deferred until it is released.
     private readonly Lock _lock = new();
     private readonly ApicBus _bus;
     private readonly Action _notify;
@@ -86,7 +86,7 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
     /// <summary>The processor's LINT1 pin: NMI.</summary>
     public IInterruptLine Lint1 { get; }
 
-    /// <summary>INTA to whoever drives LINT0: gives the vector, or -1 for none. Set when the machine is put together; called with no lock held.</summary>
+    /// <summary>The INTA cycle of the device at LINT0 (the 8259 pair): returns the vector, or -1 for none. Set when the machine is built; called with no lock held.</summary>
     public Func<int>? AcknowledgeExternal { get; set; }
 
     /// <summary>An NMI arrived. Any thread, no lock held.</summary>
@@ -100,7 +100,7 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
     /// </summary>
     public event Action<byte>? StartUp;
 
-    /// <summary>Whether the processor has an interrupt to take (IF aside). Any thread; a volatile read.</summary>
+    /// <summary>Whether an interrupt is pending that the processor can take (RFLAGS.IF aside). Any thread; a volatile read.</summary>
     public bool HasInterrupt => _hasInterrupt;
 
     /// <summary>CR8: bits 7 to 4 of the task priority register, 0 to 15 (Intel SDM volume 3, 11.8.6).</summary>
@@ -109,27 +109,27 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
         get => (byte)(Volatile.Read(ref _taskPriority) >> 4);
         set
         {
-            Aftermath after = default;
+            DeferredCalls deferred = default;
             lock (_lock)
             {
                 _taskPriority = (uint)(value & 0xF) << 4;
-                Update(ref after);
+                Update(ref deferred);
             }
 
-            Perform(after);
+            MakeDeferredCalls(deferred);
         }
     }
 
     /// <summary>Where the page of registers is: IA32_APIC_BASE.</summary>
     public ulong BaseAddress => Volatile.Read(ref _base) & 0x000F_FFFF_FFFF_F000;
 
-    /// <summary>Whether the page of registers is there: enabled and not in x2APIC mode.</summary>
+    /// <summary>Whether the page of registers is mapped: enabled and not in x2APIC mode.</summary>
     public bool MmioEnabled => (Volatile.Read(ref _base) & (GlobalEnable | X2ApicEnable)) == GlobalEnable;
 
     /// <summary>Whether IA32_APIC_BASE.EN is set: what CPUID.1:EDX.APIC shows.</summary>
     public bool Enabled => (Volatile.Read(ref _base) & GlobalEnable) != 0;
 
-    /// <summary>The priority by which a lowest-priority message chooses; null while the APIC takes no fixed interrupts.</summary>
+    /// <summary>The processor priority for lowest-priority arbitration; null while the APIC accepts no fixed interrupts.</summary>
     internal int? ArbitrationPriority
     {
         get
@@ -144,8 +144,8 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
     private bool X2Apic => (_base & X2ApicEnable) != 0;
 
     /// <summary>
-    /// Takes the interrupt of the highest priority, as INTA does. The 8259 pair's come first.
-    /// Returns its vector, or -1 if there is none any more. The vCPU's thread.
+    /// INTA: moves the pending interrupt of the highest priority from IRR to ISR; those of the 8259 pair (ExtINT) come first.
+    /// Returns its vector, or -1 if none is pending any more. The vCPU's thread.
     /// </summary>
     public int Acknowledge()
     {
@@ -173,8 +173,8 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
         }
     }
 
-    /// <summary>Whether a vector was requested and not taken yet. Any thread.</summary>
-    internal bool Waits(byte vector)
+    /// <summary>Whether a vector is pending (IRR). Any thread.</summary>
+    internal bool IsPending(byte vector)
     {
         lock (_lock)
         {
@@ -188,16 +188,16 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
     /// </summary>
     public void EnterVirtualWireMode()
     {
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         lock (_lock)
         {
             _spurious = SoftwareEnable | 0xFF;
             _lvt[LvtLint0] = (uint)ApicDelivery.ExtInt << 8;
             _lvt[LvtLint1] = (uint)ApicDelivery.Nmi << 8;
-            Update(ref after);
+            Update(ref deferred);
         }
 
-        Perform(after);
+        MakeDeferredCalls(deferred);
     }
 
     /// <inheritdoc/>
@@ -225,7 +225,7 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
             return true;
         }
 
-        // Read without the lock: a guest that changes them while messages are under way gets either answer, as from a real bus.
+        // Read without the lock: a guest that changes them while messages are in flight gets either result, as on hardware.
         uint logical = Volatile.Read(ref _logicalDestination);
         if ((Volatile.Read(ref _base) & X2ApicEnable) != 0)
         {
@@ -250,10 +250,10 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
             : (destination >> 4 == mine >> 4 || destination >> 4 == 0xF) && (destination & mine & 0xF) != 0;
     }
 
-    /// <summary>Takes a message that names this APIC. Any thread, no lock held. Returns whether it was accepted.</summary>
+    /// <summary>Delivers a message that is addressed to this APIC. Any thread, no lock held. Returns whether it was accepted.</summary>
     internal bool Deliver(in ApicMessage message)
     {
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         bool accepted = true;
         lock (_lock)
         {
@@ -268,30 +268,30 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
                     accepted = (_spurious & SoftwareEnable) != 0;
                     if (accepted)
                     {
-                        Request(message.Vector, message.Level, ref after);
+                        Request(message.Vector, message.Level, ref deferred);
                     }
 
                     break;
                 case ApicDelivery.Nmi:
-                    after.Nmi = true;
+                    deferred.Nmi = true;
                     break;
                 case ApicDelivery.Init:
                     ResetRegisters();
-                    after.Init = true;
+                    deferred.Init = true;
                     break;
                 case ApicDelivery.StartUp:
-                    after.StartUp = true;
-                    after.StartUpPage = message.Vector;
+                    deferred.StartUp = true;
+                    deferred.StartUpPage = message.Vector;
                     break;
                 default:
                     accepted = false;
                     break;
             }
 
-            Update(ref after);
+            Update(ref deferred);
         }
 
-        Perform(after);
+        MakeDeferredCalls(deferred);
         return accepted;
     }
 
@@ -310,15 +310,15 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
         _commandLow = 0;
         _commandHigh = 0;
         ResetTimer();
-        Aftermath nobodyToNotify = default;
-        Update(ref nobodyToNotify);
+        DeferredCalls ignored = default;
+        Update(ref ignored);
     }
 
     private uint X2LogicalId() => ((uint)Id >> 4 << 16) | (1u << (Id & 0xF));
 
     private void SetLint(int pin, bool asserted)
     {
-        Aftermath after = default;
+        DeferredCalls deferred = default;
         lock (_lock)
         {
             bool rising = asserted && !_lint[pin];
@@ -327,34 +327,34 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
             if (!Enabled)
             {
                 // The pins are INTR and NMI of the processor then.
-                after.Nmi = pin == 1 && rising;
+                deferred.Nmi = pin == 1 && rising;
             }
             else if (pin == 0 && Delivery(entry) == ApicDelivery.Fixed && (entry & LvtLevel) != 0)
             {
-                RaiseLevelLint(ref entry, asserted, ref after);
+                RaiseLevelLint(ref entry, asserted, ref deferred);
             }
             else if (rising)
             {
-                RaiseLocal(entry, ref after);
+                RaiseLocal(entry, ref deferred);
             }
 
-            Update(ref after);
+            Update(ref deferred);
         }
 
-        Perform(after);
+        MakeDeferredCalls(deferred);
     }
 
-    private void RaiseLevelLint(ref uint entry, bool asserted, ref Aftermath after)
+    private void RaiseLevelLint(ref uint entry, bool asserted, ref DeferredCalls deferred)
     {
         if (asserted && (entry & (LvtMasked | LvtRemoteIrr)) == 0)
         {
             entry |= LvtRemoteIrr;
-            Request((byte)entry, level: true, ref after);
+            Request((byte)entry, level: true, ref deferred);
         }
     }
 
     /// <summary>A local interrupt source fires through its vector table entry.</summary>
-    private void RaiseLocal(uint entry, ref Aftermath after)
+    private void RaiseLocal(uint entry, ref DeferredCalls deferred)
     {
         if ((entry & LvtMasked) != 0)
         {
@@ -364,21 +364,21 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
         switch (Delivery(entry))
         {
             case ApicDelivery.Fixed:
-                Request((byte)entry, level: false, ref after);
+                Request((byte)entry, level: false, ref deferred);
                 break;
             case ApicDelivery.Nmi:
-                after.Nmi = true;
+                deferred.Nmi = true;
                 break;
             default:
-                break; // ExtINT is looked at as a level; the others have no meaning here.
+                break; // ExtINT is level-sensitive and polled; the other modes have no meaning here.
         }
     }
 
-    private void Request(byte vector, bool level, ref Aftermath after)
+    private void Request(byte vector, bool level, ref DeferredCalls deferred)
     {
         if (vector < 16)
         {
-            RaiseError(ErrorReceiveIllegalVector, ref after);
+            RaiseError(ErrorReceiveIllegalVector, ref deferred);
             return;
         }
 
@@ -393,17 +393,17 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
         }
     }
 
-    private void RaiseError(uint error, ref Aftermath after)
+    private void RaiseError(uint error, ref DeferredCalls deferred)
     {
         bool known = (_errorPending & error) != 0;
         _errorPending |= error;
         if (!known)
         {
-            RaiseLocal(_lvt[LvtError], ref after); // An illegal vector here comes back once, then is known.
+            RaiseLocal(_lvt[LvtError], ref deferred); // An illegal vector in the error entry recurs once: its error bit is set then.
         }
     }
 
-    private void EndOfInterrupt(ref Aftermath after)
+    private void EndOfInterrupt(ref DeferredCalls deferred)
     {
         int vector = _inService.Highest;
         if (vector < 0)
@@ -417,13 +417,13 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
             return;
         }
 
-        after.EndOfInterrupt = true;
-        after.EndedVector = (byte)vector;
+        deferred.EndOfInterrupt = true;
+        deferred.EndedVector = (byte)vector;
         ref uint lint0 = ref _lvt[LvtLint0];
         if ((lint0 & LvtRemoteIrr) != 0 && (byte)lint0 == vector)
         {
             lint0 &= ~LvtRemoteIrr;
-            RaiseLevelLint(ref lint0, _lint[0], ref after);
+            RaiseLevelLint(ref lint0, _lint[0], ref deferred);
         }
     }
 
@@ -449,25 +449,25 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
             _inService.Add(vector);
         }
 
-        Aftermath nothing = default; // Taking an interrupt makes no other one possible.
-        Update(ref nothing);
+        DeferredCalls unused = default; // Acknowledging an interrupt makes no other one deliverable.
+        Update(ref unused);
         return vector;
     }
 
     private bool ExternalPending() =>
         _lint[0] && (!Enabled || ((_lvt[LvtLint0] & LvtMasked) == 0 && Delivery(_lvt[LvtLint0]) == ApicDelivery.ExtInt));
 
-    private void Update(ref Aftermath after)
+    private void Update(ref DeferredCalls deferred)
     {
         bool has = ExternalPending() || (Enabled && DeliverableVector() >= 0);
-        after.Notify |= has && !_hasInterrupt;
+        deferred.Notify |= has && !_hasInterrupt;
         _hasInterrupt = has;
     }
 
     private static ApicDelivery Delivery(uint entry) => (ApicDelivery)((entry >> 8) & 7);
 
-    /// <summary>What a change made under the lock still has to tell others, once the lock is left.</summary>
-    private struct Aftermath
+    /// <summary>Calls that a change under the lock requires, to be made after the lock is released.</summary>
+    private struct DeferredCalls
     {
         public bool Notify;
         public bool Nmi;
@@ -481,34 +481,34 @@ public sealed partial class LocalApic : IBusDevice, IPassiveDevice
         public ApicMessage Message;
     }
 
-    private void Perform(in Aftermath after)
+    private void MakeDeferredCalls(in DeferredCalls deferred)
     {
-        if (after.EndOfInterrupt)
+        if (deferred.EndOfInterrupt)
         {
-            _bus.EndOfInterrupt(after.EndedVector);
+            _bus.EndOfInterrupt(deferred.EndedVector);
         }
 
-        if (after.Send)
+        if (deferred.Send)
         {
-            _bus.Send(after.Message, after.Shorthand, this);
+            _bus.Send(deferred.Message, deferred.Shorthand, this);
         }
 
-        if (after.Init)
+        if (deferred.Init)
         {
             Init?.Invoke();
         }
 
-        if (after.StartUp)
+        if (deferred.StartUp)
         {
-            StartUp?.Invoke(after.StartUpPage);
+            StartUp?.Invoke(deferred.StartUpPage);
         }
 
-        if (after.Nmi)
+        if (deferred.Nmi)
         {
             Nmi?.Invoke();
         }
 
-        if (after.Notify)
+        if (deferred.Notify)
         {
             _notify();
         }

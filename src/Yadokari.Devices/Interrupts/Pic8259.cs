@@ -55,7 +55,7 @@ internal sealed class Pic8259(byte cascade)
         _levelMode = _autoEnd = _rotateOnAutoEnd = _fullyNested = _specialMask = _readInService = _poll = false;
     }
 
-    /// <summary>Sets an input. An edge that goes before it was acknowledged is none.</summary>
+    /// <summary>Sets an input. An edge whose level falls before INTA is withdrawn.</summary>
     public void SetLine(int input, bool asserted)
     {
         byte bit = (byte)(1 << input);
@@ -72,10 +72,10 @@ internal sealed class Pic8259(byte cascade)
     }
 
     /// <summary>Whether an input is not masked.</summary>
-    public bool Listens(int input) => (_masked & (1 << input)) == 0;
+    public bool IsUnmasked(int input) => (_masked & (1 << input)) == 0;
 
-    /// <summary>Whether an input that is not masked has a request.</summary>
-    public bool Waits(int input) => (Requests & ~_masked & (1 << input)) != 0;
+    /// <summary>Whether an unmasked input is pending (IRR).</summary>
+    public bool IsPending(int input) => (Requests & ~_masked & (1 << input)) != 0;
 
     /// <summary>INTA: moves the request of the highest priority into service. Returns the input, or -1 if there is none.</summary>
     public int Acknowledge()
@@ -142,7 +142,7 @@ internal sealed class Pic8259(byte cascade)
                 _initializing = !_single ? 3 : _needsIcw4 ? 4 : 0;
                 break;
             case 3:
-                _initializing = _needsIcw4 ? 4 : 0; // How the pair is wired is known.
+                _initializing = _needsIcw4 ? 4 : 0; // ICW3 is ignored: the cascade is fixed.
                 break;
             case 4:
                 _autoEnd = (value & 0x02) != 0;
@@ -217,7 +217,7 @@ internal sealed class Pic8259(byte cascade)
     private void EndHighest(bool rotate)
     {
         // In special mask mode a non-specific EOI passes over masked levels.
-        int rank = Rank((byte)(_specialMask ? _inService & ~_masked : _inService));
+        int rank = PriorityOf((byte)(_specialMask ? _inService & ~_masked : _inService));
         if (rank < 8)
         {
             int input = Input(rank);
@@ -231,7 +231,7 @@ internal sealed class Pic8259(byte cascade)
 
     private int Candidate()
     {
-        int requested = Rank((byte)(Requests & ~_masked));
+        int requested = PriorityOf((byte)(Requests & ~_masked));
         if (requested == 8)
         {
             return -1;
@@ -240,7 +240,7 @@ internal sealed class Pic8259(byte cascade)
         int serving = _inService;
         if (_specialMask)
         {
-            serving &= ~_masked; // A masked level in service holds nothing back.
+            serving &= ~_masked; // A masked level in service does not inhibit lower levels.
         }
 
         if (_fullyNested)
@@ -248,11 +248,11 @@ internal sealed class Pic8259(byte cascade)
             serving &= ~cascade; // A cascaded 8259 may interrupt itself.
         }
 
-        return requested < Rank((byte)serving) ? Input(requested) : -1;
+        return requested < PriorityOf((byte)serving) ? Input(requested) : -1;
     }
 
-    /// <summary>How far down the order of priorities the first set bit is; 8 for none.</summary>
-    private int Rank(byte bits)
+    /// <summary>The priority of the highest set bit, 0 the highest; 8 if none is set.</summary>
+    private int PriorityOf(byte bits)
     {
         int rank = 0;
         while (rank < 8 && (bits & (1 << Input(rank))) == 0)

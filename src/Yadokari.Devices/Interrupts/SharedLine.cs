@@ -2,15 +2,15 @@ using Yadokari.Core.Buses;
 
 namespace Yadokari.Devices.Interrupts;
 
-/// <summary>A level-triggered wire that several devices pull, as PCI's INTx and ACPI's SCI are: asserted while any of them asserts.</summary>
-/// <param name="target">What the wire leads to.</param>
+/// <summary>A level-triggered line shared by several devices, as PCI's INTx and ACPI's SCI are (wired OR): asserted while any of them asserts it.</summary>
+/// <param name="target">The input that the line is connected to.</param>
 public sealed class SharedLine(IInterruptLine target)
 {
     private readonly OutputPin _output = new(target);
     private readonly Lock _lock = new(); // Innermost: nothing is called while it is held.
     private int _asserting;
 
-    /// <summary>One more device on the wire.</summary>
+    /// <summary>Connects another device.</summary>
     public IInterruptLine NewInput() => new Input(this);
 
     private sealed class Input(SharedLine line) : IInterruptLine

@@ -2,7 +2,7 @@ using Yadokari.Core.Buses;
 
 namespace Yadokari.Devices.Interrupts;
 
-/// <summary>One wire to two inputs.</summary>
+/// <summary>A line that drives two inputs.</summary>
 public sealed class TwoLines(IInterruptLine first, IInterruptLine second) : IInterruptLine
 {
     /// <inheritdoc/>

@@ -36,7 +36,7 @@ internal sealed class Dma8237
     private byte _mask;
     private byte _terminalCounts;
     private byte _requests; // By software.
-    private byte _waiting; // DREQ of devices that were not served yet.
+    private byte _waiting; // Pending DREQs of devices.
     private bool _highByte; // The flip-flop: which half of a 16-bit register comes next.
 
     private struct Channel
@@ -46,10 +46,10 @@ internal sealed class Dma8237
         public ushort Address;
         public ushort Count;
         public byte Mode;
-        public int Version; // Counts what was programmed, so that a transfer that was under way does not count on what came after it.
+        public int Version; // Incremented when the channel is programmed, so that a transfer in flight does not update the new address and count.
     }
 
-    /// <summary>A piece of a transfer that may be done now.</summary>
+    /// <summary>A part of a transfer that may be moved now.</summary>
     /// <param name="Address">The 16-bit address.</param>
     /// <param name="Units">Bytes or words that are left until terminal count.</param>
     /// <param name="Downwards">Whether the address decrements.</param>
@@ -136,13 +136,13 @@ internal sealed class Dma8237
         }
     }
 
-    /// <summary>Whether a device waits on a channel that would be served now.</summary>
+    /// <summary>Whether a channel has a pending DREQ that would be served now.</summary>
     public bool IsReady(int channel) => (_waiting & (1 << channel)) != 0 && IsOpen(channel);
 
-    /// <summary>A device withdraws its DREQ.</summary>
+    /// <summary>A device deasserts its DREQ.</summary>
     public void Withdraw(int channel) => _waiting &= (byte)~(1 << channel);
 
-    /// <summary>A device raises its DREQ: gives what may be moved now. False if it has to wait.</summary>
+    /// <summary>A device asserts its DREQ: returns the part that may be moved now. False if the DREQ stays pending.</summary>
     public bool TryBegin(int channel, out Piece piece)
     {
         ref Channel c = ref _channels[channel];
@@ -158,7 +158,7 @@ internal sealed class Dma8237
         ref Channel c = ref _channels[channel];
         if (c.Version != version)
         {
-            return false; // Programmed anew meanwhile.
+            return false; // The channel was reprogrammed during the transfer.
         }
 
         c.Address = (ushort)((c.Mode & Decrement) != 0 ? c.Address - units : c.Address + units);

@@ -8,7 +8,7 @@ namespace Yadokari.Devices.IsaDma;
 /// The DMA controllers of a PC/AT: two 8237As, the first for bytes (channels 0 to 3), the second for words (5 to 7; its channel 4 is where
 /// the first is cascaded, and lets it through whatever it is programmed for), and the page registers with the upper eight address bits
 /// (IBM PC/AT technical reference, "System DMA"). Addresses are below 16 MiB and stay within a page of 64 KiB, of the second 128 KiB. What is
-/// not RAM swallows writes and reads as all ones.
+/// not RAM ignores writes and reads as all ones.
 /// </summary>
 public sealed class IsaDmaController : IPassiveDevice
 {
@@ -26,7 +26,7 @@ public sealed class IsaDmaController : IPassiveDevice
     // Where each channel's page register is, from port 81h.
     private static readonly byte[] s_pages = [6, 2, 0, 1, 14, 10, 8, 9];
 
-    private readonly Lock _lock = new(); // Innermost: guest memory and devices are reached after leaving it.
+    private readonly Lock _lock = new(); // Innermost: guest memory and devices are accessed after it is released.
     private readonly Dma _memory;
     private readonly Dma8237 _first = new();
     private readonly Dma8237 _second = new();
@@ -188,19 +188,19 @@ public sealed class IsaDmaChannel
 
     internal IsaDmaChannel(IsaDmaController controller, int number) => (_controller, _number) = (controller, number);
 
-    /// <summary>A device that waited would be served now. On the thread of the vCPU that programmed the channel, with no lock held; returns at once.</summary>
+    /// <summary>Raised when a pending DREQ can be served. On the thread of the vCPU that programmed the channel, with no lock held; handlers must not block.</summary>
     public event Action? Ready;
 
     /// <summary>Moves bytes from the device to memory.</summary>
     /// <param name="data">The bytes.</param>
     /// <param name="terminalCount">Whether the channel's count ran out with the last one moved.</param>
-    /// <returns>How many were moved. With less than all and no terminal count, the device waits until <see cref="Ready"/>.</returns>
+    /// <returns>Bytes moved. If fewer than all without terminal count, DREQ stays pending: the device continues at <see cref="Ready"/>.</returns>
     public int Write(Span<byte> data, out bool terminalCount) => _controller.Move(_number, data, toMemory: true, out terminalCount);
 
     /// <summary>Moves bytes from memory to the device; as <see cref="Write"/>.</summary>
     public int Read(Span<byte> data, out bool terminalCount) => _controller.Move(_number, data, toMemory: false, out terminalCount);
 
-    /// <summary>The device waits no more. Any thread.</summary>
+    /// <summary>Deasserts DREQ. Any thread.</summary>
     public void Withdraw() => _controller.Withdraw(_number);
 
     internal void OnReady() => Ready?.Invoke();

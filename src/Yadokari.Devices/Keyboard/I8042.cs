@@ -6,9 +6,8 @@ namespace Yadokari.Devices.Keyboard;
 
 /// <summary>
 /// The keyboard controller of a PC/AT (Intel 8042; IBM PS/2 hardware interface technical reference, keyboard and auxiliary device controller),
-/// with a keyboard or none, and the reset line. Every question is answered at once, so that a guest looking for a keyboard or a mouse need
-/// not wait for time-outs: bytes for one that is not there come back as 0xFE with the time-out bit, as from an open socket, and the auxiliary
-/// port fails its test.
+/// with or without a keyboard, and the reset line. Commands are answered immediately, so that a guest that probes for a keyboard or a mouse need
+/// not wait for timeouts: a byte for a device that is not connected returns 0xFE with the timeout bit, and the auxiliary port fails its test.
 /// </summary>
 public sealed class I8042 : IPassiveDevice
 {
@@ -27,7 +26,7 @@ public sealed class I8042 : IPassiveDevice
 
     private const byte OutputPortA20 = 0x02;
 
-    private readonly Lock _lock = new(); // Before the gate's; the line and reset are called after leaving it.
+    private readonly Lock _lock = new(); // Lock order: before the A20 gate's; the line and reset are called after it is released.
     private readonly OutputPin _irq;
     private readonly Action _reset;
     private readonly A20Gate _a20;
@@ -42,7 +41,7 @@ public sealed class I8042 : IPassiveDevice
     /// <summary>Wires the controller.</summary>
     /// <param name="keyboardIrq">IRQ 1.</param>
     /// <param name="reset">Resets the machine. On a vCPU's thread, no lock held.</param>
-    /// <param name="keyboard">What is plugged in; null for nothing.</param>
+    /// <param name="keyboard">The keyboard; null if none is connected.</param>
     /// <param name="a20">Address line 20.</param>
     public I8042(IInterruptLine keyboardIrq, Action reset, A20Gate a20, Ps2Keyboard? keyboard = null)
     {
@@ -61,12 +60,12 @@ public sealed class I8042 : IPassiveDevice
     /// <summary>Port 0x64: status when read, command when written.</summary>
     public IBusDevice Command { get; }
 
-    /// <summary>The guest took all keys that were pressed. On its thread, no lock held.</summary>
+    /// <summary>Raised when the guest has read all queued key codes. On a vCPU's thread, no lock held.</summary>
     public event Action? Drained;
 
     /// <summary>Presses and releases keys. Any thread.</summary>
     /// <param name="codes">Codes of set 2.</param>
-    /// <returns>Whether the keyboard took them: not while too many wait, or while the guest has it off.</returns>
+    /// <returns>Whether the keyboard queued them: not while its queue is full, or while the guest has disabled it.</returns>
     public bool Press(ReadOnlySpan<byte> codes)
     {
         lock (_lock)
@@ -221,7 +220,7 @@ public sealed class I8042 : IPassiveDevice
                     TakeFromKeyboard();
                     break;
                 default:
-                    _status |= TimedOut; // To the keyboard, or to the auxiliary device: nobody there.
+                    _status |= TimedOut; // A byte for the keyboard or the auxiliary device, which is not connected.
                     Answer(NoAnswer, interrupt: command == 0);
                     break;
             }
@@ -230,7 +229,7 @@ public sealed class I8042 : IPassiveDevice
         Finish(reset);
     }
 
-    // The output buffer holds one byte: the keyboard's next one comes when it was read.
+    // The output buffer holds one byte: the keyboard sends the next one after it is read.
     private void TakeFromKeyboard()
     {
         while (_keyboard is { HasByte: true } && (_status & OutputFull) == 0 && (_configuration & KeyboardOff) == 0)

@@ -10,7 +10,7 @@ public sealed class Ps2Keyboard
     private const byte Resend = 0xFE;
     private const byte SelfTestPassed = 0xAA;
 
-    // Codes that wait: a person's typing of some seconds. Pasted text waits with whoever types it.
+    // Capacity of the key queue: some seconds of typing. Pasted text is buffered by the sender.
     private const int Capacity = 64;
 
     private readonly Queue<byte> _answers = [];
@@ -25,10 +25,10 @@ public sealed class Ps2Keyboard
     /// <summary>Whether a byte is to be sent.</summary>
     internal bool HasByte => _answers.Count + _keys.Count > 0;
 
-    /// <summary>Whether so many more codes of keys may wait; none do while the keyboard is told not to look.</summary>
+    /// <summary>Whether the queue has room for <paramref name="codes"/> more codes; never while scanning is disabled.</summary>
     internal bool HasRoom(int codes) => _scanning && _keys.Count + codes <= Capacity;
 
-    /// <summary>As after power-on, but for the self-test's result, which nobody waits for.</summary>
+    /// <summary>The state after power-on, without the self-test's result in the queue: firmware would have read it.</summary>
     internal void Reset()
     {
         _answers.Clear();
@@ -55,14 +55,14 @@ public sealed class Ps2Keyboard
         _command = 0;
         switch (command)
         {
-            case 0xED or 0xF3 when value < 0x80: // Lights, repetition: as you like.
+            case 0xED or 0xF3 when value < 0x80: // Set LEDs, set typematic rate: accepted and ignored.
                 Answer(Acknowledge);
                 return;
             case 0xF0 when value == 0:
                 Answer(Acknowledge, _set);
                 return;
             case 0xF0 when value <= 3:
-                // Only set 2 is spoken: whoever asks for another one sees by reading it back.
+                // Only set 2 is emulated: a guest that selects another set finds that by reading it back.
                 Answer(Acknowledge);
                 _keys.Clear();
                 return;

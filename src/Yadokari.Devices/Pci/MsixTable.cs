@@ -16,12 +16,12 @@ public sealed class MsixTable : IBusDevice
     public const ulong Length = 0x1000;
 
     /// <summary>The most messages that fit.</summary>
-    public const int MostMessages = (int)PendingOffset / EntrySize;
+    public const int MaxMessages = (int)PendingOffset / EntrySize;
 
     private const int EntrySize = 16;
     private const int ControlOffset = 12;
 
-    private readonly Lock _lock = new(); // Messages are sent after leaving it.
+    private readonly Lock _lock = new(); // Messages are sent after it is released.
     private readonly Action<ulong, uint> _send;
     private readonly byte[] _table;
     private readonly byte[] _pending;
@@ -29,7 +29,7 @@ public sealed class MsixTable : IBusDevice
     private bool _masked;
 
     /// <summary>Makes a table.</summary>
-    /// <param name="count">How many messages, from 1 to <see cref="MostMessages"/>.</param>
+    /// <param name="count">How many messages, from 1 to <see cref="MaxMessages"/>.</param>
     /// <param name="send">Sends a message: an address and data to write there.</param>
     public MsixTable(int count, Action<ulong, uint> send)
     {
@@ -43,7 +43,7 @@ public sealed class MsixTable : IBusDevice
     /// <summary>How many messages there are.</summary>
     public int Count { get; }
 
-    /// <summary>Sends a message, or notes that it has to be sent once it is not masked. Numbers out of range are ignored.</summary>
+    /// <summary>Sends a message, or sets its pending bit while it is masked. Vectors out of range are ignored.</summary>
     public void Signal(int number)
     {
         (ulong Address, uint Data) message;

@@ -44,11 +44,11 @@ public sealed class PciBar
     /// <summary>Puts registers into the range. When the machine is built; regions must not overlap.</summary>
     /// <param name="offset">From the start of the range.</param>
     /// <param name="length">Bytes.</param>
-    /// <param name="name">What statistics call them.</param>
+    /// <param name="name">Their name in statistics.</param>
     /// <param name="device">The registers.</param>
     public void Add(ulong offset, ulong length, string name, IBusDevice device) => _regions.Add(new Region(offset, length, name, device));
 
-    /// <summary>Puts the range on a bus. Nothing happens if somebody else has a part of it.</summary>
+    /// <summary>Maps the range on a bus. Does nothing if it overlaps another device's.</summary>
     internal void Map(Bus bus, ulong start)
     {
         for (int i = 0; i < _regions.Count; i++)
@@ -64,7 +64,7 @@ public sealed class PciBar
         MappedAt = start;
     }
 
-    /// <summary>Takes it from the bus.</summary>
+    /// <summary>Unmaps the range.</summary>
     internal void Unmap(Bus bus)
     {
         if (MappedAt is { } start)

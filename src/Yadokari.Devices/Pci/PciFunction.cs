@@ -94,7 +94,7 @@ public class PciFunction : IDevice
     }
 
     /// <summary>Adds a capability to the list (PCI Local Bus 3.0, 6.7). When it is built.</summary>
-    /// <param name="id">What it is.</param>
+    /// <param name="id">The capability ID.</param>
     /// <param name="body">What follows the two bytes of the list.</param>
     /// <param name="writable">Which bits of that the guest may write; shorter than the body is none.</param>
     /// <returns>Its offset in configuration space.</returns>
@@ -117,7 +117,7 @@ public class PciFunction : IDevice
     /// <summary>Adds MSI-X (PCI Local Bus 3.0, 6.8.2). When it is built.</summary>
     /// <param name="bar">Where table and pending bits lie.</param>
     /// <param name="offset">The table's place in it; <see cref="MsixTable.Length"/> bytes are taken.</param>
-    /// <param name="name">What statistics call it.</param>
+    /// <param name="name">Its name in statistics.</param>
     /// <param name="table">The table.</param>
     public void AddMsix(PciBar bar, ulong offset, string name, MsixTable table)
     {
@@ -130,7 +130,7 @@ public class PciFunction : IDevice
         Msix = table;
     }
 
-    /// <summary>Pulls the interrupt pin, or lets it go. Any thread, no lock held.</summary>
+    /// <summary>Asserts or deasserts the interrupt pin. Any thread, no lock held.</summary>
     public void SetPin(bool asserted)
     {
         PutPin(asserted);
@@ -203,14 +203,14 @@ public class PciFunction : IDevice
     {
     }
 
-    /// <summary>Gives back what it holds. No vCPU may run guest code any more.</summary>
+    /// <summary>Releases its resources. No vCPU may run guest code any more.</summary>
     public void Dispose()
     {
         Dispose(disposing: true);
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>For those derived from this: gives back what they hold.</summary>
+    /// <summary>For derived classes: releases their resources.</summary>
     protected virtual void Dispose(bool disposing)
     {
     }
@@ -261,8 +261,8 @@ public class PciFunction : IDevice
     }
 
     /// <summary>
-    /// Sets the pin's level, under the lock of whoever knows why it is set, so that levels come in the order of their reasons. The wire sees it
-    /// with <see cref="PublishPin"/>.
+    /// Sets the INTx level, under the lock of the device that decides it, so that levels keep their order. <see cref="PublishPin"/> drives the
+    /// line.
     /// </summary>
     protected void PutPin(bool asserted)
     {
@@ -274,10 +274,10 @@ public class PciFunction : IDevice
         }
     }
 
-    /// <summary>Lets the wire see the pin. No lock held.</summary>
+    /// <summary>Drives the INTx line with the level set. No lock held.</summary>
     protected void PublishPin() => _pin?.Publish();
 
-    /// <summary>Looks at bytes of configuration space, for those derived from this.</summary>
+    /// <summary>Reads bytes of configuration space, for derived classes.</summary>
     protected void Peek(int offset, Span<byte> data)
     {
         lock (_lock)
@@ -295,7 +295,7 @@ public class PciFunction : IDevice
         }
     }
 
-    // Under the lock: a function that sends messages leaves its pin alone (PCI Local Bus 3.0, 6.8.3.3).
+    // Under the lock: a function with MSI-X enabled does not use its pin (PCI Local Bus 3.0, 6.8.3.3).
     private void ShowPin() => _pin?.Put(_asserted && (Command & InterruptDisable) == 0 && !IsMsixEnabled);
 
     /// <summary>Whether interrupts go by messages. Any thread.</summary>

@@ -4,7 +4,7 @@ using Yadokari.Core.Devices;
 
 namespace Yadokari.Devices.Pci;
 
-/// <summary>The addresses that a host bridge hands on to its functions: what the guest is told in the bridge's _CRS.</summary>
+/// <summary>The address windows that a host bridge forwards to its functions, as the bridge's _CRS reports them to the guest.</summary>
 /// <param name="Ports">First port and how many.</param>
 /// <param name="Memory">First address below 4 GiB and how many bytes.</param>
 /// <param name="HighMemory">First address above RAM and how many bytes.</param>
@@ -16,13 +16,13 @@ public readonly record struct PciWindows((ulong Start, ulong Length) Ports, (ulo
 /// </summary>
 public sealed class PciHost : IPassiveDevice
 {
-    /// <summary>How many functions a bus has room for.</summary>
+    /// <summary>Number of device slots of the bus.</summary>
     public const int Slots = 32;
 
     /// <summary>Bytes of the configuration space of one bus.</summary>
     public const ulong EcamSize = 1 << 20;
 
-    /// <summary>How many interrupt wires there are.</summary>
+    /// <summary>Number of interrupt lines (INTA to INTD, swizzled).</summary>
     public const int Wires = 4;
 
     private readonly Lock _decoding = new(); // Guards where ranges are mapped; taken before functions' and the buses' locks.
@@ -70,7 +70,7 @@ public sealed class PciHost : IPassiveDevice
         function.Wire(function.HasPin ? _wires[WireOf(slot)].Line.NewInput() : null, Decode);
     }
 
-    /// <summary>Gives every range a place and every pin its number, as firmware would, for guests that start without. While no vCPU runs.</summary>
+    /// <summary>Assigns BAR addresses and interrupt line numbers, as firmware would, for guests that start without firmware. While no vCPU runs.</summary>
     public void Assign()
     {
         ulong port = _windows.Ports.Start;
@@ -107,7 +107,7 @@ public sealed class PciHost : IPassiveDevice
         _functions[0]!.Reset();
     }
 
-    // The guest moved a range, switched it on or off: it may have uncovered another, too.
+    // The guest moved a BAR, or changed its decoding: another one that it overlapped may become visible.
     private void Decode()
     {
         lock (_decoding)

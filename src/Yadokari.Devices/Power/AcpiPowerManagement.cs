@@ -54,7 +54,7 @@ public sealed class AcpiPowerManagement : IBusDevice, IDevice
 
     private static readonly TickRate s_timerRate = new(TimerHz);
 
-    private readonly Lock _lock = new(); // Only the clock's lock is ever taken inside it: the line and powerOff are called after leaving it.
+    private readonly Lock _lock = new(); // Only the clock's lock is taken inside it: the line and powerOff are called after it is released.
     private readonly IClock _clock;
     private readonly IAlarm _alarm;
     private readonly OutputPin _sci;
@@ -65,9 +65,9 @@ public sealed class AcpiPowerManagement : IBusDevice, IDevice
     private ushort _control;
     private uint _eventStatus;
     private uint _eventEnable;
-    private long _halvesSeen;
+    private long _timerHalfPeriods;
     private bool _paused;
-    private bool _pressedMeanwhile;
+    private bool _pressedWhilePaused;
 
     /// <summary>Wires the block.</summary>
     /// <param name="clock">The timer's oscillator.</param>
@@ -96,7 +96,7 @@ public sealed class AcpiPowerManagement : IBusDevice, IDevice
         {
             if (_paused)
             {
-                _pressedMeanwhile = true;
+                _pressedWhilePaused = true;
                 return;
             }
 
@@ -116,14 +116,14 @@ public sealed class AcpiPowerManagement : IBusDevice, IDevice
         }
     }
 
-    /// <summary>Goes on. The power button, if it was pressed meanwhile, is pressed now.</summary>
+    /// <summary>Resumes. A press of the power button during the pause takes effect now.</summary>
     public void Resume()
     {
         bool pressed;
         lock (_lock)
         {
             _paused = false;
-            (pressed, _pressedMeanwhile) = (_pressedMeanwhile, false);
+            (pressed, _pressedWhilePaused) = (_pressedWhilePaused, false);
         }
 
         if (pressed)
@@ -154,7 +154,7 @@ public sealed class AcpiPowerManagement : IBusDevice, IDevice
             _control = SciEnabled;
             _eventStatus = 0;
             _eventEnable = 0;
-            _halvesSeen = Ticks >> (_timerBits - 1);
+            _timerHalfPeriods = Ticks >> (_timerBits - 1);
             Update();
         }
 
@@ -243,9 +243,9 @@ public sealed class AcpiPowerManagement : IBusDevice, IDevice
     private void CatchTimerEvent()
     {
         long halves = Ticks >> (_timerBits - 1);
-        if (halves != _halvesSeen)
+        if (halves != _timerHalfPeriods)
         {
-            _halvesSeen = halves;
+            _timerHalfPeriods = halves;
             _status |= TimerEvent;
         }
     }
@@ -255,10 +255,10 @@ public sealed class AcpiPowerManagement : IBusDevice, IDevice
         _status &= StatusBits;
         _sci.Put((_status & _enable) != 0 || (_eventStatus & _eventEnable) != 0);
 
-        // The host is woken only for a guest that asked for it.
+        // The alarm is armed only if the guest enabled the timer's interrupt.
         if ((_enable & TimerEvent) != 0 && (_status & TimerEvent) == 0)
         {
-            _alarm.Arm(s_timerRate.TimeOf((_halvesSeen + 1) << (_timerBits - 1)));
+            _alarm.Arm(s_timerRate.TimeOf((_timerHalfPeriods + 1) << (_timerBits - 1)));
         }
         else
         {

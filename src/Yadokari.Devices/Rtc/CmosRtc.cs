@@ -6,7 +6,7 @@ namespace Yadokari.Devices.Rtc;
 
 /// <summary>
 /// The Motorola MC146818A clock (data sheet ADI1024, 1984) and its 128 battery-backed bytes, at ports 0x70 and 0x71 (two registers), with the
-/// century at 0x32. The time is the clock's UTC plus what the guest set. Flags are worked out when looked at; the host is woken only for
+/// century at 0x32. The time is the clock's UTC plus what the guest set. Flags are computed on access; the alarm is armed only for
 /// interrupts that the guest enabled.
 /// </summary>
 public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
@@ -38,7 +38,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
 
     private static readonly TickRate s_divider = new(32_768);
 
-    private readonly Lock _lock = new(); // Only the clock's lock is ever taken inside it: the line is told after leaving it.
+    private readonly Lock _lock = new(); // Only the clock's lock is taken inside it: the line is set after it is released.
     private readonly IClock _clock;
     private readonly IAlarm _alarm;
     private readonly OutputPin _irq;
@@ -47,8 +47,8 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
     private byte _flags;
     private long _offset; // Ticks of DateTime to add to the clock's UTC.
     private long _stoppedAt; // The time shown while stopped, in ticks.
-    private long _secondsSeen;
-    private long _periodsSeen;
+    private long _lastSecond;
+    private long _lastPeriod;
 
     /// <summary>Wires the clock.</summary>
     /// <param name="clock">Its oscillator and its battery.</param>
@@ -61,7 +61,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
         _alarm = clock.CreateAlarm(OnAlarm);
         _bytes[RegisterA] = DividerRunning | 6; // 32.768 kHz crystal, 1024 Hz: what firmware sets.
         _bytes[RegisterB] = TwentyFourHours;
-        LookAway();
+        DiscardEvents();
     }
 
     private RtcEncoding Encoding => new((_bytes[RegisterB] & Binary) != 0, (_bytes[RegisterB] & TwentyFourHours) != 0);
@@ -116,7 +116,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
             _bytes[RegisterB] &= 0x87;
             _flags = 0;
             _index = 0;
-            LookAway();
+            DiscardEvents();
             Update();
         }
 
@@ -143,7 +143,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
                     bool updating = !Stopped && TimeSpan.TicksPerSecond - (Time % TimeSpan.TicksPerSecond) <= UpdateTicks;
                     return (byte)(_bytes[RegisterA] | (updating ? UpdateInProgress : 0));
                 case RegisterC:
-                    CatchUp();
+                    UpdateFlags();
                     value = (byte)(_flags | ((_flags & _bytes[RegisterB]) != 0 ? InterruptFlag : 0));
                     _flags = 0;
                     Update();
@@ -172,7 +172,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
                 return;
             }
 
-            CatchUp();
+            UpdateFlags();
             switch (_index)
             {
                 case RegisterC or RegisterD:
@@ -187,7 +187,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
                     ShowTime();
                     _bytes[_index] = value;
                     _offset = Encoding.Decode(_bytes).Ticks + (Time % TimeSpan.TicksPerSecond) - _clock.UtcNow.Ticks;
-                    LookAway();
+                    DiscardEvents();
                     break;
                 default:
                     _bytes[_index] = value;
@@ -228,7 +228,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
 
         if (wasStopped != Stopped || wasHeld != DividerHeld)
         {
-            LookAway();
+            DiscardEvents();
         }
     }
 
@@ -241,20 +241,20 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
         }
     }
 
-    /// <summary>Forgets about events up to now: the time was set, or the rate.</summary>
-    private void LookAway()
+    /// <summary>Discards events up to now, after the time or the rate was set.</summary>
+    private void DiscardEvents()
     {
-        _secondsSeen = Time / TimeSpan.TicksPerSecond;
-        _periodsSeen = Periods();
+        _lastSecond = Time / TimeSpan.TicksPerSecond;
+        _lastPeriod = Periods();
     }
 
     private long Periods() => PeriodSteps == 0 ? 0 : s_divider.TicksAt(_clock.Now) / PeriodSteps;
 
-    /// <summary>Sets the flags of what has happened since anybody looked.</summary>
-    private void CatchUp()
+    /// <summary>Sets the flags of events since the last update.</summary>
+    private void UpdateFlags()
     {
         long seconds = Time / TimeSpan.TicksPerSecond;
-        if (seconds > _secondsSeen)
+        if (seconds > _lastSecond)
         {
             _flags |= UpdateFlag;
             if (NextAlarm() <= seconds)
@@ -264,20 +264,20 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
         }
 
         long periods = Periods();
-        if (periods != _periodsSeen && PeriodSteps != 0)
+        if (periods != _lastPeriod && PeriodSteps != 0)
         {
             _flags |= PeriodicFlag;
         }
 
-        _secondsSeen = seconds;
-        _periodsSeen = periods;
+        _lastSecond = seconds;
+        _lastPeriod = periods;
     }
 
     /// <summary>The first second after the last one seen at which the alarm goes off.</summary>
     private long NextAlarm()
     {
-        long day = (_secondsSeen + 1) / 86_400;
-        int secondOfDay = (int)((_secondsSeen + 1) % 86_400);
+        long day = (_lastSecond + 1) / 86_400;
+        int secondOfDay = (int)((_lastSecond + 1) % 86_400);
         int match = Encoding.NextAlarm(_bytes, secondOfDay);
         if (match < 0)
         {
@@ -298,12 +298,12 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
         long wake = long.MaxValue;
         if ((awaited & PeriodicFlag) != 0 && PeriodSteps != 0)
         {
-            wake = s_divider.TimeOf((_periodsSeen + 1) * PeriodSteps);
+            wake = s_divider.TimeOf((_lastPeriod + 1) * PeriodSteps);
         }
 
         if ((awaited & (UpdateFlag | AlarmFlag)) != 0 && !Stopped)
         {
-            long second = (awaited & UpdateFlag) != 0 ? _secondsSeen + 1 : NextAlarm();
+            long second = (awaited & UpdateFlag) != 0 ? _lastSecond + 1 : NextAlarm();
             if (second != long.MaxValue)
             {
                 long wait = (second * TimeSpan.TicksPerSecond) - Time;
@@ -325,7 +325,7 @@ public sealed class CmosRtc : ByteWideDevice, IPassiveDevice
     {
         lock (_lock)
         {
-            CatchUp();
+            UpdateFlags();
             Update();
         }
 

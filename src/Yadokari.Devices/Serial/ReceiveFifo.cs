@@ -30,14 +30,14 @@ internal sealed class ReceiveFifo
     public byte Pop()
     {
         byte character = _characters[_first];
-        ForgiveNext();
+        ClearNextErrors();
         _first = (_first + 1) % Capacity;
         Count--;
         return character;
     }
 
-    /// <summary>Forgets the errors of the next character: they were read.</summary>
-    public void ForgiveNext()
+    /// <summary>Clears the errors of the next character, after the guest read them.</summary>
+    public void ClearNextErrors()
     {
         if (NextErrors != 0)
         {

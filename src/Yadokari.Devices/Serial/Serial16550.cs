@@ -40,7 +40,7 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
     private const byte ModemInputs = 0xB0;
     private const byte RingIndicator = 0x40;
 
-    private readonly Lock _lock = new(); // Innermost: the line, the console and Drained are called after leaving it.
+    private readonly Lock _lock = new(); // Innermost: the line, the console and Drained are called after it is released.
     private readonly OutputPin _irq;
     private readonly IConsole _console;
     private readonly ReceiveFifo _received = new();
@@ -53,11 +53,11 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
     private ushort _divisor;
     private bool _overrun;
     private bool _transmitterEmptyPending;
-    private bool _stalled;
-    private bool _paused; // The console may have room meanwhile: that is looked at afterwards. // What was sent last waits for room in the console.
+    private bool _transmitterStalled; // The last character sent waits for room in the console.
+    private bool _paused; // ResumeOutput during the pause is made up for by Resume.
     private bool _modemControlUsed; // DTR or RTS was raised since reset.
     private bool _ignoresModemControl;
-    private bool _starving;
+    private bool _receiverStalled;
 
     /// <summary>Wires the UART.</summary>
     /// <param name="irq">Its interrupt line: high while an enabled interrupt is pending.</param>
@@ -108,7 +108,7 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
                 }
             }
 
-            _starving |= taken < bytes.Length;
+            _receiverStalled |= taken < bytes.Length;
             UpdateIrq();
         }
 
@@ -116,7 +116,7 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
         return taken;
     }
 
-    /// <summary>A break on the line, which Linux takes for the SysRq key. Lost if the FIFO is full. Any thread.</summary>
+    /// <summary>A break condition on the line, Linux's SysRq key. Lost if the FIFO is full. Any thread.</summary>
     public void ReceiveBreak()
     {
         lock (_lock)
@@ -131,14 +131,14 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
         _irq.Publish();
     }
 
-    /// <summary>The console has room again: what waits is sent, which empties the transmitter. Any thread, no lock held.</summary>
+    /// <summary>The console has room again: the transmitter becomes empty. Any thread, no lock held.</summary>
     public void ResumeOutput()
     {
         lock (_lock)
         {
-            if (_stalled && !_paused && _console.HasRoom)
+            if (_transmitterStalled && !_paused && _console.HasRoom)
             {
-                _stalled = false;
+                _transmitterStalled = false;
                 _transmitterEmptyPending = true;
                 UpdateIrq();
             }
@@ -188,11 +188,11 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
             _modemStatus = ModemInputs;
             _overrun = false;
             _transmitterEmptyPending = false;
-            _stalled = false;
+            _transmitterStalled = false;
             _modemControlUsed = false;
             _ignoresModemControl = false;
             _received.Clear();
-            drained = TakeStarving();
+            drained = TakeReceiverStalled();
             UpdateIrq();
         }
 
@@ -214,7 +214,7 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
                     return (byte)(_divisor >> 8);
                 case 0:
                     value = _received.Count > 0 ? _received.Pop() : (byte)0;
-                    drained = _received.Count == 0 && TakeStarving();
+                    drained = _received.Count == 0 && TakeReceiverStalled();
                     break;
                 case 1:
                     return _interruptEnable;
@@ -234,7 +234,7 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
                 case 5:
                     value = LineStatus();
                     _overrun = false;
-                    _received.ForgiveNext();
+                    _received.ClearNextErrors();
                     break;
                 case 6:
                     value = _modemStatus;
@@ -318,13 +318,13 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
         }
     }
 
-    // A character that the console has, which keeps the order and loses none: gone at once, or in the guest's eyes still there until there is room.
+    // The console has accepted the character. The transmitter is empty now, or, for flow control, once the console has room.
     private void OnSent()
     {
         lock (_lock)
         {
-            _stalled = !_console.HasRoom; // Under the lock: ResumeOutput, which comes after there is room, finds it set.
-            _transmitterEmptyPending = !_stalled;
+            _transmitterStalled = !_console.HasRoom; // Under the lock: ResumeOutput, which comes after there is room, finds it set.
+            _transmitterEmptyPending = !_transmitterStalled;
             UpdateIrq();
         }
     }
@@ -343,10 +343,10 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
             return false;
         }
 
-        // Linux, whose driver is not ready yet when it does so without RTS, wants to hear of line errors too.
+        // Linux enables line status interrupts too; when it does so without RTS, its driver is not ready yet.
         _ignoresModemControl = true;
-        _ = TakeStarving();
-        return true; // Whether anything waits or not: what comes from now on is not to come too early.
+        _ = TakeReceiverStalled();
+        return true; // Also with an empty FIFO: characters that arrive from now on are held until the driver is ready.
     }
 
     private bool WriteFifoControl(byte value)
@@ -363,7 +363,7 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
         }
 
         _received.Clear();
-        return TakeStarving();
+        return TakeReceiverStalled();
     }
 
     private bool WriteModemControl(byte value)
@@ -387,17 +387,17 @@ public sealed class Serial16550 : ByteWideDevice, IDevice
         }
 
         _modemStatus = (byte)(inputs | (_modemStatus & 0x0F) | (changed >> 4));
-        return !received && Receives && TakeStarving();
+        return !received && Receives && TakeReceiverStalled();
     }
 
-    private bool TakeStarving()
+    private bool TakeReceiverStalled()
     {
-        bool starving = _starving;
-        _starving = false;
+        bool starving = _receiverStalled;
+        _receiverStalled = false;
         return starving;
     }
 
-    private bool IsTransmitterIdle => !_stalled || IsLoopedBack;
+    private bool IsTransmitterIdle => !_transmitterStalled || IsLoopedBack;
 
     private byte LineStatus() => (byte)((IsTransmitterIdle ? TransmitterIdle : 0)
         | (_received.Count > 0 ? DataReady : 0)

@@ -10,7 +10,7 @@ namespace Yadokari.Devices.Storage;
 /// </summary>
 public sealed class AtaChannel : IPassiveDevice
 {
-    /// <summary>Most that goes in one block of data, in bytes.</summary>
+    /// <summary>The maximum size of a data block, in bytes.</summary>
     public const int BufferLength = 128 * 512;
 
     private const byte Busy = 0x80;
@@ -22,7 +22,7 @@ public sealed class AtaChannel : IPassiveDevice
     private const byte SoftwareReset = 0x04;
     private const byte ExecuteDiagnostic = 0x90;
 
-    private readonly Lock _lock = new(); // Innermost, but for the host's file system: the line is called after leaving it.
+    private readonly Lock _lock = new(); // Innermost; system calls on the image are made under it, the line is set after it is released.
     private readonly OutputPin _irq;
     private readonly IAtaDevice?[] _drives;
     private readonly AtaRegisters _registers = new();
@@ -36,7 +36,7 @@ public sealed class AtaChannel : IPassiveDevice
     /// <summary>Wires a channel.</summary>
     /// <param name="name">Its name.</param>
     /// <param name="irq">Its interrupt request. Called with no lock held.</param>
-    /// <param name="first">Drive 0, or null. Stays the caller's.</param>
+    /// <param name="first">Drive 0, or null. Not owned.</param>
     /// <param name="second">Drive 1, or null.</param>
     public AtaChannel(string name, IInterruptLine irq, IAtaDevice? first, IAtaDevice? second)
     {
@@ -245,7 +245,7 @@ public sealed class AtaChannel : IPassiveDevice
             int count = Math.Min(data.Length, _length - _position);
             _buffer.AsSpan(_position, count).CopyTo(data);
             _position += count;
-            GoOn();
+            ContinueTransfer();
         }
 
         _irq.Publish();
@@ -263,13 +263,13 @@ public sealed class AtaChannel : IPassiveDevice
             int count = Math.Min(data.Length, _length - _position);
             data[..count].CopyTo(_buffer.AsSpan(_position));
             _position += count;
-            GoOn();
+            ContinueTransfer();
         }
 
         _irq.Publish();
     }
 
-    private void GoOn()
+    private void ContinueTransfer()
     {
         if (_position == _length)
         {

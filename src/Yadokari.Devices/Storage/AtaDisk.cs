@@ -4,19 +4,19 @@ using Yadokari.Core.Disks;
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A hard disk of 512-byte sectors with 28- and 48-bit addresses (ATA/ATAPI-6, 8).</summary>
-/// <param name="image">Its contents; stays the caller's.</param>
+/// <param name="image">Its contents. Not owned.</param>
 public sealed class AtaDisk(IDisk image) : IAtaDevice
 {
     private const int Sector = 512;
     private const int Heads = 16;
     private const int SectorsPerTrack = 63;
-    private const int MostMultiple = 16;
+    private const int MaxMultiple = 16;
     private const byte Aborted = 0x04;
     private const byte NotFound = 0x10;
     private const byte Uncorrectable = 0x40;
 
     private readonly long _sectors = image.Length / Sector;
-    private int _multiple = MostMultiple;
+    private int _multiple = MaxMultiple;
     private long _next;
     private int _left;
     private int _block;
@@ -33,7 +33,7 @@ public sealed class AtaDisk(IDisk image) : IAtaDevice
         registers.Middle = 0;
         registers.High = 0;
         _left = 0;
-        _multiple = MostMultiple;
+        _multiple = MaxMultiple;
     }
 
     /// <inheritdoc/>
@@ -64,7 +64,7 @@ public sealed class AtaDisk(IDisk image) : IAtaDevice
                 return FindRange(registers, extended: true) ? AtaPhase.Done : Fail(registers, NotFound);
             case 0xC6:
                 int wanted = registers.Count & 0xFF;
-                if (wanted > MostMultiple || (wanted & (wanted - 1)) != 0)
+                if (wanted > MaxMultiple || (wanted & (wanted - 1)) != 0)
                 {
                     return Fail(registers, Aborted);
                 }
@@ -83,7 +83,7 @@ public sealed class AtaDisk(IDisk image) : IAtaDevice
                 registers.Count = 0xFF; // Active.
                 return AtaPhase.Done;
             case (>= 0x10 and <= 0x1F) or 0x70 or 0x91 or (>= 0xE0 and <= 0xE3) or 0xEF:
-                // Recalibrate, seek, device parameters, power modes, features: nothing that a file would notice.
+                // Recalibrate, seek, device parameters, power modes, features: no effect on an image.
                 return AtaPhase.Done;
             default:
                 return Fail(registers, Aborted);
@@ -127,7 +127,7 @@ public sealed class AtaDisk(IDisk image) : IAtaDevice
         return writes ? Ask(out length) : Fetch(registers, buffer, out length);
     }
 
-    // What the registers name, if it is all on the disk.
+    // The range in the registers, if it lies within the disk.
     private bool FindRange(AtaRegisters registers, bool extended)
     {
         int count = extended ? registers.Count : registers.Count & 0xFF;
@@ -191,7 +191,7 @@ public sealed class AtaDisk(IDisk image) : IAtaDevice
         AtaText.Put(buffer, 10, 10, "YADO0001");
         AtaText.Put(buffer, 23, 4, "1.0");
         AtaText.Put(buffer, 27, 20, "Yadokari disk");
-        Put(buffer, 47, 0x8000 | MostMultiple);
+        Put(buffer, 47, 0x8000 | MaxMultiple);
         Put(buffer, 48, 1); // 32-bit accesses to the data register.
         Put(buffer, 49, 0x0200); // LBA.
         Put(buffer, 53, 7);

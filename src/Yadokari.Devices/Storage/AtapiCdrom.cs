@@ -5,7 +5,7 @@ using Yadokari.Core.Disks;
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A CD-ROM drive with a disc of 2048-byte blocks in it (ATA/ATAPI-6, 9.8; MMC-5 for the packets).</summary>
-/// <param name="image">The disc; stays the caller's.</param>
+/// <param name="image">The disc. Not owned.</param>
 public sealed class AtapiCdrom(IDisk image) : IAtaDevice
 {
     /// <summary>Bytes of a block.</summary>

@@ -64,7 +64,7 @@ public sealed partial class FloppyController
     private const byte HeadSelect = 0x04;
     private const byte VersionOf82077 = 0x90;
     private const byte SizeCode = 2; // 512 bytes.
-    private const int MostSteps = 79; // Of recalibrate.
+    private const int MaxSteps = 79; // Of recalibrate.
 
     private readonly byte[] _command = new byte[9];
     private readonly byte[] _result = new byte[10];
@@ -102,7 +102,7 @@ public sealed partial class FloppyController
 
         if (_phase == Phase.Execution)
         {
-            return IsHostsTurn && _reads ? GiveByte() : byte.MaxValue;
+            return RequestsMaster && _reads ? GiveByte() : byte.MaxValue;
         }
 
         if (_phase != Phase.Result)
@@ -137,7 +137,7 @@ public sealed partial class FloppyController
 
         if (_phase == Phase.Execution)
         {
-            if (IsHostsTurn && !_reads)
+            if (RequestsMaster && !_reads)
             {
                 TakeByte(value);
             }
@@ -258,7 +258,7 @@ public sealed partial class FloppyController
         }
         else if (_resetSenses > 0)
         {
-            drive = MostDrives - _resetSenses--;
+            drive = MaxDrives - _resetSenses--;
             Answer((byte)(ReadyChanged | drive), _cylinders[drive]);
         }
         else
@@ -271,8 +271,8 @@ public sealed partial class FloppyController
 
     private void MoveToTrack0()
     {
-        bool far = _cylinders[Drive] > MostSteps;
-        Step((byte)(far ? _cylinders[Drive] - MostSteps : 0));
+        bool far = _cylinders[Drive] > MaxSteps;
+        Step((byte)(far ? _cylinders[Drive] - MaxSteps : 0));
 
         // Without a drive there is no track 0 to be felt.
         EndSeek(far || _drives[Drive] is null ? (byte)(AbnormalEnd | SeekEnd | EquipmentCheck) : SeekEnd);

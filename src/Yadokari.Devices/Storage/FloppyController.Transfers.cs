@@ -7,13 +7,13 @@ public sealed partial class FloppyController
     private const int IdSize = 4;
     private const int FifoSize = 16;
 
-    private readonly byte[] _buffer = new byte[FloppyFormat.SectorSize]; // The worker's while it is at work.
+    private readonly byte[] _buffer = new byte[FloppyFormat.SectorSize]; // Owned by the worker while it is busy.
     private Stage _stage;
     private Work _task; // What the worker does; it does so without the lock.
-    private bool _waits; // For the DMA channel.
+    private bool _waitsForDma; // The DREQ is pending.
     private bool _reads; // The host.
     private bool _byHost; // It moves the bytes itself.
-    private bool _terminal; // Terminal count came with the last byte.
+    private bool _terminalCount; // Terminal count came with the last byte.
     private int _moved;
     private int _unit; // Bytes.
     private int _burst; // Bytes until the next interrupt.
@@ -47,7 +47,7 @@ public sealed partial class FloppyController
         Store,
     }
 
-    private bool IsHostsTurn => _phase == Phase.Execution && _stage == Stage.Move && _byHost;
+    private bool RequestsMaster => _phase == Phase.Execution && _stage == Stage.Move && _byHost;
 
     private bool IsMultiTrack => (_command[0] & MultiTrack) != 0;
 
@@ -58,7 +58,7 @@ public sealed partial class FloppyController
         _phase = Phase.Execution;
         _byHost = (_specify2 & ByHost) != 0;
         _reads = Opcode is not (WriteSectors or WriteDeleted or FormatTrack);
-        _terminal = _waits = _mismatch = false;
+        _terminalCount = _waitsForDma = _mismatch = false;
         if (!_reads && _drives[Drive]?.ReadOnly == true)
         {
             (_cylinder, _head, _sector, _size) = (_cylinders[Drive], _side, 1, SizeCode);
@@ -175,17 +175,17 @@ public sealed partial class FloppyController
     private byte GiveByte()
     {
         byte value = _buffer[_position++];
-        GoOn();
+        Continue();
         return value;
     }
 
     private void TakeByte(byte value)
     {
         _buffer[_position++] = value;
-        GoOn();
+        Continue();
     }
 
-    private void GoOn()
+    private void Continue()
     {
         if (_position < _unit)
         {
@@ -237,7 +237,7 @@ public sealed partial class FloppyController
         switch (Opcode)
         {
             case FormatTrack:
-                if (--_left == 0 || _terminal)
+                if (--_left == 0 || _terminalCount)
                 {
                     End(0);
                 }
@@ -251,7 +251,7 @@ public sealed partial class FloppyController
                 End(0, 0, ControlMark); // It was no deleted one: the next is not looked for.
                 return;
             case ReadTrack:
-                if (_terminal || _index >= _lastSector)
+                if (_terminalCount || _index >= _lastSector)
                 {
                     End(_mismatch ? AbnormalEnd : (byte)0, _mismatch ? NoData : (byte)0);
                     return;
@@ -263,7 +263,7 @@ public sealed partial class FloppyController
                 return;
         }
 
-        bool all = _terminal || (CountsSectors && --_left == 0);
+        bool all = _terminalCount || (CountsSectors && --_left == 0);
         bool isLast = _sector == _lastSector && !(IsMultiTrack && _side == 0);
         _side = _sector == _lastSector && !all && !isLast ? (byte)1 : _side;
         Increment();
@@ -273,7 +273,7 @@ public sealed partial class FloppyController
         }
         else if (isLast)
         {
-            // Without terminal count nothing but the end of the cylinder ends a transfer; a check need not be told.
+            // Without terminal count only the end of the cylinder ends a transfer; Verify needs no terminal count.
             bool checkedAll = Opcode == Verify && !CountsSectors;
             End(checkedAll ? (byte)0 : AbnormalEnd, checkedAll ? (byte)0 : EndOfCylinder);
         }
@@ -317,7 +317,7 @@ public sealed partial class FloppyController
     {
         lock (_lock)
         {
-            _waits = false; // Whatever woke it may be the channel.
+            _waitsForDma = false; // The kick may come from the DMA channel.
         }
 
         while (ServeOnce())
@@ -348,7 +348,7 @@ public sealed partial class FloppyController
                 _task = Work.None;
                 if (!_aborted)
                 {
-                    Conclude(task, succeeded);
+                    Complete(task, succeeded);
                     return true;
                 }
 
@@ -367,11 +367,11 @@ public sealed partial class FloppyController
     {
         Stage.Fetch => Work.Fetch,
         Stage.Store => Work.Store,
-        Stage.Move when !_byHost && !_waits && Gated => Work.Move,
+        Stage.Move when !_byHost && !_waitsForDma && Gated => Work.Move,
         _ => Work.None,
     };
 
-    // Nothing else changes what it uses meanwhile: no command is taken before it is done, not even after a reset.
+    // No other thread changes the state that it uses: no command is accepted before it is idle, not even after a reset.
     private bool Perform()
     {
         FloppyDrive drive = _drives[Drive]!;
@@ -383,12 +383,12 @@ public sealed partial class FloppyController
                 return drive.TryWrite(_target, _buffer);
             default:
                 Span<byte> rest = _buffer.AsSpan(_position, _unit - _position);
-                _moved = _reads ? _dma.Write(rest, out _terminal) : _dma.Read(rest, out _terminal);
+                _moved = _reads ? _dma.Write(rest, out _terminalCount) : _dma.Read(rest, out _terminalCount);
                 return true;
         }
     }
 
-    private void Conclude(Work task, bool succeeded)
+    private void Complete(Work task, bool succeeded)
     {
         switch (task)
         {
@@ -409,13 +409,13 @@ public sealed partial class FloppyController
                 break;
             default:
                 _position += _moved;
-                if (_terminal || _position == _unit)
+                if (_terminalCount || _position == _unit)
                 {
                     EndMove();
                 }
                 else
                 {
-                    _waits = true;
+                    _waitsForDma = true;
                 }
 
                 break;

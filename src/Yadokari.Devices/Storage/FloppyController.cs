@@ -13,7 +13,7 @@ namespace Yadokari.Devices.Storage;
 public sealed partial class FloppyController : IDevice
 {
     /// <summary>Drives that can be connected.</summary>
-    public const int MostDrives = 4;
+    public const int MaxDrives = 4;
 
     /// <summary>Registers from the first port on; the one at offset 7 is <see cref="Input"/>.</summary>
     public const int RegistersLength = 6;
@@ -41,27 +41,27 @@ public sealed partial class FloppyController : IDevice
     private const byte DiskChange = 0x80;
     private const byte Undriven = 0x7F; // The bits of the digital input register that a controller in AT mode leaves to others.
 
-    private readonly Lock _serving = new(); // Held by the worker while it reaches the image or guest memory. Outermost; nobody takes it inside _lock.
-    private readonly Lock _lock = new(); // Before the DMA controller's and the worker's own; the interrupt line is called after leaving it.
+    private readonly Lock _serving = new(); // Held by the worker while it accesses the image or guest memory. Lock order: outermost, before _lock.
+    private readonly Lock _lock = new(); // Lock order: before the DMA controller's and the worker's; the interrupt line is set after it is released.
     private readonly OutputPin _irq;
     private readonly IsaDmaChannel _dma;
-    private readonly FloppyDrive?[] _drives = new FloppyDrive?[MostDrives];
-    private readonly byte[] _cylinders = new byte[MostDrives];
-    private readonly byte[] _seeks = new byte[MostDrives]; // ST0 of a seek that ended and was not asked for; 0 for none.
+    private readonly FloppyDrive?[] _drives = new FloppyDrive?[MaxDrives];
+    private readonly byte[] _cylinders = new byte[MaxDrives];
+    private readonly byte[] _seeks = new byte[MaxDrives]; // ST0 of a completed seek, until Sense Interrupt Status reads it; 0 for none.
     private readonly QueueWorker _worker;
     private byte _output;
     private byte _tape;
     private byte _rate;
     private bool _interrupt; // What the INT pin would be without the gate.
-    private int _resetSenses; // Drives whose ready line "changed" at the last reset and was not asked for.
-    private bool _aborted; // There was a reset while the worker was at work: it has to see that before commands are taken.
-    private bool _announcesReset; // The reset is over, but for the worker.
+    private int _resetSenses; // Drives whose ready change after the reset Sense Interrupt Status has not read yet.
+    private bool _aborted; // A reset occurred while the worker was busy: it has to handle that before commands are accepted.
+    private bool _announcesReset; // The reset has ended, and is announced once the worker is idle.
 
     /// <summary>Wires the controller.</summary>
     /// <param name="irq">IRQ 6. Called with no lock held.</param>
     /// <param name="dma">DMA channel 2.</param>
     /// <param name="failed">Is told of an exception on the thread that serves commands, which ends then; null to let it end the process.</param>
-    /// <param name="drives">Drives A and on, null where none is; stay the caller's.</param>
+    /// <param name="drives">Drives from A on, null where none is connected. Not owned.</param>
     public FloppyController(IInterruptLine irq, IsaDmaChannel dma, Action<Exception>? failed, params ReadOnlySpan<FloppyDrive?> drives)
     {
         _irq = new OutputPin(irq);
@@ -84,7 +84,7 @@ public sealed partial class FloppyController : IDevice
 
     private bool Held => (_output & NotReset) == 0;
 
-    /// <summary>The state after power-on: held in reset. Waits for what is under way; on no thread that it may wait for.</summary>
+    /// <summary>The state after power-on: held in reset. Waits for the worker to become idle; not on the worker's thread.</summary>
     public void Reset()
     {
         lock (_lock)
@@ -221,9 +221,9 @@ public sealed partial class FloppyController : IDevice
         {
             Phase.Command => RequestForMaster | (_length > 0 ? Busy : 0),
             Phase.Result => RequestForMaster | ToHost | Busy,
-            _ => Busy | (_byHost ? NonDma : 0) | (IsHostsTurn ? RequestForMaster | (_reads ? ToHost : 0) : 0),
+            _ => Busy | (_byHost ? NonDma : 0) | (RequestsMaster ? RequestForMaster | (_reads ? ToHost : 0) : 0),
         };
-        for (int drive = 0; drive < MostDrives; drive++)
+        for (int drive = 0; drive < MaxDrives; drive++)
         {
             status |= _seeks[drive] != 0 ? 1 << drive : 0;
         }
@@ -260,11 +260,11 @@ public sealed partial class FloppyController : IDevice
     private void AnnounceReset()
     {
         _announcesReset = false;
-        _resetSenses = MostDrives;
+        _resetSenses = MaxDrives;
         Raise();
     }
 
-    // An edge even if nobody answered to the one before.
+    // An edge even if the one before was not acknowledged.
     private void Raise()
     {
         _interrupt = true;

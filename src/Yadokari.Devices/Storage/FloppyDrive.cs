@@ -3,7 +3,7 @@ using Yadokari.Core.Disks;
 namespace Yadokari.Devices.Storage;
 
 /// <summary>A floppy drive with a floppy in it. Guarded by the controller; the image may be reached from any thread.</summary>
-/// <param name="image">The floppy's sectors, cylinder by cylinder, side by side. What the image lacks of its format reads as zeroes. Stays the caller's.</param>
+/// <param name="image">The floppy's sectors, cylinder by cylinder, side by side. Sectors beyond the image's end read as zeroes. Not owned.</param>
 /// <param name="format">How it is laid out.</param>
 public sealed class FloppyDrive(IDisk image, FloppyFormat format)
 {

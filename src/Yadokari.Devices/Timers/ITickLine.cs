@@ -3,14 +3,14 @@ using Yadokari.Core.Buses;
 namespace Yadokari.Devices.Timers;
 
 /// <summary>
-/// The interrupt line of a periodic timer, which can look ahead: an edge that comes while the one before still waits for a processor is
-/// lost, and with it the guest's time, where the host is too busy to let the guest run in between.
+/// The interrupt line of a periodic timer, whose state the timer can query: an edge that arrives while the one before is still pending is
+/// coalesced, and the guest's clock loses a tick, when the host is too busy to run the guest in between.
 /// </summary>
 public interface ITickLine : IInterruptLine
 {
-    /// <summary>Whether an edge would be caught: the guest has not masked the line. Any thread, with no device's lock held.</summary>
-    bool Listening { get; }
+    /// <summary>Whether the guest has unmasked the line. Any thread, with no device's lock held.</summary>
+    bool IsUnmasked { get; }
 
-    /// <summary>Whether an edge was caught that no processor has taken yet. Any thread, with no device's lock held.</summary>
-    bool Waiting { get; }
+    /// <summary>Whether an edge is pending that no processor has acknowledged yet. Any thread, with no device's lock held.</summary>
+    bool IsPending { get; }
 }

@@ -14,15 +14,15 @@ public sealed class Pit8254 : IPassiveDevice
     public const long Hz = 1_193_182;
 
     /// <summary>
-    /// The least time between two interrupts, in nanoseconds: those due sooner are lost, so that a guest can't keep the clock's thread busy.
+    /// The minimum time between two interrupts, in nanoseconds: earlier ones are dropped, which bounds the load that a guest can put on the clock's thread.
     /// </summary>
     public const long ShortestPeriod = 50_000;
 
     /// <summary>
-    /// How many ticks are made up for at most: enough for kernels that count a few to see whether the timer works, too few to look like a
-    /// clock that races.
+    /// The maximum number of missed ticks that are reinjected: enough for kernels that count a few to test the timer, too few to make the guest's
+    /// clock race.
     /// </summary>
-    public const int MostOwed = 16;
+    public const int MaxReinjectedTicks = 16;
 
     private const byte GateBit = 0x01;
     private const byte WritableBits = 0x0F;
@@ -32,20 +32,20 @@ public sealed class Pit8254 : IPassiveDevice
 
     private static readonly TickRate s_rate = new(Hz);
 
-    private readonly Lock _lock = new(); // Only the clock's lock is ever taken inside it: the line is told after leaving it.
+    private readonly Lock _lock = new(); // Only the clock's lock is taken inside it: the line is set after it is released.
     private readonly IClock _clock;
     private readonly IAlarm _alarm;
     private readonly ITickLine _line;
     private readonly OutputPin _irq;
     private readonly PitCounter[] _counters = [new(gateAtReset: true), new(gateAtReset: true), new(gateAtReset: false)];
     private byte _systemControl;
-    private long _rise = long.MaxValue; // When OUT of counter 0 rises next, in ticks.
+    private long _rise = long.MaxValue; // Time of the next rising edge of counter 0's OUT, in ticks.
     private long _lastRise;
-    private long _owed; // Periodic rises that are due and were not shown to the line yet.
+    private long _ticksToReinject; // Missed ticks: periodic rising edges that are not injected yet.
 
-    /// <summary>Wires the timer.</summary>
+    /// <summary>Creates the timer.</summary>
     /// <param name="clock">Its oscillator.</param>
-    /// <param name="irq0">The output of counter 0. Called with no lock held.</param>
+    /// <param name="irq0">The line of counter 0's output. Called with no lock held.</param>
     public Pit8254(IClock clock, ITickLine irq0)
     {
         _clock = clock;
@@ -84,10 +84,10 @@ public sealed class Pit8254 : IPassiveDevice
         _irq.Publish();
     }
 
-    /// <summary>A processor took an interrupt: if it was this timer's and more of its ticks are due, the next one follows. No lock held.</summary>
+    /// <summary>A processor acknowledged an interrupt: if it was this timer's, the next missed tick is reinjected. No lock held.</summary>
     public void CatchUp()
     {
-        if (Volatile.Read(ref _owed) > 0 || Ticks >= Volatile.Read(ref _rise))
+        if (Volatile.Read(ref _ticksToReinject) > 0 || Ticks >= Volatile.Read(ref _rise))
         {
             Tick();
         }
@@ -181,11 +181,11 @@ public sealed class Pit8254 : IPassiveDevice
         }
     }
 
-    /// <summary>Counter 0 was programmed: the line follows OUT, the alarm its next rise.</summary>
+    /// <summary>Counter 0 was programmed: sets the line to OUT, and arms the alarm for its next rising edge.</summary>
     private void UpdateIrq()
     {
         long now = Ticks;
-        _owed = 0;
+        _ticksToReinject = 0;
         _irq.Put(_counters[0].Output(now));
         Arm(now);
     }
@@ -203,29 +203,29 @@ public sealed class Pit8254 : IPassiveDevice
         }
     }
 
-    // By the alarm, which a busy host may ring late, or after the processor took an interrupt.
+    // Called by the alarm, which may be late on a busy host, or after the processor acknowledged an interrupt.
     private void Tick()
     {
-        bool listening = _line.Listening;
-        bool waiting = _line.Waiting;
+        bool unmasked = _line.IsUnmasked;
+        bool pending = _line.IsPending;
         lock (_lock)
         {
             long now = Ticks;
             long period = _counters[0].Period;
-            bool makeUp = listening && s_rate.TimeOf(period) >= ShortestPeriod;
-            if (now >= _rise) // Otherwise programmed anew meanwhile, the alarm comes again.
+            bool makeUp = unmasked && s_rate.TimeOf(period) >= ShortestPeriod;
+            if (now >= _rise) // Else the counter was reprogrammed while the alarm was on its way: the alarm fires again.
             {
-                _owed = makeUp ? Math.Min(_owed + 1 + ((now - _rise) / period), MostOwed) : 1;
+                _ticksToReinject = makeUp ? Math.Min(_ticksToReinject + 1 + ((now - _rise) / period), MaxReinjectedTicks) : 1;
                 _lastRise = _clock.Now;
                 Arm(now);
             }
 
-            if (_owed == 0 || (makeUp && waiting))
+            if (_ticksToReinject == 0 || (makeUp && pending))
             {
                 return;
             }
 
-            _owed--;
+            _ticksToReinject--;
             _irq.Put(false); // In modes 2 to 5 OUT was low for a pulse, or half a period, before.
             _irq.Put(true);
         }

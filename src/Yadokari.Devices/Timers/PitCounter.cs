@@ -1,8 +1,8 @@
 namespace Yadokari.Devices.Timers;
 
 /// <summary>
-/// One counter of an 8254 (Intel data sheet 231164-005, September 1993). Nothing ticks: what the counter holds is worked out from the time,
-/// given in clock pulses since the machine was made, whenever somebody looks. Guarded by <see cref="Pit8254"/>.
+/// One counter of an 8254 (Intel data sheet 231164-005, September 1993). Nothing ticks: each access computes the counter's value from the time,
+/// in clock pulses since the machine was created. Guarded by <see cref="Pit8254"/>.
 /// </summary>
 internal sealed class PitCounter
 {
@@ -33,7 +33,7 @@ internal sealed class PitCounter
     /// <summary>The gate input's level.</summary>
     public bool Gate => _gate;
 
-    /// <summary>The time from one rise of OUT to the next, in clock pulses; 0 where it does not rise again and again by itself.</summary>
+    /// <summary>The period of OUT in clock pulses; 0 in modes that are not periodic.</summary>
     public long Period => _mode is 2 or 3 && _start != Never ? _reload : 0;
 
     private long Modulus => _bcd ? 10_000 : 0x10000;
@@ -124,7 +124,7 @@ internal sealed class PitCounter
         return (byte)(_readHigh ? count : count >> 8);
     }
 
-    /// <summary>Counter latch command: the first one counts until it was read.</summary>
+    /// <summary>Counter latch command: further ones are ignored until the latched count is read.</summary>
     public void Latch(long now)
     {
         if (_latch < 0)
@@ -134,7 +134,7 @@ internal sealed class PitCounter
         }
     }
 
-    /// <summary>Read-back command for the status: likewise.</summary>
+    /// <summary>Read-back command for the status: further ones are ignored until it is read.</summary>
     public void LatchStatus(long now)
     {
         if (_statusLatch < 0)
@@ -194,7 +194,7 @@ internal sealed class PitCounter
         };
     }
 
-    /// <summary>When OUT next rises after a time, in clock pulses; <see cref="long.MaxValue"/> if it will not by itself.</summary>
+    /// <summary>The next rising edge of OUT after a time, in clock pulses; <see cref="long.MaxValue"/> if there is none without the guest.</summary>
     public long NextRise(long after)
     {
         if (_start == Never || _pausedAt != Never)
@@ -242,7 +242,7 @@ internal sealed class PitCounter
             case 1 or 5:
                 if (_start == Never || Elapsed(now) >= _reload)
                 {
-                    _reload = count; // A count that runs is left alone until the next trigger.
+                    _reload = count; // The running count is unaffected until the next trigger.
                 }
 
                 break;
@@ -257,7 +257,7 @@ internal sealed class PitCounter
         }
     }
 
-    /// <summary>Modes 2 and 3: a count written meanwhile takes over where a period ends.</summary>
+    /// <summary>Modes 2 and 3: a count written during a period is loaded at its end.</summary>
     private void Settle(long now)
     {
         if (_mode is not (2 or 3) || _start == Never || now < _start)
@@ -265,12 +265,12 @@ internal sealed class PitCounter
             return;
         }
 
-        // The periods that are over are cut off, so that the one that runs is always the first.
+        // Moves _start to the current period.
         long whole = (now - _start) / _reload;
         _start += whole * _reload;
         if (whole > 0 && _next != _reload)
         {
-            // The count was written in the first of them: the others were of the new length.
+            // The count was written during the first of these periods: the others have the new length.
             _start -= (whole - 1) * _reload;
             _reload = _next;
             _start += (now - _start) / _reload * _reload;

@@ -7,21 +7,21 @@ using Yadokari.Core.Time;
 namespace Yadokari.Devices.Timers;
 
 /// <summary>
-/// The clock that KVM gives its guests (Linux, Documentation/virt/kvm/x86/msr.rst): a vCPU names a place in memory, and reads there what its
-/// time-stamp counter was at some time of the machine's clock, and how fast it counts. A guest needs no calibration by it, and hears when it
-/// did not run for a while. The counters of a machine's vCPUs are taken to run alike.
+/// The paravirtual clock kvmclock (Linux, Documentation/virt/kvm/x86/msr.rst): a vCPU registers an address in memory, where it reads a pair of
+/// TSC value and system time, and the TSC's frequency. The guest needs no calibration, and detects that the host was suspended. The vCPUs' TSCs
+/// are assumed to be synchronised.
 /// </summary>
-/// <param name="dma">Guest memory, for changes that come from outside.</param>
+/// <param name="dma">Guest memory, for updates on threads that are no vCPU's.</param>
 /// <param name="clock">The machine's clock.</param>
 /// <param name="readTsc">The guest's time-stamp counter now.</param>
-/// <param name="tscHz">How often it counts in a second.</param>
-/// <param name="vcpus">How many vCPUs.</param>
+/// <param name="tscHz">The frequency of the TSC in Hz.</param>
+/// <param name="vcpus">Number of vCPUs.</param>
 public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong tscHz, int vcpus) : IPassiveDevice
 {
-    /// <summary>The register that takes where to write what the wall clock was when the machine's began.</summary>
+    /// <summary>MSR_KVM_WALL_CLOCK_NEW: the address to write the wall-clock time of the machine's start to.</summary>
     public const uint WallClockMsr = 0x4B564D00;
 
-    /// <summary>The register that takes where a vCPU has its clock; bit 0 turns it on.</summary>
+    /// <summary>MSR_KVM_SYSTEM_TIME_NEW: the address of a vCPU's clock structure; bit 0 enables it.</summary>
     public const uint SystemTimeMsr = 0x4B564D01;
 
     private const int TimeSize = 32;
@@ -29,7 +29,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
     private const byte CountersRunAlike = 1;
     private const byte Stopped = 2;
 
-    private readonly Lock _lock = new(); // Innermost: guards what follows, and the bytes in guest memory.
+    private readonly Lock _lock = new(); // Innermost: guards everything below, and the structures in guest memory.
     private readonly ulong[] _places = new ulong[vcpus];
     private ulong _wallPlace;
     private uint _version;
@@ -47,10 +47,10 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
     }
 
     /// <summary>Writes a register. A vCPU's thread.</summary>
-    /// <param name="vcpu">Whose.</param>
-    /// <param name="index">Which.</param>
-    /// <param name="value">What.</param>
-    /// <param name="written">Told of memory that changed, if any did: the guest finds it as soon as the instruction is done.</param>
+    /// <param name="vcpu">The vCPU's number.</param>
+    /// <param name="index">The MSR.</param>
+    /// <param name="value">The value written.</param>
+    /// <param name="written">Called with the range of guest memory that was written, if any was: the guest reads it right after the instruction.</param>
     public void WriteMsr(int vcpu, uint index, ulong value, Action<ulong, ulong> written)
     {
         (ulong gpa, int size) = index == WallClockMsr ? (value, WallSize) : (value & ~1ul, TimeSize);
@@ -75,7 +75,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
         }
     }
 
-    /// <summary>The host slept, and the machine's clock has moved on: so does the guest's. A thread that is no vCPU's.</summary>
+    /// <summary>The host was suspended, and the machine's clock has advanced: updates the guest's clocks. A thread that is no vCPU's.</summary>
     public void Resume()
     {
         Span<ulong> changed = stackalloc ulong[vcpus];
@@ -92,7 +92,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
             }
         }
 
-        // Without the lock: this may wait for a vCPU that waits for it.
+        // Without the lock: this may wait for a vCPU that waits for the lock.
         foreach (ulong gpa in changed[..count])
         {
             dma.Written(gpa, TimeSize);
@@ -102,7 +102,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
     /// <inheritdoc/>
     public string Name => "pv-clock";
 
-    /// <summary>No vCPU has a clock any more, and their counters may begin anew.</summary>
+    /// <summary>Reset: disables the clocks of all vCPUs; TSCs may restart.</summary>
     public void Reset()
     {
         lock (_lock)
@@ -113,7 +113,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
         }
     }
 
-    // struct pvclock_wall_clock: version, seconds, nanoseconds. The version is odd while the rest is not to be read.
+    // struct pvclock_wall_clock: version, seconds, nanoseconds. The version is odd during an update.
     private bool WriteWall(ulong gpa)
     {
         if (!dma.TrySlice(gpa, WallSize, out Span<byte> bytes))
@@ -130,7 +130,7 @@ public sealed class PvClock(Dma dma, IClock clock, Func<ulong> readTsc, ulong ts
         return true;
     }
 
-    // struct pvclock_vcpu_time_info: version, a gap, counter, nanoseconds, multiplier and shift, flags.
+    // struct pvclock_vcpu_time_info: version, padding, TSC timestamp, system time, multiplier, shift, flags.
     private bool WriteTime(ulong gpa, byte flags)
     {
         if (!dma.TrySlice(gpa, TimeSize, out Span<byte> bytes))

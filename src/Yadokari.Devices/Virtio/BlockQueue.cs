@@ -5,21 +5,21 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Devices.Virtio;
 
 /// <summary>
-/// A queue of a disk's requests (virtio 1.2, 5.2.6). All that are available are in flight together as far as the disk can, and go back in the order
-/// in which they end: a driver that needs one done before another waits for it.
+/// A request queue of a block device (virtio 1.2, 5.2.6). As many available requests are in flight as the disk takes, and they complete in any
+/// order: a driver that needs one completed before another waits for it.
 /// </summary>
 internal sealed class BlockQueue : IDisposable
 {
-    /// <summary>The most ranges of a request that clears them.</summary>
-    public const int MostRanges = 32;
+    /// <summary>The maximum number of segments of a discard or write-zeroes request.</summary>
+    public const int MaxRanges = 32;
 
-    /// <summary>The most sectors of such a range: 2 GiB.</summary>
-    public const uint MostSectors = 1 << 22;
+    /// <summary>The maximum number of sectors of such a segment: 2 GiB.</summary>
+    public const uint MaxSectors = 1 << 22;
 
-    /// <summary>Bytes of what the guest can know a disk by.</summary>
+    /// <summary>Size in bytes of the device ID string (VIRTIO_BLK_T_GET_ID).</summary>
     public const int IdSize = 20;
 
-    // Requests and how they end.
+    // Request types and status values.
     private const uint In = 0;
     private const uint Out = 1;
     private const uint Flush = 4;
@@ -34,62 +34,62 @@ internal sealed class BlockQueue : IDisposable
     private const int RangeSize = 16;
     private const uint MayUnmap = 1;
     private const int Depth = 128;
-    private const int Round = 32; // So many are taken until the host is asked what has ended.
+    private const int Round = 32; // Requests submitted between two polls for completions.
 
     private readonly IDisk _disk;
     private readonly byte[] _id;
     private readonly Virtqueue _queue;
     private readonly IDiskQueue _host;
     private readonly Request[] _requests = new Request[Depth];
-    private readonly Stack<int> _free = new(Enumerable.Range(0, Depth).Reverse()); // Tags of requests that are not in flight.
+    private readonly Stack<int> _free = new(Enumerable.Range(0, Depth).Reverse()); // Free tags.
     private HostBuffer[] _pieces = new HostBuffer[64];
 
-    /// <summary>Serves a queue.</summary>
+    /// <summary>Creates it, with a queue of the disk.</summary>
     public BlockQueue(IDisk disk, byte[] id, Virtqueue queue)
     {
         (_disk, _id, _queue) = (disk, id, queue);
         _host = disk.OpenQueue(Depth);
     }
 
-    // A request in flight; the chain is filled again for the next.
+    // A request in flight; its chain object is reused.
     private record struct Request(DescriptorChain? Chain, bool Reads);
 
     private bool IsInFlight => _free.Count < Depth;
 
-    /// <summary>Serves what is in the queue, until it is empty and nothing is in flight.</summary>
-    public void Serve(DescriptorChain chain, Action returned)
+    /// <summary>Processes requests until the queue is empty and none is in flight.</summary>
+    public void Serve(DescriptorChain chain, Action notifyDriver)
     {
         bool more = true;
         while (more || IsInFlight)
         {
             int taken = 0;
-            while (taken < Round && _free.Count > 0 && _queue.TryTake(chain))
+            while (taken < Round && _free.Count > 0 && _queue.TryPop(chain))
             {
                 taken++;
                 if (Begin(chain))
                 {
-                    returned();
+                    notifyDriver();
                 }
             }
 
             more = taken == Round || _free.Count == 0;
             if (IsInFlight)
             {
-                // With no tag left, nothing more can be taken before one has ended.
+                // Without a free tag no request can be submitted before one completes.
                 _host.Poll(wait: _free.Count == 0 || !(more || _queue.EnableKicks()));
                 _queue.DisableKicks();
-                End(returned);
+                End(notifyDriver);
             }
         }
     }
 
-    /// <summary>The driver put something into the queue. Any thread, while <see cref="Serve"/> runs.</summary>
+    /// <summary>The driver kicked the queue while <see cref="Serve"/> runs. Any thread.</summary>
     public void Kicked() => _host.Wake();
 
     /// <inheritdoc/>
     public void Dispose() => _host.Dispose();
 
-    // True if the request was returned; else it is in flight, and the chain is another.
+    // True if the request has completed; else it is in flight, and the caller gets another chain object.
     private bool Begin(DescriptorChain chain)
     {
         Span<byte> header = stackalloc byte[HeaderSize];
@@ -117,7 +117,7 @@ internal sealed class BlockQueue : IDisposable
                 Return(chain, Ok, chain.Write(0, _id.AsSpan(0, (int)Math.Min(room, IdSize))));
                 return true;
             default:
-                _host.Poll(wait: false); // What follows may take long.
+                _host.Poll(wait: false); // Discard and write-zeroes block: submit the others first.
                 Return(chain, type is not (Discard or WriteZeroes) ? Unsupported : _disk.ReadOnly ? IoError : Clear(chain, type == Discard), 0);
                 return true;
         }
@@ -138,8 +138,8 @@ internal sealed class BlockQueue : IDisposable
         return false;
     }
 
-    // What was in flight and has ended goes back.
-    private void End(Action returned)
+    // Completes requests in flight that have ended.
+    private void End(Action notifyDriver)
     {
         bool any = false;
         while (_host.TryTake(out int tag, out bool done))
@@ -151,7 +151,7 @@ internal sealed class BlockQueue : IDisposable
 
         if (any)
         {
-            returned();
+            notifyDriver();
         }
     }
 
@@ -161,7 +161,7 @@ internal sealed class BlockQueue : IDisposable
         {
             foreach ((ulong gpa, int size) in chain.Writable)
             {
-                _queue.Dma.Written(gpa, (ulong)size); // What failed may have come in part.
+                _queue.Dma.Written(gpa, (ulong)size); // A failed read may have written a part.
             }
         }
 
@@ -176,7 +176,7 @@ internal sealed class BlockQueue : IDisposable
             chain.Write(room, [status]);
         }
 
-        _queue.Return(chain, room >= 0 && status == Ok && written == room ? (uint)(room + 1) : 0);
+        _queue.Push(chain, room >= 0 && status == Ok && written == room ? (uint)(room + 1) : 0);
     }
 
     private bool IsWithin(ulong sector, long length, out long offset)
@@ -192,7 +192,7 @@ internal sealed class BlockQueue : IDisposable
         return true;
     }
 
-    // Bytes of a chain's buffers as the host sees them, until the next call.
+    // Translates a part of a chain's buffers to host addresses, valid until the next call.
     private bool TryLocate(ReadOnlySpan<GuestBuffer> buffers, long skip, long length, out ReadOnlySpan<HostBuffer> bytes)
     {
         bytes = default;
@@ -221,7 +221,7 @@ internal sealed class BlockQueue : IDisposable
     private byte Clear(DescriptorChain chain, bool discard)
     {
         long length = chain.ReadableLength - HeaderSize;
-        if (length <= 0 || length % RangeSize != 0 || length / RangeSize > MostRanges)
+        if (length <= 0 || length % RangeSize != 0 || length / RangeSize > MaxRanges)
         {
             return IoError;
         }
@@ -243,7 +243,7 @@ internal sealed class BlockQueue : IDisposable
             }
 
             long bytes = (long)sectors * VirtioBlock.Sector;
-            if (sectors > MostSectors || !IsWithin(sector, bytes, out long offset))
+            if (sectors > MaxSectors || !IsWithin(sector, bytes, out long offset))
             {
                 return IoError;
             }

@@ -2,47 +2,47 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>A piece of guest memory.</summary>
+/// <summary>A range of guest memory.</summary>
 public readonly record struct GuestBuffer(ulong Gpa, int Length);
 
 /// <summary>
-/// A request as a driver puts it into a queue: buffers for the device to read, then buffers for it to write. Made once and filled again for
-/// each request. One thread at a time.
+/// A descriptor chain: device-readable buffers, followed by device-writable buffers. The object is reused for further chains. One thread at a
+/// time.
 /// </summary>
 public sealed class DescriptorChain
 {
-    /// <summary>The most buffers of one request.</summary>
-    public const int MostBuffers = 4096;
+    /// <summary>The maximum number of buffers of a chain.</summary>
+    public const int MaxBuffers = 4096;
 
     private readonly Dma _dma;
     private GuestBuffer[] _buffers = new GuestBuffer[64];
     private int _count;
     private int _readable;
 
-    /// <summary>Makes an empty one.</summary>
+    /// <summary>Creates an empty chain.</summary>
     public DescriptorChain(Dma dma) => _dma = dma;
 
-    /// <summary>What the device reads.</summary>
+    /// <summary>The device-readable buffers.</summary>
     public ReadOnlySpan<GuestBuffer> Readable => _buffers.AsSpan(0, _readable);
 
-    /// <summary>What it writes.</summary>
+    /// <summary>The device-writable buffers.</summary>
     public ReadOnlySpan<GuestBuffer> Writable => _buffers.AsSpan(_readable, _count - _readable);
 
-    /// <summary>Bytes to read.</summary>
+    /// <summary>Device-readable bytes.</summary>
     public long ReadableLength { get; private set; }
 
-    /// <summary>Bytes to write.</summary>
+    /// <summary>Device-writable bytes.</summary>
     public long WritableLength { get; private set; }
 
-    /// <summary>By which the driver knows it.</summary>
+    /// <summary>The index of the head descriptor, or the buffer ID in a packed ring.</summary>
     internal ushort Id { get; set; }
 
-    /// <summary>How many entries of a packed ring it takes.</summary>
+    /// <summary>Entries of a packed ring that the chain occupies.</summary>
     internal int Entries { get; set; }
 
-    /// <summary>Copies from what the device reads. Returns how many bytes there were.</summary>
-    /// <param name="offset">From the first byte to read; behind the end there is nothing.</param>
-    /// <param name="data">Where to.</param>
+    /// <summary>Copies from the device-readable buffers. Returns the number of bytes copied.</summary>
+    /// <param name="offset">Offset from the first device-readable byte; beyond the end no bytes are copied.</param>
+    /// <param name="data">The destination.</param>
     public int Read(long offset, Span<byte> data)
     {
         int done = 0;
@@ -65,9 +65,9 @@ public sealed class DescriptorChain
         return done;
     }
 
-    /// <summary>Copies into what the device writes. Returns how many bytes had room.</summary>
-    /// <param name="offset">From the first byte to write.</param>
-    /// <param name="data">What to write.</param>
+    /// <summary>Copies to the device-writable buffers. Returns the number of bytes copied.</summary>
+    /// <param name="offset">Offset from the first device-writable byte.</param>
+    /// <param name="data">The source.</param>
     public int Write(long offset, ReadOnlySpan<byte> data)
     {
         int done = 0;
@@ -90,7 +90,7 @@ public sealed class DescriptorChain
         return done;
     }
 
-    /// <summary>Each becomes what the other was.</summary>
+    /// <summary>Swaps the contents of two chain objects.</summary>
     internal void Exchange(DescriptorChain other)
     {
         (_buffers, other._buffers) = (other._buffers, _buffers);
@@ -107,7 +107,7 @@ public sealed class DescriptorChain
         (_count, _readable, ReadableLength, WritableLength, Entries) = (0, 0, 0, 0, 0);
     }
 
-    /// <summary>Adds a buffer. False if a driver may not do that: no RAM, too many or too long, one to read after one to write (virtio 1.2, 2.7.4.2).</summary>
+    /// <summary>Adds a buffer. False if it is invalid: not RAM, too many or too long, or a device-readable one after a device-writable one (virtio 1.2, 2.7.4.2).</summary>
     internal bool TryAdd(ulong gpa, uint length, bool writable)
     {
         if (length == 0)
@@ -115,7 +115,7 @@ public sealed class DescriptorChain
             return true;
         }
 
-        if (length > int.MaxValue || _count == MostBuffers || !_dma.IsRam(gpa, length) || (!writable && _readable != _count)
+        if (length > int.MaxValue || _count == MaxBuffers || !_dma.IsRam(gpa, length) || (!writable && _readable != _count)
             || ReadableLength + WritableLength + length > uint.MaxValue)
         {
             return false;

@@ -3,28 +3,28 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>A packed queue: one ring of descriptors that both sides write, telling new from old by two bits (virtio 1.2, 2.8).</summary>
+/// <summary>A packed virtqueue: one descriptor ring that both sides write, with available and used flags and wrap counters (virtio 1.2, 2.8).</summary>
 internal sealed class PackedQueue : Virtqueue
 {
     private const ushort Available = 1 << 7;
     private const ushort Used = 1 << 15;
     private const int FlagsOffset = 14;
 
-    // Event suppression: where and in which round, then what.
+    // Event suppression structure: offset and wrap counter, then flags.
     private const ulong EventFlagsOffset = 2;
     private const ushort EventsOn = 0;
     private const ushort EventsOff = 1;
     private const ushort EventAt = 2;
-    private const ushort Round = 1 << 15;
+    private const ushort WrapCounter = 1 << 15;
 
-    private ushort _take;
-    private bool _takeRound = true;
-    private ushort _return;
-    private bool _returnRound = true;
-    private ushort _told;
-    private bool _wrapped; // Since the driver was last told.
-    private bool _returnedAny;
-    private ulong _heldFlagsAt; // Of the first of several that the driver is to see together: written last. 0 for none.
+    private ushort _nextAvailable;
+    private bool _availableWrapCounter = true;
+    private ushort _nextUsed;
+    private bool _usedWrapCounter = true;
+    private ushort _notifiedUsed;
+    private bool _wrapped; // Since the last interrupt decision.
+    private bool _pushedAny;
+    private ulong _heldFlagsAt; // Flags of the first chain of a batch, which are written last and publish the batch. 0 for none.
     private ushort _heldFlags;
 
     private PackedQueue(Dma dma, QueueAddresses addresses, int size, ulong features)
@@ -37,7 +37,7 @@ internal sealed class PackedQueue : Virtqueue
         && dma.IsRam(addresses.Descriptors, DescriptorSize * (ulong)size) && dma.IsRam(addresses.Driver, 4) && dma.IsRam(addresses.Device, 4)
             ? new PackedQueue(dma, addresses, size, features) : null;
 
-    public override bool TryTake(DescriptorChain chain)
+    public override bool TryPop(DescriptorChain chain)
     {
         if (IsBroken || !IsAvailable())
         {
@@ -45,8 +45,8 @@ internal sealed class PackedQueue : Virtqueue
         }
 
         chain.Clear();
-        uint number = _take;
-        bool round = _takeRound;
+        uint number = _nextAvailable;
+        bool round = _availableWrapCounter;
         while (true)
         {
             if (chain.Entries == Size || !TryReadDescriptor(Addresses.Descriptors, number, out ulong gpa, out uint length, out ushort id, out ushort flags))
@@ -72,21 +72,21 @@ internal sealed class PackedQueue : Virtqueue
             if (last)
             {
                 chain.Id = id;
-                _take = (ushort)number;
-                _takeRound = round;
+                _nextAvailable = (ushort)number;
+                _availableWrapCounter = round;
                 return true;
             }
         }
     }
 
-    public override void Return(DescriptorChain chain, uint written, bool more)
+    public override void Push(DescriptorChain chain, uint written, bool more)
     {
-        ulong entry = Addresses.Descriptors + ((ulong)_return * DescriptorSize);
+        ulong entry = Addresses.Descriptors + ((ulong)_nextUsed * DescriptorSize);
         Span<byte> bytes = stackalloc byte[6];
         BinaryPrimitives.WriteUInt32LittleEndian(bytes, written);
         BinaryPrimitives.WriteUInt16LittleEndian(bytes[4..], chain.Id);
         Dma.TryWrite(entry + 8, bytes);
-        ushort flags = (ushort)((_returnRound ? Available | Used : 0) | (written > 0 ? DeviceWrites : 0));
+        ushort flags = (ushort)((_usedWrapCounter ? Available | Used : 0) | (written > 0 ? DeviceWrites : 0));
         if (more && _heldFlagsAt == 0)
         {
             (_heldFlagsAt, _heldFlags) = (entry + FlagsOffset, flags);
@@ -102,27 +102,27 @@ internal sealed class PackedQueue : Virtqueue
             _heldFlagsAt = 0;
         }
 
-        int next = _return + chain.Entries;
+        int next = _nextUsed + chain.Entries;
         if (next >= Size)
         {
             next -= Size;
-            _returnRound = !_returnRound;
+            _usedWrapCounter = !_usedWrapCounter;
             _wrapped = true;
         }
 
-        _return = (ushort)next;
-        _returnedAny = true;
+        _nextUsed = (ushort)next;
+        _pushedAny = true;
     }
 
     public override bool WantsInterrupt()
     {
-        if (!_returnedAny)
+        if (!_pushedAny)
         {
             return false;
         }
 
-        (ushort before, bool wrapped) = (_told, _wrapped);
-        (_told, _wrapped, _returnedAny) = (_return, false, false);
+        (ushort before, bool wrapped) = (_notifiedUsed, _wrapped);
+        (_notifiedUsed, _wrapped, _pushedAny) = (_nextUsed, false, false);
         Interlocked.MemoryBarrier();
         ushort flags = ReadUInt16(Addresses.Driver + EventFlagsOffset);
         if (flags != EventAt || !HasEventIndex)
@@ -130,10 +130,10 @@ internal sealed class PackedQueue : Virtqueue
             return flags != EventsOff;
         }
 
-        // Across the ring's end the three can't be held against one another: better one too many.
+        // After a wrap the three indices are not comparable: rather one interrupt too many.
         ushort at = ReadUInt16(Addresses.Driver);
-        int awaited = (at & ~Round) - ((at & Round) != 0 == _returnRound ? 0 : Size);
-        return wrapped || HasPassed((ushort)awaited, _return, before);
+        int awaited = (at & ~WrapCounter) - ((at & WrapCounter) != 0 == _usedWrapCounter ? 0 : Size);
+        return wrapped || HasPassed((ushort)awaited, _nextUsed, before);
     }
 
     public override void DisableKicks() => WriteUInt16(Addresses.Device + EventFlagsOffset, EventsOff);
@@ -142,7 +142,7 @@ internal sealed class PackedQueue : Virtqueue
     {
         if (HasEventIndex)
         {
-            WriteUInt16(Addresses.Device, (ushort)(_take | (_takeRound ? Round : 0)));
+            WriteUInt16(Addresses.Device, (ushort)(_nextAvailable | (_availableWrapCounter ? WrapCounter : 0)));
         }
 
         WriteUInt16(Addresses.Device + EventFlagsOffset, HasEventIndex ? EventAt : EventsOn);
@@ -152,7 +152,7 @@ internal sealed class PackedQueue : Virtqueue
 
     private bool IsAvailable()
     {
-        ushort flags = ReadUInt16(Addresses.Descriptors + ((ulong)_take * DescriptorSize) + FlagsOffset);
-        return (flags & Available) != 0 == _takeRound && (flags & Used) != 0 != _takeRound;
+        ushort flags = ReadUInt16(Addresses.Descriptors + ((ulong)_nextAvailable * DescriptorSize) + FlagsOffset);
+        return (flags & Available) != 0 == _availableWrapCounter && (flags & Used) != 0 != _availableWrapCounter;
     }
 }

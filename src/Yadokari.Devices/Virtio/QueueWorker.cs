@@ -2,10 +2,10 @@ using Yadokari.Core.Lifetimes;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>The thread that serves a queue: sleeps until it is kicked. It begins with the first kick and ends for good when stopped.</summary>
-/// <param name="name">The thread's.</param>
-/// <param name="process">What to do after each kick. Kicks that come meanwhile make one more round.</param>
-/// <param name="kicked">Is told of a kick that comes meanwhile; under the lock, so that none comes after <see cref="Stop"/>.</param>
+/// <summary>The thread that serves a virtqueue: sleeps until a kick. The first kick starts it; a stop ends it for good.</summary>
+/// <param name="name">The thread's name.</param>
+/// <param name="process">Called on the thread after a kick. Kicks that arrive during the call cause one more call.</param>
+/// <param name="kicked">Called for a kick that arrives while <paramref name="process"/> runs; under the lock, so that there is no call after <see cref="Stop"/>.</param>
 /// <param name="failed">As with <see cref="HostThread.Start"/>; the worker is stopped then.</param>
 internal sealed class QueueWorker(string name, Action process, Action kicked, Action<Exception>? failed)
 {
@@ -17,7 +17,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
     private bool _stopping;
     private bool _paused;
 
-    /// <summary>There is something to do. Any thread; returns at once.</summary>
+    /// <summary>Wakes the thread. Any thread; does not block.</summary>
     public void Kick()
     {
         lock (_lock)
@@ -43,7 +43,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         }
     }
 
-    /// <summary>Waits until it does nothing; kicks wait for <see cref="Resume"/> from now on. Not on its thread.</summary>
+    /// <summary>Waits until the thread is idle; kicks stay pending until <see cref="Resume"/>. Not on the worker's thread.</summary>
     public void Pause()
     {
         lock (_lock)
@@ -56,7 +56,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         }
     }
 
-    /// <summary>Goes on with what it was kicked for meanwhile.</summary>
+    /// <summary>Ends a pause; pending kicks are processed.</summary>
     public void Resume()
     {
         lock (_lock)
@@ -66,7 +66,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         }
     }
 
-    /// <summary>Ends the thread. True if it does nothing any more; else <paramref name="stopped"/> is called once it is done.</summary>
+    /// <summary>Ends the thread. True if it is idle; else it calls <paramref name="stopped"/> once <c>process</c> has returned.</summary>
     public bool Stop(Action stopped)
     {
         lock (_lock)
@@ -78,7 +78,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         }
     }
 
-    /// <summary>Waits for the thread's end, after <see cref="Stop"/>.</summary>
+    /// <summary>Joins the thread, after <see cref="Stop"/>.</summary>
     public void Join() => _thread?.Join();
 
     private void Main()
@@ -91,7 +91,7 @@ internal sealed class QueueWorker(string name, Action process, Action kicked, Ac
         _stopped?.Invoke();
     }
 
-    // A reset that waits for the worker must not wait for ever.
+    // A device reset that waits for this worker is completed, too.
     private void Fail(Exception error)
     {
         Action? stopped;

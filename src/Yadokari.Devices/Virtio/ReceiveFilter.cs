@@ -2,41 +2,41 @@ using System.Buffers.Binary;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>Which frames the driver of a network card wants (virtio 1.2, 5.1.6.5.1 and 5.1.6.5.2). Never changes: a command makes another.</summary>
+/// <summary>The receive filter of a network card: receive modes and MAC address lists (virtio 1.2, 5.1.6.5.1 and 5.1.6.5.2). Immutable: a command creates another.</summary>
 internal sealed class ReceiveFilter
 {
-    /// <summary>The most addresses in each of the two lists; a driver that has more gets all.</summary>
-    public const int MostAddresses = 64;
+    /// <summary>The maximum number of addresses in each of the two lists; a longer list receives all frames of its kind.</summary>
+    public const int MaxAddresses = 64;
 
     private const int MacSize = 6;
 
     private readonly ulong _mac;
     private ulong[] _unicast = [];
     private ulong[] _multicast = [];
-    private bool _everything;
-    private bool _allMulticast = true; // Until the driver says which: it may never.
+    private bool _promiscuous;
+    private bool _allMulticast = true; // Until the driver sends a filter, which is optional.
     private bool _allUnicast;
     private bool _noMulticast;
     private bool _noUnicast;
     private bool _noBroadcast;
 
-    /// <summary>The one that a card begins with.</summary>
+    /// <summary>The filter after a reset.</summary>
     public ReceiveFilter(ReadOnlySpan<byte> mac) => _mac = Pack(mac);
 
     private ReceiveFilter(ReceiveFilter other, ulong mac)
     {
         _mac = mac;
-        (_unicast, _multicast, _everything) = (other._unicast, other._multicast, other._everything);
+        (_unicast, _multicast, _promiscuous) = (other._unicast, other._multicast, other._promiscuous);
         (_allMulticast, _allUnicast) = (other._allMulticast, other._allUnicast);
         (_noMulticast, _noUnicast, _noBroadcast) = (other._noMulticast, other._noUnicast, other._noBroadcast);
     }
 
-    /// <summary>Whether a frame is to be received.</summary>
+    /// <summary>Whether a frame passes the filter.</summary>
     public bool Passes(ReadOnlySpan<byte> frame)
     {
-        if (_everything || frame.Length < MacSize)
+        if (_promiscuous || frame.Length < MacSize)
         {
-            return _everything;
+            return _promiscuous;
         }
 
         ulong to = Pack(frame);
@@ -45,14 +45,14 @@ internal sealed class ReceiveFilter
             : !_noUnicast && (_allUnicast || to == _mac || Array.IndexOf(_unicast, to) >= 0);
     }
 
-    /// <summary>After a command that switches something. Null if there is no such.</summary>
+    /// <summary>The filter after a receive mode command. Null if the command is unknown.</summary>
     public ReceiveFilter? With(byte command, bool on)
     {
         var changed = new ReceiveFilter(this, _mac);
         switch (command)
         {
             case 0:
-                changed._everything = on;
+                changed._promiscuous = on;
                 break;
             case 1:
                 changed._allMulticast = on;
@@ -76,7 +76,7 @@ internal sealed class ReceiveFilter
         return changed;
     }
 
-    /// <summary>After a command that names addresses. Null if it is wrong.</summary>
+    /// <summary>The filter after a MAC address command. Null if the command is invalid.</summary>
     public ReceiveFilter? With(byte command, ReadOnlySpan<byte> data)
     {
         const byte lists = 0, own = 1;
@@ -90,15 +90,15 @@ internal sealed class ReceiveFilter
             return null;
         }
 
-        return TakeList(ref data) is { } unicast && TakeList(ref data) is { } multicast
+        return ReadList(ref data) is { } unicast && ReadList(ref data) is { } multicast
             ? new ReceiveFilter(this, _mac) { _unicast = unicast, _multicast = multicast, _allMulticast = false }
             : new ReceiveFilter(this, _mac) { _allUnicast = true, _allMulticast = true };
     }
 
-    private static ulong[]? TakeList(ref ReadOnlySpan<byte> data)
+    private static ulong[]? ReadList(ref ReadOnlySpan<byte> data)
     {
         uint count = data.Length < 4 ? uint.MaxValue : BinaryPrimitives.ReadUInt32LittleEndian(data);
-        if (count > MostAddresses || data.Length - 4 < count * MacSize)
+        if (count > MaxAddresses || data.Length - 4 < count * MacSize)
         {
             return null;
         }

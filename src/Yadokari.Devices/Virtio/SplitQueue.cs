@@ -4,19 +4,19 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>A split queue: a descriptor table and two rings of its entries' numbers (virtio 1.2, 2.7).</summary>
+/// <summary>A split virtqueue: descriptor table, available ring and used ring (virtio 1.2, 2.7).</summary>
 internal sealed class SplitQueue : Virtqueue
 {
     private const ushort NoInterrupt = 1;
     private const ushort NoKick = 1;
 
-    // Both rings: flags, index, then the entries; behind them the index at which the other side wants to hear.
+    // Available and used ring: flags, index, entries; behind them used_event and avail_event.
     private const ulong IndexOffset = 2;
     private const ulong RingOffset = 4;
 
-    private ushort _taken;
-    private ushort _returned;
-    private ushort _told;
+    private ushort _lastAvailable;
+    private ushort _usedIndex;
+    private ushort _notifiedUsedIndex;
 
     private SplitQueue(Dma dma, QueueAddresses addresses, int size, ulong features)
         : base(dma, addresses, size, features)
@@ -35,20 +35,20 @@ internal sealed class SplitQueue : Virtqueue
             ? new SplitQueue(dma, addresses, size, features) : null;
     }
 
-    public override bool TryTake(DescriptorChain chain)
+    public override bool TryPop(DescriptorChain chain)
     {
         ushort available = ReadUInt16(Addresses.Driver + IndexOffset);
-        if (IsBroken || available == _taken)
+        if (IsBroken || available == _lastAvailable)
         {
             return false;
         }
 
-        if ((ushort)(available - _taken) > Size)
+        if ((ushort)(available - _lastAvailable) > Size)
         {
             return Break();
         }
 
-        ushort number = ReadUInt16(Addresses.Driver + RingOffset + (2 * (ulong)(_taken & (Size - 1))));
+        ushort number = ReadUInt16(Addresses.Driver + RingOffset + (2 * (ulong)(_lastAvailable & (Size - 1))));
         chain.Clear();
         chain.Id = number;
         for (int seen = 0; ; seen++)
@@ -67,7 +67,7 @@ internal sealed class SplitQueue : Virtqueue
 
             if (last)
             {
-                _taken++;
+                _lastAvailable++;
                 return true;
             }
 
@@ -75,31 +75,31 @@ internal sealed class SplitQueue : Virtqueue
         }
     }
 
-    public override void Return(DescriptorChain chain, uint written, bool more)
+    public override void Push(DescriptorChain chain, uint written, bool more)
     {
         Span<byte> entry = stackalloc byte[8];
         BinaryPrimitives.WriteUInt32LittleEndian(entry, chain.Id);
         BinaryPrimitives.WriteUInt32LittleEndian(entry[4..], written);
-        Dma.TryWrite(Addresses.Device + RingOffset + (8 * (ulong)(_returned & (Size - 1))), entry);
-        _returned++;
+        Dma.TryWrite(Addresses.Device + RingOffset + (8 * (ulong)(_usedIndex & (Size - 1))), entry);
+        _usedIndex++;
         if (!more)
         {
-            WriteUInt16(Addresses.Device + IndexOffset, _returned);
+            WriteUInt16(Addresses.Device + IndexOffset, _usedIndex);
         }
     }
 
     public override bool WantsInterrupt()
     {
-        ushort before = _told;
-        _told = _returned;
-        if (before == _returned)
+        ushort before = _notifiedUsedIndex;
+        _notifiedUsedIndex = _usedIndex;
+        if (before == _usedIndex)
         {
             return false;
         }
 
-        // The driver sets what it waits for, then looks for what was returned; this is the other way round.
+        // The driver writes used_event, then reads the used index; the device writes the used index, then reads used_event.
         Interlocked.MemoryBarrier();
-        return HasEventIndex ? HasPassed(ReadUInt16(UsedEvent), _returned, before) : (ReadUInt16(Addresses.Driver) & NoInterrupt) == 0;
+        return HasEventIndex ? HasPassed(ReadUInt16(UsedEvent), _usedIndex, before) : (ReadUInt16(Addresses.Driver) & NoInterrupt) == 0;
     }
 
     public override void DisableKicks()
@@ -114,7 +114,7 @@ internal sealed class SplitQueue : Virtqueue
     {
         if (HasEventIndex)
         {
-            WriteUInt16(AvailableEvent, _taken);
+            WriteUInt16(AvailableEvent, _lastAvailable);
         }
         else
         {
@@ -122,6 +122,6 @@ internal sealed class SplitQueue : Virtqueue
         }
 
         Interlocked.MemoryBarrier();
-        return !IsBroken && ReadUInt16(Addresses.Driver + IndexOffset) != _taken;
+        return !IsBroken && ReadUInt16(Addresses.Driver + IndexOffset) != _lastAvailable;
     }
 }

@@ -4,8 +4,8 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Devices.Virtio;
 
 /// <summary>
-/// Gives memory that the guest does not use back to the host (virtio 1.2, 5.5): what the guest was asked to leave (the balloon), and what it
-/// reports as free from time to time.
+/// A memory balloon (virtio 1.2, 5.5): discards the host's memory of pages that the guest puts into the balloon, and of free pages that it reports
+/// (free page reporting).
 /// </summary>
 public sealed class VirtioBalloon : VirtioDevice
 {
@@ -16,15 +16,15 @@ public sealed class VirtioBalloon : VirtioDevice
     private const ulong DeflatesWhenShort = 1 << 2;
     private const ulong Reporting = 1 << 5;
 
-    // Queues: those that are not offered have no number (as Linux and QEMU count; 5.5.2 counts them too).
+    // Queues. A queue whose feature is not offered has no index, as in Linux and QEMU; 5.5.2 numbers them all.
     private const int Inflate = 0;
     private const int Report = 2;
 
     private const int TargetOffset = 0;
     private const int ActualOffset = 4;
 
-    // Bytes of numbers in one request: as many as name a GiB. Drivers send far fewer; with no bound one request might keep a thread for hours.
-    private const int MostNumbers = 1 << 20;
+    // Bytes of page frame numbers in one request: as many as name 1 GiB. Drivers send far fewer; without a limit one request could occupy the thread for hours.
+    private const int MaxNumbers = 1 << 20;
 
     private readonly Lock _lock = new(); // Innermost: guards the configuration.
     private readonly byte[] _config = new byte[8];
@@ -45,10 +45,10 @@ public sealed class VirtioBalloon : VirtioDevice
     /// <inheritdoc/>
     public override int ConfigSize => _config.Length;
 
-    /// <summary>Bytes that the guest has left to the host so far. Any thread.</summary>
+    /// <summary>The actual size of the balloon in bytes. Any thread.</summary>
     public long Actual => (long)Get(ActualOffset) << PageShift;
 
-    /// <summary>Bytes that the guest is asked to leave: a multiple of 4096, less than 16 TiB. It does so when its driver gets to it. Any thread.</summary>
+    /// <summary>The requested size of the balloon in bytes: a multiple of 4096, less than 16 TiB. The driver inflates and deflates towards it on its own time. Any thread.</summary>
     public long Target
     {
         get => (long)Get(TargetOffset) << PageShift;
@@ -97,9 +97,9 @@ public sealed class VirtioBalloon : VirtioDevice
     }
 
     /// <inheritdoc/>
-    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
-        while (queue.TryTake(chain))
+        while (queue.TryPop(chain))
         {
             if (number == Inflate)
             {
@@ -113,21 +113,21 @@ public sealed class VirtioBalloon : VirtioDevice
                 }
             }
 
-            // A page that comes back is empty until it is touched: there is nothing to do for it.
-            queue.Return(chain, 0);
-            returned();
+            // Deflate needs no action: a discarded page reads as zeroes until the guest touches it.
+            queue.Push(chain, 0);
+            notifyDriver();
         }
 
         return true;
     }
 
-    // Page numbers of 32 bits; neighbours go together. Those behind the most stay as they are, which is the host's loss alone.
+    // 32-bit page frame numbers; contiguous pages are discarded together. Numbers beyond the limit are ignored: those pages stay allocated.
     private void DiscardPages(DescriptorChain chain, Dma dma)
     {
         ulong start = 0;
         int length = 0;
         int read;
-        for (long at = 0; at < MostNumbers && (read = chain.Read(at, _numbers) & ~3) > 0; at += read)
+        for (long at = 0; at < MaxNumbers && (read = chain.Read(at, _numbers) & ~3) > 0; at += read)
         {
             for (int i = 0; i < read; i += 4)
             {

@@ -4,10 +4,10 @@ using Yadokari.Core.Disks;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>A disk (virtio 1.2, 5.2), of as many queues as are wanted, which are served at once.</summary>
+/// <summary>A block device (virtio 1.2, 5.2) with one or more request queues, which are served in parallel.</summary>
 public sealed class VirtioBlock : VirtioDevice
 {
-    /// <summary>Bytes of a sector, in which everything counts.</summary>
+    /// <summary>Sector size in bytes, the unit of all offsets.</summary>
     public const int Sector = 512;
 
     // Features (5.2.3).
@@ -25,13 +25,13 @@ public sealed class VirtioBlock : VirtioDevice
     private readonly IDisk _disk;
     private readonly byte[] _config = new byte[60];
     private readonly byte[] _id = new byte[BlockQueue.IdSize];
-    private readonly BlockQueue?[] _queues; // Those that were served since the last reset.
+    private readonly BlockQueue?[] _queues; // Null for queues that were not kicked since the last reset.
 
-    /// <summary>Makes a disk. The image stays the caller's.</summary>
-    /// <param name="disk">The image: a multiple of 512 bytes.</param>
-    /// <param name="number">Counts the disks of a machine, from 0.</param>
-    /// <param name="queues">How many queues.</param>
-    /// <param name="id">What the guest can know it by: 20 characters of ASCII at most.</param>
+    /// <summary>Creates the device. Does not own <paramref name="disk"/>.</summary>
+    /// <param name="disk">The disk, whose size is a multiple of 512 bytes.</param>
+    /// <param name="number">Number of the device in the machine, from 0.</param>
+    /// <param name="queues">Number of request queues.</param>
+    /// <param name="id">The device ID (VIRTIO_BLK_T_GET_ID): 20 ASCII characters at most.</param>
     public VirtioBlock(IDisk disk, int number, int queues, string id)
     {
         _disk = disk;
@@ -44,11 +44,11 @@ public sealed class VirtioBlock : VirtioDevice
         Put(20, Sector);
         _config[24] = 3; // Physical blocks are 8 sectors.
         _config[34] = (byte)queues;
-        Put(36, BlockQueue.MostSectors);
-        Put(40, BlockQueue.MostRanges);
+        Put(36, BlockQueue.MaxSectors);
+        Put(40, BlockQueue.MaxRanges);
         Put(44, 4096 / Sector);
-        Put(48, BlockQueue.MostSectors);
-        Put(52, BlockQueue.MostRanges);
+        Put(48, BlockQueue.MaxSectors);
+        Put(52, BlockQueue.MaxRanges);
         _config[56] = 1;
     }
 
@@ -75,9 +75,9 @@ public sealed class VirtioBlock : VirtioDevice
     public override void ReadConfig(int offset, Span<byte> data) => CopyConfig(_config, offset, data);
 
     /// <inheritdoc/>
-    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
-        (_queues[number] ??= new BlockQueue(_disk, _id, queue)).Serve(chain, returned);
+        (_queues[number] ??= new BlockQueue(_disk, _id, queue)).Serve(chain, notifyDriver);
         return true;
     }
 

@@ -5,17 +5,17 @@ using Yadokari.Core.Networks;
 namespace Yadokari.Devices.Virtio;
 
 /// <summary>
-/// Bytes between guest and host (virtio 1.2, 5.3): a console whose size the guest knows, or ports by name, which programs in the guest open as
-/// they would files. A console is a device of its own: what tells a port among several of its size has rows and columns in another order in
-/// Linux than in the specification, and configuration space has not.
+/// A console device (virtio 1.2, 5.3): either one console with a size, or named ports, which programs in the guest open as character devices. A
+/// console is a device of its own, with its size in configuration space: in the multiport message VIRTIO_CONSOLE_RESIZE Linux and the
+/// specification disagree on the order of rows and columns.
 /// </summary>
 public sealed class VirtioConsole : VirtioDevice
 {
-    /// <summary>The most ports of a device.</summary>
-    public const int MostPorts = 16;
+    /// <summary>The maximum number of ports of a device.</summary>
+    public const int MaxPorts = 16;
 
-    /// <summary>The most bytes of a port's name, in UTF-8.</summary>
-    public const int LongestName = 64;
+    /// <summary>The maximum length of a port's name, in bytes of UTF-8.</summary>
+    public const int MaxNameLength = 64;
 
     // Features (5.3.3).
     private const ulong HasSize = 1 << 0;
@@ -28,7 +28,7 @@ public sealed class VirtioConsole : VirtioDevice
     private const int PortsOffset = 4;
     private const int EmergencyOffset = 8;
 
-    // Queues: two for each port, and between those of the first and of the second two for control messages (5.3.2).
+    // Queues: two for each port; the two control queues follow those of port 0 (5.3.2).
     private const int ControlReceive = 2;
     private const int ControlTransmit = 3;
     private const ushort Entries = 128;
@@ -41,11 +41,11 @@ public sealed class VirtioConsole : VirtioDevice
     private const ushort PortOpen = 6;
     private const ushort PortName = 7;
 
-    private readonly Lock _lock = new(); // Innermost: guards the configuration, and of ports what the guest is still to be told and whether it is open.
+    private readonly Lock _lock = new(); // Innermost: guards the configuration, and each port's pending messages and open state.
     private readonly byte[] _config = new byte[12];
     private readonly Port[] _ports;
     private readonly bool _named;
-    private bool _hasToldSize; // The first queue's thread has it.
+    private bool _hasToldSize; // Owned by the thread of queue 0.
 
     private VirtioConsole(string name, Port[] ports, bool named)
     {
@@ -61,9 +61,9 @@ public sealed class VirtioConsole : VirtioDevice
         }
     }
 
-    /// <summary>A part of what the guest is still to be told of a port, in the order of telling.</summary>
+    /// <summary>Control messages that are pending for a port, in the order in which they are sent.</summary>
     [Flags]
-    private enum Due
+    private enum PendingMessages
     {
         None = 0,
         Add = 1,
@@ -71,11 +71,11 @@ public sealed class VirtioConsole : VirtioDevice
         Open = 4,
     }
 
-    /// <summary>Makes a console. The host's end stays the caller's.</summary>
+    /// <summary>Creates a console. Does not own <paramref name="host"/>.</summary>
     public static VirtioConsole Console(IPortHost host) => new("console", [new Port(host, [])], named: false);
 
-    /// <summary>Makes a device of ports. The host's ends stay the caller's.</summary>
-    /// <param name="ports">1 to <see cref="MostPorts"/>, each with a name of 1 to <see cref="LongestName"/> bytes.</param>
+    /// <summary>Creates a multiport device. Does not own the hosts' ends.</summary>
+    /// <param name="ports">1 to <see cref="MaxPorts"/>, each with a name of 1 to <see cref="MaxNameLength"/> bytes.</param>
     public static VirtioConsole Ports(IReadOnlyList<(string Name, IPortHost Host)> ports) =>
         new("ports", [.. ports.Select(p => new Port(p.Host, Encoding.UTF8.GetBytes(p.Name)))], named: true);
 
@@ -99,7 +99,7 @@ public sealed class VirtioConsole : VirtioDevice
 
     private bool IsNamed => (Accepted & SeveralPorts) != 0;
 
-    /// <summary>Tells the guest of a console's size, in characters. Any thread.</summary>
+    /// <summary>Sets the size of the console in characters, and notifies the guest. Any thread.</summary>
     public void Resize(int rows, int columns)
     {
         lock (_lock)
@@ -125,33 +125,33 @@ public sealed class VirtioConsole : VirtioDevice
     {
         if (offset == EmergencyOffset && !data.IsEmpty)
         {
-            // A character from a driver that has no queue yet, or none any more. There is no waiting: what has no room is gone.
+            // Emergency write: a character from a driver without queues. Does not block: without room in the host's buffer it is dropped.
             _ports[0].Host.Write(data[..1]);
         }
     }
 
     /// <inheritdoc/>
-    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
         if (IsNamed && number is ControlReceive or ControlTransmit)
         {
-            return number == ControlReceive ? SendMessages(queue, chain, returned) : TakeMessages(queue, chain, returned);
+            return number == ControlReceive ? SendControl(queue, chain, notifyDriver) : ReceiveControl(queue, chain, notifyDriver);
         }
 
         if (!IsNamed && number >= ControlReceive)
         {
-            return false; // For a driver that knows of one port alone there are no such queues.
+            return false; // Without VIRTIO_CONSOLE_F_MULTIPORT there are no such queues.
         }
 
         if (number == 0 && !_hasToldSize)
         {
-            // Linux asks for the size only when it hears of a change (6.1, drivers/char/virtio_console.c).
+            // Linux reads the size only on a configuration change interrupt (6.1, drivers/char/virtio_console.c).
             _hasToldSize = true;
             ConfigChanged?.Invoke();
         }
 
         int port = number < ControlReceive ? 0 : (number / 2) - 1;
-        return number % 2 == 0 ? FromHost(_ports[port], queue, chain, returned) : ToHost(_ports[port], queue, chain, returned);
+        return number % 2 == 0 ? FromHost(_ports[port], queue, chain, notifyDriver) : ToHost(_ports[port], queue, chain, notifyDriver);
     }
 
     /// <inheritdoc/>
@@ -173,7 +173,7 @@ public sealed class VirtioConsole : VirtioDevice
         {
             if (port.IsReady && port.Host.IsConnected != port.ToldConnected)
             {
-                port.Due |= Due.Open;
+                port.PendingMessages |= PendingMessages.Open;
             }
         }
 
@@ -185,8 +185,8 @@ public sealed class VirtioConsole : VirtioDevice
         }
     }
 
-    // Nothing is read from the host before the guest listens: until then it waits where it came from.
-    private bool FromHost(Port port, Virtqueue queue, DescriptorChain chain, Action returned)
+    // Host data is read only once the guest has opened the port: until then it stays in the host's buffer (backpressure).
+    private bool FromHost(Port port, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
         while (true)
         {
@@ -200,22 +200,22 @@ public sealed class VirtioConsole : VirtioDevice
                 return false;
             }
 
-            if (!queue.TryTake(chain))
+            if (!queue.TryPop(chain))
             {
                 return true;
             }
 
             int count = chain.Write(0, port.Input.AsSpan(port.Given, port.Count - port.Given));
             port.Given += count;
-            queue.Return(chain, (uint)count);
-            returned();
+            queue.Push(chain, (uint)count);
+            notifyDriver();
         }
     }
 
-    // A request that the host has no room for stays with its queue, whose it is alone.
-    private static bool ToHost(Port port, Virtqueue queue, DescriptorChain chain, Action returned)
+    // A request that the host's buffer has no room for stays in flight; it belongs to its queue's thread.
+    private static bool ToHost(Port port, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
-        while (port.Holds || queue.TryTake(chain))
+        while (port.Holds || queue.TryPop(chain))
         {
             int length;
             while ((length = chain.Read(port.Sent, port.Output)) > 0)
@@ -230,8 +230,8 @@ public sealed class VirtioConsole : VirtioDevice
             }
 
             (port.Holds, port.Sent) = (false, 0);
-            queue.Return(chain, 0);
-            returned();
+            queue.Push(chain, 0);
+            notifyDriver();
         }
 
         return true;
@@ -245,24 +245,24 @@ public sealed class VirtioConsole : VirtioDevice
         }
     }
 
-    private bool TakeMessages(Virtqueue queue, DescriptorChain chain, Action returned)
+    private bool ReceiveControl(Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
         Span<byte> message = stackalloc byte[MessageSize];
-        while (queue.TryTake(chain))
+        while (queue.TryPop(chain))
         {
             if (chain.Read(0, message) == MessageSize)
             {
-                Obey(BinaryPrimitives.ReadUInt32LittleEndian(message), BinaryPrimitives.ReadUInt16LittleEndian(message[4..]), BinaryPrimitives.ReadUInt16LittleEndian(message[6..]));
+                HandleControl(BinaryPrimitives.ReadUInt32LittleEndian(message), BinaryPrimitives.ReadUInt16LittleEndian(message[4..]), BinaryPrimitives.ReadUInt16LittleEndian(message[6..]));
             }
 
-            queue.Return(chain, 0);
-            returned();
+            queue.Push(chain, 0);
+            notifyDriver();
         }
 
         return true;
     }
 
-    private void Obey(uint number, ushort what, ushort value)
+    private void HandleControl(uint number, ushort what, ushort value)
     {
         bool any = number < (uint)_ports.Length;
         lock (_lock)
@@ -270,11 +270,11 @@ public sealed class VirtioConsole : VirtioDevice
             switch (what)
             {
                 case DeviceReady when value == 1:
-                    Array.ForEach(_ports, p => p.Due |= Due.Add);
+                    Array.ForEach(_ports, p => p.PendingMessages |= PendingMessages.Add);
                     break;
                 case PortReady when any && value == 1:
                     _ports[number].IsReady = true;
-                    _ports[number].Due |= Due.Name | (_ports[number].Host.IsConnected ? Due.Open : 0);
+                    _ports[number].PendingMessages |= PendingMessages.Name | (_ports[number].Host.IsConnected ? PendingMessages.Open : 0);
                     break;
                 case PortOpen when any:
                     _ports[number].IsOpen = value != 0;
@@ -289,55 +289,55 @@ public sealed class VirtioConsole : VirtioDevice
         }
     }
 
-    private bool SendMessages(Virtqueue queue, DescriptorChain chain, Action returned)
+    private bool SendControl(Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
-        Span<byte> message = stackalloc byte[MessageSize + LongestName];
-        while (IsAnythingDue())
+        Span<byte> message = stackalloc byte[MessageSize + MaxNameLength];
+        while (IsAnythingPending())
         {
-            if (!queue.TryTake(chain))
+            if (!queue.TryPop(chain))
             {
                 return true;
             }
 
-            queue.Return(chain, (uint)chain.Write(0, message[..TakeDue(message)]));
-            returned();
+            queue.Push(chain, (uint)chain.Write(0, message[..TakePendingMessage(message)]));
+            notifyDriver();
         }
 
         return false;
     }
 
-    private bool IsAnythingDue()
+    private bool IsAnythingPending()
     {
         lock (_lock)
         {
-            return Array.Exists(_ports, p => p.Due != 0);
+            return Array.Exists(_ports, p => p.PendingMessages != 0);
         }
     }
 
-    // Only this queue's thread takes what is due: what was there a moment ago is there still.
-    private int TakeDue(Span<byte> message)
+    // Only the thread of the control receive queue removes pending messages: a message seen by IsAnythingPending is still there.
+    private int TakePendingMessage(Span<byte> message)
     {
         lock (_lock)
         {
-            int number = Array.FindIndex(_ports, p => p.Due != 0);
+            int number = Array.FindIndex(_ports, p => p.PendingMessages != 0);
             Port port = _ports[number];
-            Due due = port.Due & (Due)(-(int)port.Due);
-            port.Due &= ~due;
-            ushort what = due switch
+            PendingMessages pending = port.PendingMessages & (PendingMessages)(-(int)port.PendingMessages);
+            port.PendingMessages &= ~pending;
+            ushort what = pending switch
             {
-                Due.Add => DeviceAdd,
-                Due.Name => PortName,
+                PendingMessages.Add => DeviceAdd,
+                PendingMessages.Name => PortName,
                 _ => PortOpen,
             };
-            if (due == Due.Open)
+            if (pending == PendingMessages.Open)
             {
                 port.ToldConnected = port.Host.IsConnected;
             }
 
             BinaryPrimitives.WriteUInt32LittleEndian(message, (uint)number);
             BinaryPrimitives.WriteUInt16LittleEndian(message[4..], what);
-            BinaryPrimitives.WriteUInt16LittleEndian(message[6..], (ushort)(due == Due.Open && !port.ToldConnected ? 0 : 1));
-            if (due != Due.Name)
+            BinaryPrimitives.WriteUInt16LittleEndian(message[6..], (ushort)(pending == PendingMessages.Open && !port.ToldConnected ? 0 : 1));
+            if (pending != PendingMessages.Name)
             {
                 return MessageSize;
             }
@@ -347,7 +347,7 @@ public sealed class VirtioConsole : VirtioDevice
         }
     }
 
-    /// <summary>A port.</summary>
+    /// <summary>State of a port.</summary>
     private sealed class Port(IPortHost host, byte[] name)
     {
         private const int Piece = 4096;
@@ -356,7 +356,7 @@ public sealed class VirtioConsole : VirtioDevice
 
         public byte[] Name => name;
 
-        // The threads of its two queues have these, each its own.
+        // Each field belongs to the thread of one of the port's two queues.
         public readonly byte[] Input = new byte[Piece];
         public readonly byte[] Output = new byte[Piece];
         public int Count;
@@ -365,11 +365,11 @@ public sealed class VirtioConsole : VirtioDevice
         public bool Holds;
 
         // Under the device's lock.
-        public Due Due;
+        public PendingMessages PendingMessages;
         public bool IsReady;
         public bool IsOpen;
         public bool ToldConnected;
 
-        public void Reset() => (Count, Given, Sent, Holds, Due, IsReady, IsOpen, ToldConnected) = (0, 0, 0, false, Due.None, false, false, false);
+        public void Reset() => (Count, Given, Sent, Holds, PendingMessages, IsReady, IsOpen, ToldConnected) = (0, 0, 0, false, PendingMessages.None, false, false, false);
     }
 }

@@ -1,40 +1,41 @@
 namespace Yadokari.Devices.Virtio;
 
 /// <summary>
-/// What a virtio device does, whatever it is reached by (virtio 1.2, chapter 5). The transport calls: configuration on vCPU threads, requests
-/// on one thread for each queue, <see cref="Stop"/> while none of these runs.
+/// A virtio device, independent of its transport (virtio 1.2, chapter 5). The transport calls it: configuration accesses on vCPU threads,
+/// <see cref="Process"/> on one thread for each queue, <see cref="Stop"/> while none of these runs.
 /// </summary>
 public abstract class VirtioDevice : IDisposable
 {
-    /// <summary>What statistics call it, such as <c>blk0</c>.</summary>
+    /// <summary>The name in statistics, such as <c>blk0</c>.</summary>
     public abstract string Name { get; }
 
     /// <summary>The device ID (virtio 1.2, chapter 5).</summary>
     public abstract ushort Type { get; }
 
-    /// <summary>The class code on PCI, 24 bits.</summary>
+    /// <summary>The PCI class code, 24 bits.</summary>
     public virtual uint ClassCode => 0x00_FF_00;
 
-    /// <summary>The feature bits that are its own.</summary>
+    /// <summary>The device-specific feature bits that it offers.</summary>
     public virtual ulong Features => 0;
 
-    /// <summary>The most entries of each of its queues.</summary>
+    /// <summary>The maximum size of each of its queues, in entries.</summary>
     public abstract IReadOnlyList<ushort> QueueSizes { get; }
 
-    /// <summary>Bytes of its configuration.</summary>
+    /// <summary>Size of its configuration space in bytes.</summary>
     public virtual int ConfigSize => 0;
 
-    /// <summary>Tells the driver that the configuration changed. Any thread. Set by the transport.</summary>
+    /// <summary>Sends a configuration change notification to the driver. Any thread. Set by the transport.</summary>
     public Action? ConfigChanged { get; set; }
 
-    /// <summary>Makes a queue's thread look at it although the driver put nothing in: the host has something for the guest. Any thread; returns at once. Set by the transport.</summary>
+    /// <summary>Wakes the thread of a queue without a kick, because the host has data for the guest. Any thread; does not block. Set by the transport.</summary>
     public Action<int>? Wake { get; set; }
 
-    /// <summary>The features that device and driver agreed on. Set by the transport before queues are served.</summary>
+    /// <summary>The negotiated features. Set by the transport before queues are served.</summary>
     public ulong Accepted { get; set; }
 
     /// <summary>
-    /// The machine pauses: <see cref="Process"/> returns as soon as it can, and will be called again. Set by the transport, while queues are served.
+    /// Whether the machine is being paused: <see cref="Process"/> returns as soon as it can, and is called again at resume. Set by the transport, while
+    /// queues are served.
     /// </summary>
     public bool IsPausing
     {
@@ -42,12 +43,12 @@ public abstract class VirtioDevice : IDisposable
         set => Volatile.Write(ref field, value);
     }
 
-    /// <summary>Reads configuration. What is beyond it stays as given.</summary>
+    /// <summary>Reads configuration space. Bytes beyond its end are left unchanged.</summary>
     public virtual void ReadConfig(int offset, Span<byte> data)
     {
     }
 
-    /// <summary>For <see cref="ReadConfig"/>: reads from the bytes of a configuration.</summary>
+    /// <summary>For <see cref="ReadConfig"/>: copies from the bytes of a configuration space.</summary>
     protected static void CopyConfig(ReadOnlySpan<byte> config, int offset, Span<byte> data)
     {
         if (offset < config.Length)
@@ -56,28 +57,28 @@ public abstract class VirtioDevice : IDisposable
         }
     }
 
-    /// <summary>Writes configuration.</summary>
+    /// <summary>Writes configuration space.</summary>
     public virtual void WriteConfig(int offset, ReadOnlySpan<byte> data)
     {
     }
 
-    /// <summary>The driver put something into a queue while <see cref="Process"/> serves it. Any thread, under a lock of the transport's: returns at once.</summary>
+    /// <summary>The driver kicked a queue while <see cref="Process"/> serves it. Any thread, under a lock of the transport: does not block.</summary>
     public virtual void Kicked(int number)
     {
     }
 
-    /// <summary>The driver reset it: nothing of what it did stays.</summary>
+    /// <summary>The driver reset the device: discards all state, requests in flight included.</summary>
     public virtual void Stop()
     {
     }
 
-    /// <summary>Serves what is in a queue, until it is empty or the device has nothing for it.</summary>
-    /// <param name="number">Which.</param>
+    /// <summary>Processes the requests of a queue, until it is empty or the device has no data for it.</summary>
+    /// <param name="number">Index of the queue.</param>
     /// <param name="queue">The queue.</param>
-    /// <param name="chain">To take requests into.</param>
-    /// <param name="returned">To be called after requests were returned: sends an interrupt if the driver wants one.</param>
-    /// <returns>True if it is the driver's turn: to be called again once it has put something in. False if that is of no use before <see cref="Wake"/>.</returns>
-    public abstract bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned);
+    /// <param name="chain">An object to pop requests into.</param>
+    /// <param name="returned">To be called after chains were pushed to the used ring: sends an interrupt if the driver wants one.</param>
+    /// <returns>True to be called again at the next kick. False if only <see cref="Wake"/> makes another call useful: kicks are suppressed until then.</returns>
+    public abstract bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver);
 
     /// <inheritdoc/>
     public virtual void Dispose() => GC.SuppressFinalize(this);

@@ -2,7 +2,7 @@ using System.Security.Cryptography;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>Random bytes from the host (virtio 1.2, 5.4).</summary>
+/// <summary>An entropy device: random bytes from the host (virtio 1.2, 5.4).</summary>
 public sealed class VirtioEntropy : VirtioDevice
 {
     private const int Piece = 4096;
@@ -19,15 +19,15 @@ public sealed class VirtioEntropy : VirtioDevice
     public override IReadOnlyList<ushort> QueueSizes { get; } = [64];
 
     /// <inheritdoc/>
-    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
-        while (queue.TryTake(chain))
+        while (queue.TryPop(chain))
         {
-            // A driver that wants more asks again.
+            // A short answer is valid: a driver that needs more sends another request.
             int length = (int)Math.Min(Piece, chain.WritableLength);
             RandomNumberGenerator.Fill(_bytes.AsSpan(0, length));
-            queue.Return(chain, (uint)chain.Write(0, _bytes.AsSpan(0, length)));
-            returned();
+            queue.Push(chain, (uint)chain.Write(0, _bytes.AsSpan(0, length)));
+            notifyDriver();
         }
 
         return true;

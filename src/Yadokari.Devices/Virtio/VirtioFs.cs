@@ -5,43 +5,43 @@ using Yadokari.Core.Shares;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>A folder of the host's (virtio 1.2, 5.11): carries the guest's requests to who serves them, and the bytes of files in place.</summary>
+/// <summary>A file system device for a shared folder of the host (virtio 1.2, 5.11): passes FUSE requests to a file server, which transfers file data in place, to and from guest memory.</summary>
 public sealed class VirtioFs : VirtioDevice
 {
-    /// <summary>The longest tag, in bytes.</summary>
-    public const int LongestTag = 36;
+    /// <summary>The maximum length of a tag, in bytes.</summary>
+    public const int MaxTagLength = 36;
 
     private const ushort FirstEntries = 128;
 
-    // Pages of the longest read or write, and what goes with them: the driver asks for no more than has room in the ring.
+    // Pages of the largest read or write, and its headers: the driver sends no request larger than the ring.
     private const ushort Entries = 1024;
 
     private readonly IFileServer _server;
-    private readonly byte[] _config = new byte[LongestTag + 4];
+    private readonly byte[] _config = new byte[MaxTagLength + 4];
     private readonly Buffers?[] _buffers;
 
-    /// <summary>Makes a share. The server stays the caller's.</summary>
-    /// <param name="server">Who has the files.</param>
-    /// <param name="number">Counts the shares of a machine, from 0.</param>
-    /// <param name="queues">How many queues for requests.</param>
-    /// <param name="tag">By which the guest mounts it: of <see cref="LongestTag"/> bytes at most.</param>
+    /// <summary>Creates the device. Does not own <paramref name="server"/>.</summary>
+    /// <param name="server">The FUSE server of the folder.</param>
+    /// <param name="number">Number of the device in the machine, from 0.</param>
+    /// <param name="queues">Number of request queues.</param>
+    /// <param name="tag">The tag by which the guest mounts it: <see cref="MaxTagLength"/> bytes at most.</param>
     public VirtioFs(IFileServer server, int number, int queues, string tag)
     {
         _server = server;
         Name = $"fs{number}";
         Encoding.UTF8.GetBytes(tag, _config);
-        BinaryPrimitives.WriteUInt32LittleEndian(_config.AsSpan(LongestTag), (uint)queues);
+        BinaryPrimitives.WriteUInt32LittleEndian(_config.AsSpan(MaxTagLength), (uint)queues);
         QueueSizes = [FirstEntries, .. Enumerable.Repeat(Entries, queues)];
         _buffers = new Buffers?[1 + queues];
     }
 
-    /// <summary>What a queue's thread works with.</summary>
+    /// <summary>Buffers of a queue's thread.</summary>
     private sealed class Buffers
     {
-        public readonly byte[] Head = new byte[IFileServer.MostHead];
-        public readonly byte[] Reply = new byte[IFileServer.MostReply];
-        public readonly HostBuffer[] Data = new HostBuffer[DescriptorChain.MostBuffers];
-        public readonly HostBuffer[] Room = new HostBuffer[DescriptorChain.MostBuffers];
+        public readonly byte[] Head = new byte[IFileServer.MaxHead];
+        public readonly byte[] Reply = new byte[IFileServer.MaxReply];
+        public readonly HostBuffer[] Data = new HostBuffer[DescriptorChain.MaxBuffers];
+        public readonly HostBuffer[] Room = new HostBuffer[DescriptorChain.MaxBuffers];
     }
 
     /// <inheritdoc/>
@@ -66,10 +66,10 @@ public sealed class VirtioFs : VirtioDevice
     public override void Stop() => _server.Reset();
 
     /// <inheritdoc/>
-    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
         Buffers buffers = _buffers[number] ??= new Buffers();
-        while (queue.TryTake(chain))
+        while (queue.TryPop(chain))
         {
             FileReply reply = _server.Serve(new FileRequest
             {
@@ -80,14 +80,14 @@ public sealed class VirtioFs : VirtioDevice
             });
             int written = chain.Write(0, buffers.Reply.AsSpan(0, reply.Length));
             TellWritten(chain, reply.Placed, queue.Dma);
-            queue.Return(chain, (uint)(written + reply.Placed));
-            returned();
+            queue.Push(chain, (uint)(written + reply.Placed));
+            notifyDriver();
         }
 
         return true;
     }
 
-    // Where buffers lie, but for their first bytes.
+    // Host addresses of guest buffers, without their first bytes (skip).
     private static Span<HostBuffer> Locate(ReadOnlySpan<GuestBuffer> buffers, int skip, HostBuffer[] to, Dma dma)
     {
         int count = 0;

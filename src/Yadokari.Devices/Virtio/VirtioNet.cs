@@ -5,7 +5,7 @@ using Yadokari.Core.Networks;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>A network card (virtio 1.2, 5.1), with checksums and segmentation left to whoever can, and buffers that frames may share.</summary>
+/// <summary>A network card (virtio 1.2, 5.1), with checksum and segmentation offloads in both directions, and mergeable receive buffers.</summary>
 public sealed class VirtioNet : VirtioDevice
 {
     // Features (5.1.3).
@@ -20,11 +20,11 @@ public sealed class VirtioNet : VirtioDevice
     private const ulong HostTcp4 = 1ul << 11;
     private const ulong HostTcp6 = 1ul << 12;
     private const ulong HostEcn = 1ul << 13;
-    private const ulong MergesBuffers = 1ul << 15;
+    private const ulong MergeableBuffers = 1ul << 15;
     private const ulong HasStatus = 1ul << 16;
     private const ulong HasControl = 1ul << 17;
-    private const ulong ControlsReceiving = 1ul << 18;
-    private const ulong ControlsReceivingMore = 1ul << 20;
+    private const ulong ControlsReceiveMode = 1ul << 18;
+    private const ulong ControlsReceiveModeExtra = 1ul << 20;
     private const ulong ControlsMac = 1ul << 23;
 
     private const int Receive = 0;
@@ -37,23 +37,23 @@ public sealed class VirtioNet : VirtioDevice
 
     private const int HeaderSize = 12;
     private const int BuffersOffset = 10;
-    private const int MostTogether = 64; // Frames sent until the network hears that it was the last.
+    private const int MaxBatch = 64; // Maximum batch of frames between two calls of INetwork.Flush.
     private const ushort Entries = 256;
 
     private readonly INetwork _network;
     private readonly byte[] _config = new byte[12];
-    private readonly byte[] _sent = new byte[HeaderSize + INetwork.MostBytes];
-    private readonly byte[] _command = new byte[2 + (2 * (4 + (ReceiveFilter.MostAddresses * MacSize)))];
-    private readonly List<DescriptorChain> _chains = []; // For receiving; the first ones are taken and wait for a frame.
+    private readonly byte[] _sent = new byte[HeaderSize + INetwork.MaxFrameSize];
+    private readonly byte[] _command = new byte[2 + (2 * (4 + (ReceiveFilter.MaxAddresses * MacSize)))];
+    private readonly List<DescriptorChain> _chains = []; // For receiving: the first _held are popped and wait for a frame.
     private int _held;
-    private long _room; // In those that are held.
+    private long _room; // Bytes in the chains that are held.
     private volatile ReceiveFilter _filter;
     private volatile bool _offloadsKnown;
 
-    /// <summary>Makes a card. The network stays the caller's.</summary>
-    /// <param name="network">What it is plugged into.</param>
-    /// <param name="number">Counts the cards of a machine, from 0.</param>
-    /// <param name="mac">Its address.</param>
+    /// <summary>Creates the device. Does not own <paramref name="network"/>.</summary>
+    /// <param name="network">The host's side of the card.</param>
+    /// <param name="number">Number of the device in the machine, from 0.</param>
+    /// <param name="mac">Its MAC address.</param>
     public VirtioNet(INetwork network, int number, PhysicalAddress mac)
     {
         _network = network;
@@ -75,7 +75,7 @@ public sealed class VirtioNet : VirtioDevice
     public override uint ClassCode => 0x02_00_00;
 
     /// <inheritdoc/>
-    public override ulong Features => HasMac | HasMtu | HasStatus | MergesBuffers | HasControl | ControlsReceiving | ControlsReceivingMore | ControlsMac
+    public override ulong Features => HasMac | HasMtu | HasStatus | MergeableBuffers | HasControl | ControlsReceiveMode | ControlsReceiveModeExtra | ControlsMac
         | If(NetworkOffloads.Checksum, Checksum | GuestChecksum | GuestOffloads)
         | If(NetworkOffloads.Tcp4, GuestTcp4 | HostTcp4 | GuestEcn | HostEcn)
         | If(NetworkOffloads.Tcp6, GuestTcp6 | HostTcp6);
@@ -98,26 +98,26 @@ public sealed class VirtioNet : VirtioDevice
     }
 
     /// <inheritdoc/>
-    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
         switch (number)
         {
             case Receive:
-                TakeOver((Accepted & GuestChecksum) != 0, (Accepted & GuestTcp4) != 0, (Accepted & GuestTcp6) != 0, first: true);
-                return ProcessReceive(queue, returned);
+                SetGuestOffloads((Accepted & GuestChecksum) != 0, (Accepted & GuestTcp4) != 0, (Accepted & GuestTcp6) != 0, first: true);
+                return ProcessReceive(queue, notifyDriver);
             case Transmit:
-                ProcessTransmit(queue, chain, returned);
+                ProcessTransmit(queue, chain, notifyDriver);
                 return true;
             default:
-                ProcessControl(queue, chain, returned);
+                ProcessControl(queue, chain, notifyDriver);
                 return true;
         }
     }
 
     private ulong If(NetworkOffloads offload, ulong features) => (_network.Offloads & offload) != 0 ? features : 0;
 
-    // What was agreed on holds until the driver says otherwise.
-    private void TakeOver(bool checksum, bool tcp4, bool tcp6, bool first = false)
+    // The negotiated offloads hold until the driver changes them by VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET.
+    private void SetGuestOffloads(bool checksum, bool tcp4, bool tcp6, bool first = false)
     {
         if (first && _offloadsKnown)
         {
@@ -127,11 +127,11 @@ public sealed class VirtioNet : VirtioDevice
         _offloadsKnown = true;
         NetworkOffloads taken = !checksum ? NetworkOffloads.None
             : NetworkOffloads.Checksum | (tcp4 ? NetworkOffloads.Tcp4 : 0) | (tcp6 ? NetworkOffloads.Tcp6 : 0);
-        _network.Taken = taken & _network.Offloads;
+        _network.GuestOffloads = taken & _network.Offloads;
     }
 
-    // True if a frame waits for buffers.
-    private bool ProcessReceive(Virtqueue queue, Action returned)
+    // True if a frame waits for buffers of the driver.
+    private bool ProcessReceive(Virtqueue queue, Action notifyDriver)
     {
         bool any = false;
         bool waits = false;
@@ -139,7 +139,7 @@ public sealed class VirtioNet : VirtioDevice
         {
             if (_filter.Passes(frame))
             {
-                waits = !TryHold(queue, HeaderSize + frame.Length, out bool tooSmall);
+                waits = !TryHoldBuffers(queue, HeaderSize + frame.Length, out bool tooSmall);
                 if (waits)
                 {
                     break;
@@ -157,16 +157,16 @@ public sealed class VirtioNet : VirtioDevice
 
         if (any)
         {
-            returned();
+            notifyDriver();
         }
 
         return waits;
     }
 
-    // Takes buffers until a frame fits. False if the driver has to give more first.
-    private bool TryHold(Virtqueue queue, int length, out bool tooSmall)
+    // Pops buffers until the frame fits. False if the driver has to make more available first.
+    private bool TryHoldBuffers(Virtqueue queue, int length, out bool tooSmall)
     {
-        int most = (Accepted & MergesBuffers) != 0 ? queue.Size : 1;
+        int most = (Accepted & MergeableBuffers) != 0 ? queue.Size : 1;
         tooSmall = false;
         while (_room < length || _held == 0)
         {
@@ -181,7 +181,7 @@ public sealed class VirtioNet : VirtioDevice
                 _chains.Add(new DescriptorChain(queue.Dma));
             }
 
-            if (!queue.TryTake(_chains[_held]))
+            if (!queue.TryPop(_chains[_held]))
             {
                 return false;
             }
@@ -213,7 +213,7 @@ public sealed class VirtioNet : VirtioDevice
             long room = chain.WritableLength - skip;
             int count = (int)Math.Min(room, frame.Length - at);
             chain.Write(skip, frame.Slice(at, count));
-            queue.Return(chain, (uint)(skip + count), more: i + 1 < _held);
+            queue.Push(chain, (uint)(skip + count), more: i + 1 < _held);
             at += count;
             skip = 0;
         }
@@ -221,10 +221,10 @@ public sealed class VirtioNet : VirtioDevice
         (_held, _room) = (0, 0);
     }
 
-    private void ProcessTransmit(Virtqueue queue, DescriptorChain chain, Action returned)
+    private void ProcessTransmit(Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
         int sent = 0;
-        while (queue.TryTake(chain))
+        while (queue.TryPop(chain))
         {
             int length = chain.ReadableLength <= _sent.Length ? chain.Read(0, _sent) : 0;
             if (length > HeaderSize && MemoryMarshal.Read<FrameOffload>(_sent) is var offload && offload.Fits(length - HeaderSize))
@@ -232,34 +232,34 @@ public sealed class VirtioNet : VirtioDevice
                 _network.Send(_sent.AsSpan(HeaderSize, length - HeaderSize), offload);
             }
 
-            queue.Return(chain, 0);
-            if (++sent % MostTogether == 0)
+            queue.Push(chain, 0);
+            if (++sent % MaxBatch == 0)
             {
                 _network.Flush();
-                returned();
+                notifyDriver();
             }
         }
 
-        if (sent % MostTogether != 0)
+        if (sent % MaxBatch != 0)
         {
             _network.Flush();
-            returned();
+            notifyDriver();
         }
     }
 
     // 5.1.6.5
-    private void ProcessControl(Virtqueue queue, DescriptorChain chain, Action returned)
+    private void ProcessControl(Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
-        while (queue.TryTake(chain))
+        while (queue.TryPop(chain))
         {
             int length = chain.Read(0, _command);
-            bool done = length >= 2 && Obey(_command[0], _command[1], _command.AsSpan(2, length - 2));
-            queue.Return(chain, (uint)chain.Write(0, [(byte)(done ? 0 : 1)]));
-            returned();
+            bool done = length >= 2 && HandleControl(_command[0], _command[1], _command.AsSpan(2, length - 2));
+            queue.Push(chain, (uint)chain.Write(0, [(byte)(done ? 0 : 1)]));
+            notifyDriver();
         }
     }
 
-    private bool Obey(byte group, byte command, ReadOnlySpan<byte> data)
+    private bool HandleControl(byte group, byte command, ReadOnlySpan<byte> data)
     {
         const byte receiving = 0, addresses = 1, offloads = 5;
         switch (group)
@@ -272,7 +272,7 @@ public sealed class VirtioNet : VirtioDevice
                 return true;
             case offloads when command == 0 && data.Length >= 8 && (Accepted & GuestOffloads) != 0:
                 ulong wanted = BinaryPrimitives.ReadUInt64LittleEndian(data) & Accepted;
-                TakeOver((wanted & GuestChecksum) != 0, (wanted & GuestTcp4) != 0, (wanted & GuestTcp6) != 0);
+                SetGuestOffloads((wanted & GuestChecksum) != 0, (wanted & GuestTcp4) != 0, (wanted & GuestTcp6) != 0);
                 return true;
             default:
                 return false;

@@ -7,8 +7,8 @@ using Yadokari.Devices.Pci;
 namespace Yadokari.Devices.Virtio;
 
 /// <summary>
-/// A virtio device as a PCI function (virtio 1.2, 4.1), modern only: four groups of registers in one range of memory, an interrupt by message
-/// for each queue and for the configuration, or one pin for all. Any thread.
+/// The PCI transport of a virtio device (virtio 1.2, 4.1), modern only: four register groups in one memory BAR, an MSI-X vector for each queue
+/// and for configuration changes, or INTx for all. Any thread.
 /// </summary>
 public sealed class VirtioPci : PciFunction
 {
@@ -23,7 +23,7 @@ public sealed class VirtioPci : PciFunction
     private const byte QueueInterrupt = 1;
     private const byte ConfigInterrupt = 2;
 
-    // The range: a page for each group, so that a guest can map them apart.
+    // Layout of the BAR: a page for each group, so that a guest can map them separately.
     private const ulong CommonOffset = 0;
     private const ulong IsrOffset = 0x1000;
     private const ulong ConfigOffset = 0x2000;
@@ -33,7 +33,7 @@ public sealed class VirtioPci : PciFunction
     private const uint NotifyMultiplier = 4;
     private const int CommonSize = 0x3C;
 
-    private readonly Lock _lock = new(); // Guards the registers, the pin and the queues' settings. Taken before the function's own lock.
+    private readonly Lock _lock = new(); // Guards the registers, the INTx level and the queues' settings. Lock order: before the PCI function's lock.
     private readonly VirtioDevice _device;
     private readonly Dma _dma;
     private readonly Action<Exception>? _failed;
@@ -48,18 +48,18 @@ public sealed class VirtioPci : PciFunction
     private ushort _configVector = NoVector;
     private ushort _selected;
     private byte _status;
-    private byte _generation;
+    private byte _configGeneration;
     private byte _isr;
-    private int _stopping; // While a reset goes on: workers that are to end and have not yet, and its own beginning and end.
+    private int _stopping; // During a reset: the number of workers that have not stopped yet, plus one for the thread that resets.
     private byte _statusAfterReset;
     private bool _disposed;
     private bool _paused;
-    private bool _configChangedMeanwhile;
+    private bool _configChangedWhilePaused;
 
-    /// <summary>Puts a device on PCI. It belongs to this function from now on.</summary>
+    /// <summary>Creates the PCI function of a device, and owns the device.</summary>
     /// <param name="device">The device.</param>
     /// <param name="dma">Guest memory.</param>
-    /// <param name="sendMsi">Sends an interrupt message: address and data.</param>
+    /// <param name="sendMsi">Sends an MSI: address and data.</param>
     /// <param name="packed">Whether to offer packed rings.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>, for the threads that serve queues.</param>
     public VirtioPci(VirtioDevice device, Dma dma, Action<ulong, uint> sendMsi, bool packed = false, Action<Exception>? failed = null)
@@ -81,7 +81,7 @@ public sealed class VirtioPci : PciFunction
         _bar.Add(ConfigOffset, 0x1000, name, _groups[2]);
         _bar.Add(NotifyOffset, 0x1000, name, _groups[3]);
         AddPin();
-        AddMsix(_bar, MsixOffset, name, new MsixTable(Math.Min(_queues.Length + 1, MsixTable.MostMessages), sendMsi));
+        AddMsix(_bar, MsixOffset, name, new MsixTable(Math.Min(_queues.Length + 1, MsixTable.MaxMessages), sendMsi));
         AddGroup(1, CommonOffset, CommonSize);
         AddGroup(3, IsrOffset, 1);
         if (device.ConfigSize > 0)
@@ -91,15 +91,15 @@ public sealed class VirtioPci : PciFunction
 
         AddGroup(2, NotifyOffset, NotifyMultiplier * (uint)_queues.Length, NotifyMultiplier);
 
-        // The window by which firmware reaches the range through configuration space (4.1.4.9): range, offset and length may be written, and data.
+        // VIRTIO_PCI_CAP_PCI_CFG: an access window to the BAR through configuration space (4.1.4.9), with writable bar, offset, length and data.
         byte[] all = new byte[18];
         all.AsSpan(2, 1).Fill(0xFF);
         all.AsSpan(6).Fill(0xFF);
         _window = AddGroup(5, 0, 0, 0, all);
     }
 
-    /// <summary>What the driver said of a queue and, once it is ready, the queue and who serves it.</summary>
-    private sealed class Queue(VirtioPci owner, int number, ushort most)
+    /// <summary>The driver's settings of a queue and, once the driver is ready, the virtqueue and its worker.</summary>
+    private sealed class Queue(VirtioPci owner, int number, ushort maxSize)
     {
         public ushort Size;
         public ushort Vector = NoVector;
@@ -109,9 +109,9 @@ public sealed class VirtioPci : PciFunction
         public QueueWorker? Worker;
         private DescriptorChain? _chain;
 
-        public ushort Most => most;
+        public ushort MaxSize => maxSize;
 
-        public void Reset() => (Size, Vector, Enabled, Addresses, Ring, Worker) = (most, NoVector, false, default, null, null);
+        public void Reset() => (Size, Vector, Enabled, Addresses, Ring, Worker) = (maxSize, NoVector, false, default, null, null);
 
         public void Start(ulong features)
         {
@@ -119,18 +119,18 @@ public sealed class VirtioPci : PciFunction
             if (Ring is { } ring)
             {
                 _chain ??= new DescriptorChain(owner._dma);
-                Action returned = () => owner.OnReturned(this, ring);
-                Worker = new QueueWorker($"virtio {owner._device.Name} {number}", () => Serve(ring, returned), () => owner._device.Kicked(number), owner._failed);
+                Action notifyDriver = () => owner.OnChainsPushed(this, ring);
+                Worker = new QueueWorker($"virtio {owner._device.Name} {number}", () => Serve(ring, notifyDriver), () => owner._device.Kicked(number), owner._failed);
             }
         }
 
-        private void Serve(Virtqueue ring, Action returned)
+        private void Serve(Virtqueue ring, Action notifyDriver)
         {
             do
             {
                 ring.DisableKicks();
             }
-            while (owner._device.Process(number, ring, _chain!, returned) && ring.EnableKicks());
+            while (owner._device.Process(number, ring, _chain!, notifyDriver) && ring.EnableKicks());
 
             if (ring.IsBroken)
             {
@@ -162,7 +162,7 @@ public sealed class VirtioPci : PciFunction
         _device.IsPausing = true;
         Array.ForEach(workers, w => w.Pause());
 
-        // A reset that waited for a worker is finished by its thread.
+        // A reset that waits for a worker is completed on the worker's thread.
         SpinWait wait = default;
         while (IsResetting())
         {
@@ -178,7 +178,7 @@ public sealed class VirtioPci : PciFunction
         lock (_lock)
         {
             _paused = false;
-            (changed, _configChangedMeanwhile) = (_configChangedMeanwhile, false);
+            (changed, _configChangedWhilePaused) = (_configChangedWhilePaused, false);
             workers = [.. _queues.Select(q => q.Worker).OfType<QueueWorker>()];
         }
 
@@ -191,11 +191,11 @@ public sealed class VirtioPci : PciFunction
         foreach (QueueWorker worker in workers)
         {
             worker.Resume();
-            worker.Kick(); // It may have left something.
+            worker.Kick(); // Process may have returned early at the pause.
         }
     }
 
-    /// <summary>Ends what the device does. No vCPU may run guest code any more. A driver that starts it again finds it without queues.</summary>
+    /// <summary>Stops the workers and disposes the device. No vCPU may run guest code any more.</summary>
     protected override void Dispose(bool disposing)
     {
         lock (_lock)
@@ -211,7 +211,7 @@ public sealed class VirtioPci : PciFunction
     /// <inheritdoc/>
     protected override void BeforeRead(int offset, int length)
     {
-        if (IsWindowData(offset, length) && Window(out ulong at, out int size))
+        if (IsWindowData(offset, length) && TryReadWindow(out ulong at, out int size))
         {
             Span<byte> data = [0xFF, 0xFF, 0xFF, 0xFF];
             Group(at)?.Read(at & 0xFFF, data[..size]);
@@ -222,7 +222,7 @@ public sealed class VirtioPci : PciFunction
     /// <inheritdoc/>
     protected override void AfterWrite(int offset, int length)
     {
-        if (IsWindowData(offset, length) && Window(out ulong at, out int size))
+        if (IsWindowData(offset, length) && TryReadWindow(out ulong at, out int size))
         {
             Span<byte> data = stackalloc byte[4];
             Peek(_window + 16, data);
@@ -232,7 +232,7 @@ public sealed class VirtioPci : PciFunction
 
     private bool IsWindowData(int offset, int length) => offset < _window + 20 && offset + length > _window + 16;
 
-    private bool Window(out ulong at, out int size)
+    private bool TryReadWindow(out ulong at, out int size)
     {
         Span<byte> window = stackalloc byte[16];
         Peek(_window, window);
@@ -243,7 +243,7 @@ public sealed class VirtioPci : PciFunction
 
     private IBusDevice? Group(ulong at) => at >> 12 is ulong group && group < (ulong)_groups.Length ? _groups[group] : null;
 
-    // A capability that says where a group of registers is (4.1.4).
+    // Adds the capability that locates a register group (4.1.4).
     private int AddGroup(byte type, ulong offset, uint length, uint more = 0, byte[]? writable = null)
     {
         Span<byte> body = stackalloc byte[18];
@@ -268,7 +268,7 @@ public sealed class VirtioPci : PciFunction
         worker?.Kick();
     }
 
-    private void OnReturned(Queue queue, Virtqueue ring)
+    private void OnChainsPushed(Queue queue, Virtqueue ring)
     {
         if (ring.WantsInterrupt())
         {
@@ -282,17 +282,17 @@ public sealed class VirtioPci : PciFunction
         {
             if (_paused)
             {
-                _configChangedMeanwhile = true;
+                _configChangedWhilePaused = true;
                 return;
             }
 
-            _generation++;
+            _configGeneration++;
         }
 
         Interrupt(_configVector, ConfigInterrupt);
     }
 
-    // The driver broke a queue: it has to begin anew (2.1.2).
+    // The driver broke a queue: DEVICE_NEEDS_RESET (2.1.2).
     private void Fail()
     {
         lock (_lock)
@@ -342,7 +342,7 @@ public sealed class VirtioPci : PciFunction
                 return;
             }
 
-            // Bits are only ever set; the device may refuse the features (3.1.1).
+            // The driver only sets status bits, but for a reset; the device may refuse the features by clearing FEATURES_OK (3.1.1).
             value |= _status;
             if ((value & ~_status & FeaturesOk) != 0 && ((_accepted & ~_offered) != 0 || (_accepted & VirtioFeatures.Version1) == 0))
             {
@@ -357,7 +357,7 @@ public sealed class VirtioPci : PciFunction
             }
         }
 
-        // Requests may be there already.
+        // Requests may be available already.
         workers.ForEach(w => w.Kick());
         if (broken)
         {
@@ -365,7 +365,7 @@ public sealed class VirtioPci : PciFunction
         }
     }
 
-    // Under the lock. False if a queue can't be as the driver says; the others are started.
+    // Under the lock. False if the settings of a queue are invalid; the others are started.
     private bool TryStart(List<QueueWorker> workers)
     {
         bool whole = true;
@@ -383,7 +383,7 @@ public sealed class VirtioPci : PciFunction
         return whole;
     }
 
-    // True if nobody serves a queue any more; else whoever does finishes the reset.
+    // True if all workers are idle; else the last one to stop completes the reset.
     private bool StopWorkers()
     {
         List<QueueWorker> workers;
@@ -510,7 +510,7 @@ public sealed class VirtioPci : PciFunction
             BinaryPrimitives.WriteUInt16LittleEndian(registers[16..], owner._configVector);
             BinaryPrimitives.WriteUInt16LittleEndian(registers[18..], (ushort)owner._queues.Length);
             registers[20] = owner._status;
-            registers[21] = owner._generation;
+            registers[21] = owner._configGeneration;
             BinaryPrimitives.WriteUInt16LittleEndian(registers[22..], owner._selected);
             if (Selected is not { } queue)
             {
@@ -553,7 +553,7 @@ public sealed class VirtioPci : PciFunction
                     return;
             }
 
-            // A queue's place may not change any more once it is enabled (4.1.4.3.2).
+            // The addresses of an enabled queue do not change (4.1.4.3.2).
             if (Selected is not { Enabled: false } chosen)
             {
                 return;
@@ -562,7 +562,7 @@ public sealed class VirtioPci : PciFunction
             QueueAddresses old = chosen.Addresses;
             switch (offset)
             {
-                case 24 when value <= chosen.Most:
+                case 24 when value <= chosen.MaxSize:
                     chosen.Size = (ushort)value;
                     break;
                 case 28:

@@ -5,8 +5,8 @@ using Yadokari.Core.Networks;
 namespace Yadokari.Devices.Virtio;
 
 /// <summary>
-/// Streams between ports of the guest's and of the host's (virtio 1.2, 5.10). What either side may send is bounded by what the other has room
-/// for; a guest that sends more, or what makes no sense, loses the connection.
+/// A socket device: streams between ports of the guest and ports of the host (virtio 1.2, 5.10), with credit-based flow control. A connection on
+/// which the guest exceeds its credit, or sends an invalid packet, is reset.
 /// </summary>
 public sealed class VirtioVsock : VirtioDevice
 {
@@ -14,31 +14,31 @@ public sealed class VirtioVsock : VirtioDevice
     private const int Transmit = 1;
 
     private const ulong HostCid = 2;
-    private const uint FirstOwnPort = 1 << 30;
-    private const int MostConnections = 1024;
-    private const int MostStrays = 256;
-    private const int MostData = 64 << 10;
+    private const uint FirstEphemeralPort = 1 << 30;
+    private const int MaxConnections = 1024;
+    private const int MaxResets = 256;
+    private const int MaxData = 64 << 10;
 
-    private readonly Lock _lock = new(); // Guards all that follows. No vCPU ever waits for it; the host is called under it, and does not wait.
+    private readonly Lock _lock = new(); // Guards everything below. No vCPU thread takes it; the host's streams, which do not block, are called under it.
     private readonly IStreamHost _host;
     private readonly ulong _cid;
     private readonly Dictionary<(uint Guest, uint Host), VsockConnection> _connections = [];
-    private readonly Queue<VsockConnection> _work = new(); // May have something for the guest.
-    private readonly Queue<VsockPacket> _strays = new(); // Resets of what is no connection.
-    private readonly byte[] _data = new byte[MostData];
-    private DescriptorChain? _buffer; // Taken for a packet to the guest, if held.
-    private bool _holds;
+    private readonly Queue<VsockConnection> _readyConnections = new(); // Connections that may have a packet for the guest.
+    private readonly Queue<VsockPacket> _resets = new(); // RST packets for the guest, replies to packets of no connection.
+    private readonly byte[] _data = new byte[MaxData];
+    private DescriptorChain? _buffer; // A chain of the receive queue for the next packet to the guest, popped if _holdsBuffer.
+    private bool _holdsBuffer;
     private bool _disposed;
-    private uint _lastPort = FirstOwnPort;
+    private uint _lastPort = FirstEphemeralPort;
 
-    /// <summary>Makes one. The host's end stays the caller's.</summary>
-    /// <param name="host">The host's end.</param>
-    /// <param name="cid">The guest's address: 3 or more.</param>
+    /// <summary>Creates the device. Does not own <paramref name="host"/>.</summary>
+    /// <param name="host">Programs on the host.</param>
+    /// <param name="cid">The guest's context ID (CID): 3 or more.</param>
     public VirtioVsock(IStreamHost host, uint cid)
     {
         _host = host;
         _cid = cid;
-        host.Asked = OnAsked;
+        host.ConnectionRequested = OnConnectionRequested;
     }
 
     /// <inheritdoc/>
@@ -68,29 +68,29 @@ public sealed class VirtioVsock : VirtioDevice
         {
             foreach (VsockConnection connection in _connections.Values)
             {
-                connection.IsGone = true;
+                connection.IsClosed = true;
                 connection.Stream.Dispose();
             }
 
             _connections.Clear();
-            _work.Clear();
-            _strays.Clear();
-            _holds = false;
+            _readyConnections.Clear();
+            _resets.Clear();
+            _holdsBuffer = false;
         }
     }
 
     /// <inheritdoc/>
-    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action returned)
+    public override bool Process(int number, Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
         switch (number)
         {
             case Receive:
-                return ProcessReceive(queue, returned);
+                return ProcessReceive(queue, notifyDriver);
             case Transmit:
-                ProcessTransmit(queue, chain, returned);
+                ProcessTransmit(queue, chain, notifyDriver);
                 return true;
             default:
-                return false; // Events tell of a machine that moved: none does.
+                return false; // The event queue reports a transport reset after migration: there is none.
         }
     }
 
@@ -106,18 +106,18 @@ public sealed class VirtioVsock : VirtioDevice
         base.Dispose();
     }
 
-    // True if something waits for a buffer.
-    private bool ProcessReceive(Virtqueue queue, Action returned)
+    // True if packets wait for a buffer of the driver.
+    private bool ProcessReceive(Virtqueue queue, Action notifyDriver)
     {
         bool any = false;
         bool waits = false;
         lock (_lock)
         {
             _buffer ??= new DescriptorChain(queue.Dma);
-            while (_strays.Count + _work.Count > 0)
+            while (_resets.Count + _readyConnections.Count > 0)
             {
-                _holds = _holds || queue.TryTake(_buffer);
-                if (!_holds)
+                _holdsBuffer = _holdsBuffer || queue.TryPop(_buffer);
+                if (!_holdsBuffer)
                 {
                     waits = true;
                     break;
@@ -126,8 +126,8 @@ public sealed class VirtioVsock : VirtioDevice
                 uint written = _buffer.WritableLength < VsockPacket.Bytes ? 0 : FillNext(_buffer);
                 if (written > 0 || _buffer.WritableLength < VsockPacket.Bytes)
                 {
-                    queue.Return(_buffer, written);
-                    _holds = false;
+                    queue.Push(_buffer, written);
+                    _holdsBuffer = false;
                     any = true;
                 }
             }
@@ -135,39 +135,39 @@ public sealed class VirtioVsock : VirtioDevice
 
         if (any)
         {
-            returned();
+            notifyDriver();
         }
 
         return waits;
     }
 
-    // A packet for the guest. 0 if there is none after all.
+    // Writes the next packet for the guest into a buffer. 0 if no connection has one.
     private uint FillNext(DescriptorChain buffer)
     {
-        if (_strays.TryDequeue(out VsockPacket stray))
+        if (_resets.TryDequeue(out VsockPacket reset))
         {
-            return (uint)buffer.Write(0, MemoryMarshal.AsBytes(new ReadOnlySpan<VsockPacket>(in stray)));
+            return (uint)buffer.Write(0, MemoryMarshal.AsBytes(new ReadOnlySpan<VsockPacket>(in reset)));
         }
 
-        VsockConnection connection = _work.Dequeue();
+        VsockConnection connection = _readyConnections.Dequeue();
         connection.IsQueued = false;
-        if (connection.IsGone)
+        if (connection.IsClosed)
         {
             return 0;
         }
 
-        (VsockOperation operation, uint flags) = TakeDue(connection);
+        (VsockOperation operation, uint flags) = TakePendingPacket(connection);
         int length = 0;
         if (operation == VsockOperation.Invalid)
         {
-            length = ReadHost(connection, (int)Math.Min(buffer.WritableLength - VsockPacket.Bytes, MostData));
+            length = ReadHost(connection, (int)Math.Min(buffer.WritableLength - VsockPacket.Bytes, MaxData));
             if (length > 0)
             {
                 operation = VsockOperation.Data;
             }
             else
             {
-                (operation, flags) = TakeDue(connection);
+                (operation, flags) = TakePendingPacket(connection);
             }
         }
 
@@ -179,39 +179,39 @@ public sealed class VirtioVsock : VirtioDevice
         Queue(connection);
         var packet = new VsockPacket
         {
-            From = HostCid,
-            To = _cid,
-            FromPort = connection.HostPort,
-            ToPort = connection.GuestPort,
+            SourceCid = HostCid,
+            DestinationCid = _cid,
+            SourcePort = connection.HostPort,
+            DestinationPort = connection.GuestPort,
             Length = (uint)length,
             Type = VsockPacket.Stream,
             Operation = operation,
             Flags = flags,
-            Room = VsockConnection.Room,
-            Taken = connection.Taken,
+            BufferSize = VsockConnection.BufferSize,
+            ForwardedCount = connection.ForwardedCount,
         };
-        connection.TellTaken();
+        connection.MarkForwardedCountReported();
         connection.Send(length);
         buffer.Write(0, MemoryMarshal.AsBytes(new ReadOnlySpan<VsockPacket>(in packet)));
         buffer.Write(VsockPacket.Bytes, _data.AsSpan(0, length));
         return (uint)(VsockPacket.Bytes + length);
     }
 
-    private (VsockOperation Operation, uint Flags) TakeDue(VsockConnection connection)
+    private (VsockOperation Operation, uint Flags) TakePendingPacket(VsockConnection connection)
     {
-        VsockDue next = (VsockDue)((int)connection.Due & -(int)connection.Due);
-        connection.Due &= ~next;
+        VsockPending next = (VsockPending)((int)connection.PendingPackets & -(int)connection.PendingPackets);
+        connection.PendingPackets &= ~next;
         switch (next)
         {
-            case VsockDue.Request:
+            case VsockPending.Request:
                 return (VsockOperation.Request, 0);
-            case VsockDue.Response:
+            case VsockPending.Response:
                 return (VsockOperation.Response, 0);
-            case VsockDue.Credit:
+            case VsockPending.Credit:
                 return (VsockOperation.CreditUpdate, 0);
-            case VsockDue.Shutdown:
-                return (VsockOperation.Shutdown, connection.HostEnded);
-            case VsockDue.Reset:
+            case VsockPending.Shutdown:
+                return (VsockOperation.Shutdown, connection.HostShutdown);
+            case VsockPending.Reset:
                 Remove(connection);
                 return (VsockOperation.Reset, 0);
             default:
@@ -222,7 +222,7 @@ public sealed class VirtioVsock : VirtioDevice
     private int ReadHost(VsockConnection connection, int room)
     {
         int most = Math.Min(room, connection.Credit);
-        if (!connection.IsOpen || !connection.MayRead || most == 0 || (connection.GuestEnded & VsockConnection.NoReceiving) != 0)
+        if (!connection.IsEstablished || !connection.MayRead || most == 0 || (connection.GuestShutdown & VsockConnection.ShutdownReceive) != 0)
         {
             return 0;
         }
@@ -235,20 +235,20 @@ public sealed class VirtioVsock : VirtioDevice
         else if (read == 0)
         {
             connection.MayRead = false;
-            connection.HostEnded = connection.Stream.HasEnded ? VsockConnection.Both : VsockConnection.NoSending;
-            connection.Due |= VsockDue.Shutdown;
+            connection.HostShutdown = connection.Stream.HasEnded ? VsockConnection.ShutdownBoth : VsockConnection.ShutdownSend;
+            connection.PendingPackets |= VsockPending.Shutdown;
         }
 
         return Math.Max(read, 0);
     }
 
-    private void ProcessTransmit(Virtqueue queue, DescriptorChain chain, Action returned)
+    private void ProcessTransmit(Virtqueue queue, DescriptorChain chain, Action notifyDriver)
     {
-        while (queue.TryTake(chain))
+        while (queue.TryPop(chain))
         {
             VsockPacket packet = default;
-            bool whole = chain.Read(0, MemoryMarshal.AsBytes(new Span<VsockPacket>(ref packet))) == VsockPacket.Bytes && packet.Length <= chain.ReadableLength - VsockPacket.Bytes;
-            if (whole && packet.From == _cid && packet.To == HostCid)
+            bool complete = chain.Read(0, MemoryMarshal.AsBytes(new Span<VsockPacket>(ref packet))) == VsockPacket.Bytes && packet.Length <= chain.ReadableLength - VsockPacket.Bytes;
+            if (complete && packet.SourceCid == _cid && packet.DestinationCid == HostCid)
             {
                 lock (_lock)
                 {
@@ -256,8 +256,8 @@ public sealed class VirtioVsock : VirtioDevice
                 }
             }
 
-            queue.Return(chain, 0);
-            returned();
+            queue.Push(chain, 0);
+            notifyDriver();
         }
 
         Wake?.Invoke(Receive);
@@ -265,7 +265,7 @@ public sealed class VirtioVsock : VirtioDevice
 
     private void Handle(in VsockPacket packet, DescriptorChain chain)
     {
-        _connections.TryGetValue((packet.FromPort, packet.ToPort), out VsockConnection? connection);
+        _connections.TryGetValue((packet.SourcePort, packet.DestinationPort), out VsockConnection? connection);
         if (packet.Operation == VsockOperation.Reset)
         {
             Remove(connection);
@@ -280,59 +280,59 @@ public sealed class VirtioVsock : VirtioDevice
 
         if (connection is null || packet.Type != VsockPacket.Stream)
         {
-            Stray(packet);
+            ReplyReset(packet);
             return;
         }
 
-        connection.Hear(packet);
-        if (!Obey(connection, packet, chain))
+        connection.UpdateGuestCredit(packet);
+        if (!HandlePacket(connection, packet, chain))
         {
-            connection.Due = VsockDue.Reset;
+            connection.PendingPackets = VsockPending.Reset;
         }
 
         Queue(connection);
     }
 
-    // The guest wants a port of the host's.
+    // The guest requests a connection to a port of the host.
     private void Open(in VsockPacket packet)
     {
-        IHostStream? stream = _connections.Count < MostConnections ? _host.Connect(packet.ToPort) : null;
+        IHostStream? stream = _connections.Count < MaxConnections ? _host.Connect(packet.DestinationPort) : null;
         if (stream is null)
         {
-            Stray(packet);
+            ReplyReset(packet);
             return;
         }
 
-        var connection = new VsockConnection(packet.FromPort, packet.ToPort, stream) { IsOpen = true, Due = VsockDue.Response };
-        connection.Hear(packet);
+        var connection = new VsockConnection(packet.SourcePort, packet.DestinationPort, stream) { IsEstablished = true, PendingPackets = VsockPending.Response };
+        connection.UpdateGuestCredit(packet);
         Add(connection);
     }
 
-    // False if the guest may not do that.
-    private static bool Obey(VsockConnection connection, in VsockPacket packet, DescriptorChain chain)
+    // False if the packet is invalid in the connection's state: it is reset then.
+    private static bool HandlePacket(VsockConnection connection, in VsockPacket packet, DescriptorChain chain)
     {
         switch (packet.Operation)
         {
-            case VsockOperation.Response when !connection.IsOpen:
-                connection.IsOpen = true;
+            case VsockOperation.Response when !connection.IsEstablished:
+                connection.IsEstablished = true;
                 connection.Stream.Accept(connection.HostPort);
                 return true;
-            case VsockOperation.Shutdown when connection.IsOpen:
-                connection.GuestEnded |= packet.Flags & VsockConnection.Both;
+            case VsockOperation.Shutdown when connection.IsEstablished:
+                connection.GuestShutdown |= packet.Flags & VsockConnection.ShutdownBoth;
                 return TryFlush(connection);
-            case VsockOperation.Data when connection.IsOpen && (connection.GuestEnded & VsockConnection.NoSending) == 0:
-                return connection.TryTake(chain, (int)Math.Min(packet.Length, int.MaxValue)) && TryFlush(connection);
-            case VsockOperation.CreditUpdate when connection.IsOpen:
+            case VsockOperation.Data when connection.IsEstablished && (connection.GuestShutdown & VsockConnection.ShutdownSend) == 0:
+                return connection.TryReceive(chain, (int)Math.Min(packet.Length, int.MaxValue)) && TryFlush(connection);
+            case VsockOperation.CreditUpdate when connection.IsEstablished:
                 return true;
-            case VsockOperation.CreditRequest when connection.IsOpen:
-                connection.Due |= VsockDue.Credit;
+            case VsockOperation.CreditRequest when connection.IsEstablished:
+                connection.PendingPackets |= VsockPending.Credit;
                 return true;
             default:
                 return false;
         }
     }
 
-    // False if the connection is over: the host takes nothing more, or the guest has done with it and everything has arrived.
+    // False if the connection is to be closed: the host's program closed it, or the guest shut down both directions and all of its data is written.
     private static bool TryFlush(VsockConnection connection)
     {
         if (!connection.TryFlush())
@@ -340,47 +340,47 @@ public sealed class VirtioVsock : VirtioDevice
             return false;
         }
 
-        if (connection.IsFlushed && (connection.GuestEnded & VsockConnection.NoSending) != 0)
+        if (connection.IsFlushed && (connection.GuestShutdown & VsockConnection.ShutdownSend) != 0)
         {
             connection.Stream.EndWriting();
-            return connection.GuestEnded != VsockConnection.Both;
+            return connection.GuestShutdown != VsockConnection.ShutdownBoth;
         }
 
         return true;
     }
 
-    // What is no connection is reset, so that the guest knows. A guest that makes many of these and takes no answers loses some.
-    private void Stray(in VsockPacket packet)
+    // Replies with RST to a packet of no connection. Beyond MaxResets replies that the guest does not receive, further ones are dropped.
+    private void ReplyReset(in VsockPacket packet)
     {
-        if (_strays.Count < MostStrays)
+        if (_resets.Count < MaxResets)
         {
-            _strays.Enqueue(new VsockPacket
+            _resets.Enqueue(new VsockPacket
             {
-                From = HostCid,
-                To = _cid,
-                FromPort = packet.ToPort,
-                ToPort = packet.FromPort,
+                SourceCid = HostCid,
+                DestinationCid = _cid,
+                SourcePort = packet.DestinationPort,
+                DestinationPort = packet.SourcePort,
                 Type = packet.Type,
                 Operation = VsockOperation.Reset,
             });
         }
     }
 
-    private void OnAsked(uint port, IHostStream stream)
+    private void OnConnectionRequested(uint port, IHostStream stream)
     {
         bool taken;
         lock (_lock)
         {
-            taken = !_disposed && _connections.Count < MostConnections;
+            taken = !_disposed && _connections.Count < MaxConnections;
             if (taken)
             {
                 do
                 {
-                    _lastPort = _lastPort == uint.MaxValue ? FirstOwnPort : _lastPort + 1;
+                    _lastPort = _lastPort == uint.MaxValue ? FirstEphemeralPort : _lastPort + 1;
                 }
                 while (_connections.ContainsKey((port, _lastPort)));
 
-                Add(new VsockConnection(port, _lastPort, stream) { Due = VsockDue.Request });
+                Add(new VsockConnection(port, _lastPort, stream) { PendingPackets = VsockPending.Request });
             }
         }
 
@@ -404,21 +404,21 @@ public sealed class VirtioVsock : VirtioDevice
     {
         lock (_lock)
         {
-            if (connection.IsGone)
+            if (connection.IsClosed)
             {
                 return;
             }
 
-            connection.MayRead |= connection.HostEnded == 0;
-            if (connection.HostEnded == VsockConnection.NoSending && connection.Stream.HasEnded)
+            connection.MayRead |= connection.HostShutdown == 0;
+            if (connection.HostShutdown == VsockConnection.ShutdownSend && connection.Stream.HasEnded)
             {
-                connection.HostEnded = VsockConnection.Both;
-                connection.Due |= VsockDue.Shutdown;
+                connection.HostShutdown = VsockConnection.ShutdownBoth;
+                connection.PendingPackets |= VsockPending.Shutdown;
             }
 
-            if (connection.IsOpen ? !TryFlush(connection) : connection.Stream.HasEnded)
+            if (connection.IsEstablished ? !TryFlush(connection) : connection.Stream.HasEnded)
             {
-                connection.Due = VsockDue.Reset;
+                connection.PendingPackets = VsockPending.Reset;
             }
 
             Queue(connection);
@@ -429,10 +429,10 @@ public sealed class VirtioVsock : VirtioDevice
 
     private void Queue(VsockConnection connection)
     {
-        if (!connection.IsQueued && !connection.IsGone)
+        if (!connection.IsQueued && !connection.IsClosed)
         {
             connection.IsQueued = true;
-            _work.Enqueue(connection);
+            _readyConnections.Enqueue(connection);
         }
     }
 
@@ -440,7 +440,7 @@ public sealed class VirtioVsock : VirtioDevice
     {
         if (connection is not null)
         {
-            connection.IsGone = true;
+            connection.IsClosed = true;
             _connections.Remove((connection.GuestPort, connection.HostPort));
             connection.Stream.Dispose();
         }

@@ -4,20 +4,20 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>Where the three parts of a queue lie in guest memory.</summary>
+/// <summary>Guest physical addresses of the three areas of a virtqueue.</summary>
 /// <param name="Descriptors">Descriptor table, or packed ring.</param>
 /// <param name="Driver">Available ring, or the driver's event suppression.</param>
 /// <param name="Device">Used ring, or the device's event suppression.</param>
 public readonly record struct QueueAddresses(ulong Descriptors, ulong Driver, ulong Device);
 
 /// <summary>
-/// A queue of requests in guest memory, seen by the device (virtio 1.2, 2.6). A driver that breaks its rules breaks the queue: it gives nothing
-/// any more. One thread at a time.
+/// The device's side of a virtqueue in guest memory (virtio 1.2, 2.6). A driver that violates the specification breaks the queue: no more
+/// requests are popped from it. One thread at a time.
 /// </summary>
 public abstract class Virtqueue
 {
-    /// <summary>The most entries of a queue.</summary>
-    public const int MostEntries = 32768;
+    /// <summary>The maximum queue size in entries.</summary>
+    public const int MaxEntries = 32768;
 
     private protected const ushort Next = 1;
     private protected const ushort DeviceWrites = 2;
@@ -36,10 +36,10 @@ public abstract class Virtqueue
     /// <summary>Guest memory.</summary>
     public Dma Dma { get; }
 
-    /// <summary>How many entries it has.</summary>
+    /// <summary>The queue size in entries.</summary>
     public int Size { get; }
 
-    /// <summary>The driver broke a rule.</summary>
+    /// <summary>Whether the driver violated the specification.</summary>
     public bool IsBroken { get; private protected set; }
 
     private protected QueueAddresses Addresses { get; }
@@ -48,11 +48,11 @@ public abstract class Virtqueue
 
     private protected bool HasIndirect { get; }
 
-    /// <summary>Makes the device's side of a queue. Null if its parts can't lie there, or it can't have that size.</summary>
+    /// <summary>Creates the device's side of a virtqueue. Null if the addresses are not aligned RAM, or the size is invalid.</summary>
     public static Virtqueue? Create(Dma dma, QueueAddresses addresses, int size, ulong features)
     {
         bool packed = (features & VirtioFeatures.PackedRing) != 0;
-        if (size is < 1 or > MostEntries || (addresses.Descriptors & 15) != 0)
+        if (size is < 1 or > MaxEntries || (addresses.Descriptors & 15) != 0)
         {
             return null;
         }
@@ -60,22 +60,22 @@ public abstract class Virtqueue
         return packed ? PackedQueue.TryCreate(dma, addresses, size, features) : SplitQueue.TryCreate(dma, addresses, size, features);
     }
 
-    /// <summary>Takes the next request. False if there is none, or the queue is broken.</summary>
-    public abstract bool TryTake(DescriptorChain chain);
+    /// <summary>Pops the next available descriptor chain. False if there is none, or the queue is broken.</summary>
+    public abstract bool TryPop(DescriptorChain chain);
 
-    /// <summary>Gives a request back.</summary>
-    /// <param name="chain">What <see cref="TryTake"/> gave.</param>
-    /// <param name="written">How many bytes from the first on were written.</param>
-    /// <param name="more">Whether the driver is to see it only together with the next one, which follows at once.</param>
-    public abstract void Return(DescriptorChain chain, uint written, bool more = false);
+    /// <summary>Pushes a descriptor chain to the used ring.</summary>
+    /// <param name="chain">A chain from <see cref="TryPop"/>.</param>
+    /// <param name="written">The used length: bytes written from the first device-writable byte on.</param>
+    /// <param name="more">Whether the used index is updated only with the next chain, which follows at once.</param>
+    public abstract void Push(DescriptorChain chain, uint written, bool more = false);
 
-    /// <summary>Whether the driver wants an interrupt for what was returned since this was last asked.</summary>
+    /// <summary>Whether the driver wants an interrupt for chains pushed since the last call.</summary>
     public abstract bool WantsInterrupt();
 
-    /// <summary>Asks the driver not to tell of new requests.</summary>
+    /// <summary>Suppresses available buffer notifications (kicks).</summary>
     public abstract void DisableKicks();
 
-    /// <summary>Asks the driver to tell of the next request. True if there is one already.</summary>
+    /// <summary>Enables available buffer notifications (kicks). True if a chain is available already.</summary>
     public abstract bool EnableKicks();
 
     private protected bool Break()
@@ -84,7 +84,7 @@ public abstract class Virtqueue
         return false;
     }
 
-    // All of these lie in RAM: that was looked at when the queue was made. The other side writes them at the same time.
+    // All ring addresses are RAM, as checked at creation. The driver writes to them concurrently.
     private protected ushort ReadUInt16(ulong gpa) => Dma.TrySlice(gpa, 2, out Span<byte> bytes) ? Volatile.Read(ref MemoryMarshal.AsRef<ushort>(bytes)) : (ushort)0;
 
     private protected void WriteUInt16(ulong gpa, ushort value)
@@ -96,12 +96,12 @@ public abstract class Virtqueue
         }
     }
 
-    /// <summary>Whether an index has passed the one that the other side waits for (virtio 1.2, 2.7.7.2).</summary>
+    /// <summary>vring_need_event: whether the index has passed the event index (virtio 1.2, 2.7.7.2).</summary>
     private protected static bool HasPassed(ushort awaited, ushort now, ushort before) => (ushort)(now - awaited - 1) < (ushort)(now - before);
 
     private protected bool AddIndirect(DescriptorChain chain, ulong table, uint length, bool chained)
     {
-        if (!HasIndirect || length == 0 || length % DescriptorSize != 0 || length / DescriptorSize > DescriptorChain.MostBuffers || !Dma.IsRam(table, length))
+        if (!HasIndirect || length == 0 || length % DescriptorSize != 0 || length / DescriptorSize > DescriptorChain.MaxBuffers || !Dma.IsRam(table, length))
         {
             return false;
         }
@@ -140,10 +140,10 @@ public abstract class Virtqueue
             at = next;
         }
 
-        return !chained; // A chain that is longer than its table is a loop.
+        return !chained; // A chain with more descriptors than its table has a loop.
     }
 
-    // The last two numbers: flags and next of a split ring's, id and flags of a packed one's.
+    // first and second: flags and next in a split ring, id and flags in a packed one.
     private protected bool TryReadDescriptor(ulong table, uint number, out ulong gpa, out uint length, out ushort first, out ushort second)
     {
         bool read = Dma.TrySlice(table + (number * (ulong)DescriptorSize), DescriptorSize, out Span<byte> bytes);

@@ -2,9 +2,9 @@ using Yadokari.Core.Networks;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>What is to be told to the guest of a connection.</summary>
+/// <summary>Control packets that a connection has yet to send to the guest.</summary>
 [Flags]
-internal enum VsockDue
+internal enum VsockPending
 {
     None = 0,
     Request = 1,
@@ -14,23 +14,23 @@ internal enum VsockDue
     Reset = 16,
 }
 
-/// <summary>A connection between a port of the guest's and one of the host's. Under its device's lock.</summary>
+/// <summary>A connection between a port of the guest and a port of the host. Under the device's lock.</summary>
 internal sealed class VsockConnection(uint guestPort, uint hostPort, IHostStream stream)
 {
-    /// <summary>Bytes that the guest may send before the host takes them.</summary>
-    public const int Room = 256 << 10;
+    /// <summary>buf_alloc: bytes from the guest that are buffered here at most.</summary>
+    public const int BufferSize = 256 << 10;
 
-    // Which side of a stream is over.
-    public const uint NoReceiving = 1;
-    public const uint NoSending = 2;
-    public const uint Both = NoReceiving | NoSending;
+    // Flags of VIRTIO_VSOCK_OP_SHUTDOWN: the direction that its sender shut down (virtio 1.2, 5.10.6.6.1).
+    public const uint ShutdownReceive = 1;
+    public const uint ShutdownSend = 2;
+    public const uint ShutdownBoth = ShutdownReceive | ShutdownSend;
 
-    private byte[] _waiting = []; // A ring: from the guest, not yet taken by the host.
+    private byte[] _receiveBuffer = []; // A ring buffer: bytes from the guest, not yet written to the host's stream.
     private int _first;
     private int _count;
-    private uint _toldTaken;
-    private uint _guestRoom;
-    private uint _guestTaken;
+    private uint _reportedForwardedCount;
+    private uint _guestBufferSize;
+    private uint _guestForwardedCount;
     private uint _sent;
 
     public uint GuestPort => guestPort;
@@ -39,60 +39,60 @@ internal sealed class VsockConnection(uint guestPort, uint hostPort, IHostStream
 
     public IHostStream Stream => stream;
 
-    /// <summary>Both sides have agreed.</summary>
-    public bool IsOpen { get; set; }
+    /// <summary>ShutdownWhether the connection is established: the response was sent or received.</summary>
+    public bool IsEstablished { get; set; }
 
-    /// <summary>It is among those that have something for the guest.</summary>
+    /// <summary>Whether the connection is in the device's queue of those that may have a packet for the guest.</summary>
     public bool IsQueued { get; set; }
 
-    /// <summary>It is none any more.</summary>
-    public bool IsGone { get; set; }
+    /// <summary>Whether the connection is closed and removed.</summary>
+    public bool IsClosed { get; set; }
 
-    public VsockDue Due { get; set; }
+    public VsockPending PendingPackets { get; set; }
 
-    /// <summary>There may be something to read from the host.</summary>
+    /// <summary>Whether the host's stream may be readable.</summary>
     public bool MayRead { get; set; } = true;
 
-    /// <summary>The sides that the host has ended, and the guest.</summary>
-    public uint HostEnded { get; set; }
+    /// <summary>The directions that the host has shut down, and the guest.</summary>
+    public uint HostShutdown { get; set; }
 
-    public uint GuestEnded { get; set; }
+    public uint GuestShutdown { get; set; }
 
-    /// <summary>Bytes from the guest that the host has taken.</summary>
-    public uint Taken { get; private set; }
+    /// <summary>fwd_cnt: bytes from the guest that were written to the host's stream, modulo 2^32.</summary>
+    public uint ForwardedCount { get; private set; }
 
-    /// <summary>Whether all that came from the guest is the host's.</summary>
+    /// <summary>Whether all bytes from the guest are written to the host's stream.</summary>
     public bool IsFlushed => _count == 0;
 
-    /// <summary>How many bytes more the guest has room for.</summary>
-    public int Credit => _guestRoom - (_sent - _guestTaken) is var credit && credit <= _guestRoom ? (int)Math.Min(credit, int.MaxValue) : 0;
+    /// <summary>Bytes that the guest has buffer space for (virtio 1.2, 5.10.6.3).</summary>
+    public int Credit => _guestBufferSize - (_sent - _guestForwardedCount) is var credit && credit <= _guestBufferSize ? (int)Math.Min(credit, int.MaxValue) : 0;
 
-    /// <summary>What the guest says of its room.</summary>
-    public void Hear(in VsockPacket packet) => (_guestRoom, _guestTaken) = (packet.Room, packet.Taken);
+    /// <summary>Takes buf_alloc and fwd_cnt from a packet of the guest.</summary>
+    public void UpdateGuestCredit(in VsockPacket packet) => (_guestBufferSize, _guestForwardedCount) = (packet.BufferSize, packet.ForwardedCount);
 
-    /// <summary>So many bytes go to the guest.</summary>
+    /// <summary>Counts bytes sent to the guest (tx_cnt).</summary>
     public void Send(int count) => _sent += (uint)count;
 
-    /// <summary>The guest hears what was taken.</summary>
-    public void TellTaken() => _toldTaken = Taken;
+    /// <summary>A packet to the guest carries <see cref="ForwardedCount"/>.</summary>
+    public void MarkForwardedCountReported() => _reportedForwardedCount = ForwardedCount;
 
-    /// <summary>Takes bytes of a packet from the guest. False if there are more than it was allowed.</summary>
-    public bool TryTake(DescriptorChain chain, int length)
+    /// <summary>Buffers the payload of a packet from the guest. False if the guest exceeds its credit.</summary>
+    public bool TryReceive(DescriptorChain chain, int length)
     {
-        if (length > Room - _count)
+        if (length > BufferSize - _count)
         {
             return false;
         }
 
-        if (_waiting.Length == 0)
+        if (_receiveBuffer.Length == 0)
         {
-            _waiting = new byte[Room];
+            _receiveBuffer = new byte[BufferSize];
         }
 
-        int at = (_first + _count) % Room;
-        int piece = Math.Min(length, Room - at);
-        if (chain.Read(VsockPacket.Bytes, _waiting.AsSpan(at, piece)) != piece
-            || chain.Read(VsockPacket.Bytes + piece, _waiting.AsSpan(0, length - piece)) != length - piece)
+        int at = (_first + _count) % BufferSize;
+        int piece = Math.Min(length, BufferSize - at);
+        if (chain.Read(VsockPacket.Bytes, _receiveBuffer.AsSpan(at, piece)) != piece
+            || chain.Read(VsockPacket.Bytes + piece, _receiveBuffer.AsSpan(0, length - piece)) != length - piece)
         {
             return false;
         }
@@ -101,25 +101,25 @@ internal sealed class VsockConnection(uint guestPort, uint hostPort, IHostStream
         return true;
     }
 
-    /// <summary>Gives the host what it takes. False if it takes nothing any more.</summary>
+    /// <summary>Writes buffered bytes to the host's stream, as far as it takes them. False if the host has closed it.</summary>
     public bool TryFlush()
     {
         while (_count > 0)
         {
-            int written = stream.Write(_waiting.AsSpan(_first, Math.Min(_count, Room - _first)));
+            int written = stream.Write(_receiveBuffer.AsSpan(_first, Math.Min(_count, BufferSize - _first)));
             if (written <= 0)
             {
                 return written == 0;
             }
 
-            _first = (_first + written) % Room;
+            _first = (_first + written) % BufferSize;
             _count -= written;
-            Taken += (uint)written;
+            ForwardedCount += (uint)written;
         }
 
-        if (Taken - _toldTaken >= Room / 2)
+        if (ForwardedCount - _reportedForwardedCount >= BufferSize / 2)
         {
-            Due |= VsockDue.Credit;
+            PendingPackets |= VsockPending.Credit;
         }
 
         return true;

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Yadokari.Devices.Virtio;
 
-/// <summary>What a packet means (virtio 1.2, 5.10.6).</summary>
+/// <summary>The operation of a packet (virtio 1.2, 5.10.6).</summary>
 internal enum VsockOperation : ushort
 {
     Invalid = 0,
@@ -19,24 +19,24 @@ internal enum VsockOperation : ushort
 [StructLayout(LayoutKind.Sequential, Pack = 1, Size = Bytes)]
 internal record struct VsockPacket
 {
-    /// <summary>Its length.</summary>
+    /// <summary>Size in bytes.</summary>
     public const int Bytes = 44;
 
-    /// <summary>The only type there is here.</summary>
+    /// <summary>VIRTIO_VSOCK_TYPE_STREAM, the only socket type here.</summary>
     public const ushort Stream = 1;
 
-    public ulong From;
-    public ulong To;
-    public uint FromPort;
-    public uint ToPort;
+    public ulong SourceCid;
+    public ulong DestinationCid;
+    public uint SourcePort;
+    public uint DestinationPort;
     public uint Length;
     public ushort Type;
     public VsockOperation Operation;
     public uint Flags;
 
-    /// <summary>Room that its sender has for the connection.</summary>
-    public uint Room;
+    /// <summary>buf_alloc: the sender's receive buffer for the connection, in bytes.</summary>
+    public uint BufferSize;
 
-    /// <summary>Bytes that its sender has taken out of that since the connection began, modulo 2^32.</summary>
-    public uint Taken;
+    /// <summary>fwd_cnt: bytes that the sender has consumed from that buffer since the connection began, modulo 2^32.</summary>
+    public uint ForwardedCount;
 }

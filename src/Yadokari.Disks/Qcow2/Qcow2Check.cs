@@ -10,7 +10,7 @@ namespace Yadokari.Disks.Qcow2;
 /// </summary>
 internal sealed class Qcow2Check
 {
-    private const int MostMessages = 20;
+    private const int MaxMessages = 20;
 
     private readonly string _path;
     private readonly IImageFile _file;
@@ -455,7 +455,7 @@ internal sealed class Qcow2Check
 
     private void Say(string what)
     {
-        if (Messages.Count < MostMessages)
+        if (Messages.Count < MaxMessages)
         {
             Messages.Add(what);
         }

@@ -7,14 +7,14 @@ using Yadokari.Linux;
 
 namespace Yadokari.Networks.Streams;
 
-/// <summary>Sockets in the file system at which programs of the host's ask for the guest.</summary>
+/// <summary>Listening Unix domain sockets by which programs of the host connect to the guest.</summary>
 internal static class LocalListener
 {
-    /// <summary>Makes one. Its name goes when who asked for it deletes the file.</summary>
-    /// <param name="path">The name.</param>
-    /// <param name="epoll">Waits for those that ask, too, from now on.</param>
-    /// <param name="token">What it tells of them by.</param>
-    /// <exception cref="UserErrorException">It can't be made; there is no file of that name then that was not there.</exception>
+    /// <summary>Creates a listening socket. The caller deletes its file at the end.</summary>
+    /// <param name="path">The socket's path.</param>
+    /// <param name="epoll">Reports connections to the listener from now on.</param>
+    /// <param name="token">The token of these events.</param>
+    /// <exception cref="UserErrorException">The socket can't be created; no new file is left behind then.</exception>
     public static HostSocket Open(string path, Epoll epoll, ulong token)
     {
         HostSocket socket = Open(path);
@@ -33,17 +33,17 @@ internal static class LocalListener
 
     private static HostSocket Open(string path)
     {
-        if (Encoding.UTF8.GetByteCount(path) > HostSocket.LongestPath)
+        if (Encoding.UTF8.GetByteCount(path) > HostSocket.MaxPathLength)
         {
-            throw new ConfigurationException("/socket", $"The socket '{path}' has a name of more than {HostSocket.LongestPath} bytes", "give a shorter one");
+            throw new ConfigurationException("/socket", $"The socket '{path}' has a name of more than {HostSocket.MaxPathLength} bytes", "give a shorter one");
         }
 
-        // Of two that find one left behind the second would delete the first's; and one that has its name and does not listen yet looks left behind.
+        // Serialized: of two processes that find a stale socket the second would delete the first's new one; and a bound socket that does not listen yet looks stale.
         using SafeFileHandle? alone = FileTree.TryLockFolder(Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/");
         const int InUse = -98;
         HostSocket socket = HostSocket.OpenLocal() ?? throw new UserErrorException($"The socket '{path}' can't be made, for the host gives none; lift the limit of open files (ulimit -n).");
         int error = socket.BindLocal(path);
-        if (error == InUse && IsLeftBehind(path))
+        if (error == InUse && IsStale(path))
         {
             File.Delete(path);
             error = socket.BindLocal(path);
@@ -65,8 +65,8 @@ internal static class LocalListener
             : new ConfigurationException("/socket", $"The socket '{path}' can't be made ({Marshal.GetPInvokeErrorMessage(-error)})", "check the path and its permissions");
     }
 
-    // By one who was killed: then nobody listens. Of a file that is no socket the kernel says the same.
-    private static bool IsLeftBehind(string path)
+    // Stale: its process was killed and no process listens (ECONNREFUSED). The kernel reports the same for a file that is no socket.
+    private static bool IsStale(string path)
     {
         using HostSocket? socket = HostSocket.OpenLocal();
         return socket?.ConnectLocal(path) == HostSocket.Refused && IsSocket(path);

@@ -6,27 +6,27 @@ using Yadokari.Linux;
 namespace Yadokari.Networks.Streams;
 
 /// <summary>
-/// A guest's port as a socket in the file system: one program at a time is connected to it, further ones wait for its end. A thread waits for
-/// the sockets.
+/// A console port of the guest as a Unix domain socket: serves one client at a time, further ones wait in the listen backlog. A thread of its
+/// own waits for the sockets.
 /// </summary>
 public sealed class SocketPort : IPortHost
 {
     private const ulong ListenerToken = 0;
 
-    private readonly Lock _lock = new(); // Guards the client. The kernel is called under it, which does not wait, and nobody else.
+    private readonly Lock _lock = new(); // Guards the client. Only system calls that do not block are made under it.
     private readonly Epoll _epoll = new();
     private readonly HostSocket _listener;
     private readonly string _path;
     private readonly Thread _thread;
     private HostSocket? _client;
-    private ulong _clients; // So many have come: the last one's token.
-    private bool _leaving; // The client hung up; what it sent may not all be read yet.
+    private ulong _clients; // Number of clients accepted so far, and the last one's token.
+    private bool _hungUp; // The client hung up; data that it sent may still be unread.
     private volatile bool _stopping;
 
-    /// <summary>Listens.</summary>
-    /// <param name="path">The socket's name; it goes with this object.</param>
+    /// <summary>Creates the socket and listens.</summary>
+    /// <param name="path">The socket's path; <see cref="Dispose"/> deletes the file.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <exception cref="UserErrorException">The socket can't be created.</exception>
     public SocketPort(string path, Action<Exception>? failed = null)
     {
         _path = path;
@@ -69,10 +69,10 @@ public sealed class SocketPort : IPortHost
                 return Math.Max(count, 0);
             }
 
-            Leave();
+            CloseClient();
         }
 
-        _epoll.Wake(); // The thread tells of it, and takes who waits.
+        _epoll.Wake(); // The thread signals Ready, and accepts the next client.
         return 0;
     }
 
@@ -81,7 +81,7 @@ public sealed class SocketPort : IPortHost
     {
         lock (_lock)
         {
-            // To one that is gone, everything goes; that it is gone shows on reading.
+            // Data to a client that disconnected is discarded; reading detects the disconnect.
             int count = _client?.Send(data) ?? data.Length;
             return count == HostSocket.Again ? 0 : count < 0 ? data.Length : count;
         }
@@ -109,22 +109,22 @@ public sealed class SocketPort : IPortHost
             {
                 foreach ((Readiness readiness, ulong token) in events[..count])
                 {
-                    _leaving |= token == _clients && token != ListenerToken && (readiness & (Readiness.HungUp | Readiness.Error)) != 0;
+                    _hungUp |= token == _clients && token != ListenerToken && (readiness & (Readiness.HungUp | Readiness.Error)) != 0;
                 }
 
-                TakeNext();
+                AcceptNext();
             }
 
             Ready?.Invoke();
         }
     }
 
-    // A client that has hung up makes way for one that waits: else a guest that does not read would keep everybody out.
-    private void TakeNext()
+    // A client that has hung up is replaced by the next in the backlog: else a guest that does not read would keep every other client out.
+    private void AcceptNext()
     {
-        while ((_client is null || _leaving) && _listener.Accept() is { } next)
+        while ((_client is null || _hungUp) && _listener.Accept() is { } next)
         {
-            Leave();
+            CloseClient();
             if (_epoll.TryAdd(next.Descriptor, ++_clients, Readiness.Read | Readiness.Write))
             {
                 _client = next;
@@ -136,9 +136,9 @@ public sealed class SocketPort : IPortHost
         }
     }
 
-    private void Leave()
+    private void CloseClient()
     {
         _client?.Dispose();
-        (_client, _leaving) = (null, false);
+        (_client, _hungUp) = (null, false);
     }
 }

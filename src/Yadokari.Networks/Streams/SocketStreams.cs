@@ -8,20 +8,20 @@ using Yadokari.Linux;
 namespace Yadokari.Networks.Streams;
 
 /// <summary>
-/// Ports as sockets in the file system, as Firecracker has them. A program that wants a port of the guest's connects to the one socket, says
-/// <c>CONNECT PORT</c> on a line, and hears <c>OK PORT</c> once the guest has taken it. A port of the host's is who listens at
+/// vsock ports as Unix domain sockets, as Firecracker has them. To connect to a port of the guest, a program connects to the one socket, sends the
+/// line <c>CONNECT PORT</c>, and receives <c>OK PORT</c> once the guest has accepted. A port of the host is a program that listens at
 /// <c>PATH_PORT</c>. One thread waits for all sockets. Any thread.
 /// </summary>
 public sealed class SocketStreams : IStreamHost
 {
     private const ulong ListenerToken = 0;
-    private const int MostAsking = 64;
-    private const int LongestLine = 32;
-    private const int MostEvents = 64;
+    private const int MaxHandshakes = 64;
+    private const int MaxLineLength = 32;
+    private const int MaxEvents = 64;
 
-    private readonly Lock _lock = new(); // Guards the table. Nothing is called under it but the kernel.
+    private readonly Lock _lock = new(); // Guards the table. Only system calls are made under it.
     private readonly Dictionary<ulong, Stream> _streams = [];
-    private readonly Queue<Stream> _asking = new(); // Have connected, and not said what they want, or gone since.
+    private readonly Queue<Stream> _handshakes = new(); // Clients without a complete CONNECT line, and some that have sent one or disconnected since.
     private readonly Epoll _epoll = new();
     private readonly HostSocket _listener;
     private readonly string _path;
@@ -29,10 +29,10 @@ public sealed class SocketStreams : IStreamHost
     private ulong _lastToken;
     private volatile bool _stopping;
 
-    /// <summary>Listens.</summary>
-    /// <param name="path">The socket's name; it goes with this object.</param>
+    /// <summary>Creates the socket and listens.</summary>
+    /// <param name="path">The socket's path; <see cref="Dispose"/> deletes the file.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <exception cref="UserErrorException">The socket can't be created.</exception>
     public SocketStreams(string path, Action<Exception>? failed = null)
     {
         _path = path;
@@ -50,13 +50,13 @@ public sealed class SocketStreams : IStreamHost
     }
 
     /// <inheritdoc/>
-    public Action<uint, IHostStream>? Asked { get; set; }
+    public Action<uint, IHostStream>? ConnectionRequested { get; set; }
 
     /// <inheritdoc/>
     public IHostStream? Connect(uint port)
     {
         string path = string.Create(CultureInfo.InvariantCulture, $"{_path}_{port}");
-        if (Encoding.UTF8.GetByteCount(path) > HostSocket.LongestPath || HostSocket.OpenLocal() is not { } socket)
+        if (Encoding.UTF8.GetByteCount(path) > HostSocket.MaxPathLength || HostSocket.OpenLocal() is not { } socket)
         {
             return null;
         }
@@ -86,16 +86,16 @@ public sealed class SocketStreams : IStreamHost
         File.Delete(_path);
     }
 
-    /// <summary>A connection. What it is asked for comes from its owner's threads, one at a time; what it hears, from the one that waits.</summary>
+    /// <summary>A connection. Its owner calls it from one thread at a time; the epoll thread reports readiness.</summary>
     private sealed class Stream(SocketStreams owner, HostSocket socket, ulong token) : IHostStream
     {
-        private readonly byte[] _line = new byte[LongestLine];
+        private readonly byte[] _line = new byte[MaxLineLength];
         private int _length;
-        private volatile bool _ended;
+        private volatile bool _hasEnded;
 
         public Action? Ready { get; set; }
 
-        public bool HasEnded => _ended;
+        public bool HasEnded => _hasEnded;
 
         public void Accept(uint port) => Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"OK {port}\n")));
 
@@ -107,15 +107,15 @@ public sealed class SocketStreams : IStreamHost
 
         public void OnReady(Readiness readiness)
         {
-            _ended |= (readiness & (Readiness.HungUp | Readiness.Error)) != 0;
+            _hasEnded |= (readiness & (Readiness.HungUp | Readiness.Error)) != 0;
             Ready?.Invoke();
         }
 
-        // Takes the line alone, byte by byte: what follows is the guest's. True if it is whole; null if it won't be.
-        public bool? TakeLine(out uint port)
+        // Reads the CONNECT line byte by byte: the bytes behind it are the guest's. True if the line is complete; null if it is malformed or the stream ended.
+        public bool? ReadLine(out uint port)
         {
             port = 0;
-            while (_length < LongestLine)
+            while (_length < MaxLineLength)
             {
                 int count = socket.Receive(_line.AsSpan(_length, 1));
                 if (count <= 0)
@@ -168,7 +168,7 @@ public sealed class SocketStreams : IStreamHost
 
     private void Main()
     {
-        Span<ReadyEvent> events = stackalloc ReadyEvent[MostEvents];
+        Span<ReadyEvent> events = stackalloc ReadyEvent[MaxEvents];
         while (!_stopping)
         {
             int count = _epoll.Wait(events, -1);
@@ -176,11 +176,11 @@ public sealed class SocketStreams : IStreamHost
             {
                 if (token == ListenerToken)
                 {
-                    TakeAll();
+                    AcceptAll();
                 }
                 else if (Find(token) is { } stream)
                 {
-                    Hear(stream, readiness);
+                    HandleEvent(stream, readiness);
                 }
             }
         }
@@ -194,7 +194,7 @@ public sealed class SocketStreams : IStreamHost
         }
     }
 
-    private void TakeAll()
+    private void AcceptAll()
     {
         while (_listener.Accept() is { } socket)
         {
@@ -204,40 +204,40 @@ public sealed class SocketStreams : IStreamHost
                 continue;
             }
 
-            _asking.Enqueue(stream);
-            if (_asking.Count > MostAsking)
+            _handshakes.Enqueue(stream);
+            if (_handshakes.Count > MaxHandshakes)
             {
-                _asking.Dequeue().Dispose(); // Whoever waits longest.
+                _handshakes.Dequeue().Dispose(); // The one that connected first.
             }
 
-            // What came before is not told of.
-            Hear(stream, 0);
+            // epoll reports no event for bytes that arrived before the socket was added.
+            HandleEvent(stream, 0);
         }
     }
 
-    private void Hear(Stream stream, Readiness readiness)
+    private void HandleEvent(Stream stream, Readiness readiness)
     {
-        if (!_asking.Contains(stream))
+        if (!_handshakes.Contains(stream))
         {
             stream.OnReady(readiness);
             return;
         }
 
-        bool? whole = stream.TakeLine(out uint port);
+        bool? whole = stream.ReadLine(out uint port);
         if (whole == false)
         {
             return;
         }
 
-        for (int i = _asking.Count; i > 0; i--)
+        for (int i = _handshakes.Count; i > 0; i--)
         {
-            if (_asking.Dequeue() is var other && other != stream)
+            if (_handshakes.Dequeue() is var other && other != stream)
             {
-                _asking.Enqueue(other);
+                _handshakes.Enqueue(other);
             }
         }
 
-        if (whole == true && Asked is { } asked)
+        if (whole == true && ConnectionRequested is { } asked)
         {
             asked(port, stream);
         }

@@ -1,13 +1,13 @@
 namespace Yadokari.Networks.User;
 
-/// <summary>The bytes that all flows of a network may hold together. Under the network's lock.</summary>
-/// <param name="most">So many.</param>
-internal sealed class ByteBudget(int most)
+/// <summary>The limit of bytes in the buffers of all flows of a network. Under the network's lock.</summary>
+/// <param name="limit">The limit in bytes.</param>
+internal sealed class ByteBudget(int limit)
 {
-    /// <summary>Bytes that nobody has taken.</summary>
-    public int Left { get; private set; } = most;
+    /// <summary>Bytes that are not charged.</summary>
+    public int Left { get; private set; } = limit;
 
-    /// <summary>Takes so many. False, and nothing is taken, if there are fewer.</summary>
+    /// <summary>Charges <paramref name="bytes"/>. False, and nothing is charged, if fewer are left.</summary>
     public bool TryTake(int bytes)
     {
         if (bytes > Left)
@@ -19,6 +19,6 @@ internal sealed class ByteBudget(int most)
         return true;
     }
 
-    /// <summary>Gives back what was taken.</summary>
+    /// <summary>Returns bytes that were charged.</summary>
     public void Give(int bytes) => Left += bytes;
 }

@@ -4,34 +4,34 @@ using System.Numerics;
 namespace Yadokari.Networks.User;
 
 /// <summary>
-/// Bytes in the order they came, in a buffer that grows up to a limit and as far as a budget allows; while nothing is in it there is none. Under
-/// the network's lock.
+/// A ring buffer (FIFO) of bytes that grows up to a limit, as far as a budget allows; while it is empty it has no memory. Under the network's
+/// lock.
 /// </summary>
-/// <param name="most">The limit; a power of two.</param>
-/// <param name="budget">What the buffer is taken from, but for its first <see cref="Least"/> bytes, which the owner has paid for: so many it always gets.</param>
-internal sealed class ByteRing(int most, ByteBudget budget) : IDisposable
+/// <param name="maxCapacity">The maximum capacity in bytes; a power of two.</param>
+/// <param name="budget">Charged with the buffer's bytes beyond the first <see cref="MinCapacity"/>, which the owner has charged: so many it always gets.</param>
+internal sealed class ByteRing(int maxCapacity, ByteBudget budget) : IDisposable
 {
-    /// <summary>The bytes that a ring has room for whatever others hold; a power of two.</summary>
-    public const int Least = 1 << 12;
+    /// <summary>The capacity in bytes that a ring always has, whatever other rings hold; a power of two.</summary>
+    public const int MinCapacity = 1 << 12;
 
     private byte[] _bytes = [];
     private int _head;
-    private int _peak; // The most bytes that were in it since it was last empty.
-    private int _usual = Least; // How large the next buffer begins, so that a busy ring does not grow step by step each time.
+    private int _maxCount; // The maximum of Count since the ring was last empty.
+    private int _initialCapacity = MinCapacity; // Capacity of the next buffer, so that a busy ring does not grow step by step each time.
 
-    /// <summary>Bytes in it.</summary>
+    /// <summary>Bytes in the ring.</summary>
     public int Count { get; private set; }
 
-    /// <summary>Bytes that it has room for, or would have if it grew.</summary>
-    public int Free => MostNow - Count;
+    /// <summary>Free bytes, those that it could grow by included.</summary>
+    public int Free => MaxCapacityNow - Count;
 
-    // The pool gives powers of two.
-    private int MostNow => (int)Math.Min((uint)most, BitOperations.RoundUpToPowerOf2((uint)(Paid + budget.Left + 1)) / 2);
+    // The array pool rents arrays of powers of two.
+    private int MaxCapacityNow => (int)Math.Min((uint)maxCapacity, BitOperations.RoundUpToPowerOf2((uint)(ChargedCapacity + budget.Left + 1)) / 2);
 
-    private int Paid => Math.Max(_bytes.Length, Least);
+    private int ChargedCapacity => Math.Max(_bytes.Length, MinCapacity);
 
-    /// <summary>Room for the next bytes that come, as much as lies together; empty if it is full.</summary>
-    public Span<byte> Room()
+    /// <summary>The contiguous free space behind the last byte, to be filled before <see cref="Commit"/>; empty if the ring is full.</summary>
+    public Span<byte> WritableSpan()
     {
         if (Count == _bytes.Length)
         {
@@ -47,33 +47,33 @@ internal sealed class ByteRing(int most, ByteBudget budget) : IDisposable
         return _bytes.AsSpan(tail, Math.Min(_bytes.Length - tail, _bytes.Length - Count));
     }
 
-    /// <summary>The first bytes of <see cref="Room"/> came; 0 gives room back that was asked for in vain.</summary>
-    public void Came(int count)
+    /// <summary>Appends the first <paramref name="count"/> bytes of <see cref="WritableSpan"/>; 0 frees a buffer that was not used.</summary>
+    public void Commit(int count)
     {
         Count += count;
-        _peak = Math.Max(_peak, Count);
+        _maxCount = Math.Max(_maxCount, Count);
         FreeIfEmpty();
     }
 
-    /// <summary>Puts in as much as there is room for, and tells how much.</summary>
+    /// <summary>Appends as many bytes as there is room for. Returns how many.</summary>
     public int Put(ReadOnlySpan<byte> data)
     {
         int done = 0;
-        while (done < data.Length && Room() is { Length: > 0 } room)
+        while (done < data.Length && WritableSpan() is { Length: > 0 } room)
         {
             int piece = Math.Min(room.Length, data.Length - done);
             data.Slice(done, piece).CopyTo(room);
-            Came(piece);
+            Commit(piece);
             done += piece;
         }
 
         return done;
     }
 
-    /// <summary>The first bytes, as many as lie together.</summary>
-    public ReadOnlySpan<byte> First() => _bytes.AsSpan(_head, Math.Min(Count, _bytes.Length - _head));
+    /// <summary>The first bytes, as many as are contiguous.</summary>
+    public ReadOnlySpan<byte> ReadableSpan() => _bytes.AsSpan(_head, Math.Min(Count, _bytes.Length - _head));
 
-    /// <summary>Copies bytes that are in it.</summary>
+    /// <summary>Copies bytes from <paramref name="offset"/> on, without removing them.</summary>
     public void CopyTo(int offset, Span<byte> data)
     {
         int at = (_head + offset) & (_bytes.Length - 1);
@@ -82,7 +82,7 @@ internal sealed class ByteRing(int most, ByteBudget budget) : IDisposable
         _bytes.AsSpan(0, data.Length - piece).CopyTo(data[piece..]);
     }
 
-    /// <summary>Takes the first bytes out.</summary>
+    /// <summary>Removes the first bytes.</summary>
     public void Take(int count)
     {
         Count -= count;
@@ -90,7 +90,7 @@ internal sealed class ByteRing(int most, ByteBudget budget) : IDisposable
         FreeIfEmpty();
     }
 
-    /// <summary>Gives the buffer back; nothing is in it any more.</summary>
+    /// <summary>Discards the bytes and returns the buffer to the pool.</summary>
     public void Dispose()
     {
         Count = 0;
@@ -101,17 +101,17 @@ internal sealed class ByteRing(int most, ByteBudget budget) : IDisposable
     {
         if (Count == 0 && _bytes.Length > 0)
         {
-            _usual = _peak > _bytes.Length / 4 ? _bytes.Length : Math.Max(Least, _bytes.Length / 4);
-            budget.Give(Paid - Least);
+            _initialCapacity = _maxCount > _bytes.Length / 4 ? _bytes.Length : Math.Max(MinCapacity, _bytes.Length / 4);
+            budget.Give(ChargedCapacity - MinCapacity);
             ArrayPool<byte>.Shared.Return(_bytes);
-            (_bytes, _head, _peak) = ([], 0, 0);
+            (_bytes, _head, _maxCount) = ([], 0, 0);
         }
     }
 
     private void Grow()
     {
-        int wanted = Math.Min(MostNow, _bytes.Length == 0 ? _usual : (int)Math.Min(most, _bytes.Length * 4L));
-        if (wanted <= _bytes.Length || !budget.TryTake(wanted - Paid))
+        int wanted = Math.Min(MaxCapacityNow, _bytes.Length == 0 ? _initialCapacity : (int)Math.Min(maxCapacity, _bytes.Length * 4L));
+        if (wanted <= _bytes.Length || !budget.TryTake(wanted - ChargedCapacity))
         {
             return;
         }

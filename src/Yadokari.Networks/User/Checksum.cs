@@ -3,13 +3,13 @@ using System.Runtime.InteropServices;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>The Internet's checksum (RFC 1071).</summary>
+/// <summary>The Internet checksum (RFC 1071).</summary>
 internal static class Checksum
 {
-    /// <summary>Adds bytes to a sum; a last odd one counts as the first of two.</summary>
+    /// <summary>Adds bytes to a sum; an odd last byte is padded with zero.</summary>
     public static uint Add(uint sum, ReadOnlySpan<byte> bytes)
     {
-        // Ones' complement addition does not care for the order of bytes, so eight are added at a time as the host has them, and turned at the end.
+        // Ones' complement addition is independent of byte order (RFC 1071, 2): add eight bytes at a time in host order, and swap at the end.
         ulong wide = 0;
         ReadOnlySpan<ulong> words = MemoryMarshal.Cast<byte, ulong>(bytes);
         foreach (ulong word in words)
@@ -34,7 +34,7 @@ internal static class Checksum
         return sum + BinaryPrimitives.ReverseEndianness(Fold((uint)folded));
     }
 
-    /// <summary>The sum of a pseudo header (RFC 9293, 3.1; RFC 8200, 8.1): of addresses as both versions add them.</summary>
+    /// <summary>The sum of the pseudo header of IPv4 or IPv6 (RFC 9293, 3.1; RFC 8200, 8.1).</summary>
     public static uint Pseudo(in IpAddress from, in IpAddress to, byte protocol, int length)
     {
         Span<byte> bytes = stackalloc byte[32];
@@ -43,13 +43,13 @@ internal static class Checksum
         return Add((uint)length + protocol, bytes[..(from.Size + to.Size)]);
     }
 
-    /// <summary>A sum in 16 bits.</summary>
+    /// <summary>Folds the carries of a sum into 16 bits.</summary>
     public static ushort Fold(uint sum)
     {
         sum = (sum & 0xFFFF) + (sum >> 16);
         return (ushort)(sum + (sum >> 16));
     }
 
-    /// <summary>What goes into a header.</summary>
+    /// <summary>The value of the checksum field: the complement of the folded sum.</summary>
     public static ushort Finish(uint sum) => (ushort)~Fold(sum);
 }

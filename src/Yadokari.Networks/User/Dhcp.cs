@@ -2,20 +2,20 @@ using System.Buffers.Binary;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>Gives the guest its IPv4 address, and says where gateway and name server are (RFC 2131; RFC 2132). Under the network's lock.</summary>
-/// <param name="udp">The way to the guest.</param>
+/// <summary>A DHCP server: assigns the guest its IPv4 address, netmask, gateway and name server (RFC 2131; RFC 2132). Under the network's lock.</summary>
+/// <param name="udp">Sends to the guest.</param>
 internal sealed class Dhcp(Udp udp)
 {
-    /// <summary>The port that asks.</summary>
+    /// <summary>The client's port.</summary>
     public const ushort ClientPort = 68;
 
-    /// <summary>The port that answers.</summary>
+    /// <summary>The server's port.</summary>
     public const ushort ServerPort = 67;
 
-    private const int FixedSize = 240; // With the cookie.
+    private const int FixedSize = 240; // The magic cookie included.
     private const int OptionsSize = 64;
     private const uint Cookie = 0x63825363;
-    private const uint Lease = 86400; // Seconds.
+    private const uint LeaseSeconds = 86400;
     private const byte BootRequest = 1;
     private const byte BootReply = 2;
 
@@ -37,11 +37,11 @@ internal sealed class Dhcp(Udp udp)
     private const byte Nak = 6;
     private const byte Inform = 8;
 
-    private static IpAddress Everybody { get; } = IpAddress.Of("255.255.255.255");
+    private static IpAddress Broadcast { get; } = IpAddress.Of("255.255.255.255");
 
     private static IpAddress NetMask { get; } = IpAddress.Of("255.255.255.0");
 
-    /// <summary>A message of the guest's.</summary>
+    /// <summary>Handles a message of a DHCP client.</summary>
     public void OnMessage(ReadOnlySpan<byte> body)
     {
         if (body.Length < FixedSize || body[0] != BootRequest || BinaryPrimitives.ReadUInt32BigEndian(body[236..]) != Cookie)
@@ -50,7 +50,7 @@ internal sealed class Dhcp(Udp udp)
         }
 
         byte type = 0;
-        var client = IpAddress.Read(body[12..], isV6: false); // The address that it has already.
+        var client = IpAddress.Read(body[12..], isV6: false); // ciaddr: the address that the client has already.
         IpAddress? wanted = client.Bits == 0 ? null : client;
         for (ReadOnlySpan<byte> rest = body[FixedSize..]; rest.Length > 0 && rest[0] != End;)
         {
@@ -75,7 +75,7 @@ internal sealed class Dhcp(Udp udp)
                     wanted = IpAddress.Read(value, isV6: false);
                     break;
                 case ServerId when value.Length == 4 && IpAddress.Read(value, isV6: false) != Routes.Gateway4:
-                    return; // It took another's offer.
+                    return; // The client chose another server.
             }
 
             rest = rest[(2 + value.Length)..];
@@ -94,16 +94,16 @@ internal sealed class Dhcp(Udp udp)
         }
     }
 
-    private void Answer(ReadOnlySpan<byte> request, byte type, IpAddress? informed)
+    private void Answer(ReadOnlySpan<byte> request, byte type, IpAddress? informedClient)
     {
         Span<byte> datagram = stackalloc byte[Udp.HeaderSize + FixedSize + OptionsSize];
         datagram.Clear();
         Span<byte> body = datagram[Udp.HeaderSize..];
-        request[..44].CopyTo(body); // Transaction, flags, hardware address.
+        request[..44].CopyTo(body); // xid, secs, flags, ciaddr to giaddr, chaddr.
         body[0] = BootReply;
-        body[12..28].Clear(); // Of the addresses only those that are said here.
+        body[12..28].Clear(); // Of the addresses only ciaddr and yiaddr are set.
         request[12..16].CopyTo(body[12..]);
-        if (type != Nak && informed is null)
+        if (type != Nak && informedClient is null)
         {
             Routes.Guest4.Write(body[16..]);
         }
@@ -117,16 +117,16 @@ internal sealed class Dhcp(Udp udp)
             Put(ref rest, Mask, NetMask);
             Put(ref rest, Router, Routes.Gateway4);
             Put(ref rest, NameServer, Routes.Dns4);
-            if (informed is null)
+            if (informedClient is null)
             {
                 Span<byte> time = stackalloc byte[4];
-                BinaryPrimitives.WriteUInt32BigEndian(time, Lease);
+                BinaryPrimitives.WriteUInt32BigEndian(time, LeaseSeconds);
                 Put(ref rest, LeaseTime, time);
             }
         }
 
         rest[0] = End;
-        udp.Deliver(new Conversation(informed ?? Everybody, ClientPort, Routes.Gateway4, ServerPort), datagram);
+        udp.Deliver(new Conversation(informedClient ?? Broadcast, ClientPort, Routes.Gateway4, ServerPort), datagram);
     }
 
     private static void Put(ref Span<byte> rest, byte option, in IpAddress address)

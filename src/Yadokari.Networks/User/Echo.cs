@@ -5,8 +5,8 @@ using Yadokari.Linux;
 namespace Yadokari.Networks.User;
 
 /// <summary>
-/// Echo requests, known as ping (RFC 792; RFC 4443, 4): those to the network's own addresses are answered here, others are sent by the host
-/// where it allows that. Under the network's lock.
+/// ICMP echo, known as ping (RFC 792; RFC 4443, 4): answers requests to the network's own addresses, and sends others by a ping socket or raw
+/// socket of the host, if the host permits one. Under the network's lock.
 /// </summary>
 internal sealed class Echo : IDisposable
 {
@@ -16,30 +16,30 @@ internal sealed class Echo : IDisposable
     private const byte Reply6 = 129;
     private const int HeaderSize = 8;
     private const int ChecksumAt = 2;
-    private const int NumberAt = 4;
-    private const long Patience = 60_000;
+    private const int IdentifierAt = 4;
+    private const long IdleTimeout = 60_000; // Milliseconds.
 
     private readonly byte[] _packet = new byte[ushort.MaxValue];
     private readonly GuestLink _link;
     private readonly Routes _routes;
     private readonly SocketTable _table;
 
-    /// <summary>Makes one without any.</summary>
+    /// <summary>Creates it without flows.</summary>
     public Echo(GuestLink link, Routes routes, Reactor reactor, in NetworkLimits limits)
     {
         (_link, _routes) = (link, routes);
-        _table = new SocketTable(reactor, limits.Pings, Patience, Receive);
+        _table = new SocketTable(reactor, limits.Pings, IdleTimeout, Receive);
     }
 
     /// <summary>Whether a message is an echo request.</summary>
     public static bool IsRequest(in IpAddress to, ReadOnlySpan<byte> body) => body.Length >= HeaderSize && body[0] == (to.IsV6 ? Request6 : Request4);
 
-    /// <summary>A request of the guest's. False if it can't be passed on, which the guest is to be told.</summary>
+    /// <summary>Handles an echo request of the guest. False if its destination is unreachable: the caller sends the guest an ICMP error.</summary>
     public bool OnRequest(in IpAddress from, in IpAddress to, ReadOnlySpan<byte> body)
     {
         Span<byte> message = _packet.AsSpan(0, body.Length);
         body.CopyTo(message);
-        var conversation = new Conversation(from, BinaryPrimitives.ReadUInt16BigEndian(body[NumberAt..]), to, 0);
+        var conversation = new Conversation(from, BinaryPrimitives.ReadUInt16BigEndian(body[IdentifierAt..]), to, 0);
         if (Routes.IsOwn(to))
         {
             Reply(conversation, message);
@@ -57,7 +57,7 @@ internal sealed class Echo : IDisposable
             HostSocket? socket = HostSocket.Open(address.AddressFamily, SocketKind.Echo);
             if (socket is null)
             {
-                return true; // A host that does not let its users ping: no answer, as from many a machine.
+                return true; // The host permits no ping socket (net.ipv4.ping_group_range): the request is dropped.
             }
 
             if (socket.Connect(address, 0) < 0)
@@ -83,10 +83,10 @@ internal sealed class Echo : IDisposable
         return true;
     }
 
-    /// <summary>Ends those of which nothing was heard for long, and tells when to look again.</summary>
-    public long OnTime(long now) => _table.OnTime(now);
+    /// <summary>Closes flows that are idle beyond the timeout. Returns the next deadline in milliseconds.</summary>
+    public long OnTimer(long now) => _table.OnTimer(now);
 
-    /// <summary>Ends all of them.</summary>
+    /// <summary>Closes all flows.</summary>
     public void Dispose() => _table.Dispose();
 
     private void Receive(SocketFlow flow)
@@ -100,13 +100,13 @@ internal sealed class Echo : IDisposable
                 reply = reply[Math.Min(count, (reply[0] & 15) * 4)..];
             }
 
-            // The kernel numbers them itself, unless the socket is raw: then all of the host's arrive.
-            ushort number = flow.Conversation.GuestPort;
+            // The kernel sets the identifier of a ping socket; a raw socket receives every echo reply of the host.
+            ushort identifier = flow.Conversation.GuestPort;
             if (reply.Length >= HeaderSize && reply[0] == (isV6 ? Reply6 : Reply4)
-                && (!flow.Socket.IsRaw || BinaryPrimitives.ReadUInt16BigEndian(reply[NumberAt..]) == number))
+                && (!flow.Socket.IsRaw || BinaryPrimitives.ReadUInt16BigEndian(reply[IdentifierAt..]) == identifier))
             {
                 flow.LastUsed = Environment.TickCount64;
-                BinaryPrimitives.WriteUInt16BigEndian(reply[NumberAt..], number);
+                BinaryPrimitives.WriteUInt16BigEndian(reply[IdentifierAt..], identifier);
                 Reply(flow.Conversation, reply);
             }
         }

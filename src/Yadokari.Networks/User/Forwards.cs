@@ -6,25 +6,25 @@ using Yadokari.Linux;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>Ports of the host's that are the guest's. Under the network's lock.</summary>
+/// <summary>Ports of the host that are forwarded to the guest. Under the network's lock.</summary>
 internal sealed class Forwards : IDisposable
 {
     private const int PermissionDenied = -13;
     private const int AddressInUse = -98;
     private const int NoSuchAddress = -99;
     private const ushort FirstEphemeral = 49152;
-    private const int MostPeers = 256;
-    private const int MostData = ushort.MaxValue - 28;
+    private const int MaxPeers = 256;
+    private const int MaxData = ushort.MaxValue - 28;
 
     private readonly List<HostSocket> _sockets = [];
     private readonly List<UdpPort> _udpPorts = [];
-    private readonly byte[] _datagram = new byte[Udp.HeaderSize + MostData];
+    private readonly byte[] _datagram = new byte[Udp.HeaderSize + MaxData];
     private readonly TcpTable _tcp;
     private readonly Udp _udp;
     private ushort _nextPort = FirstEphemeral;
 
     /// <summary>Opens the ports.</summary>
-    /// <exception cref="UserErrorException">One can't be had; none is open then.</exception>
+    /// <exception cref="UserErrorException">A port can't be opened; none is open then.</exception>
     public Forwards(IReadOnlyList<PortForward> forwards, TcpTable tcp, Udp udp, Reactor reactor)
     {
         (_tcp, _udp) = (tcp, udp);
@@ -42,7 +42,7 @@ internal sealed class Forwards : IDisposable
         }
     }
 
-    /// <summary>The guest's IPv4 address, as far as is known.</summary>
+    /// <summary>The guest's IPv4 address: the source of its last packet, or what DHCP assigns.</summary>
     public IpAddress Guest { get; set; } = Routes.Guest4;
 
     private sealed class TcpPort(Forwards owner, HostSocket socket, ushort guestPort) : IReady
@@ -56,7 +56,7 @@ internal sealed class Forwards : IDisposable
         }
     }
 
-    // Whoever sends to it is a port of the gateway's to the guest.
+    // Each peer that sends to this port is mapped to a port of the gateway (NAPT).
     private sealed class UdpPort(Forwards owner, HostSocket socket, ushort guestPort) : IReady
     {
         private readonly Dictionary<(UInt128 Address, ushort Port), Peer> _peers = [];
@@ -95,12 +95,12 @@ internal sealed class Forwards : IDisposable
 
         private Peer Find(ReadOnlySpan<byte> from)
         {
-            // struct sockaddr_in6 has the flow before the address, sockaddr_in the address alone.
+            // The address is at offset 8 in struct sockaddr_in6, behind sin6_flowinfo, and at 4 in sockaddr_in.
             bool isV6 = BinaryPrimitives.ReadUInt16LittleEndian(from) == HostSocket.V6Family;
             var key = (IpAddress.Read(from[(isV6 ? 8 : 4)..], isV6).Bits, BinaryPrimitives.ReadUInt16BigEndian(from[2..]));
             if (!_peers.TryGetValue(key, out Peer? peer))
             {
-                if (_peers.Count >= MostPeers)
+                if (_peers.Count >= MaxPeers)
                 {
                     _peers.Remove(_peers.MinBy(p => p.Value.LastUsed).Key);
                 }
@@ -123,7 +123,7 @@ internal sealed class Forwards : IDisposable
         }
     }
 
-    /// <summary>A datagram to the gateway: true if it answers one that came by a port of the host's.</summary>
+    /// <summary>Sends a datagram to the peer that a port of the gateway is mapped to. False if the port is not mapped.</summary>
     public bool TryReply(in Conversation conversation, ReadOnlySpan<byte> data)
     {
         foreach (UdpPort port in _udpPorts)

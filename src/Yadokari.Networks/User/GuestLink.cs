@@ -3,31 +3,31 @@ using Yadokari.Core.Networks;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>Puts packets into frames for the guest. Under the network's lock.</summary>
+/// <summary>Encapsulates packets in Ethernet frames for the guest. Under the network's lock.</summary>
 internal sealed class GuestLink
 {
-    /// <summary>The most bytes of a packet that is not cut.</summary>
+    /// <summary>The maximum transmission unit in bytes: larger packets are fragmented or segmented.</summary>
     public const int Mtu = 1500;
 
     /// <summary>Bytes of an Ethernet header.</summary>
     public const int EthernetSize = 14;
 
-    /// <summary>Ethernet's type of IPv4.</summary>
+    /// <summary>EtherType of IPv4.</summary>
     public const ushort V4 = 0x0800;
 
-    /// <summary>Ethernet's type of IPv6.</summary>
+    /// <summary>EtherType of IPv6.</summary>
     public const ushort V6 = 0x86DD;
 
-    /// <summary>The protocol's number, ICMP for IPv4.</summary>
+    /// <summary>IP protocol number of ICMP.</summary>
     public const byte Icmp4 = 1;
 
-    /// <summary>The protocol's number, TCP.</summary>
+    /// <summary>IP protocol number of TCP.</summary>
     public const byte Tcp = 6;
 
-    /// <summary>The protocol's number, UDP.</summary>
+    /// <summary>IP protocol number of UDP.</summary>
     public const byte Udp = 17;
 
-    /// <summary>The protocol's number, ICMP for IPv6.</summary>
+    /// <summary>IP protocol number of ICMPv6.</summary>
     public const byte Icmp6 = 58;
 
     private const byte Fragment6 = 44;
@@ -35,26 +35,26 @@ internal sealed class GuestLink
     private const int V6Size = 40;
     private const int Fragment6Size = 8;
     private const byte TimeToLive = 64;
-    private const byte LinkTimeToLive = 255; // Neighbour discovery takes nothing that passed a router (RFC 4861, 7.1.1).
+    private const byte LinkTimeToLive = 255; // Neighbour discovery messages are valid only with hop limit 255 (RFC 4861, 7.1.1).
 
     private uint _identification;
 
     /// <summary>Frames for the guest.</summary>
     public FrameQueue Queue { get; } = new();
 
-    /// <summary>The gateway's address on the link.</summary>
+    /// <summary>The gateway's MAC address.</summary>
     public static ReadOnlySpan<byte> OwnMac => [0x52, 0x59, 0x41, 0x44, 0x4F, 0x01];
 
-    /// <summary>The guest's: whoever sent last.</summary>
+    /// <summary>The guest's MAC address: the source of its last frame; broadcast until there is one.</summary>
     public byte[] GuestMac { get; } = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
 
-    /// <summary>What the guest's driver takes over.</summary>
-    public NetworkOffloads Taken { get; set; }
+    /// <summary>The offloads that the guest's driver negotiated (<see cref="INetwork.GuestOffloads"/>).</summary>
+    public NetworkOffloads GuestOffloads { get; set; }
 
-    /// <summary>Bytes before a packet's own header in a frame.</summary>
+    /// <summary>Bytes of Ethernet and IP header.</summary>
     public static int Headers(bool isV6) => EthernetSize + (isV6 ? V6Size : V4Size);
 
-    /// <summary>Room for what is behind an IP header, to be filled and then sent by <see cref="End"/>. False if there is none.</summary>
+    /// <summary>Reserves space for an IP payload in the frame queue, to be filled and then sent by <see cref="End"/>. False if the queue is full.</summary>
     public bool TryBegin(bool isV6, int length, out Span<byte> body)
     {
         bool room = Queue.TryReserve(Headers(isV6) + length, out Span<byte> frame);
@@ -62,23 +62,23 @@ internal sealed class GuestLink
         return room;
     }
 
-    /// <summary>Sends what was built where <see cref="TryBegin"/> last said.</summary>
-    /// <param name="from">From whom.</param>
-    /// <param name="to">To whom.</param>
-    /// <param name="protocol">The protocol.</param>
-    /// <param name="body">The same as there.</param>
-    /// <param name="checksumAt">Where in it the checksum goes.</param>
-    /// <param name="header">Bytes of the protocol's header, if it is longer than a packet may be and to be cut.</param>
-    /// <param name="segment">Then, bytes of data in each piece; else 0.</param>
+    /// <summary>Queues the frame whose payload was filled after <see cref="TryBegin"/>.</summary>
+    /// <param name="from">The source address.</param>
+    /// <param name="to">The destination address.</param>
+    /// <param name="protocol">The IP protocol number.</param>
+    /// <param name="body">The span that <see cref="TryBegin"/> returned.</param>
+    /// <param name="checksumAt">Offset of the checksum field in it.</param>
+    /// <param name="header">Bytes of the TCP header, if the guest is to segment the frame (TSO).</param>
+    /// <param name="segment">Then, bytes of data in each segment; else 0.</param>
     public void End(in IpAddress from, in IpAddress to, byte protocol, ReadOnlySpan<byte> body, int checksumAt, int header = 0, int segment = 0)
     {
-        Queue.TryReserve(Headers(to.IsV6) + body.Length, out Span<byte> frame); // The room that was given.
+        Queue.TryReserve(Headers(to.IsV6) + body.Length, out Span<byte> frame); // The same space again.
         WriteHeaders(frame, from, to, protocol, body.Length, 0);
         Span<byte> own = frame[Headers(to.IsV6)..];
-        bool left = protocol is Tcp or Udp && (Taken & NetworkOffloads.Checksum) != 0;
-        WriteChecksum(own, from, to, protocol, checksumAt, whole: !left);
+        bool offloaded = protocol is Tcp or Udp && (GuestOffloads & NetworkOffloads.Checksum) != 0;
+        WriteChecksum(own, from, to, protocol, checksumAt, complete: !offloaded);
         int start = Headers(to.IsV6);
-        Queue.Put(frame.Length, !left ? default : new FrameOffload(
+        Queue.Put(frame.Length, !offloaded ? default : new FrameOffload(
             FrameOffload.NeedsChecksum,
             segment == 0 ? FrameOffload.Whole : to.IsV6 ? FrameOffload.Tcp6 : FrameOffload.Tcp4,
             segment == 0 ? (ushort)0 : (ushort)(start + header),
@@ -87,7 +87,7 @@ internal sealed class GuestLink
             (ushort)checksumAt));
     }
 
-    /// <summary>Sends a packet, in fragments if it is longer than the link allows. What finds no room is lost, as on any network.</summary>
+    /// <summary>Queues a packet, fragmented if it exceeds the MTU. Drops it if the frame queue is full.</summary>
     public void Send(in IpAddress from, in IpAddress to, byte protocol, Span<byte> body, int checksumAt)
     {
         bool isV6 = to.IsV6;
@@ -102,7 +102,7 @@ internal sealed class GuestLink
             return;
         }
 
-        WriteChecksum(body, from, to, protocol, checksumAt, whole: true);
+        WriteChecksum(body, from, to, protocol, checksumAt, complete: true);
         _identification++;
         int extra = isV6 ? Fragment6Size : 0;
         int most = (Mtu - (Headers(isV6) - EthernetSize) - extra) & ~7;
@@ -131,7 +131,7 @@ internal sealed class GuestLink
         }
     }
 
-    /// <summary>Sends what is not IP.</summary>
+    /// <summary>Queues a frame of another EtherType.</summary>
     public void SendRaw(ushort type, ReadOnlySpan<byte> body)
     {
         if (Queue.TryReserve(EthernetSize + body.Length, out Span<byte> frame))
@@ -165,7 +165,7 @@ internal sealed class GuestLink
             return;
         }
 
-        // RFC 791, 3.1. Where it is one piece it says that it is not to be cut, and its number says nothing (RFC 6864).
+        // RFC 791, 3.1. An unfragmented packet has Don't Fragment set and no identification (RFC 6864, 4.1).
         ip[0] = 0x45;
         ip[1] = 0;
         BinaryPrimitives.WriteUInt16BigEndian(ip[2..], (ushort)(V4Size + length));
@@ -179,12 +179,12 @@ internal sealed class GuestLink
         BinaryPrimitives.WriteUInt16BigEndian(ip[10..], Checksum.Finish(Checksum.Add(0, ip[..V4Size])));
     }
 
-    // With the pseudo header's sum alone, whoever cuts or sends the frame does the rest.
-    private static void WriteChecksum(Span<byte> body, in IpAddress from, in IpAddress to, byte protocol, int at, bool whole)
+    // An incomplete checksum is the sum of the pseudo header: the receiver completes it (VIRTIO_NET_HDR_F_NEEDS_CSUM).
+    private static void WriteChecksum(Span<byte> body, in IpAddress from, in IpAddress to, byte protocol, int at, bool complete)
     {
         BinaryPrimitives.WriteUInt16BigEndian(body[at..], 0);
         uint sum = protocol == Icmp4 ? 0 : Checksum.Pseudo(from, to, protocol, body.Length);
-        ushort value = whole ? Checksum.Finish(Checksum.Add(sum, body)) : Checksum.Fold(sum);
-        BinaryPrimitives.WriteUInt16BigEndian(body[at..], whole && value == 0 && protocol == Udp ? (ushort)0xFFFF : value);
+        ushort value = complete ? Checksum.Finish(Checksum.Add(sum, body)) : Checksum.Fold(sum);
+        BinaryPrimitives.WriteUInt16BigEndian(body[at..], complete && value == 0 && protocol == Udp ? (ushort)0xFFFF : value);
     }
 }

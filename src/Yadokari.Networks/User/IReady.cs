@@ -2,9 +2,9 @@ using Yadokari.Linux;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>Something with a host's socket. Under the network's lock.</summary>
+/// <summary>Handler of a socket's readiness events. Called under the network's lock.</summary>
 internal interface IReady
 {
-    /// <summary>The socket can be used again.</summary>
+    /// <summary>The socket became readable or writable, or failed.</summary>
     void OnReady(Readiness readiness);
 }

@@ -53,7 +53,7 @@ internal readonly record struct IpAddress(bool IsV6, UInt128 Bits)
     }
 }
 
-/// <summary>Between whom packets of TCP and UDP go.</summary>
+/// <summary>The key of a flow: the guest's address and port, and those of the other end.</summary>
 /// <param name="Guest">The guest's address.</param>
 /// <param name="GuestPort">Its port; of echo requests, their number.</param>
 /// <param name="Other">The other side's address.</param>

@@ -3,10 +3,10 @@ using System.Buffers.Binary;
 namespace Yadokari.Networks.User;
 
 /// <summary>
-/// Tells the guest where the network's own IPv6 addresses are, and that there is a router, from which it makes an address of its own and knows
-/// the name server (RFC 4861; RFC 4862; RFC 8106). Under the network's lock.
+/// Neighbour discovery: answers solicitations for the network's own IPv6 addresses, and sends router advertisements, by which the guest
+/// configures its address (SLAAC) and name server (RFC 4861; RFC 4862; RFC 8106). Under the network's lock.
 /// </summary>
-/// <param name="link">The way to the guest.</param>
+/// <param name="link">Sends to the guest.</param>
 internal sealed class Neighbours(GuestLink link)
 {
     private const byte RouterSolicitation = 133;
@@ -14,18 +14,18 @@ internal sealed class Neighbours(GuestLink link)
     private const byte NeighbourSolicitation = 135;
     private const byte NeighbourAdvertisement = 136;
     private const int ChecksumAt = 2;
-    private const byte FromRouterAndAsked = 0xE0; // Router, solicited, override.
+    private const byte RouterSolicitedOverride = 0xE0; // Flags R, S, O.
     private const ushort RouterLifetime = 1800; // Seconds.
     private const uint PrefixLifetime = 86400;
 
     private static IpAddress AllNodes { get; } = IpAddress.Of("ff02::1");
 
-    /// <summary>A message of the guest's.</summary>
+    /// <summary>Handles an ICMPv6 message of the guest.</summary>
     public void OnMessage(in IpAddress from, ReadOnlySpan<byte> body)
     {
-        if (body.Length >= 24 && body[0] == NeighbourSolicitation && IpAddress.Read(body[8..], isV6: true) is var asked && Routes.IsOwn(asked))
+        if (body.Length >= 24 && body[0] == NeighbourSolicitation && IpAddress.Read(body[8..], isV6: true) is var target && Routes.IsOwn(target))
         {
-            Advertise(asked, from);
+            Advertise(target, from);
         }
         else if (body.Length >= 8 && body[0] == RouterSolicitation)
         {
@@ -33,22 +33,22 @@ internal sealed class Neighbours(GuestLink link)
         }
     }
 
-    private void Advertise(in IpAddress asked, in IpAddress to)
+    private void Advertise(in IpAddress target, in IpAddress to)
     {
         Span<byte> body = stackalloc byte[32];
         body.Clear();
         body[0] = NeighbourAdvertisement;
-        body[4] = FromRouterAndAsked;
-        asked.Write(body[8..]);
+        body[4] = RouterSolicitedOverride;
+        target.Write(body[8..]);
         body[24] = 2; // Target link-layer address, in units of eight bytes.
         body[25] = 1;
         GuestLink.OwnMac.CopyTo(body[26..]);
-        link.Send(asked, to.Bits == 0 ? AllNodes : to, GuestLink.Icmp6, body, ChecksumAt);
+        link.Send(target, to.Bits == 0 ? AllNodes : to, GuestLink.Icmp6, body, ChecksumAt);
     }
 
     private void AdvertiseRouter()
     {
-        // A host that does not reach IPv6 itself is no router: the guest would try in vain first.
+        // Without IPv6 on the host the router lifetime is 0, no default router: else the guest would try IPv6 first, in vain.
         Span<byte> body = stackalloc byte[16 + 32 + 24 + 8];
         body.Clear();
         body[0] = RouterAdvertisement;
@@ -59,7 +59,7 @@ internal sealed class Neighbours(GuestLink link)
         prefix[0] = 3;
         prefix[1] = 4;
         prefix[2] = 64;
-        prefix[3] = 0xC0; // On this link, and to make addresses of.
+        prefix[3] = 0xC0; // Flags L (on-link) and A (autonomous address configuration).
         BinaryPrimitives.WriteUInt32BigEndian(prefix[4..], PrefixLifetime);
         BinaryPrimitives.WriteUInt32BigEndian(prefix[8..], PrefixLifetime);
         Routes.Prefix6.Write(prefix[16..]);

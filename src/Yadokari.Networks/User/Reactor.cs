@@ -3,27 +3,27 @@ using Yadokari.Linux;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>Sockets, and who is told when they can be used again. Under the network's lock, but for waiting.</summary>
+/// <summary>Dispatches readiness of sockets (epoll) to their handlers, with one timer. Under the network's lock, but for <see cref="Wait"/>.</summary>
 internal sealed class Reactor : IDisposable
 {
     private readonly Epoll _epoll = new();
-    private readonly Dictionary<ulong, IReady> _owners = [];
+    private readonly Dictionary<ulong, IReady> _handlers = [];
     private readonly ReadyEvent[] _events = new ReadyEvent[64];
     private ulong _nextToken;
-    private long _wakesAt = long.MaxValue; // When the waiting thread looks at the time again, in milliseconds.
+    private long _deadline = long.MaxValue; // When Wait returns at the latest, in milliseconds of Environment.TickCount64.
     private int _count;
 
-    /// <summary>The same as <see cref="TryAdd"/> for a socket that stays as long as the network.</summary>
-    /// <exception cref="UserErrorException">The host can't wait for it.</exception>
+    /// <summary>The same as <see cref="TryAdd"/>, for a socket that is never removed.</summary>
+    /// <exception cref="UserErrorException">epoll does not take the socket.</exception>
     public void Add(HostSocket socket, IReady owner)
     {
         _epoll.Add(socket.Descriptor, _nextToken, Readiness.Read | Readiness.Write);
-        _owners.Add(_nextToken++, owner);
+        _handlers.Add(_nextToken++, owner);
     }
 
     /// <summary>
-    /// Tells <paramref name="owner"/> whenever the socket becomes ready, until it is closed and <see cref="Forget"/> called. False where the host can't
-    /// wait for it.
+    /// Calls <paramref name="owner"/> whenever the socket becomes ready (edge-triggered), until the socket is closed and <see cref="Remove"/> called.
+    /// False if epoll does not take the socket.
     /// </summary>
     public bool TryAdd(HostSocket socket, IReady owner, out ulong token)
     {
@@ -33,51 +33,51 @@ internal sealed class Reactor : IDisposable
             return false;
         }
 
-        _owners.Add(_nextToken++, owner);
+        _handlers.Add(_nextToken++, owner);
         return true;
     }
 
-    /// <summary>The socket is closed.</summary>
-    public void Forget(ulong token) => _owners.Remove(token);
+    /// <summary>Removes the handler of a socket that is closed.</summary>
+    public void Remove(ulong token) => _handlers.Remove(token);
 
-    /// <summary>Somebody wants the time looked at then.</summary>
-    public void Expect(long deadline)
+    /// <summary>Arms the timer, unless it is armed for an earlier time. In milliseconds of <see cref="Environment.TickCount64"/>.</summary>
+    public void ArmTimer(long deadline)
     {
-        if (deadline < _wakesAt)
+        if (deadline < _deadline)
         {
-            _wakesAt = deadline;
+            _deadline = deadline;
             _epoll.Wake();
         }
     }
 
-    /// <summary>Waits, without the lock, until something is ready, somebody calls <see cref="Wake"/>, or it is time.</summary>
+    /// <summary>Waits, without the lock, until a socket is ready, a thread calls <see cref="Wake"/>, or the timer expires.</summary>
     public void Wait()
     {
-        long left = Volatile.Read(ref _wakesAt) is var at && at == long.MaxValue ? -1 : Math.Clamp(at - Environment.TickCount64, 0, int.MaxValue);
+        long left = Volatile.Read(ref _deadline) is var at && at == long.MaxValue ? -1 : Math.Clamp(at - Environment.TickCount64, 0, int.MaxValue);
         _count = _epoll.Wait(_events, (int)left);
     }
 
-    /// <summary>Whether it is time; the next is to be told of by <see cref="Expect"/>.</summary>
-    public bool IsTime(long now)
+    /// <summary>Whether the timer has expired; it is disarmed then, until <see cref="ArmTimer"/>.</summary>
+    public bool TimerExpired(long now)
     {
-        bool due = now >= _wakesAt;
-        _wakesAt = due ? long.MaxValue : _wakesAt;
-        return due;
+        bool expired = now >= _deadline;
+        _deadline = expired ? long.MaxValue : _deadline;
+        return expired;
     }
 
-    /// <summary>How many events the last <see cref="Wait"/> brought.</summary>
+    /// <summary>The number of events of the last <see cref="Wait"/>.</summary>
     public int Count => _count;
 
-    /// <summary>Tells whose socket is ready of one of them.</summary>
-    public void Tell(int number)
+    /// <summary>Calls the handler of one of these events.</summary>
+    public void Dispatch(int number)
     {
-        if (_owners.TryGetValue(_events[number].Token, out IReady? owner))
+        if (_handlers.TryGetValue(_events[number].Token, out IReady? owner))
         {
             owner.OnReady(_events[number].Readiness);
         }
     }
 
-    /// <summary>Ends a wait. Any thread, without the lock.</summary>
+    /// <summary>Makes <see cref="Wait"/> return. Any thread, without the lock.</summary>
     public void Wake() => _epoll.Wake();
 
     /// <inheritdoc/>

@@ -1,30 +1,30 @@
 namespace Yadokari.Networks.User;
 
-/// <summary>Which fragments belong together (RFC 791, 3.2; RFC 8200, 4.5).</summary>
+/// <summary>The key of a fragmented packet (RFC 791, 3.2; RFC 8200, 4.5).</summary>
 internal readonly record struct FragmentKey(IpAddress From, IpAddress To, byte Protocol, uint Identification);
 
 /// <summary>
-/// Puts the guest's fragments together. They come over a link that keeps their order, from a system that sends them in it: any other are
+/// Reassembles fragmented packets of the guest. The link keeps their order and the guest sends them in order: fragments out of order are
 /// dropped. Under the network's lock.
 /// </summary>
 internal sealed class Reassembly
 {
-    private const int Most = 4; // Packets at once.
+    private const int MaxPackets = 4; // In reassembly at once.
 
-    private readonly Packet[] _packets = new Packet[Most];
+    private readonly Packet[] _packets = new Packet[MaxPackets];
     private int _next;
 
     private struct Packet
     {
         public FragmentKey Key;
         public byte[]? Bytes;
-        public int Length; // 0 for none.
+        public int Length; // 0 if the slot is free.
     }
 
-    /// <summary>Takes a fragment. True if it was the last: then the whole is there, until the next call.</summary>
-    public bool TryAdd(scoped in FragmentKey key, int offset, bool more, ReadOnlySpan<byte> piece, out ReadOnlySpan<byte> whole)
+    /// <summary>Adds a fragment. True if it completes its packet, whose payload is then valid until the next call.</summary>
+    public bool TryAdd(scoped in FragmentKey key, int offset, bool more, ReadOnlySpan<byte> piece, out ReadOnlySpan<byte> payload)
     {
-        whole = default;
+        payload = default;
         int at = offset == 0 ? _next : Find(key);
         if (at < 0 || piece.IsEmpty)
         {
@@ -34,7 +34,7 @@ internal sealed class Reassembly
         ref Packet packet = ref _packets[at];
         if (offset == 0)
         {
-            _next = (_next + 1) % Most; // The oldest makes room.
+            _next = (_next + 1) % MaxPackets; // Replaces the oldest.
             packet.Key = key;
             packet.Bytes ??= new byte[ushort.MaxValue];
             packet.Length = 0;
@@ -53,14 +53,14 @@ internal sealed class Reassembly
             return false;
         }
 
-        whole = packet.Bytes.AsSpan(0, packet.Length);
+        payload = packet.Bytes.AsSpan(0, packet.Length);
         packet.Length = 0;
         return true;
     }
 
     private int Find(in FragmentKey key)
     {
-        for (int i = 0; i < Most; i++)
+        for (int i = 0; i < MaxPackets; i++)
         {
             if (_packets[i].Length > 0 && _packets[i].Key == key)
             {

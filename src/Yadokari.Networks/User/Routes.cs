@@ -4,13 +4,13 @@ using System.Net.Sockets;
 namespace Yadokari.Networks.User;
 
 /// <summary>
-/// The guest's little network, and where its packets go. What means the host itself, a link, or many is not passed on: the first is the host's
-/// own business (unless it was said otherwise), and link-local addresses are where clouds hand out credentials.
+/// The addresses of the virtual network, and the destinations of the guest's packets. Loopback, link-local, multicast and broadcast addresses are
+/// not forwarded: services on loopback are the host's own (unless the user maps them), and at link-local addresses clouds serve credentials.
 /// </summary>
-/// <param name="hostLoopback">Whether the gateway's address stands for the host's loopback.</param>
+/// <param name="hostLoopback">Whether the gateway's address is mapped to the host's loopback.</param>
 internal sealed class Routes(bool hostLoopback)
 {
-    /// <summary>Bits of the IPv4 network's prefix.</summary>
+    /// <summary>Prefix length of the IPv4 network.</summary>
     public const int PrefixLength4 = 24;
 
     private const string ResolverSettings = "/etc/resolv.conf";
@@ -25,10 +25,10 @@ internal sealed class Routes(bool hostLoopback)
     /// <summary>The name server.</summary>
     public static IpAddress Dns4 { get; } = IpAddress.Of("10.0.2.3");
 
-    /// <summary>The guest, if it asks by DHCP.</summary>
+    /// <summary>The address that DHCP assigns to the guest.</summary>
     public static IpAddress Guest4 { get; } = IpAddress.Of("10.0.2.15");
 
-    /// <summary>The prefix of the IPv6 network, 64 bits: a local one (RFC 4193).</summary>
+    /// <summary>The /64 prefix of the IPv6 network: a unique local one (RFC 4193).</summary>
     public static IpAddress Prefix6 { get; } = IpAddress.Of("fd79:6164:6f00::");
 
     /// <summary>The gateway.</summary>
@@ -37,21 +37,21 @@ internal sealed class Routes(bool hostLoopback)
     /// <summary>The name server.</summary>
     public static IpAddress Dns6 { get; } = IpAddress.Of("fd79:6164:6f00::3");
 
-    /// <summary>The gateway on the link, as routers announce themselves.</summary>
+    /// <summary>The gateway's link-local address, the source of router advertisements.</summary>
     public static IpAddress Link6 { get; } = IpAddress.Of("fe80::2");
 
-    /// <summary>Whether an address is one of the network's own, which answer by themselves.</summary>
+    /// <summary>Whether an address is one of the virtual network's own, which this process answers for.</summary>
     public static bool IsOwn(in IpAddress address) =>
         address == Gateway4 || address == Dns4 || address == Gateway6 || address == Dns6 || address == Link6;
 
-    /// <summary>Whether the host can reach IPv6 addresses outside.</summary>
+    /// <summary>Whether the host has a route to global IPv6 addresses.</summary>
     public static bool HostHasV6
     {
         get
         {
             try
             {
-                // Nothing is sent: the host only looks for a way. The address is for documentation (RFC 3849).
+                // Connecting a datagram socket sends nothing: the host only looks up the route. The address is for documentation (RFC 3849).
                 using var socket = new Socket(AddressFamily.InterNetworkV6, SocketType.Dgram, ProtocolType.Udp);
                 socket.Connect(IPAddress.Parse("2001:db8::1"), DnsPort);
                 return true;
@@ -63,7 +63,7 @@ internal sealed class Routes(bool hostLoopback)
         }
     }
 
-    /// <summary>Where what the guest sends to an address is to be sent. False if nowhere.</summary>
+    /// <summary>The host's destination for packets of the guest to an address and port. False if it is unreachable.</summary>
     public bool TryResolve(in IpAddress to, ushort port, out IPAddress address, out int hostPort)
     {
         hostPort = port;
@@ -87,7 +87,7 @@ internal sealed class Routes(bool hostLoopback)
     private static bool IsOnLink(in IpAddress address) =>
         address.IsV6 ? address.Bits >> 64 == Prefix6.Bits >> 64 : address.Bits >> (32 - PrefixLength4) == Gateway4.Bits >> (32 - PrefixLength4);
 
-    // The first of the host's name servers (resolv.conf(5)), which may be its own, and change.
+    // The first of the host's name servers (resolv.conf(5)); it may be on loopback, and may change.
     private IPAddress? Resolver()
     {
         try

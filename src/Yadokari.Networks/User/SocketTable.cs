@@ -2,38 +2,38 @@ using Yadokari.Linux;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>A host's socket that speaks for the guest with one other.</summary>
+/// <summary>A connected socket of the host that stands for one flow of the guest (UDP or ICMP echo).</summary>
 internal sealed class SocketFlow(SocketTable table, Conversation conversation, HostSocket socket) : IReady
 {
-    /// <summary>Between whom.</summary>
+    /// <summary>Addresses and ports of both ends.</summary>
     public Conversation Conversation => conversation;
 
     /// <summary>The socket.</summary>
     public HostSocket Socket => socket;
 
-    /// <summary>By which the reactor knows the socket.</summary>
+    /// <summary>The socket's token in the reactor.</summary>
     public ulong Token { get; set; }
 
-    /// <summary>When something last went through it, in milliseconds.</summary>
+    /// <summary>When a datagram last passed, in milliseconds of <see cref="Environment.TickCount64"/>.</summary>
     public long LastUsed { get; set; } = Environment.TickCount64;
 
     /// <inheritdoc/>
     public void OnReady(Readiness readiness) => table.Receive(this);
 }
 
-/// <summary>Sockets of conversations that have no end of their own: kept a while after the last word. Under the network's lock.</summary>
-/// <param name="reactor">Tells when they are ready.</param>
-/// <param name="most">The most of them; one more takes the place of the one that was silent longest.</param>
-/// <param name="patience">For how long one is kept after its last word, in milliseconds.</param>
-/// <param name="receive">Takes all that has come to a socket.</param>
-internal sealed class SocketTable(Reactor reactor, int most, long patience, Action<SocketFlow> receive) : IDisposable
+/// <summary>Sockets of connectionless flows, closed after an idle timeout. Under the network's lock.</summary>
+/// <param name="reactor">Reports readiness of the sockets.</param>
+/// <param name="maxFlows">The maximum number of flows; another one evicts the least recently used.</param>
+/// <param name="idleTimeout">The idle timeout in milliseconds.</param>
+/// <param name="receive">Receives all datagrams that are queued at a socket.</param>
+internal sealed class SocketTable(Reactor reactor, int maxFlows, long idleTimeout, Action<SocketFlow> receive) : IDisposable
 {
     private readonly Dictionary<Conversation, SocketFlow> _flows = [];
 
-    /// <summary>Takes all that has come to a socket.</summary>
+    /// <summary>Receives all datagrams that are queued at a socket.</summary>
     public Action<SocketFlow> Receive => receive;
 
-    /// <summary>The socket of a conversation, which is used now. Null if there is none yet.</summary>
+    /// <summary>Finds the flow of a conversation, and counts it as used now. Null if there is none.</summary>
     public SocketFlow? Find(in Conversation conversation)
     {
         if (!_flows.TryGetValue(conversation, out SocketFlow? flow))
@@ -45,10 +45,10 @@ internal sealed class SocketTable(Reactor reactor, int most, long patience, Acti
         return flow;
     }
 
-    /// <summary>Takes a socket in. Null, and the socket is closed, where the host can't wait for it.</summary>
+    /// <summary>Adds a flow. Null, and the socket is closed, if epoll does not take it.</summary>
     public SocketFlow? TryAdd(in Conversation conversation, HostSocket socket)
     {
-        if (_flows.Count >= most)
+        if (_flows.Count >= maxFlows)
         {
             Remove(_flows.Values.MinBy(f => f.LastUsed)!);
         }
@@ -62,30 +62,30 @@ internal sealed class SocketTable(Reactor reactor, int most, long patience, Acti
 
         _flows.Add(conversation, flow);
         flow.Token = token;
-        reactor.Expect(flow.LastUsed + patience);
+        reactor.ArmTimer(flow.LastUsed + idleTimeout);
         return flow;
     }
 
-    /// <summary>Ends those of which nothing was heard for long, and tells when to look again.</summary>
-    public long OnTime(long now)
+    /// <summary>Closes flows that are idle beyond the timeout. Returns the next deadline in milliseconds.</summary>
+    public long OnTimer(long now)
     {
         long next = long.MaxValue;
         foreach (SocketFlow flow in _flows.Values.ToArray())
         {
-            if (now - flow.LastUsed >= patience)
+            if (now - flow.LastUsed >= idleTimeout)
             {
                 Remove(flow);
             }
             else
             {
-                next = Math.Min(next, flow.LastUsed + patience);
+                next = Math.Min(next, flow.LastUsed + idleTimeout);
             }
         }
 
         return next;
     }
 
-    /// <summary>Ends all of them.</summary>
+    /// <summary>Closes all flows.</summary>
     public void Dispose()
     {
         foreach (SocketFlow flow in _flows.Values.ToArray())
@@ -96,7 +96,7 @@ internal sealed class SocketTable(Reactor reactor, int most, long patience, Acti
 
     private void Remove(SocketFlow flow)
     {
-        reactor.Forget(flow.Token);
+        reactor.Remove(flow.Token);
         flow.Socket.Dispose();
         _flows.Remove(flow.Conversation);
     }

@@ -4,101 +4,101 @@ using Yadokari.Linux;
 namespace Yadokari.Networks.User;
 
 /// <summary>
-/// A connection: TCP spoken with the guest on one side (RFC 9293), a socket of the host's on the other. What the guest sends is acknowledged
-/// once the host's kernel or a buffer here has it; the window that the guest is given is the room in that buffer. Data from the host is read
-/// only as far as there is room to keep it until the guest acknowledges it. Under the network's lock.
+/// A proxied TCP connection: this end of the guest's connection (RFC 9293), and a socket of the host. Data of the guest is acknowledged once
+/// the host's kernel or the buffer here has it; the receive window advertised to the guest is the free space of that buffer. Data is read from
+/// the host only while the send buffer has room to keep it until the guest acknowledges it. Under the network's lock.
 /// </summary>
 internal sealed class TcpFlow : IReady, IDisposable
 {
-    /// <summary>Bytes of <see cref="TcpTable.Budget"/> that a connection has from its beginning to its end.</summary>
-    public const int Reserve = 2 * ByteRing.Least;
+    /// <summary>Bytes of <see cref="TcpTable.Budget"/> that a connection holds for its whole lifetime.</summary>
+    public const int Reserve = 2 * ByteRing.MinCapacity;
 
-    private const int MostToGuest = 1 << 20;
-    private const int MostToHost = 1 << 18;
-    private const int OwnScale = 3;
+    private const int MaxToGuest = 1 << 20;
+    private const int MaxToHost = 1 << 18;
+    private const int ReceiveWindowScale = 3;
     private const int OptionsSize = 8;
-    private const int MostSegment = 60_000; // Data of a segment that the guest cuts.
+    private const int MaxSegment = 60_000; // Data of a frame that the guest receives unsegmented (TSO).
     private const int DefaultSegmentSize = 536; // RFC 9293, 3.7.1
-    private const int LeastSegmentSize = 48;
-    private const int MostTries = 8;
-    private const int DuplicatesThatTell = 3; // RFC 5681, 3.2
-    private const long FirstPatience = 300; // Milliseconds, doubled with each try.
+    private const int MinSegmentSize = 48;
+    private const int MaxRetransmissions = 8;
+    private const int DuplicateAckThreshold = 3; // RFC 5681, 3.2
+    private const long InitialRto = 300; // Initial retransmission timeout in milliseconds, doubled with each retransmission (RFC 6298, 5.5).
 
     private readonly TcpTable _table;
     private readonly GuestLink _link;
     private readonly HostSocket _socket;
-    private readonly ByteRing _toGuest; // From the first byte on that is not acknowledged.
-    private readonly ByteRing _toHost;
-    private readonly int _ownSegmentSize;
+    private readonly ByteRing _toGuest; // Send buffer: from SND.UNA on.
+    private readonly ByteRing _toHost; // Receive buffer: its free space is the window advertised to the guest.
+    private readonly int _maxSendSegmentSize;
     private State _state;
-    private uint _receiveNext;
-    private uint _sendFirst; // The first that is not acknowledged.
-    private uint _sendNext;
-    private uint _sendMost; // The furthest ever sent: sending may have gone back since.
-    private uint _recovered; // What had been sent when it last went back: not again before all that is acknowledged.
-    private int _window;
-    private int _scale;
-    private int _ownScale; // None for a guest that does not scale windows (RFC 7323, 2.2).
+    private uint _receiveNext; // RCV.NXT
+    private uint _sendUnacknowledged; // SND.UNA
+    private uint _sendNext; // SND.NXT
+    private uint _sendMax; // The highest SND.NXT ever: a retransmission sets SND.NXT back.
+    private uint _recover; // _sendMax at the last fast retransmit: no other one before all of it is acknowledged (RFC 6582, 3.2, "recover").
+    private int _sendWindow; // SND.WND
+    private int _sendScale;
+    private int _receiveScale; // 0 if the guest's SYN has no window scale option (RFC 7323, 2.2).
     private int _segmentSize = DefaultSegmentSize;
     private int _lastAdvertised;
-    private int _duplicates;
-    private int _tries;
+    private int _duplicateAcks;
+    private int _retransmissions;
     private bool _hostMayRead = true;
     private bool _hostMayWrite;
-    private bool _hostEnded;
-    private bool _guestEnded;
-    private bool _guestKnowsOfEnd;
-    private bool _hostToldOfEnd;
-    private bool _acknowledge;
+    private bool _hostReachedEnd;
+    private bool _finReceived;
+    private bool _finAcknowledged;
+    private bool _hostShutDown;
+    private bool _ackPending;
 
     private TcpFlow(TcpTable table, GuestLink link, in Conversation conversation, HostSocket socket, State state)
     {
         (_table, _link, _socket, _state) = (table, link, socket, state);
-        (_toGuest, _toHost) = (new ByteRing(MostToGuest, table.Budget), new ByteRing(MostToHost, table.Budget));
+        (_toGuest, _toHost) = (new ByteRing(MaxToGuest, table.Budget), new ByteRing(MaxToHost, table.Budget));
         Conversation = conversation;
-        _sendFirst = _sendNext = _sendMost = _recovered = (uint)Random.Shared.NextInt64(uint.MaxValue);
-        _ownSegmentSize = GuestLink.Mtu - (GuestLink.Headers(conversation.Guest.IsV6) - GuestLink.EthernetSize) - TcpSegment.HeaderSize;
+        _sendUnacknowledged = _sendNext = _sendMax = _recover = (uint)Random.Shared.NextInt64(uint.MaxValue);
+        _maxSendSegmentSize = GuestLink.Mtu - (GuestLink.Headers(conversation.Guest.IsV6) - GuestLink.EthernetSize) - TcpSegment.HeaderSize;
     }
 
     private enum State
     {
-        /// <summary>The guest asked; the host is still connecting.</summary>
+        /// <summary>The guest sent a SYN; the host's socket is still connecting.</summary>
         Connecting,
 
-        /// <summary>The guest asked and was answered.</summary>
-        Answered,
+        /// <summary>SYN-RECEIVED: the guest sent a SYN, which was answered with SYN and ACK.</summary>
+        SynReceived,
 
-        /// <summary>The guest was asked.</summary>
-        Asked,
+        /// <summary>SYN-SENT: a SYN was sent to the guest.</summary>
+        SynSent,
 
-        /// <summary>Both know of one another.</summary>
+        /// <summary>ESTABLISHED, and the states after it: which side has sent a FIN is kept beside.</summary>
         Established,
 
-        /// <summary>It is over.</summary>
-        Gone,
+        /// <summary>CLOSED.</summary>
+        Closed,
     }
 
-    /// <summary>Between whom.</summary>
+    /// <summary>Addresses and ports of both ends.</summary>
     public Conversation Conversation { get; }
 
-    /// <summary>By which the reactor knows its socket.</summary>
+    /// <summary>The socket's token in the reactor.</summary>
     public ulong Token { get; set; }
 
-    /// <summary>When it wants to be looked at again (<see cref="OnTime"/>), in milliseconds; no time if it doesn't.</summary>
+    /// <summary>When the retransmission timer expires (<see cref="OnTimer"/>), in milliseconds of <see cref="Environment.TickCount64"/>; <see cref="long.MaxValue"/> if it is not armed.</summary>
     public long Deadline { get; private set; } = long.MaxValue;
 
-    /// <summary>The guest asks for a connection, and the socket is on its way.</summary>
+    /// <summary>A connection that the guest opens by a SYN; <paramref name="socket"/> is connecting.</summary>
     public static TcpFlow FromGuest(TcpTable table, GuestLink link, in Conversation conversation, HostSocket socket, in TcpSegment syn)
     {
         var flow = new TcpFlow(table, link, conversation, socket, State.Connecting) { _receiveNext = syn.Sequence + 1 };
-        flow.TakeOptions(syn);
+        flow.ReadOptions(syn);
         return flow;
     }
 
-    /// <summary>Somebody connected to a port of the host's: asks the guest.</summary>
+    /// <summary>A connection that was accepted on a forwarded port of the host: sends a SYN to the guest.</summary>
     public static TcpFlow FromHost(TcpTable table, GuestLink link, in Conversation conversation, HostSocket socket)
     {
-        var flow = new TcpFlow(table, link, conversation, socket, State.Asked) { _hostMayWrite = true };
+        var flow = new TcpFlow(table, link, conversation, socket, State.SynSent) { _hostMayWrite = true };
         flow.SendSyn();
         return flow;
     }
@@ -106,7 +106,7 @@ internal sealed class TcpFlow : IReady, IDisposable
     /// <inheritdoc/>
     public void OnReady(Readiness readiness)
     {
-        if (_state == State.Gone)
+        if (_state == State.Closed)
         {
             return;
         }
@@ -123,7 +123,7 @@ internal sealed class TcpFlow : IReady, IDisposable
                     return;
                 }
 
-                _state = State.Answered;
+                _state = State.SynReceived;
                 _socket.SendAtOnce();
                 SendSyn();
             }
@@ -131,7 +131,7 @@ internal sealed class TcpFlow : IReady, IDisposable
             _hostMayWrite = true;
         }
 
-        Drain();
+        FlushToHost();
         Move();
     }
 
@@ -140,8 +140,8 @@ internal sealed class TcpFlow : IReady, IDisposable
     {
         if (segment.Has(TcpSegment.Rst))
         {
-            // RFC 5961, 3.2: only one that is just the next is believed; of an asked guest, one that answers.
-            if (_state == State.Asked ? segment.Has(TcpSegment.Ack) && segment.Acknowledged == _sendNext : segment.Sequence == _receiveNext)
+            // RFC 5961, 3.2: a RST is accepted only if its sequence number is RCV.NXT; in SYN-SENT, if it acknowledges the SYN.
+            if (_state == State.SynSent ? segment.Has(TcpSegment.Ack) && segment.Acknowledged == _sendNext : segment.Sequence == _receiveNext)
             {
                 Abort();
             }
@@ -155,7 +155,7 @@ internal sealed class TcpFlow : IReady, IDisposable
             return;
         }
 
-        if (!segment.Has(TcpSegment.Ack) || _state is State.Connecting or State.Asked or State.Gone)
+        if (!segment.Has(TcpSegment.Ack) || _state is State.Connecting or State.SynSent or State.Closed)
         {
             return;
         }
@@ -169,7 +169,7 @@ internal sealed class TcpFlow : IReady, IDisposable
         Move();
     }
 
-    /// <summary>Goes on where the way to the guest was full, or the guest acknowledged something.</summary>
+    /// <summary>Moves data from the host to the guest: after the frame queue has room again, or the guest acknowledged data or opened its window.</summary>
     public void Move()
     {
         if (_state != State.Established)
@@ -183,144 +183,144 @@ internal sealed class TcpFlow : IReady, IDisposable
         }
         while (ReadHost());
 
-        if (_state == State.Established && _hostEnded && _guestEnded && _toHost.Count == 0 && _guestKnowsOfEnd)
+        if (_state == State.Established && _hostReachedEnd && _finReceived && _toHost.Count == 0 && _finAcknowledged)
         {
             Acknowledge();
             End();
         }
     }
 
-    /// <summary>Its time has come: nothing was acknowledged for a while.</summary>
-    public void OnTime(long now)
+    /// <summary>The retransmission timer: if it has expired, retransmits, probes a zero window, or resets the connection after too many attempts.</summary>
+    public void OnTimer(long now)
     {
-        if (now < Deadline || _state == State.Gone)
+        if (now < Deadline || _state == State.Closed)
         {
             return;
         }
 
-        if (++_tries > MostTries)
+        if (++_retransmissions > MaxRetransmissions)
         {
             Abort();
             Reset();
             return;
         }
 
-        Wait();
-        GoBack();
+        ArmRetransmissionTimer();
+        RewindToUnacknowledged();
         if (_state != State.Established)
         {
             SendSyn();
             return;
         }
 
-        if (_window == 0 && _toGuest.Count > 0)
+        if (_sendWindow == 0 && _toGuest.Count > 0)
         {
-            SendData(0, 1, TcpSegment.Psh); // Asks whether the window is open again (RFC 9293, 3.8.6.1).
-            GoBack();
+            SendData(0, 1, TcpSegment.Psh); // Zero-window probe (RFC 9293, 3.8.6.1).
+            RewindToUnacknowledged();
         }
 
         Move();
     }
 
-    /// <summary>Tells the guest what has come, if something has since it was last told.</summary>
+    /// <summary>Sends the pending ACK, if there is one.</summary>
     public void Acknowledge()
     {
-        if (_acknowledge && _state == State.Established)
+        if (_ackPending && _state == State.Established)
         {
             SendEmpty(TcpSegment.Ack, _sendNext);
         }
     }
 
-    /// <summary>Ends it: the host's socket is closed, nobody is told.</summary>
+    /// <summary>Closes the host's socket and frees the buffers. Sends nothing to the guest, and stays in the table.</summary>
     public void Dispose()
     {
-        _state = State.Gone;
+        _state = State.Closed;
         Deadline = long.MaxValue;
         _socket.Dispose();
         _toGuest.Dispose();
         _toHost.Dispose();
     }
 
-    private uint EndOfStream => _sendFirst + (uint)_toGuest.Count;
+    private uint EndOfStream => _sendUnacknowledged + (uint)_toGuest.Count;
 
     private void OnSyn(in TcpSegment segment)
     {
-        if (_state == State.Asked && segment.Has(TcpSegment.Ack) && segment.Acknowledged == _sendFirst + 1)
+        if (_state == State.SynSent && segment.Has(TcpSegment.Ack) && segment.Acknowledged == _sendUnacknowledged + 1)
         {
-            TakeOptions(segment);
+            ReadOptions(segment);
             _receiveNext = segment.Sequence + 1;
-            _window = segment.Window;
-            _sendFirst++;
+            _sendWindow = segment.Window;
+            _sendUnacknowledged++;
             Establish();
-            OweAcknowledgement();
+            ScheduleAck();
             Move();
         }
-        else if (_state == State.Answered && segment.Sequence + 1 == _receiveNext)
+        else if (_state == State.SynReceived && segment.Sequence + 1 == _receiveNext)
         {
-            _sendNext = _sendFirst;
+            _sendNext = _sendUnacknowledged;
             SendSyn();
         }
         else if (_state == State.Established)
         {
-            SendEmpty(TcpSegment.Ack, _sendNext); // RFC 5961, 4.2: a guest that has forgotten this one answers with a reset.
+            SendEmpty(TcpSegment.Ack, _sendNext); // Challenge ACK (RFC 5961, 4.2): a guest that has no such connection any more answers with a RST.
         }
     }
 
     private void OnAcknowledgement(in TcpSegment segment)
     {
-        int window = segment.Window << _scale;
-        uint more = segment.Acknowledged - _sendFirst;
-        if (more > _sendMost - _sendFirst)
+        int window = segment.Window << _sendScale;
+        uint more = segment.Acknowledged - _sendUnacknowledged;
+        if (more > _sendMax - _sendUnacknowledged)
         {
-            OweAcknowledgement(); // It speaks of what was never sent.
+            ScheduleAck(); // It acknowledges data that was never sent.
             return;
         }
 
-        if (_state == State.Answered)
+        if (_state == State.SynReceived)
         {
             if (more != 1)
             {
                 return;
             }
 
-            _sendFirst++;
+            _sendUnacknowledged++;
             more = 0;
-            _window = window;
+            _sendWindow = window;
             Establish();
         }
 
         if (more > 0)
         {
-            _guestKnowsOfEnd |= more > (uint)_toGuest.Count; // The end is counted too, but not kept.
+            _finAcknowledged |= more > (uint)_toGuest.Count; // The FIN takes a sequence number, but no byte of the buffer.
             _toGuest.Take((int)Math.Min(more, (uint)_toGuest.Count));
-            _sendFirst = segment.Acknowledged;
-            if ((int)(_sendNext - _sendFirst) < 0)
+            _sendUnacknowledged = segment.Acknowledged;
+            if ((int)(_sendNext - _sendUnacknowledged) < 0)
             {
-                _sendNext = _sendFirst;
+                _sendNext = _sendUnacknowledged;
             }
 
-            (_duplicates, _tries, _window) = (0, 0, window);
-            Wait();
+            (_duplicateAcks, _retransmissions, _sendWindow) = (0, 0, window);
+            ArmRetransmissionTimer();
         }
-        else if (segment.Length == 0 && window == _window && window > 0 && _sendNext != _sendFirst && ++_duplicates == DuplicatesThatTell
-            && (int)(_sendFirst - _recovered) >= 0)
+        else if (segment.Length == 0 && window == _sendWindow && window > 0 && _sendNext != _sendUnacknowledged && ++_duplicateAcks == DuplicateAckThreshold
+            && (int)(_sendUnacknowledged - _recover) >= 0)
         {
-            _recovered = _sendMost;
-            GoBack();
+            _recover = _sendMax;
+            RewindToUnacknowledged();
         }
 
-        // It lives, and may keep its window shut as long as it likes.
-        _tries = Math.Min(_tries, window == 0 ? MostTries / 2 : _tries);
-        _window = window;
+        // The guest answers zero-window probes: the connection stays open however long the window is zero (RFC 9293, 3.8.6.1).
+        _retransmissions = Math.Min(_retransmissions, window == 0 ? MaxRetransmissions / 2 : _retransmissions);
+        _sendWindow = window;
     }
 
     private void OnData(in TcpSegment segment)
     {
-        OweAcknowledgement();
+        ScheduleAck();
         uint before = _receiveNext - segment.Sequence;
         if (before >= segment.Length)
         {
-            return; // All of it has come, or some before it has not.
+            return; // A duplicate, or out of order: there is no reassembly queue.
         }
 
         ReadOnlySpan<byte> data = segment.Data[(int)Math.Min(before, (uint)segment.Data.Length)..];
@@ -336,16 +336,16 @@ internal sealed class TcpFlow : IReady, IDisposable
 
         taken += _toHost.Put(data[taken..]);
         _receiveNext += (uint)taken;
-        if (segment.Has(TcpSegment.Fin) && taken == data.Length && !_guestEnded)
+        if (segment.Has(TcpSegment.Fin) && taken == data.Length && !_finReceived)
         {
             _receiveNext++;
-            _guestEnded = true;
+            _finReceived = true;
         }
 
-        Drain();
+        FlushToHost();
     }
 
-    // Below zero: it broke, and is gone.
+    // Negative if the socket failed: the connection is reset and closed then.
     private int SendToHost(ReadOnlySpan<byte> data)
     {
         int sent = _socket.Send(data);
@@ -368,7 +368,7 @@ internal sealed class TcpFlow : IReady, IDisposable
         return sent;
     }
 
-    private void Drain()
+    private void FlushToHost()
     {
         if (_state != State.Established)
         {
@@ -377,7 +377,7 @@ internal sealed class TcpFlow : IReady, IDisposable
 
         while (_toHost.Count > 0 && _hostMayWrite)
         {
-            int sent = SendToHost(_toHost.First());
+            int sent = SendToHost(_toHost.ReadableSpan());
             if (sent < 0)
             {
                 return;
@@ -386,33 +386,33 @@ internal sealed class TcpFlow : IReady, IDisposable
             _toHost.Take(sent);
         }
 
-        if (_guestEnded && _toHost.Count == 0 && !_hostToldOfEnd)
+        if (_finReceived && _toHost.Count == 0 && !_hostShutDown)
         {
-            _hostToldOfEnd = true;
+            _hostShutDown = true;
             _socket.EndSending();
         }
 
-        // The guest may wait for a window: for a large one, or if there is no memory for that, for what there is once all has been passed on.
-        if (_lastAdvertised < MostToHost / 4 && _toHost.Free is var free && (free >= MostToHost / 2 || (free > _lastAdvertised && _toHost.Count == 0)))
+        // Window update: once half the buffer is free, or, if the budget allows no such buffer, once the buffer is empty.
+        if (_lastAdvertised < MaxToHost / 4 && _toHost.Free is var free && (free >= MaxToHost / 2 || (free > _lastAdvertised && _toHost.Count == 0)))
         {
-            OweAcknowledgement();
+            ScheduleAck();
         }
     }
 
-    private void OweAcknowledgement()
+    private void ScheduleAck()
     {
-        _acknowledge = true;
+        _ackPending = true;
         _table.ToAcknowledge(this);
     }
 
-    // True if something came that can be sent.
+    // True if there are new bytes, or an end of the stream, to send.
     private bool ReadHost()
     {
         bool came = false;
-        while (_state == State.Established && _hostMayRead && !_hostEnded && _toGuest.Room() is { Length: > 0 } room)
+        while (_state == State.Established && _hostMayRead && !_hostReachedEnd && _toGuest.WritableSpan() is { Length: > 0 } room)
         {
             int count = _socket.Receive(room);
-            _toGuest.Came(Math.Max(count, 0));
+            _toGuest.Commit(Math.Max(count, 0));
             if (count > 0)
             {
                 came = true;
@@ -424,7 +424,7 @@ internal sealed class TcpFlow : IReady, IDisposable
 
             if (count == 0)
             {
-                _hostEnded = true;
+                _hostReachedEnd = true;
                 came = true;
             }
             else if (count == HostSocket.Again)
@@ -438,7 +438,7 @@ internal sealed class TcpFlow : IReady, IDisposable
                 return false;
             }
 
-            // Fewer than there was room for: send these first. The next read finds out whether there are more.
+            // A short read: send these bytes first. The next read finds out whether there are more.
             break;
         }
 
@@ -447,15 +447,15 @@ internal sealed class TcpFlow : IReady, IDisposable
 
     private void Send()
     {
-        bool cuts = (_link.Taken & (Conversation.Guest.IsV6 ? NetworkOffloads.Tcp6 : NetworkOffloads.Tcp4)) != 0;
-        int most = cuts ? Math.Max(_segmentSize, MostSegment / _segmentSize * _segmentSize) : _segmentSize;
+        bool tso = (_link.GuestOffloads & (Conversation.Guest.IsV6 ? NetworkOffloads.Tcp6 : NetworkOffloads.Tcp4)) != 0;
+        int most = tso ? Math.Max(_segmentSize, MaxSegment / _segmentSize * _segmentSize) : _segmentSize;
         while (true)
         {
-            int sent = (int)(_sendNext - _sendFirst);
+            int sent = (int)(_sendNext - _sendUnacknowledged);
             int left = _toGuest.Count - sent;
-            int piece = Math.Min(Math.Min(left, _window - sent), most);
+            int piece = Math.Min(Math.Min(left, _sendWindow - sent), most);
 
-            // A small piece waits while the window is what keeps it small (RFC 9293, 3.8.6.2.1).
+            // Silly window syndrome avoidance: no small segment while only the window keeps it small (RFC 9293, 3.8.6.2.1).
             if (piece <= 0 || (piece < _segmentSize && piece < left && sent > 0))
             {
                 break;
@@ -467,7 +467,7 @@ internal sealed class TcpFlow : IReady, IDisposable
             }
         }
 
-        if (_hostEnded && !_guestKnowsOfEnd && _sendNext == EndOfStream && SendEmpty(TcpSegment.Fin | TcpSegment.Ack, _sendNext))
+        if (_hostReachedEnd && !_finAcknowledged && _sendNext == EndOfStream && SendEmpty(TcpSegment.Fin | TcpSegment.Ack, _sendNext))
         {
             Advance(_sendNext + 1);
         }
@@ -477,12 +477,12 @@ internal sealed class TcpFlow : IReady, IDisposable
     {
         if (!_link.TryBegin(Conversation.Guest.IsV6, TcpSegment.HeaderSize + length, out Span<byte> body))
         {
-            _table.WaitForRoom(this);
+            _table.WaitForQueue(this);
             return false;
         }
 
         _toGuest.CopyTo(offset, body[TcpSegment.HeaderSize..]);
-        uint sequence = _sendFirst + (uint)offset;
+        uint sequence = _sendUnacknowledged + (uint)offset;
         WriteHeader(body, (byte)(TcpSegment.Ack | push), sequence);
         _link.End(Conversation.Other, Conversation.Guest, GuestLink.Tcp, body, TcpSegment.ChecksumAt, TcpSegment.HeaderSize, length > _segmentSize ? _segmentSize : 0);
         Advance(sequence + (uint)length);
@@ -493,7 +493,7 @@ internal sealed class TcpFlow : IReady, IDisposable
     {
         if (!_link.TryBegin(Conversation.Guest.IsV6, TcpSegment.HeaderSize, out Span<byte> body))
         {
-            _table.WaitForRoom(this);
+            _table.WaitForQueue(this);
             return false;
         }
 
@@ -506,63 +506,63 @@ internal sealed class TcpFlow : IReady, IDisposable
     {
         if (_link.TryBegin(Conversation.Guest.IsV6, TcpSegment.HeaderSize + OptionsSize, out Span<byte> body))
         {
-            byte flags = (byte)(TcpSegment.Syn | (_state == State.Answered ? TcpSegment.Ack : 0));
+            byte flags = (byte)(TcpSegment.Syn | (_state == State.SynReceived ? TcpSegment.Ack : 0));
             _lastAdvertised = _toHost.Free;
-            TcpSegment.Write(body, Conversation.OtherPort, Conversation.GuestPort, _sendFirst, _receiveNext, flags, _lastAdvertised, OptionsSize);
-            TcpSegment.WriteOptions(body[TcpSegment.HeaderSize..], _ownSegmentSize, OwnScale);
+            TcpSegment.Write(body, Conversation.OtherPort, Conversation.GuestPort, _sendUnacknowledged, _receiveNext, flags, _lastAdvertised, OptionsSize);
+            TcpSegment.WriteOptions(body[TcpSegment.HeaderSize..], _maxSendSegmentSize, ReceiveWindowScale);
             _link.End(Conversation.Other, Conversation.Guest, GuestLink.Tcp, body, TcpSegment.ChecksumAt);
         }
 
-        Advance(_sendFirst + 1);
+        Advance(_sendUnacknowledged + 1);
     }
 
     private void WriteHeader(Span<byte> body, byte flags, uint sequence)
     {
         _lastAdvertised = _toHost.Free;
-        TcpSegment.Write(body, Conversation.OtherPort, Conversation.GuestPort, sequence, _receiveNext, flags, _lastAdvertised >> _ownScale);
-        _acknowledge = false;
+        TcpSegment.Write(body, Conversation.OtherPort, Conversation.GuestPort, sequence, _receiveNext, flags, _lastAdvertised >> _receiveScale);
+        _ackPending = false;
     }
 
     private void Advance(uint next)
     {
         _sendNext = next;
-        if ((int)(next - _sendMost) > 0)
+        if ((int)(next - _sendMax) > 0)
         {
-            _sendMost = next;
+            _sendMax = next;
         }
 
         if (Deadline == long.MaxValue)
         {
-            Wait();
+            ArmRetransmissionTimer();
         }
     }
 
-    // Until what was sent is acknowledged, or the guest has a window for what was not.
-    private void Wait()
+    // Runs while data is unacknowledged (retransmission timer), or while a zero window holds data back (persist timer).
+    private void ArmRetransmissionTimer()
     {
-        bool waits = _sendMost != _sendFirst || (_window == 0 && _toGuest.Count > 0);
-        Deadline = waits ? Environment.TickCount64 + (FirstPatience << _tries) : long.MaxValue;
-        _table.Expect(Deadline);
+        bool runs = _sendMax != _sendUnacknowledged || (_sendWindow == 0 && _toGuest.Count > 0);
+        Deadline = runs ? Environment.TickCount64 + (InitialRto << _retransmissions) : long.MaxValue;
+        _table.ArmTimer(Deadline);
     }
 
-    private void GoBack()
+    private void RewindToUnacknowledged()
     {
-        _sendNext = _sendFirst;
-        _duplicates = 0;
+        _sendNext = _sendUnacknowledged;
+        _duplicateAcks = 0;
     }
 
-    private void TakeOptions(in TcpSegment syn)
+    private void ReadOptions(in TcpSegment syn)
     {
         (int size, int? scale) = syn.ReadOptions(DefaultSegmentSize);
-        _segmentSize = Math.Clamp(size, LeastSegmentSize, _ownSegmentSize);
-        (_scale, _ownScale) = (scale ?? 0, scale is null ? 0 : OwnScale);
+        _segmentSize = Math.Clamp(size, MinSegmentSize, _maxSendSegmentSize);
+        (_sendScale, _receiveScale) = (scale ?? 0, scale is null ? 0 : ReceiveWindowScale);
     }
 
     private void Establish()
     {
         _state = State.Established;
-        _tries = 0;
-        Wait();
+        _retransmissions = 0;
+        ArmRetransmissionTimer();
     }
 
     private void Refuse()

@@ -2,13 +2,13 @@ using System.Buffers.Binary;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>A segment of TCP (RFC 9293, 3.1).</summary>
+/// <summary>A TCP segment (RFC 9293, 3.1).</summary>
 internal readonly ref struct TcpSegment
 {
     /// <summary>Bytes of a header without options.</summary>
     public const int HeaderSize = 20;
 
-    /// <summary>Where the checksum is.</summary>
+    /// <summary>Offset of the checksum field.</summary>
     public const int ChecksumAt = 16;
 
     public const byte Fin = 1;
@@ -21,7 +21,7 @@ internal readonly ref struct TcpSegment
     private const byte NoOption = 1;
     private const byte SegmentSizeOption = 2;
     private const byte ScaleOption = 3;
-    private const int MostScale = 14; // RFC 7323, 2.3
+    private const int MaxScale = 14; // RFC 7323, 2.3
 
     public ushort SourcePort { get; private init; }
 
@@ -39,12 +39,12 @@ internal readonly ref struct TcpSegment
 
     public ReadOnlySpan<byte> Data { get; private init; }
 
-    /// <summary>How much of the sequence it takes.</summary>
+    /// <summary>SEG.LEN: the sequence numbers that it occupies.</summary>
     public uint Length => (uint)Data.Length + (Has(Syn) ? 1u : 0) + (Has(Fin) ? 1u : 0);
 
     public bool Has(byte flag) => (Flags & flag) != 0;
 
-    /// <summary>Takes one apart. False if it is none.</summary>
+    /// <summary>Parses a segment. False if it is malformed.</summary>
     public static bool TryRead(ReadOnlySpan<byte> body, out TcpSegment segment)
     {
         segment = default;
@@ -68,7 +68,7 @@ internal readonly ref struct TcpSegment
         return true;
     }
 
-    /// <summary>What the other side can take, from a SYN: bytes of data in a segment, and by how much its windows are to be shifted, or null.</summary>
+    /// <summary>Options of a SYN: the maximum segment size, and the window scale shift, or null without one.</summary>
     public (int SegmentSize, int? Scale) ReadOptions(int defaultSize)
     {
         (int size, int? scale) = (defaultSize, null);
@@ -91,7 +91,7 @@ internal readonly ref struct TcpSegment
             }
             else if (rest[0] == ScaleOption && rest[1] == 3)
             {
-                scale = Math.Min((int)rest[2], MostScale);
+                scale = Math.Min((int)rest[2], MaxScale);
             }
 
             rest = rest[rest[1]..];
@@ -100,7 +100,7 @@ internal readonly ref struct TcpSegment
         return (size, scale);
     }
 
-    /// <summary>Writes a header with options behind it.</summary>
+    /// <summary>Writes the header; <paramref name="options"/> bytes of options follow it.</summary>
     public static void Write(Span<byte> body, ushort from, ushort to, uint sequence, uint acknowledged, byte flags, int window, int options = 0)
     {
         BinaryPrimitives.WriteUInt16BigEndian(body, from);

@@ -4,14 +4,14 @@ using Yadokari.Linux;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>All connections between the guest and the host's network. Under the network's lock.</summary>
+/// <summary>The table of TCP connections between the guest and the host's network. Under the network's lock.</summary>
 internal sealed class TcpTable : IDisposable
 {
     private const ushort FirstEphemeral = 49152; // RFC 6335, 6
 
     private readonly Dictionary<Conversation, TcpFlow> _flows = [];
     private readonly List<TcpFlow> _toAcknowledge = [];
-    private readonly List<TcpFlow> _waiting = [];
+    private readonly List<TcpFlow> _waitingForQueue = [];
     private readonly List<TcpFlow> _snapshot = [];
     private readonly GuestLink _link;
     private readonly Routes _routes;
@@ -19,20 +19,20 @@ internal sealed class TcpTable : IDisposable
     private readonly int _most;
     private ushort _nextPort = FirstEphemeral;
 
-    /// <summary>Makes an empty one.</summary>
+    /// <summary>Creates an empty table.</summary>
     public TcpTable(GuestLink link, Routes routes, Reactor reactor, in NetworkLimits limits)
     {
         (_link, _routes, _reactor, _most) = (link, routes, reactor, limits.Connections);
         Budget = new ByteBudget(limits.Bytes);
     }
 
-    /// <summary>How many there are.</summary>
+    /// <summary>The number of connections.</summary>
     public int Count => _flows.Count;
 
-    /// <summary>What the buffers of all of them are taken from.</summary>
+    /// <summary>Charged with the buffers of all connections.</summary>
     public ByteBudget Budget { get; }
 
-    /// <summary>A segment of the guest's. False if where it wants to go can't be reached, which the guest is to be told.</summary>
+    /// <summary>Handles a segment of the guest. False if its destination is unreachable: the caller sends the guest an ICMP error.</summary>
     public bool OnSegment(in IpAddress from, in IpAddress to, in TcpSegment segment)
     {
         var conversation = new Conversation(from, segment.SourcePort, to, segment.DestinationPort);
@@ -54,7 +54,7 @@ internal sealed class TcpTable : IDisposable
         }
 
         bool known = _routes.TryResolve(to, segment.DestinationPort, out IPAddress address, out int port);
-        int result = !known || !HasPlace ? HostSocket.Refused : Connect(conversation, address, port, segment);
+        int result = !known || !HasCapacity ? HostSocket.Refused : Connect(conversation, address, port, segment);
         bool reached = result == 0 || (result == HostSocket.Refused && (known || Routes.IsOwn(to)));
         if (reached && result != 0)
         {
@@ -64,10 +64,10 @@ internal sealed class TcpTable : IDisposable
         return reached;
     }
 
-    /// <summary>Somebody connected to a port of the host's that is the guest's.</summary>
+    /// <summary>A connection was accepted on a forwarded port of the host.</summary>
     public void Accept(HostSocket socket, in IpAddress guest, ushort guestPort, in IpAddress gateway)
     {
-        if (!HasPlace)
+        if (!HasCapacity)
         {
             socket.Abort();
             return;
@@ -82,10 +82,10 @@ internal sealed class TcpTable : IDisposable
         while (_flows.ContainsKey(conversation));
 
         socket.SendAtOnce();
-        TryAdd(TcpFlow.FromHost(this, _link, conversation, socket), socket); // If not, the guest's answer meets no connection.
+        TryAdd(TcpFlow.FromHost(this, _link, conversation, socket), socket); // If it fails, the guest's SYN-ACK is answered with a RST.
     }
 
-    /// <summary>Sends what is owed to the guest after a number of its packets.</summary>
+    /// <summary>Sends the pending ACKs, after a batch of the guest's packets.</summary>
     public void Flush()
     {
         foreach (TcpFlow flow in _toAcknowledge)
@@ -96,12 +96,12 @@ internal sealed class TcpTable : IDisposable
         _toAcknowledge.Clear();
     }
 
-    /// <summary>Frames have left the queue: who waited for room goes on.</summary>
-    public void OnRoom()
+    /// <summary>Frames have left the queue: flows that waited for space send again.</summary>
+    public void OnQueueDrained()
     {
         _snapshot.Clear();
-        _snapshot.AddRange(_waiting);
-        _waiting.Clear();
+        _snapshot.AddRange(_waitingForQueue);
+        _waitingForQueue.Clear();
         foreach (TcpFlow flow in _snapshot)
         {
             flow.Move();
@@ -109,18 +109,18 @@ internal sealed class TcpTable : IDisposable
         }
     }
 
-    /// <summary>Whether somebody waits for room.</summary>
-    public bool HasWaiting => _waiting.Count > 0;
+    /// <summary>Whether a flow waits for space in the frame queue.</summary>
+    public bool HasWaiting => _waitingForQueue.Count > 0;
 
-    /// <summary>Looks at who has waited too long, and tells when to do so again, in milliseconds.</summary>
-    public long OnTime(long now)
+    /// <summary>Runs the retransmission timers of all flows. Returns the earliest next deadline in milliseconds.</summary>
+    public long OnTimer(long now)
     {
         _snapshot.Clear();
         _snapshot.AddRange(_flows.Values);
         long next = long.MaxValue;
         foreach (TcpFlow flow in _snapshot)
         {
-            flow.OnTime(now);
+            flow.OnTimer(now);
             next = Math.Min(next, flow.Deadline);
         }
 
@@ -128,7 +128,7 @@ internal sealed class TcpTable : IDisposable
         return next;
     }
 
-    /// <summary>A flow has something to acknowledge.</summary>
+    /// <summary>Sends an ACK of this flow at the next <see cref="Flush"/>.</summary>
     public void ToAcknowledge(TcpFlow flow)
     {
         if (!_toAcknowledge.Contains(flow))
@@ -137,28 +137,28 @@ internal sealed class TcpTable : IDisposable
         }
     }
 
-    /// <summary>A flow found no room for a frame.</summary>
-    public void WaitForRoom(TcpFlow flow)
+    /// <summary>The frame queue was full for this flow: it sends again at <see cref="OnQueueDrained"/>.</summary>
+    public void WaitForQueue(TcpFlow flow)
     {
-        if (!_waiting.Contains(flow))
+        if (!_waitingForQueue.Contains(flow))
         {
-            _waiting.Add(flow);
+            _waitingForQueue.Add(flow);
         }
     }
 
-    /// <summary>A flow wants to be looked at then.</summary>
-    public void Expect(long deadline) => _reactor.Expect(deadline);
+    /// <summary>Arms the timer for a flow's deadline, in milliseconds.</summary>
+    public void ArmTimer(long deadline) => _reactor.ArmTimer(deadline);
 
-    /// <summary>A flow is over.</summary>
+    /// <summary>Removes a closed flow.</summary>
     public void Remove(TcpFlow flow)
     {
         _flows.Remove(flow.Conversation);
         Budget.Give(TcpFlow.Reserve);
-        _waiting.Remove(flow);
-        _reactor.Forget(flow.Token);
+        _waitingForQueue.Remove(flow);
+        _reactor.Remove(flow.Token);
     }
 
-    /// <summary>Tells the guest that there is no such connection (RFC 9293, 3.10.7.1).</summary>
+    /// <summary>Sends a RST to the guest, as for a segment in state CLOSED (RFC 9293, 3.10.7.1).</summary>
     public void SendReset(in Conversation conversation, uint sequence, uint acknowledged)
     {
         if (_link.TryBegin(conversation.Guest.IsV6, TcpSegment.HeaderSize, out Span<byte> body))
@@ -168,19 +168,19 @@ internal sealed class TcpTable : IDisposable
         }
     }
 
-    /// <summary>Ends all of them.</summary>
+    /// <summary>Closes all connections. The guest is sent nothing.</summary>
     public void Dispose()
     {
         foreach (TcpFlow flow in _flows.Values)
         {
             flow.Dispose();
             Budget.Give(TcpFlow.Reserve);
-            _reactor.Forget(flow.Token);
+            _reactor.Remove(flow.Token);
         }
 
         _flows.Clear();
         _toAcknowledge.Clear();
-        _waiting.Clear();
+        _waitingForQueue.Clear();
     }
 
     private int Connect(in Conversation conversation, IPAddress address, int port, in TcpSegment syn)
@@ -196,16 +196,16 @@ internal sealed class TcpTable : IDisposable
         return TryAdd(TcpFlow.FromGuest(this, _link, conversation, socket, syn), socket) ? 0 : HostSocket.Refused;
     }
 
-    private bool HasPlace => _flows.Count < _most && Budget.Left >= TcpFlow.Reserve;
+    private bool HasCapacity => _flows.Count < _most && Budget.Left >= TcpFlow.Reserve;
 
-    // A flow that can't be waited for ends with its socket: nothing would ever move it.
+    // A flow whose socket epoll does not take is closed at once: no event would ever drive it.
     private bool TryAdd(TcpFlow flow, HostSocket socket)
     {
         if (!_reactor.TryAdd(socket, flow, out ulong token))
         {
             socket.Abort();
             flow.Dispose();
-            _waiting.Remove(flow);
+            _waitingForQueue.Remove(flow);
             _toAcknowledge.Remove(flow);
             return false;
         }

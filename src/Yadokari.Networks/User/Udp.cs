@@ -11,23 +11,23 @@ internal sealed class Udp : IDisposable
     public const int HeaderSize = 8;
 
     private const int ChecksumAt = 6;
-    private const long Patience = 120_000; // RFC 4787, 4.3
-    private const int MostData = ushort.MaxValue - 20 - HeaderSize;
+    private const long IdleTimeout = 120_000; // Milliseconds (RFC 4787, 4.3).
+    private const int MaxData = ushort.MaxValue - 20 - HeaderSize;
 
-    private readonly byte[] _datagram = new byte[HeaderSize + MostData];
+    private readonly byte[] _datagram = new byte[HeaderSize + MaxData];
     private readonly GuestLink _link;
     private readonly Routes _routes;
     private readonly Unreachable _unreachable;
     private readonly SocketTable _table;
 
-    /// <summary>Makes one without any.</summary>
+    /// <summary>Creates it without flows.</summary>
     public Udp(GuestLink link, Routes routes, Reactor reactor, Unreachable unreachable, in NetworkLimits limits)
     {
         (_link, _routes, _unreachable) = (link, routes, unreachable);
-        _table = new SocketTable(reactor, limits.Conversations, Patience, Receive);
+        _table = new SocketTable(reactor, limits.Conversations, IdleTimeout, Receive);
     }
 
-    /// <summary>A datagram of the guest's. False if it can't be passed on, which the guest is to be told.</summary>
+    /// <summary>Sends a datagram of the guest. False if its destination is unreachable: the caller sends the guest an ICMP error.</summary>
     public bool OnDatagram(in Conversation conversation, ReadOnlySpan<byte> data)
     {
         SocketFlow? flow = _table.Find(conversation);
@@ -55,9 +55,9 @@ internal sealed class Udp : IDisposable
         return flow.Socket.Send(data) != HostSocket.Refused;
     }
 
-    /// <summary>Passes a datagram to the guest.</summary>
-    /// <param name="conversation">Between whom.</param>
-    /// <param name="datagram">The datagram, its first <see cref="HeaderSize"/> bytes to be filled.</param>
+    /// <summary>Sends a datagram to the guest.</summary>
+    /// <param name="conversation">Addresses and ports of both ends.</param>
+    /// <param name="datagram">The datagram; its first <see cref="HeaderSize"/> bytes are room for the UDP header, which is written here.</param>
     public void Deliver(in Conversation conversation, Span<byte> datagram)
     {
         BinaryPrimitives.WriteUInt16BigEndian(datagram, conversation.OtherPort);
@@ -66,10 +66,10 @@ internal sealed class Udp : IDisposable
         _link.Send(conversation.Other, conversation.Guest, GuestLink.Udp, datagram, ChecksumAt);
     }
 
-    /// <summary>Ends conversations of which nothing was heard for long, and tells when to look again.</summary>
-    public long OnTime(long now) => _table.OnTime(now);
+    /// <summary>Closes flows that are idle beyond the timeout. Returns the next deadline in milliseconds.</summary>
+    public long OnTimer(long now) => _table.OnTimer(now);
 
-    /// <summary>Ends all of them.</summary>
+    /// <summary>Closes all flows.</summary>
     public void Dispose() => _table.Dispose();
 
     private void Receive(SocketFlow flow)

@@ -2,13 +2,13 @@ using System.Buffers.Binary;
 
 namespace Yadokari.Networks.User;
 
-/// <summary>Tells the guest what can't be reached (RFC 792; RFC 4443, 3.1). Under the network's lock.</summary>
-/// <param name="link">The way to it.</param>
+/// <summary>Sends ICMP destination unreachable messages to the guest (RFC 792; RFC 4443, 3.1). Under the network's lock.</summary>
+/// <param name="link">Sends to the guest.</param>
 internal sealed class Unreachable(GuestLink link)
 {
     private const int HeaderSize = 8;
     private const int ChecksumAt = 2;
-    private const int MostQuoted = 512;
+    private const int MaxQuoted = 512;
     private const byte Type4 = 3;
     private const byte Type6 = 1;
     private const byte Network4 = 0;
@@ -16,10 +16,10 @@ internal sealed class Unreachable(GuestLink link)
     private const byte Network6 = 0;
     private const byte Port6 = 4;
 
-    /// <summary>There is no way to where a packet wants to go.</summary>
+    /// <summary>Reports that the destination of a packet is unreachable.</summary>
     /// <param name="packet">The packet, from its IP header on.</param>
-    /// <param name="from">From whom it is.</param>
-    /// <param name="port">Whether it is only its port that can't be reached.</param>
+    /// <param name="from">The packet's source address.</param>
+    /// <param name="port">Whether only the port is unreachable, else the network.</param>
     public void Send(ReadOnlySpan<byte> packet, in IpAddress from, bool port)
     {
         if (from.IsToMany || from.Bits == 0)
@@ -27,7 +27,7 @@ internal sealed class Unreachable(GuestLink link)
             return;
         }
 
-        ReadOnlySpan<byte> quoted = packet[..Math.Min(packet.Length, MostQuoted)];
+        ReadOnlySpan<byte> quoted = packet[..Math.Min(packet.Length, MaxQuoted)];
         Span<byte> body = stackalloc byte[HeaderSize + quoted.Length];
         body[..HeaderSize].Clear();
         body[0] = from.IsV6 ? Type6 : Type4;
@@ -37,7 +37,7 @@ internal sealed class Unreachable(GuestLink link)
         link.Send(gateway, from, from.IsV6 ? GuestLink.Icmp6 : GuestLink.Icmp4, body, ChecksumAt);
     }
 
-    /// <summary>Nobody listens where the guest's datagrams go: of the packet that caused it, what the guest needs to know it by is made up again.</summary>
+    /// <summary>Reports port unreachable for a UDP flow. The packet that caused it is not kept: the headers by which the guest identifies the flow are built anew.</summary>
     public void SendPort(in Conversation conversation)
     {
         bool isV6 = conversation.Guest.IsV6;

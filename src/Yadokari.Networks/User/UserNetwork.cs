@@ -6,8 +6,8 @@ using Yadokari.Core.Networks;
 namespace Yadokari.Networks.User;
 
 /// <summary>
-/// A network for one guest that needs no rights on the host: a gateway that speaks with the guest itself and passes on what its packets carry
-/// by sockets of its own. It gives the guest an address (DHCP, router advertisements), a name server (the host's), and answers ping.
+/// A user-mode network for one guest, as QEMU's slirp, which needs no privileges on the host: a gateway that ends the guest's TCP, UDP and ICMP
+/// flows and proxies them by sockets of the host. It serves DHCP and router advertisements, forwards DNS to the host's name server, and answers ping.
 /// </summary>
 public sealed class UserNetwork : INetwork
 {
@@ -16,7 +16,7 @@ public sealed class UserNetwork : INetwork
     private const byte DestinationOptions = 60;
     private const byte NoNext = 59;
 
-    private readonly Lock _lock = new(); // Held for no longer than what is at hand takes; sockets never wait. Nothing is called outside with it held.
+    private readonly Lock _lock = new(); // Guards all flows. Sockets do not block, so it is held briefly; no callback is called under it.
     private readonly GuestLink _link = new();
     private readonly Reactor _reactor = new();
     private readonly Reassembly _reassembly = new();
@@ -31,11 +31,11 @@ public sealed class UserNetwork : INetwork
     private readonly Thread _thread;
     private volatile bool _ends;
 
-    /// <summary>Makes it, and opens ports of the host's.</summary>
-    /// <param name="forwards">Ports of the host's that are the guest's.</param>
-    /// <param name="hostLoopback">Whether the gateway's address stands for the host's loopback, so that the guest reaches what listens there alone.</param>
+    /// <summary>Creates the network, opens the forwarded ports and starts its thread.</summary>
+    /// <param name="forwards">Ports of the host that are forwarded to the guest.</param>
+    /// <param name="hostLoopback">Whether the gateway's address is mapped to the host's loopback, so that the guest reaches services that listen only there.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="UserErrorException">A port can't be had.</exception>
+    /// <exception cref="UserErrorException">A port can't be opened.</exception>
     public UserNetwork(IReadOnlyList<PortForward> forwards, bool hostLoopback = false, Action<Exception>? failed = null)
         : this(forwards, hostLoopback, NetworkLimits.OfThisProcess, failed)
     {
@@ -71,14 +71,14 @@ public sealed class UserNetwork : INetwork
     public NetworkOffloads Offloads => NetworkOffloads.All;
 
     /// <inheritdoc/>
-    public NetworkOffloads Taken
+    public NetworkOffloads GuestOffloads
     {
-        get => _link.Taken;
+        get => _link.GuestOffloads;
         set
         {
             lock (_lock)
             {
-                _link.Taken = value;
+                _link.GuestOffloads = value;
             }
         }
     }
@@ -126,7 +126,7 @@ public sealed class UserNetwork : INetwork
             _tcp.Flush();
         }
 
-        Tell();
+        SignalArrival();
     }
 
     /// <inheritdoc/>
@@ -144,7 +144,7 @@ public sealed class UserNetwork : INetwork
 
         lock (_lock)
         {
-            _tcp.OnRoom();
+            _tcp.OnQueueDrained();
         }
 
         return _link.Queue.TryPeek(out frame, out offload);
@@ -159,7 +159,7 @@ public sealed class UserNetwork : INetwork
         lock (_lock)
         {
             _tcp.Dispose();
-            _link.Taken = NetworkOffloads.None;
+            _link.GuestOffloads = NetworkOffloads.None;
             _link.Queue.Drain();
         }
     }
@@ -186,7 +186,7 @@ public sealed class UserNetwork : INetwork
             {
                 lock (_lock)
                 {
-                    _reactor.Tell(i);
+                    _reactor.Dispatch(i);
                     _tcp.Flush();
                 }
             }
@@ -194,17 +194,17 @@ public sealed class UserNetwork : INetwork
             lock (_lock)
             {
                 long now = Environment.TickCount64;
-                if (_reactor.IsTime(now))
+                if (_reactor.TimerExpired(now))
                 {
-                    _reactor.Expect(Math.Min(_tcp.OnTime(now), Math.Min(_udp.OnTime(now), _echo.OnTime(now))));
+                    _reactor.ArmTimer(Math.Min(_tcp.OnTimer(now), Math.Min(_udp.OnTimer(now), _echo.OnTimer(now))));
                 }
             }
 
-            Tell();
+            SignalArrival();
         }
     }
 
-    private void Tell()
+    private void SignalArrival()
     {
         if (_link.Queue.Used > 0)
         {

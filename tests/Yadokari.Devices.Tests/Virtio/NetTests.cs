@@ -46,7 +46,7 @@ public sealed class NetTests : IDisposable
 
         public NetworkOffloads Offloads { get; set; } = NetworkOffloads.All;
 
-        public NetworkOffloads Taken { get; set; }
+        public NetworkOffloads GuestOffloads { get; set; }
 
         public Action? Arrived { get; set; }
 
@@ -114,10 +114,10 @@ public sealed class NetTests : IDisposable
     {
         (_, Virtqueue queue) = Queue(packed: false, Merges | (1 << 1) | (1 << 7));
         _card.Process(0, queue, _chain, () => { });
-        Assert.Equal(NetworkOffloads.Checksum | NetworkOffloads.Tcp4, _wire.Taken);
+        Assert.Equal(NetworkOffloads.Checksum | NetworkOffloads.Tcp4, _wire.GuestOffloads);
         Assert.Equal(0, Command(5, 0, BitConverter.GetBytes(0ul), 1ul << 2));
         _card.Process(0, queue, _chain, () => { });
-        Assert.Equal(NetworkOffloads.None, _wire.Taken);
+        Assert.Equal(NetworkOffloads.None, _wire.GuestOffloads);
     }
 
     [Fact]

@@ -47,17 +47,17 @@ public sealed class QueueTests : IDisposable
 
             for (int i = 0; i < requests; i++)
             {
-                Assert.True(queue.TryTake(chain));
+                Assert.True(queue.TryPop(chain));
                 byte[] got = new byte[9];
                 Assert.Equal(4, chain.Read(0, got));
                 Assert.Equal([(byte)round, (byte)i, 3, 4], got[..4]);
                 Assert.Equal(2, chain.Read(2, got));
                 Assert.Equal(2, chain.Writable.Length);
                 Assert.Equal(10, chain.Write(chain.WritableLength - 10, new byte[20]));
-                queue.Return(chain, (uint)i + 1);
+                queue.Push(chain, (uint)i + 1);
             }
 
-            Assert.False(queue.TryTake(chain));
+            Assert.False(queue.TryPop(chain));
             for (int i = 0; i < requests; i++)
             {
                 Assert.Equal((ids[i], (uint)i + 1), driver.Take());
@@ -182,7 +182,7 @@ public sealed class QueueTests : IDisposable
         }
 
         var chain = new DescriptorChain(_dma);
-        Assert.False(queue.TryTake(chain), what);
+        Assert.False(queue.TryPop(chain), what);
         Assert.True(queue.IsBroken, what);
         Assert.False(queue.EnableKicks());
     }
@@ -213,8 +213,8 @@ public sealed class QueueTests : IDisposable
         for (int i = 0; i < count; i++)
         {
             driver.Add(false, (Data, 4, true));
-            Assert.True(queue.TryTake(chain));
-            queue.Return(chain, 4);
+            Assert.True(queue.TryPop(chain));
+            queue.Push(chain, 4);
             if (take)
             {
                 Assert.NotNull(driver.Take());

@@ -22,7 +22,7 @@ internal sealed class FencedNetwork(INetwork network, int tcpPort, int udpPort) 
 
     public NetworkOffloads Offloads => network.Offloads;
 
-    public NetworkOffloads Taken { get => network.Taken; set => network.Taken = value; }
+    public NetworkOffloads GuestOffloads { get => network.GuestOffloads; set => network.GuestOffloads = value; }
 
     public Action? Arrived { get => network.Arrived; set => network.Arrived = value; }
 

@@ -87,7 +87,7 @@ internal sealed class NetTarget : Target
 
     private static byte[] Frame(Random random)
     {
-        byte[] frame = new byte[random.Next(8) == 0 ? random.Next(INetwork.MostBytes) : random.Next(14, 1514)];
+        byte[] frame = new byte[random.Next(8) == 0 ? random.Next(INetwork.MaxFrameSize) : random.Next(14, 1514)];
         random.NextBytes(frame.AsSpan(0, Math.Min(frame.Length, 64)));
         if (random.Next(2) == 0 && frame.Length >= s_mac.Length)
         {
@@ -107,7 +107,7 @@ internal sealed class NetTarget : Target
 
         public NetworkOffloads Offloads => NetworkOffloads.All;
 
-        public NetworkOffloads Taken { get; set; }
+        public NetworkOffloads GuestOffloads { get; set; }
 
         public Action? Arrived { get; set; }
 

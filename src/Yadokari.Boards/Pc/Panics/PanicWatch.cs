@@ -14,7 +14,7 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
     /// <summary>What Linux says first of all (kernel/panic.c); the reason follows on the same line.</summary>
     private const string FirstWords = "Kernel panic - not syncing";
 
-    private const int LongestLine = 256;
+    private const int MaxLineLength = 256;
     private const long PatienceAfterFirst = 20_000_000_000;
     private const long PatienceAfterLast = 300_000_000;
 
@@ -24,7 +24,7 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
     private readonly Action _panicked;
     private readonly IAlarm _alarm;
     private readonly Lock _lock = new(); // Guards the line: serial port and virtio console may both write.
-    private readonly byte[] _line = new byte[LongestLine];
+    private readonly byte[] _line = new byte[MaxLineLength];
     private int _length;
     private bool _watching;
     private long _haltsThen;
@@ -73,7 +73,7 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
                     OnLine();
                     _length = 0;
                 }
-                else if (_length < LongestLine)
+                else if (_length < MaxLineLength)
                 {
                     _line[_length++] = b;
                 }
