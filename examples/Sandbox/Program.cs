@@ -30,7 +30,7 @@ try
             Append = "console=ttyS0 loglevel=0 panic=-1 rdinit=/sandbox/init",
         },
         cancellationToken: limit.Token);
-    string output = await machine.Console.ReadToEndAsync(limit.Token, limit: 1 << 20);
+    string output = await machine.Console.ReadToEndAsync(limit.Token, limit: 64 << 10);
     MachineEnd end = await machine.Completion;
 
     // The last line is the exit code: the program has ended when it is written.

@@ -28,7 +28,7 @@ internal sealed class FrameStream : IDisposable
     /// <summary>Begins to listen to a socket that is connected, and takes it over.</summary>
     /// <param name="socket">Whose own it is from now on.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="UserErrorException">The host can't wait for it.</exception>
+    /// <exception cref="Core.UserErrorException">The host can't wait for it.</exception>
     public FrameStream(HostSocket socket, Action<Exception>? failed = null)
     {
         _socket = socket;

@@ -27,7 +27,7 @@ public sealed partial class ReferenceTests
         ["Shares"] = ["Core", "Linux"],
         ["Boards"] = ["Core", .. s_middle, "Disks", "Networks", "Shares"],
         ["Machines"] = ["Core", .. s_middle, "Boards"],
-        ["Api"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Translation", "Kvm", "Boards", "Machines"],
+        ["Yadokari"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Translation", "Kvm", "Boards", "Machines"],
         ["Host"] = ["Core", .. s_middle, "Disks", "Networks", "Shares", "Debugging", "Translation", "Kvm", "Boards", "Machines"],
         ["Cli"] = ["Core", .. s_middle, "Disks", "Networks", "Translation", "Machines", "Host"],
     };
@@ -38,8 +38,8 @@ public sealed partial class ReferenceTests
     [MemberData(nameof(Rooms))]
     public void Room_sees_only_what_it_may(string room)
     {
-        Assert.True(s_allowed.ContainsKey(room), $"Yadokari.{room} has no place among the rooms yet: give it one in this test.");
-        string[] seen = [.. Repository.References("src")["Yadokari." + room].Select(Short)];
+        Assert.True(s_allowed.ContainsKey(room), $"{room} has no place among the rooms yet: give it one in this test.");
+        string[] seen = [.. Repository.References("src").Single(project => Short(project.Key) == room).Value.Select(Short)];
         Assert.Equal([], seen.Except(s_allowed[room]));
     }
 
@@ -94,5 +94,6 @@ public sealed partial class ReferenceTests
     [GeneratedRegex(@"\bConsole\.(Out|Error|Write|OpenStandard)")]
     private static partial Regex ConsoleStream();
 
-    private static string Short(string project) => project["Yadokari.".Length..];
+    // The package's own project is named as the package is.
+    private static string Short(string project) => project == "Yadokari" ? project : project["Yadokari.".Length..];
 }

@@ -27,7 +27,8 @@ internal static class EchoFirmware
     {
         byte[] rom = new byte[64 << 10];
         s_code.CopyTo(rom, 0);
-        Convert.FromHexString("EA000000F0").CopyTo(rom, 0xFFF0); // jmp F000:0000, where the processor starts.
+        Convert.FromHexString("BAFC03" + "B003" + "EE" + "EA000000F0").CopyTo(rom, 0x100); // mov dx,modem control; mov al,DTR and RTS; out dx,al; jmp F000:0000
+        Convert.FromHexString("EA000100F0").CopyTo(rom, 0xFFF0); // jmp F000:0100, where the processor starts.
         File.WriteAllBytes(path, rom);
     }
 }
