@@ -29,18 +29,11 @@ internal static class Documented
 
         machine.PressPowerButton();
         MachineEnd end = await machine.Completion.WaitAsync(TimeSpan.FromMinutes(1));
-        Console.WriteLine($"The machine ended: {end.Reason}.");
         return end;
     }
 
     public static async Task Show(VirtualMachine machine, CancellationToken cancellation)
     {
         await machine.Console.CopyToAsync(Console.OpenStandardOutput(), cancellation);
-    }
-
-    public static MachineSpec Read(string path)
-    {
-        MachineSpec spec = MachineSpec.Parse(File.ReadAllBytes(path));
-        return spec;
     }
 }

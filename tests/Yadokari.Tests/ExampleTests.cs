@@ -57,6 +57,7 @@ public sealed class ExampleTests : IDisposable
 
     // Whoever copies code from the documentation copies what was compiled and run.
     [Theory]
+    [InlineData("README.md")]
     [InlineData("docs/library.md")]
     [InlineData("src/Yadokari/README.md")]
     public void Documentation_shows_lines_of_the_examples(string document)
