@@ -20,7 +20,7 @@ string initrd = Path.GetTempFileName();
 try
 {
     WriteInitrd(initrd, args[1], args[2]);
-    using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+    using var time = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
     await using var machine = await VirtualMachine.StartAsync(
         new MachineSpec
         {
@@ -29,8 +29,8 @@ try
             Memory = 256.Mebibytes(),
             Append = "console=ttyS0 loglevel=0 panic=-1 rdinit=/sandbox/init",
         },
-        cancellationToken: limit.Token);
-    string output = await machine.Console.ReadToEndAsync(limit.Token, limit: 64 << 10);
+        cancellationToken: time.Token);
+    string output = await machine.Console.ReadToEndAsync(limit: 64 << 10, time.Token);
     MachineEnd end = await machine.Completion;
 
     // The last line is the exit code: the program has ended when it is written.

@@ -78,13 +78,13 @@ public sealed class GuestConsole : Stream
 
     /// <summary>Waits until the guest has shown a text. What comes after the text is left for the next read.</summary>
     /// <param name="text">The text, on one line: where lines end differs from guest to guest.</param>
-    /// <param name="cancellationToken">Ends the wait; what was shown stays for the next read, as it does where the wait fails.</param>
     /// <param name="limit">Bytes to wait for at most: what is shown until then is held in memory.</param>
+    /// <param name="cancellationToken">Ends the wait; what was shown stays for the next read, as it does where the wait fails.</param>
     /// <returns>What was shown, up to and with the text.</returns>
     /// <exception cref="EndOfStreamException">The machine ended without it.</exception>
     /// <exception cref="InvalidDataException">So much was shown without it.</exception>
     /// <exception cref="InvalidOperationException">Another read is pending.</exception>
-    public async Task<string> WaitForAsync(string text, CancellationToken cancellationToken = default, int limit = DefaultLimit)
+    public async Task<string> WaitForAsync(string text, int limit = DefaultLimit, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(text);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(limit);
@@ -115,11 +115,11 @@ public sealed class GuestConsole : Stream
     }
 
     /// <summary>Reads to the machine's end.</summary>
-    /// <param name="cancellationToken">Ends the wait; what was shown stays for the next read, as it does where the wait fails.</param>
     /// <param name="limit">Bytes to read at most.</param>
+    /// <param name="cancellationToken">Ends the wait; what was shown stays for the next read, as it does where the wait fails.</param>
     /// <exception cref="InvalidDataException">More was shown.</exception>
     /// <exception cref="InvalidOperationException">Another read is pending.</exception>
-    public async Task<string> ReadToEndAsync(CancellationToken cancellationToken = default, int limit = DefaultLimit)
+    public async Task<string> ReadToEndAsync(int limit = DefaultLimit, CancellationToken cancellationToken = default)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(limit);
         string? shown = null;

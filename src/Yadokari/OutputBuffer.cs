@@ -58,12 +58,12 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
                     return;
                 }
 
-                bool hadRoom = HasRoom;
                 ReadOnlySpan<byte> piece = bytes[..Math.Min(bytes.Length, _limit + Spare - _count)];
                 Append(piece);
                 bytes = bytes[piece.Length..];
+                bool hasRoom = HasRoom;
                 Look();
-                gainedRoom = !hadRoom && HasRoom;
+                gainedRoom = !hasRoom && HasRoom; // Another device may have seen it full in between.
             }
 
             if (gainedRoom)
@@ -86,9 +86,7 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
         Ready?.Invoke();
     }
 
-    /// <summary>
-    /// Reads once a condition holds. One read at a time.
-    /// </summary>
+    /// <summary>Reads once a condition holds. One read at a time.</summary>
     /// <param name="tryRead">
     /// Asked after each change, on any thread, one at a time. If what is <see cref="Unread"/> is enough, it takes of it (<see cref="Take"/>) and returns
     /// true. At the end, and once <paramref name="limit"/> bytes are here, it has to.
@@ -109,7 +107,9 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
             }
 
             bool hadRoom = HasRoom;
-            (_read, _limit) = (read, limit);
+            _read = read;
+            Volatile.Write(ref _limit, limit);
+            hadRoom &= HasRoom;
             Look();
             gainedRoom = !hadRoom && HasRoom;
             Monitor.PulseAll(_lock);

@@ -44,7 +44,7 @@ public sealed class GuestConsoleTests
     public async Task A_cancelled_read_loses_nothing()
     {
         using var source = new CancellationTokenSource();
-        Task<string> wait = _console.WaitForAsync("never", source.Token);
+        Task<string> wait = _console.WaitForAsync("never", cancellationToken: source.Token);
         Show("some");
         source.Cancel();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => wait);
@@ -110,6 +110,18 @@ public sealed class GuestConsoleTests
         Assert.False(_output.HasRoom);
         Assert.Equal(1, await _console.ReadAsync(new byte[1]));
         Assert.Equal((1, true), (ready, _output.HasRoom));
+    }
+
+    // Another device may have found it full in the moment between the two.
+    [Fact]
+    public async Task Room_that_is_there_again_at_once_is_told_of_too()
+    {
+        int ready = 0;
+        _output.Ready += () => ready++;
+        Task<int> read = _console.ReadAsync(new byte[OutputBuffer.Full]).AsTask();
+        _output.Write(new byte[OutputBuffer.Full]);
+        Assert.Equal(OutputBuffer.Full, await read);
+        Assert.Equal(1, ready);
     }
 
     [Fact]
