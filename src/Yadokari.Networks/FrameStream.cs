@@ -28,7 +28,7 @@ internal sealed class FrameStream : IDisposable
     /// <summary>Takes over a connected socket and starts the receiving thread.</summary>
     /// <param name="socket">The socket; this object owns it.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
-    /// <exception cref="UserErrorException">epoll does not take the socket.</exception>
+    /// <exception cref="Core.UserErrorException">epoll does not take the socket.</exception>
     public FrameStream(HostSocket socket, Action<Exception>? failed = null)
     {
         _socket = socket;

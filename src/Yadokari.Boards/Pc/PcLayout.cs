@@ -134,16 +134,16 @@ public static class PcLayout
     /// <summary>pvpanic.</summary>
     public const ushort Panic = 0x505;
 
-    /// <summary>Where <see cref="DebugPorts.Console"/> is by custom.</summary>
+    /// <summary>Where <see cref="Devices.Power.DebugConsole"/> is by custom.</summary>
     public const ushort DebugConsole = 0xE9;
 
     /// <summary>Four ports beside the test memory that keep what is written.</summary>
     public const ushort TestLatch = 0xE0;
 
-    /// <summary>Where <see cref="DebugPorts.InterruptLines"/> are by custom.</summary>
+    /// <summary>Where <see cref="Devices.Interrupts.InterruptLines"/> are by custom.</summary>
     public const ushort TestInterruptLines = 0x2000;
 
-    /// <summary>Where <see cref="DebugPorts.Exit"/> is by custom.</summary>
+    /// <summary>Where <see cref="Devices.Power.DebugExit"/> is by custom.</summary>
     public const ushort DebugExit = 0xF4;
 
     /// <summary>ACPI fixed hardware: PM1a event and control, PM timer, general purpose events (offsets are the device's).</summary>

@@ -4,7 +4,7 @@ using System.Runtime.CompilerServices;
 namespace Yadokari.Core.Memory;
 
 /// <summary>
-/// A dirty bitmap: a bit for each page of 4096 bytes from address 0 to the end of RAM. Disabled at first. <see cref="Note"/> is for any thread at
+/// A dirty bitmap: a bit for each page of 4096 bytes from address 0 to the end of RAM. Disabled at first. <see cref="Note(ulong, ulong)"/> is for any thread at
 /// any time, the rest for one thread at a time.
 /// </summary>
 public sealed class DirtyPages

@@ -101,7 +101,7 @@ internal sealed unsafe partial class Vcpu
         // that was only read, where it is noted which are written.
         int twin = AddressSpace.EntryOffset(linear, !write, kind);
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
-        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked && (write || (!_memory.DirtyPages.IsNoted && MayWrite(gpa))))
+        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked && (write || (!_memory.DirtyPages.IsEnabled && MayWrite(gpa))))
         {
             Fill(twin, linear, gpa, host, !write, walk.IsGlobal);
         }

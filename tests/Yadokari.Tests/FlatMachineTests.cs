@@ -1,5 +1,5 @@
 
-namespace Yadokari.Api.Tests;
+namespace Yadokari.Tests;
 
 /// <summary>Flat code in every mode, through what a .NET developer sees of it.</summary>
 public sealed class FlatMachineTests
