@@ -201,7 +201,7 @@ internal sealed unsafe partial class Vcpu
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
         Outcome outcome;
-        using (IsAtomic(instruction) ? _coherence.Alone(this) : default)
+        using (IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default)
         {
             bool has = _vm.InstructionSet.Has(instruction);
             if (!has || Emulator.IsUnknown(instruction))
@@ -264,7 +264,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         Bounces++;
-        using Coherence.Section alone = IsAtomic(instruction) ? _coherence.Alone(this) : default;
+        using Coherence.Section stopped = IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default;
 
         // An x87 store may leave memory as it is, its exception pending.
         bool read = _code.Translator.ReadsMemory(instruction)

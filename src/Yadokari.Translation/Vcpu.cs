@@ -194,7 +194,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         {
             // Outside any thread may look at the state, and only this one gets it from a process.
             FetchExtended();
-            GoOutside();
+            Requests.Leave();
             IsRunning = false;
         }
     }
@@ -224,7 +224,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             if (State->Pending != 0)
             {
                 Interlocked.Exchange(ref State->Pending, 0);
-                Answer();
+                ParkWhileStopped();
                 if (_a20 != _a20Wanted)
                 {
                     _a20 = _a20Wanted;
