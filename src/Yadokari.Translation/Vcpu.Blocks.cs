@@ -210,7 +210,7 @@ internal sealed unsafe partial class Vcpu
             mode |= CpuMode.Down;
         }
 
-        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasBreakpoints;
+        bool breakpoints = _debugRegisters.HasAny(Cr4);
         if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
         {
             mode |= CpuMode.Single;

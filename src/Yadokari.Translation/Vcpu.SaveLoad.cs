@@ -32,10 +32,7 @@ internal sealed unsafe partial class Vcpu
         (state.Cr0, state.Cr2, state.Cr3, state.Cr4) = (Cr0, Cr2, Cr3, Cr4);
         (state.Xcr0, state.Efer) = (Xcr0, Efer);
         Dr.CopyTo(state.Dr, 0);
-        (state.NmisPending, state.NmiBlocked) = (Volatile.Read(ref _nmis), _nmiBlocked);
-        state.InterruptShadow = InterruptShadow;
-        state.PendingDebugExceptions = HeldHits(Deliveries);
-        state.PendingEvent = _pendingEvent;
+        Events.Save(state);
         state.A20 = _a20Wanted;
         state.Activity = Activity;
         state.Msrs.Clear();
@@ -109,16 +106,11 @@ internal sealed unsafe partial class Vcpu
         ulong adjust = state.Msrs.GetValueOrDefault(MsrIndex.TscAdjust);
         MoveTsc(adjust - TscAdjust);
         TscAdjust = adjust;
-        InterruptShadow = state.InterruptShadow;
-        _heldHits = state.PendingDebugExceptions;
-        _heldAt = Deliveries;
-        _pendingEvent = state.PendingEvent;
+        Events.Load(state);
         Activity = state.Activity;
         _a20 = _a20Wanted = state.A20;
         _shadowed = false;
         _steps = 0;
-        Volatile.Write(ref _nmis, state.NmisPending);
-        _nmiBlocked = state.NmiBlocked;
         FlushTlbAll();
         ModeChanged();
     }
@@ -134,16 +126,7 @@ internal sealed unsafe partial class Vcpu
             }
         }
 
-        if (state.NmisPending is < 0 or > 2)
-        {
-            throw new ArgumentException($"{state.NmisPending} NMIs can't wait: give 0 to 2.", nameof(state));
-        }
-
-        if ((state.PendingDebugExceptions & ~X86.DebugRegisters.Breakpoints) != 0)
-        {
-            throw new ArgumentException($"Pending debug exceptions can't be {state.PendingDebugExceptions:X}: give bits 0 to 3.", nameof(state));
-        }
-
+        PendingEvents.Check(state);
         if (!Enum.IsDefined(state.Activity))
         {
             throw new ArgumentException($"There is no activity state {state.Activity}.", nameof(state));

@@ -74,9 +74,6 @@ internal sealed unsafe partial class Vcpu
 
     internal ulong TscAdjust;
 
-    /// <summary>Interrupts are held off until one more instruction has run: after STI, MOV SS, POP SS.</summary>
-    internal bool InterruptShadow;
-
     /// <summary>The state translated code works on, at the gs base.</summary>
     internal VcpuState* State => (VcpuState*)_window;
 

@@ -48,6 +48,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _space = AddSpace();
         _window = _space.Window;
         MsrFile = new MsrFile(vm.Model);
+        _debugRegisters = new Breakpoints(Dr);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
@@ -149,28 +150,15 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <inheritdoc/>
     public void RaiseNmi()
     {
-        // Of two that arrive at once both are taken, one by the other's handler's end (as KVM has it); while one is handled one waits.
-        lock (_nmiLock)
-        {
-            _nmis = Math.Min(_nmis + 1, NmiBlocked ? 1 : 2);
-        }
-
+        Events.RaiseNmi();
         Notify();
     }
 
     /// <inheritdoc/>
-    public bool HasNmi => Volatile.Read(ref _nmis) != 0 && !NmiBlocked;
+    public bool HasNmi => Events.HasNmi;
 
-    /// <summary>An NMI's handler runs: IRET ends that.</summary>
-    internal bool NmiBlocked
-    {
-        get => _nmiBlocked;
-        set => _nmiBlocked = value;
-    }
-
-    private readonly Lock _nmiLock = new(); // Innermost.
-    private int _nmis;
-    private volatile bool _nmiBlocked;
+    /// <summary>What waits to be delivered.</summary>
+    internal PendingEvents Events { get; } = new();
 
     /// <inheritdoc/>
     public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
@@ -212,7 +200,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         }
 
         _entered = null;
-        if (_pendingEvent is { } pending && !Delivers(pending))
+        if (Events.TryTakeInjected(out PendingEvent injected) && !Delivers(injected))
         {
             return Ended();
         }
@@ -239,20 +227,15 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 }
             }
 
-            if (InterruptShadow)
+            if (Events.InterruptShadow)
             {
                 // One instruction runs before the next look at interrupts.
-                InterruptShadow = false;
+                Events.InterruptShadow = false;
                 _shadowed = true;
             }
-            else if (HasNmi)
+            else if (Events.HasNmi)
             {
-                lock (_nmiLock)
-                {
-                    _nmis--;
-                    NmiBlocked = true;
-                }
-
+                Events.TakeNmi();
                 Interrupts++;
                 block = null;
                 Trace?.Interrupt(this, (int)Vector.Nmi);
@@ -298,7 +281,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
             if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
             {
-                InterruptShadow |= shadowed;
+                Events.InterruptShadow |= shadowed;
                 _steps += stepping ? 1 : 0;
                 return VmExit.Debug;
             }
@@ -365,8 +348,8 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
             Trace?.Enter(this, block);
             bool trap = (State->SystemFlags & FlagTrap) != 0;
-            long deliveries = Deliveries;
-            ulong hits = single && (Dr[7] & X86.DebugRegisters.Enables) != 0 ? FindHits() : 0;
+            long deliveries = Events.Deliveries;
+            ulong hits = single && _debugRegisters.AreEnabled ? FindHits() : 0;
             _emulated = Mnemonic.INVALID;
             if (block.UsesSimd)
             {
@@ -386,10 +369,10 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 case Outcome.Retry:
                     // It has not run: what was to run alone still is, and is not handed to the processor, which may have stopped at it.
                     _steps = stepping ? Math.Max(_steps, 1) : _steps;
-                    InterruptShadow |= shadowed;
+                    Events.InterruptShadow |= shadowed;
                     State->SystemFlags |= resume;
                     break;
-                case Outcome.Halt when HasNmi:
+                case Outcome.Halt when Events.HasNmi:
                     break;
                 case Outcome.Halt:
                     // Where an interrupt is there, the next round takes it.
@@ -421,18 +404,16 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <summary>Whether it executes instructions when it runs next.</summary>
     internal ActivityState Activity { get; set; }
 
-    private PendingEvent? _pendingEvent;
-
     private VmExit Halted => (State->SystemFlags & 0x200) == 0 ? VmExit.HaltedWithInterruptsDisabled : VmExit.Halted;
 
     // Whether it executes instructions, or begins to because of what waits for it or because a debugger steps it.
     private bool Wakes(out VmExit asleep)
     {
         asleep = VmExit.Kicked;
-        bool awake = _pendingEvent != null || Activity switch
+        bool awake = Events.HasInjected || Activity switch
         {
             ActivityState.Active => true,
-            ActivityState.Halted => SingleStep || HasNmi || ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id)),
+            ActivityState.Halted => SingleStep || Events.HasNmi || ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id)),
             _ => false,
         };
         if (awake)
@@ -459,7 +440,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     // False: it did not reach the guest.
     private bool Delivers(in PendingEvent pending)
     {
-        _pendingEvent = null;
         if (pending.IsInterrupt)
         {
             Interrupts++;

@@ -31,10 +31,10 @@ public sealed class EmulationInstructionTests
     {
         using var m = new EmulationMachine(64);
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0xFB));
-        Assert.True(m.Cpu.InterruptShadow);
-        m.Cpu.InterruptShadow = false;
+        Assert.True(m.Cpu.Events.InterruptShadow);
+        m.Cpu.Events.InterruptShadow = false;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0xFB));
-        Assert.False(m.Cpu.InterruptShadow);
+        Assert.False(m.Cpu.Events.InterruptShadow);
     }
 
     [Fact]
@@ -48,7 +48,7 @@ public sealed class EmulationInstructionTests
         m.Faults(Vector.GeneralProtection, 0x20, 0x8E, 0xD0);
         m.Cpu.Rax = 0x10;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x8E, 0xD0));
-        Assert.True(m.Cpu.InterruptShadow);
+        Assert.True(m.Cpu.Events.InterruptShadow);
         m.Cpu.Rax = 0x50;
         m.Faults(Vector.GeneralProtection, 0x50, 0x8E, 0xD8);
         m[EmulationMachine.Gdt + 0x20] &= ~(1ul << 47);

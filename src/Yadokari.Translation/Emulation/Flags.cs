@@ -51,7 +51,7 @@ internal static unsafe partial class Emulator
         if ((cpu.State->SystemFlags & FlagInterrupt) == 0)
         {
             cpu.State->SystemFlags |= FlagInterrupt;
-            cpu.InterruptShadow = true;
+            cpu.Events.InterruptShadow = true;
         }
 
         return Outcome.Next;

@@ -20,7 +20,7 @@ internal static unsafe partial class Emulator
         where T : unmanaged
     {
         // Also where it faults: SDM 3A 6.7.1.
-        cpu.NmiBlocked = false;
+        cpu.Events.UnblockNmis();
         if (!cpu.ProtectedMode)
         {
             return IretReal(cpu, sizeof(T));

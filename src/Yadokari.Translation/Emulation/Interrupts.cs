@@ -52,7 +52,11 @@ internal static unsafe partial class Emulator
         while (true)
         {
             Outcome outcome = DeliverOnce(cpu, vector, errorCode, software);
-            cpu.Deliveries += outcome == Outcome.Fault ? 0 : 1;
+            if (outcome != Outcome.Fault)
+            {
+                cpu.Events.NoteDelivery();
+            }
+
             if (outcome != Outcome.Fault || software)
             {
                 return outcome;

@@ -69,7 +69,7 @@ internal static unsafe partial class Emulator
         }
 
         cpu.SetSegment(index, segment);
-        cpu.InterruptShadow |= index == Ss;
+        cpu.Events.InterruptShadow |= index == Ss;
         return Outcome.Next;
     }
 
@@ -101,7 +101,7 @@ internal static unsafe partial class Emulator
 
         cpu.Rsp = rsp;
         cpu.SetSegment(index, segment);
-        cpu.InterruptShadow |= index == Ss;
+        cpu.Events.InterruptShadow |= index == Ss;
         return Outcome.Next;
     }
 
