@@ -93,7 +93,7 @@ internal sealed unsafe partial class Vcpu
             return null;
         }
 
-        return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
+        return _code.Translate(gpa, second, linear, mode, _tlb.FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
     }
 
     /// <summary>
@@ -249,7 +249,7 @@ internal sealed unsafe partial class Vcpu
         if (((mode ^ _mode) & Traps) != 0)
         {
             // The jump caches do not tell such modes apart.
-            FlushJumps();
+            _tlb.FlushJumps();
         }
 
         return _mode = mode;

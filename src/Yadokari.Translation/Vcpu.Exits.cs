@@ -36,7 +36,7 @@ internal sealed unsafe partial class Vcpu
 
                 if (Trace == null && (block.Mode & CpuMode.Single) == 0)
                 {
-                    _space.FillJump(State->ExitValue, block, _fetchGlobal);
+                    _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
                 }
 
                 return Outcome.Jumped;
@@ -150,7 +150,7 @@ internal sealed unsafe partial class Vcpu
 
                     if (Trace == null)
                     {
-                        _space.FillJump(State->ExitValue, block, _fetchGlobal);
+                        _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
                         if (site->Resume != 0 && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
                         {
                             _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
@@ -170,7 +170,7 @@ internal sealed unsafe partial class Vcpu
 
                     if (block == from && _code.CacheFlushes == flushes)
                     {
-                        *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
+                        *(int*)((byte*)site + site->Resume) = _tlb.FetchEpoch(from.SecondGlobal);
                     }
 
                     if (block != from)

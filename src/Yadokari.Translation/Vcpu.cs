@@ -22,7 +22,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly IX86VcpuHost _host;
     private readonly TranslatedCode _code;
     private readonly Coherence _coherence;
-    private readonly MemoryFile _file;
     private readonly byte* _window;
     private CpuMode _mode;
     private bool _modeStale = true;
@@ -43,16 +42,14 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _code = new TranslatedCode(_memory, vm.CodeCacheBytes, vm.InstructionSet, vm.Crowded);
         _coherence = vm.Coherence;
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
-        _file = new MemoryFile("yadokari-vcpu", StateLayout.Tlb + (StateLayout.AddressSpaces * (long)StateLayout.TableBytes));
-        _writeEntries = new WriteEntries(_memory, _spaces);
-        _space = AddSpace();
-        _window = _space.Window;
+        _tlb = new Tlb(_memory);
+        _window = _tlb.Window;
         MsrFile = new MsrFile(vm.Model);
         _debugRegisters = new Breakpoints(Dr);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
-        _code.Cleared += FlushJumps;
+        _code.Cleared += _tlb.FlushJumps;
         Direct = vm.Direct == DirectMode.Off ? null : new DirectExecution(this, _memory, _code, vm.Direct);
         Reset();
         _coherence.Join(this);
@@ -199,7 +196,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             return asleep;
         }
 
-        _entered = null;
+        _tlb.ForgetThread();
         if (Events.TryTakeInjected(out PendingEvent injected) && !Delivers(injected))
         {
             return Ended();
@@ -500,14 +497,13 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _disposed = true;
         Direct?.Dispose();
         _code.Dispose();
-        _writeEntries.Dispose();
-        _file.Dispose();
+        _tlb.Dispose();
     }
 
     private void Enter(byte* code, bool simd)
     {
         Exits++;
-        EnterSpace();
+        _tlb.Enter();
         if (simd)
         {
             _code.Stubs.EnterSimd(code);
