@@ -231,7 +231,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     private ulong NextRip(ulong rip, int length) => Code64 ? rip + (ulong)length
-        : (Segments[1].Attributes & 0x4000) != 0 ? (uint)rip + (uint)length : (ushort)((uint)rip + (uint)length);
+        : Segments.IsCode32 ? (uint)rip + (uint)length : (ushort)((uint)rip + (uint)length);
 
     internal Outcome DeliverRaised()
     {

@@ -44,6 +44,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
         _tlb = new Tlb(_memory);
         _window = _tlb.Window;
+        Segments = new SegmentUnit(State);
         MsrFile = new MsrFile(vm.Model);
         _debugRegisters = new Breakpoints(Dr);
         _probeFetch = ProbeFetch;
@@ -519,16 +520,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         }
 
         // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
-        if (Segments[4].Base != State->SegmentBase[4])
-        {
-            Segments[4] = Segments[4] with { Base = State->SegmentBase[4] };
-        }
-
-        if (Segments[5].Base != State->SegmentBase[5])
-        {
-            Segments[5] = Segments[5] with { Base = State->SegmentBase[5] };
-        }
-
+        Segments.TakeBases();
         if (State->FastCallLevel != 0)
         {
             Emulator.FinishFastCall(this);

@@ -96,19 +96,19 @@ internal static unsafe partial class Emulator
         descriptor = default;
         linear = 0;
         bool local = (selector & 4) != 0;
-        if (IsNull(selector) || (local && (cpu.Ldtr.Attributes & 0x80) == 0))
+        if (IsNull(selector) || (local && (cpu.Segments.Ldtr.Attributes & 0x80) == 0))
         {
             return Lookup.Outside;
         }
 
-        uint limit = local ? cpu.Ldtr.Limit : cpu.Gdtr.Limit;
+        uint limit = local ? cpu.Segments.Ldtr.Limit : cpu.Segments.Gdtr.Limit;
         uint offset = selector & 0xFFF8u;
         if (offset + (wide ? 15u : 7u) > limit)
         {
             return Lookup.Outside;
         }
 
-        linear = (local ? cpu.Ldtr.Base : cpu.Gdtr.Base) + offset;
+        linear = (local ? cpu.Segments.Ldtr.Base : cpu.Segments.Gdtr.Base) + offset;
         if (!cpu.LongMode)
         {
             linear = (uint)linear;

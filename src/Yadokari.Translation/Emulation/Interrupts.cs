@@ -110,13 +110,13 @@ internal static unsafe partial class Emulator
     // SDM 3A 21.1.4: the interrupt vector table.
     private static Outcome DeliverReal(Vcpu cpu, int vector)
     {
-        if ((vector * 4) + 3 > cpu.Idtr.Limit)
+        if ((vector * 4) + 3 > cpu.Segments.Idtr.Limit)
         {
             return cpu.Raise(Vector.GeneralProtection);
         }
 
         ulong rsp = cpu.Rsp;
-        if (!cpu.ReadSystem((uint)(cpu.Idtr.Base + ((ulong)vector * 4)), out uint target)
+        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 4)), out uint target)
             || !Push(cpu, ref rsp, cpu.Rflags, 2)
             || !Push(cpu, ref rsp, cpu.Segments[Cs].Selector, 2)
             || !Push(cpu, ref rsp, cpu.Rip, 2))
@@ -136,12 +136,12 @@ internal static unsafe partial class Emulator
     {
         uint external = software ? 0u : 1u;
         uint gateError = ((uint)vector * 8) | 2 | external;
-        if ((vector * 16) + 15 > cpu.Idtr.Limit)
+        if ((vector * 16) + 15 > cpu.Segments.Idtr.Limit)
         {
             return cpu.Raise(Vector.GeneralProtection, gateError);
         }
 
-        ulong entry = cpu.Idtr.Base + ((ulong)vector * 16);
+        ulong entry = cpu.Segments.Idtr.Base + ((ulong)vector * 16);
         if (!cpu.ReadSystem(entry, out ulong low) || !cpu.ReadSystem(entry + 8, out ulong high))
         {
             return Outcome.Fault;
@@ -220,12 +220,12 @@ internal static unsafe partial class Emulator
     {
         uint external = software ? 0u : 1u;
         uint gateError = ((uint)vector * 8) | 2 | external;
-        if ((vector * 8) + 7 > cpu.Idtr.Limit)
+        if ((vector * 8) + 7 > cpu.Segments.Idtr.Limit)
         {
             return cpu.Raise(Vector.GeneralProtection, gateError);
         }
 
-        if (!cpu.ReadSystem((uint)(cpu.Idtr.Base + ((ulong)vector * 8)), out ulong low))
+        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 8)), out ulong low))
         {
             return Outcome.Fault;
         }
@@ -347,13 +347,13 @@ internal static unsafe partial class Emulator
     private static bool ReadTask<T>(Vcpu cpu, uint offset, uint external, out T value)
         where T : unmanaged
     {
-        if (offset + sizeof(T) - 1 > cpu.Tr.Limit || (cpu.Tr.Attributes & 0x80) == 0)
+        if (offset + sizeof(T) - 1 > cpu.Segments.Tr.Limit || (cpu.Segments.Tr.Attributes & 0x80) == 0)
         {
             value = default;
-            return Refuse(cpu, Vector.InvalidTss, ErrorOf(cpu.Tr.Selector, external));
+            return Refuse(cpu, Vector.InvalidTss, ErrorOf(cpu.Segments.Tr.Selector, external));
         }
 
-        return cpu.ReadSystem(cpu.Tr.Base + offset, out value);
+        return cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out value);
     }
 
     // SDM 2A INT n.

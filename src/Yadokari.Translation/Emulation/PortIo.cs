@@ -67,24 +67,24 @@ internal static unsafe partial class Emulator
             return true;
         }
 
-        bool has = (cpu.Tr.Attributes & 0x8F) == (0x80 | Descriptor.TssBusy32) && cpu.Tr.Limit >= 103;
+        bool has = (cpu.Segments.Tr.Attributes & 0x8F) == (0x80 | Descriptor.TssBusy32) && cpu.Segments.Tr.Limit >= 103;
         if (!has)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Tr.Base + 102, out ushort start))
+        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
         {
             return false;
         }
 
         uint offset = start + (uint)(port >> 3);
-        if (offset + 1 > cpu.Tr.Limit)
+        if (offset + 1 > cpu.Segments.Tr.Limit)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Tr.Base + offset, out ushort bits))
+        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out ushort bits))
         {
             return false;
         }

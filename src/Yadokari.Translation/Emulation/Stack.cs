@@ -45,7 +45,7 @@ internal static unsafe partial class Emulator
             }
 
             ushort selector;
-            if ((cpu.Tr.Attributes & 0xF) == Descriptor.TssBusy32)
+            if ((cpu.Segments.Tr.Attributes & 0xF) == Descriptor.TssBusy32)
             {
                 if (!ReadTask(cpu, 4u + ((uint)level * 8), external, out uint esp)
                     || !ReadTask(cpu, 8u + ((uint)level * 8), external, out selector))

@@ -84,23 +84,23 @@ internal static unsafe partial class Emulator
     private static bool IsRedirected(Vcpu cpu, int vector, out bool redirected)
     {
         redirected = false;
-        if ((cpu.Tr.Attributes & 0x8F) != (0x80 | Descriptor.TssBusy32) || cpu.Tr.Limit < 103)
+        if ((cpu.Segments.Tr.Attributes & 0x8F) != (0x80 | Descriptor.TssBusy32) || cpu.Segments.Tr.Limit < 103)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Tr.Base + 102, out ushort start))
+        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
         {
             return false;
         }
 
         uint offset = start - 32u + ((uint)vector / 8);
-        if (offset > cpu.Tr.Limit)
+        if (offset > cpu.Segments.Tr.Limit)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        bool done = cpu.ReadSystem(cpu.Tr.Base + offset, out byte bits);
+        bool done = cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out byte bits);
         redirected = (bits >> (vector % 8) & 1) == 0;
         return done;
     }
