@@ -61,7 +61,7 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
-        return Emulator.TryMask(this, instruction, out MaskedOperand mask) ? HasUnalignedElement(instruction, mask)
+        return MaskedMoves.TryMask(this, instruction, out MaskedOperand mask) ? HasUnalignedElement(instruction, mask)
             : HasUnalignedAccess(instruction, reads: true, out bool faults) || (!faults && HasUnalignedAccess(instruction, reads: false, out _));
     }
 
@@ -193,11 +193,11 @@ internal sealed unsafe partial class Vcpu
         {
             // Nor how wide the stack's addresses are, which the stack segment says and not the code segment.
             ulong distance = (ulong)(memory.AddressSize == CodeSize.Code16 ? (short)memory.Displacement : (int)memory.Displacement);
-            return (Gpr(memory.Base.GetNumber()) + distance) & Emulator.StackMask(this);
+            return (Gpr(memory.Base.GetNumber()) + distance) & Operands.StackMask(this);
         }
 
         ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale)
-            + Emulator.BitStringDistance(this, instruction);
+            + BitStrings.BitStringDistance(this, instruction);
         return memory.AddressSize switch { CodeSize.Code16 => (ushort)address, CodeSize.Code32 => (uint)address, _ => address };
     }
 

@@ -246,7 +246,7 @@ internal sealed unsafe partial class Vcpu
             return Outcome.Shutdown;
         }
 
-        Outcome outcome = Emulator.Deliver(this, vector, pushed, software: false);
+        Outcome outcome = InterruptDelivery.Deliver(this, vector, pushed, software: false);
         return outcome == Outcome.Shutdown ? outcome : Outcome.Jumped;
     }
 
@@ -270,14 +270,14 @@ internal sealed unsafe partial class Vcpu
         bool read = _code.Translator.ReadsMemory(instruction)
             || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
         bool write = _code.Translator.WritesMemory(instruction);
-        bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
+        bool masked = MaskedMoves.TryMask(this, instruction, out MaskedOperand mask);
         bool checks = !masked || (mask.Mask != 0 && IsMisaligned(instruction.Code, linear));
         if (checks && IsRefused(instruction, linear, size, store))
         {
             return DeliverRaised();
         }
 
-        if (write && !(masked ? Emulator.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
+        if (write && !(masked ? MaskedMoves.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
         {
             return DeliverAccessFault(instruction, store);
         }
@@ -290,7 +290,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         // What a store leaves out is not written back, so that only loads read.
-        if (masked && !write && !Emulator.ReadMasked(this, linear, data, mask))
+        if (masked && !write && !MaskedMoves.ReadMasked(this, linear, data, mask))
         {
             return DeliverAccessFault(instruction, store);
         }
@@ -327,7 +327,7 @@ internal sealed unsafe partial class Vcpu
             return HostFault();
         }
 
-        if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
+        if (write && !(masked ? MaskedMoves.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
             return DeliverAccessFault(instruction, store);
         }

@@ -237,7 +237,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 Interrupts++;
                 block = null;
                 Trace?.Interrupt(this, (int)Vector.Nmi);
-                if (Emulator.Deliver(this, (int)Vector.Nmi, null, software: false) == Outcome.Shutdown)
+                if (InterruptDelivery.Deliver(this, (int)Vector.Nmi, null, software: false) == Outcome.Shutdown)
                 {
                     return Ended();
                 }
@@ -256,7 +256,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                     }
 
                     Trace?.Interrupt(this, vector);
-                    if (Emulator.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
+                    if (InterruptDelivery.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
                     {
                         return Ended();
                     }
@@ -451,7 +451,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             }
         }
 
-        return Emulator.Deliver(this, pending.Vector, pending.ErrorCode, software: false) != Outcome.Shutdown;
+        return InterruptDelivery.Deliver(this, pending.Vector, pending.ErrorCode, software: false) != Outcome.Shutdown;
     }
 
     /// <inheritdoc/>
@@ -523,7 +523,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         Segments.TakeBases();
         if (State->FastCallLevel != 0)
         {
-            Emulator.FinishFastCall(this);
+            FastCalls.FinishFastCall(this);
         }
 
         _modeStale |= ((State->SystemFlags ^ _modeFlags) & (1ul << 18)) != 0;

@@ -1,11 +1,14 @@
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.InterruptDelivery;
+using static Yadokari.Translation.Emulation.Operands;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Hardware task switches (SDM 3A chapter 8).</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class TaskSwitches
 {
     private enum TaskSwitchKind
     {
@@ -29,10 +32,10 @@ internal static unsafe partial class Emulator
         public uint Step => Wide ? 4u : 2u;
     }
 
-    private static Outcome DeliverToTask(Vcpu cpu, ushort selector, uint? errorCode, uint external)
+    internal static Outcome DeliverToTask(Vcpu cpu, ushort selector, uint? errorCode, uint external)
         => SwitchTask(cpu, selector, TaskSwitchKind.Interrupt, cpu.Rip, errorCode, external);
 
-    private static Outcome JumpToTask(Vcpu cpu, in Instruction instruction, ushort selector, in Descriptor target, bool isCall)
+    internal static Outcome JumpToTask(Vcpu cpu, in Instruction instruction, ushort selector, in Descriptor target, bool isCall)
     {
         if (target.Dpl < cpu.Cpl || target.Dpl < (selector & 3))
         {
@@ -48,7 +51,7 @@ internal static unsafe partial class Emulator
         return SwitchTask(cpu, task, isCall ? TaskSwitchKind.Call : TaskSwitchKind.Jump, NextRip(cpu, instruction), null, 0);
     }
 
-    private static Outcome ReturnFromTask(Vcpu cpu, in Instruction instruction)
+    internal static Outcome ReturnFromTask(Vcpu cpu, in Instruction instruction)
         => cpu.ReadSystem(cpu.Segments.Tr.Base, out ushort link)
             ? SwitchTask(cpu, link, TaskSwitchKind.Return, NextRip(cpu, instruction), null, 0)
             : Outcome.Fault;

@@ -1,12 +1,16 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.TaskSwitches;
+using static Yadokari.Translation.Emulation.VirtualMode;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Delivery through the IDT, and the instructions that ask for it.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class InterruptDelivery
 {
     // What delivery clears in RFLAGS: SDM 3A 6.12.1.
     private const ulong FlagsClearedByGate = FlagTrap | FlagNestedTask | FlagResume | FlagVirtual8086;
@@ -17,7 +21,7 @@ internal static unsafe partial class Emulator
     [StructLayout(LayoutKind.Sequential)]
     private readonly record struct ErrorFrame64(ulong Error, Frame64 Frame);
 
-    private static void AddInterrupts(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&IntN, Mnemonic.Int);
         table.On(&Int3, Mnemonic.Int3);
@@ -344,7 +348,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Reads a field of the current task state segment.</summary>
-    private static bool ReadTask<T>(Vcpu cpu, uint offset, uint external, out T value)
+    internal static bool ReadTask<T>(Vcpu cpu, uint offset, uint external, out T value)
         where T : unmanaged
     {
         if (offset + sizeof(T) - 1 > cpu.Segments.Tr.Limit || (cpu.Segments.Tr.Attributes & 0x80) == 0)
@@ -371,7 +375,7 @@ internal static unsafe partial class Emulator
     private static Outcome Into(Vcpu cpu, in Instruction instruction)
         => (cpu.State->FlagsAx & 1) == 0 ? Outcome.Next : Interrupt(cpu, instruction, (int)Vector.Overflow, software: true);
 
-    private static Outcome Interrupt(Vcpu cpu, in Instruction instruction, int vector, bool software)
+    internal static Outcome Interrupt(Vcpu cpu, in Instruction instruction, int vector, bool software)
     {
         ulong start = cpu.Rip;
         cpu.Rip = NextRip(cpu, instruction);

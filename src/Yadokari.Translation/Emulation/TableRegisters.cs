@@ -1,15 +1,17 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>GDTR, IDTR, LDTR and TR.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class TableRegisters
 {
-    private static void AddTables(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&StoreGdt, Mnemonic.Sgdt);
         table.On(&StoreIdt, Mnemonic.Sidt);
@@ -22,7 +24,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>CR4.UMIP keeps programs from looking at system registers.</summary>
-    private static bool IsHidden(Vcpu cpu) => cpu.Cpl > 0 && (cpu.Cr4 & X86.Cr4.UMIP) != 0;
+    internal static bool IsHidden(Vcpu cpu) => cpu.Cpl > 0 && (cpu.Cr4 & X86.Cr4.UMIP) != 0;
 
     private static Outcome StoreGdt(Vcpu cpu, in Instruction instruction) => StoreTable(cpu, instruction, cpu.Segments.Gdtr);
 
