@@ -18,15 +18,15 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
-        instruction = _code.Translator.Decode(bytes[..first], CurrentMode(), linear);
-        if (first < 16 && !_code.Translator.DecodedWhole)
+        instruction = _code.Translator.Decoder.Decode(bytes[..first], CurrentMode(), linear);
+        if (first < 16 && !_code.Translator.Decoder.IsWhole)
         {
             if (!ReadCode(linear + (ulong)first, bytes[first..]))
             {
                 return false;
             }
 
-            instruction = _code.Translator.Decode(bytes, CurrentMode(), linear);
+            instruction = _code.Translator.Decoder.Decode(bytes, CurrentMode(), linear);
         }
 
         return true;
@@ -129,7 +129,7 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
-        return !_code.Translator.GoesOn(bytes, mode) || Raise(Vector.GeneralProtection, 0) == Outcome.Next;
+        return !_code.Translator.Decoder.GoesOn(bytes, mode) || Raise(Vector.GeneralProtection, 0) == Outcome.Next;
     }
 
     private bool ReadCode(ulong linear, Span<byte> bytes)

@@ -267,9 +267,9 @@ internal sealed unsafe partial class Vcpu
         using Coherence.Section stopped = IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default;
 
         // An x87 store may leave memory as it is, its exception pending.
-        bool read = _code.Translator.ReadsMemory(instruction)
+        bool read = _code.Translator.Use.ReadsMemory(instruction)
             || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
-        bool write = _code.Translator.WritesMemory(instruction);
+        bool write = _code.Translator.Use.WritesMemory(instruction);
         bool masked = MaskedMoves.TryMask(this, instruction, out MaskedOperand mask);
         bool checks = !masked || (mask.Mask != 0 && IsMisaligned(instruction.Code, linear));
         if (checks && IsRefused(instruction, linear, size, store))

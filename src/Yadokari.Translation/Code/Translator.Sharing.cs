@@ -80,7 +80,7 @@ internal sealed unsafe partial class Translator
     private void PlanSharing()
     {
         _run = -1;
-        if (!Code64 || Single || (_current != 0 && _instructions[_current - 1].Mnemonic == Mnemonic.Sti))
+        if (!Code64 || Single || (_current != 0 && _builder[_current - 1].Mnemonic == Mnemonic.Sti))
         {
             // Nothing may leave between STI and its next instruction, as a shared check does that fails.
             return;
@@ -93,14 +93,14 @@ internal sealed unsafe partial class Translator
             {
                 free = i;
             }
-            else if (FootprintOf(_instructions[_current], _runs[i].Base).Accesses)
+            else if (FootprintOf(_builder[_current], _runs[i].Base).Accesses)
             {
                 _run = i;
                 return;
             }
         }
 
-        int register = BaseOf(_instructions[_current]);
+        int register = BaseOf(_builder[_current]);
         if (free < 0 || register < 0 || ((_unshared >> register) & 1) != 0)
         {
             return;
@@ -110,9 +110,9 @@ internal sealed unsafe partial class Translator
         int delta = 0;
         int accesses = 0;
         bool strangers = false;
-        for (int i = _current; i < _count; i++)
+        for (int i = _current; i < _builder.Count; i++)
         {
-            Footprint footprint = FootprintOf(_instructions[i], register);
+            Footprint footprint = FootprintOf(_builder[i], register);
             if (footprint.Part == Part.Stop)
             {
                 break;
@@ -161,8 +161,8 @@ internal sealed unsafe partial class Translator
             Host register = Get(run.Base, Host.Rbp);
             _a.Lea(Host.Rbp, Mem.At(register, run.Low));
             EmitCheck(run.High - run.Low, run.Writes);
-            _cold[_coldCount - 1].Extra = run.End - _current;
-            _cold[_coldCount - 1].Base = (byte)run.Base;
+            _builder.LastExit.Extra = run.End - _current;
+            _builder.LastExit.Base = (byte)run.Base;
             if (run.Kept)
             {
                 _a.Store(kept, Host.Rbp);
@@ -206,7 +206,7 @@ internal sealed unsafe partial class Translator
         {
             case Treatment.Stack:
                 return instruction.Mnemonic is Mnemonic.Leave || (instruction.Mnemonic == Mnemonic.Push && instruction.Op0Kind == OpKind.Memory) ? -1 : StackPointer;
-            case Treatment.Native when HasMemoryOperand(instruction) && instruction.MemoryBase.IsGPR64() && instruction.MemoryIndex == Register.None
+            case Treatment.Native when InstructionUse.HasMemoryOperand(instruction) && instruction.MemoryBase.IsGPR64() && instruction.MemoryIndex == Register.None
                 && instruction.MemorySegment is not (Register.FS or Register.GS)
                 && (long)instruction.MemoryDisplacement64 == (int)instruction.MemoryDisplacement64:
                 return GuestRegisters.Number(instruction.MemoryBase);
@@ -233,7 +233,7 @@ internal sealed unsafe partial class Translator
                 return new Footprint(instruction.Op0Register == Register.RSP ? Part.Last : Part.Access, 0, 8, false, 8);
 
             case Treatment.Stack:
-                return Changes(instruction, register) ? default : stranger;
+                return _use.Changes(instruction, register) ? default : stranger;
 
             case Treatment.Flow when register == StackPointer && instruction.IsCallNear:
                 return new Footprint(Part.Last, -8, 8, true, -8);
@@ -251,11 +251,11 @@ internal sealed unsafe partial class Translator
                     : default;
 
             case Treatment.Native:
-                bool memory = HasMemoryOperand(instruction);
+                bool memory = InstructionUse.HasMemoryOperand(instruction);
                 if (memory && BaseOf(instruction) == register)
                 {
-                    int size = MemoryBytes(instruction);
-                    return new Footprint(Changes(instruction, register) ? Part.Last : Part.Access, (int)instruction.MemoryDisplacement64, size, WritesMemory(instruction), 0);
+                    int size = _use.MemoryBytes(instruction);
+                    return new Footprint(_use.Changes(instruction, register) ? Part.Last : Part.Access, (int)instruction.MemoryDisplacement64, size, _use.WritesMemory(instruction), 0);
                 }
 
                 if (!memory && instruction.Mnemonic is Mnemonic.Add or Mnemonic.Sub && instruction.Op0Register.IsGPR64()
@@ -266,7 +266,7 @@ internal sealed unsafe partial class Translator
                     return new Footprint(Part.Adjust, 0, 0, false, instruction.Mnemonic == Mnemonic.Add ? by : -by);
                 }
 
-                return Changes(instruction, register) ? default
+                return _use.Changes(instruction, register) ? default
                     : memory || UsesAddressRegister(instruction) ? stranger : bystander;
 
             default:
@@ -313,20 +313,5 @@ internal sealed unsafe partial class Translator
     {
         int guest = GuestRegisters.Number(register);
         return guest >= 0 && GuestRegisters.HostOf(guest) == Host.None;
-    }
-
-    private bool Changes(in Instruction instruction, int register)
-    {
-        Register full = Register.RAX + register;
-        InstructionInfo info = _info.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage);
-        foreach (UsedRegister used in info.GetUsedRegisters())
-        {
-            if (used.Access is not (OpAccess.Read or OpAccess.CondRead) && used.Register.IsGPR() && used.Register.GetFullRegister() == full)
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 }
