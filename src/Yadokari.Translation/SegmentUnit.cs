@@ -36,12 +36,16 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
     /// <summary>A segment register: 0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS.</summary>
     public ref readonly SegmentState this[int index] => ref _registers[index];
 
+    /// <summary>The task register.</summary>
     public SegmentState Tr { get; set; }
 
+    /// <summary>The register of the local descriptor table.</summary>
     public SegmentState Ldtr { get; set; }
 
+    /// <summary>The register of the global descriptor table.</summary>
     public TableState Gdtr { get; set; }
 
+    /// <summary>The register of the interrupt descriptor table.</summary>
     public TableState Idtr { get; set; }
 
     /// <summary>CS.L, which counts in long mode only.</summary>

@@ -111,7 +111,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>As <see cref="Linear"/>, of an element: one behind the last offset of 32 bits is beyond its segment, and not at its beginning.</summary>
-    private bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
+    internal bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
     {
         ulong at = offset + (ulong)(index * bytes);
         if (Code64 || at <= uint.MaxValue)

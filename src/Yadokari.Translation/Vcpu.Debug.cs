@@ -15,7 +15,7 @@ internal sealed unsafe partial class Vcpu
     // The last instruction of this step that went to the emulator.
     private Mnemonic _emulated;
 
-    private readonly InstructionInfoFactory _accesses = new();
+    private readonly InstructionAccesses _accesses;
 
     private readonly Breakpoints _debugRegisters;
 
@@ -39,60 +39,8 @@ internal sealed unsafe partial class Vcpu
             return 0;
         }
 
-        ulong hits = PortHits(instruction);
-        foreach (UsedMemory memory in _accesses.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
-        {
-            ulong address = OffsetOf(memory, instruction);
-            int segment = memory.Segment - Register.ES;
-            address += (uint)segment > 5 || (Code64 && segment < 4) ? 0 : Segments[segment].Base;
-            ulong size = (ulong)Math.Max(1, SizeOf(memory, instruction).GetSize());
-            if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
-            {
-                ulong more = (Math.Max(Rcx, 1) - 1) * size;
-                address -= (State->SystemFlags & (1ul << 10)) != 0 ? more : 0;
-                size += more;
-            }
-
-            if (memory.Access is not (OpAccess.None or OpAccess.NoMemAccess))
-            {
-                hits |= _debugRegisters.DataHits(address, size, IsWrite(memory.Access));
-            }
-        }
-
-        return hits;
+        return _accesses.Hits(instruction, _debugRegisters);
     }
-
-    private ulong PortHits(in Instruction instruction)
-    {
-        int size = instruction.Mnemonic switch
-        {
-            Mnemonic.In => instruction.Op0Register.GetSize(),
-            Mnemonic.Out => instruction.Op1Register.GetSize(),
-            Mnemonic.Insb or Mnemonic.Outsb => 1,
-            Mnemonic.Insw or Mnemonic.Outsw => 2,
-            Mnemonic.Insd or Mnemonic.Outsd => 4,
-            _ => 0,
-        };
-        if (size == 0)
-        {
-            return 0;
-        }
-
-        bool immediate = instruction.Op0Kind == OpKind.Immediate8 || instruction.Op1Kind == OpKind.Immediate8;
-        ulong port = immediate ? instruction.Immediate8 : (ushort)Rdx;
-        return _debugRegisters.PortHits(port, (ulong)size, Cr4);
-    }
-
-    private ulong ValueOf(Register register, in Instruction instruction) => register switch
-    {
-        Register.None => 0,
-        Register.RIP or Register.EIP => 0, // The displacement is the address already.
-        _ when register.IsGPR64() => Gpr(register.GetNumber()),
-        _ when register.IsGPR32() => (uint)Gpr(register.GetNumber()),
-        _ when register.IsGPR16() => (ushort)Gpr(register.GetNumber()),
-        Register.AL => (byte)Rax,
-        _ => 0,
-    };
 
     /// <summary>
     /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1). RF has done its

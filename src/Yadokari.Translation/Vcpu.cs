@@ -47,6 +47,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         Segments = new SegmentUnit(State);
         MsrFile = new MsrFile(vm.Model);
         _debugRegisters = new Breakpoints(Dr);
+        _accesses = new InstructionAccesses(this);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
