@@ -66,7 +66,7 @@ internal sealed unsafe partial class Translator
     private void EmitReturn(in Instruction instruction)
     {
         int top = 0;
-        if (Shared)
+        if (_shared.IsShared)
         {
             top = SharedDisplacement(0);
         }

@@ -412,7 +412,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Makes room for a push: returns where from rbp it goes.</summary>
     private int EmitPushAddress(bool keepSaved = false)
     {
-        if (Shared)
+        if (_shared.IsShared)
         {
             return SharedDisplacement(-8);
         }
@@ -459,7 +459,7 @@ internal sealed unsafe partial class Translator
             case Mnemonic.Pop:
                 int popped = GuestRegisters.Number(instruction.Op0Register);
                 int from = 0;
-                if (Shared)
+                if (_shared.IsShared)
                 {
                     from = SharedDisplacement(0);
                 }

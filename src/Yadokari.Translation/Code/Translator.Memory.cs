@@ -228,4 +228,34 @@ internal sealed unsafe partial class Translator
                 ? FlagLiveness.AllFlags : FlagLiveness.Through(instruction, _builder.LiveBefore(_current + 1)));
         }
     }
+
+    /// <summary>
+    /// Makes rbp point at the run's range, if it does not yet. Returns the distance from rbp to an access at so far from the base register.
+    /// </summary>
+    private int SharedDisplacement(int displacement)
+    {
+        ref SharedRun run = ref _shared.Run;
+        Mem kept = Mem.State(StateLayout.SharedAddress(_shared.Number));
+        if (!run.Checked)
+        {
+            Host register = Get(run.Base, Host.Rbp);
+            _a.Lea(Host.Rbp, Mem.At(register, run.Low));
+            EmitCheck(run.High - run.Low, run.Writes);
+            _builder.LastExit.Extra = run.End - _current;
+            _builder.LastExit.Base = (byte)run.Base;
+            if (run.Kept)
+            {
+                _a.Store(kept, Host.Rbp);
+            }
+
+            run.Checked = true;
+        }
+        else if (!_shared.IsInAddress)
+        {
+            _a.Load(Host.Rbp, kept);
+        }
+
+        _shared.IsInAddress = true;
+        return run.Delta + displacement - run.Low;
+    }
 }

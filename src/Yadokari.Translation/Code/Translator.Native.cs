@@ -14,7 +14,7 @@ internal sealed unsafe partial class Translator
         else if (InstructionUse.HasMemoryOperand(instruction))
         {
             int displacement = 0;
-            if (Shared)
+            if (_shared.IsShared)
             {
                 displacement = SharedDisplacement((int)instruction.MemoryDisplacement64);
             }
@@ -377,13 +377,13 @@ internal sealed unsafe partial class Translator
     {
         int guest = GuestRegisters.Number(instruction.Op0Register);
         Host to = GuestRegisters.HostOf(guest);
-        if (to != Host.None && instruction.Op0Register.IsGPR64() && !UsesAddressRegister(instruction))
+        if (to != Host.None && instruction.Op0Register.IsGPR64() && !SharedAccesses.UsesAddressRegister(instruction))
         {
             EmitAddress(instruction, to, withSegment: false);
             return;
         }
 
-        if (to != Host.None && instruction.Op0Register.IsGPR32() && !UsesAddressRegister(instruction))
+        if (to != Host.None && instruction.Op0Register.IsGPR32() && !SharedAccesses.UsesAddressRegister(instruction))
         {
             EmitAddress(instruction, to, withSegment: false);
             _a.Move32(to, to);

@@ -149,7 +149,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private static bool MayNeedLoad(Register register) => LivesInMemory(register) || GuestRegisters.Number(register) == 0;
+    private static bool MayNeedLoad(Register register) => GuestRegisters.LivesInMemory(register) || GuestRegisters.Number(register) == 0;
 
     // FOP: the low three bits of the first opcode byte and the ModRM byte. No prefix looks like an opcode of the x87.
     private int OpcodeOf(in Instruction instruction)

@@ -19,6 +19,7 @@ internal sealed unsafe partial class Translator
     private readonly TreatmentRules _treatments;
     private readonly InstructionUse _use;
     private readonly BlockBuilder _builder = new();
+    private readonly SharedAccesses _shared;
     private readonly HostWriter _writer = new();
     private readonly List<Instruction> _emulated = [];
 
@@ -46,6 +47,7 @@ internal sealed unsafe partial class Translator
         _cache = cache;
         _stubs = stubs;
         _use = new InstructionUse(set);
+        _shared = new SharedAccesses(_treatments, _use, _builder);
         Decoder = new InstructionDecoder(set);
         _encoder = Encoder.Create(64, _writer);
     }
@@ -180,7 +182,7 @@ internal sealed unsafe partial class Translator
         _a.Cursor = _start = _cache.Next;
         _coldStringCount = 0;
         _axSaved = false;
-        ForgetRuns();
+        _shared.Clear();
         ForgetX87();
         _source = code - (nint)linear;
         _block.UsesSimd = _builder.UsesSimd();
@@ -241,7 +243,7 @@ internal sealed unsafe partial class Translator
             EmitX87Due(instruction, treatment);
         }
 
-        PlanSharing();
+        _shared.Plan(_current, _mode, _unshared);
         switch (treatment)
         {
             case Treatment.Native:
@@ -288,7 +290,7 @@ internal sealed unsafe partial class Translator
             RestoreFlags(_builder.LiveBefore(_current + 1));
         }
 
-        AfterShared(instruction);
+        _shared.After(instruction, _current);
     }
 
     private void Finish()
