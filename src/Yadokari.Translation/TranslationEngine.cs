@@ -196,7 +196,7 @@ internal sealed class TranslationVm : IVm
                 ("translation", "pages of code written", _vcpus.Sum(v => v.Translated.Invalidations), ""),
             };
             rows.Add(("translation", "requests to vCPUs", Coherence.Requests, ""));
-            rows.Add(("translation", "times one vCPU ran alone", Coherence.Exclusives, ""));
+            rows.Add(("translation", "times one vCPU stopped the others", Coherence.WorldStops, ""));
 
             foreach (Vcpu vcpu in _vcpus)
             {

@@ -18,7 +18,7 @@ internal sealed unsafe partial class Vcpu
             return DeliverRaised();
         }
 
-        if (InstructionClasses.TreatmentOf(instruction.Code) == Treatment.Native && Emulator.TryMask(this, instruction, out MaskedOperand _))
+        if (InstructionClasses.TreatmentOf(instruction.Code) == Treatment.Native && MaskedMoves.TryMask(this, instruction, out MaskedOperand _))
         {
             ClearRaised();
             Cr2 = cr2;
@@ -86,7 +86,7 @@ internal sealed unsafe partial class Vcpu
 
         ulong offset = EffectiveAddress(instruction, out int segment);
         ulong first = (uint)(Segments[segment].Base + offset);
-        bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
+        bool masked = MaskedMoves.TryMask(this, instruction, out MaskedOperand mask);
         if ((!masked || mask.Mask != 0) && IsMisaligned(instruction.Code, first))
         {
             Raise(Vector.GeneralProtection);
@@ -111,7 +111,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>As <see cref="Linear"/>, of an element: one behind the last offset of 32 bits is beyond its segment, and not at its beginning.</summary>
-    private bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
+    internal bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
     {
         ulong at = offset + (ulong)(index * bytes);
         if (Code64 || at <= uint.MaxValue)

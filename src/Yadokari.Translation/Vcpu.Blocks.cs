@@ -18,15 +18,15 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
-        instruction = _code.Translator.Decode(bytes[..first], CurrentMode(), linear);
-        if (first < 16 && !_code.Translator.DecodedWhole)
+        instruction = _code.Translator.Decoder.Decode(bytes[..first], CurrentMode(), linear);
+        if (first < 16 && !_code.Translator.Decoder.IsWhole)
         {
             if (!ReadCode(linear + (ulong)first, bytes[first..]))
             {
                 return false;
             }
 
-            instruction = _code.Translator.Decode(bytes, CurrentMode(), linear);
+            instruction = _code.Translator.Decoder.Decode(bytes, CurrentMode(), linear);
         }
 
         return true;
@@ -93,7 +93,7 @@ internal sealed unsafe partial class Vcpu
             return null;
         }
 
-        return _code.Translate(gpa, second, linear, mode, FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
+        return _code.Translate(gpa, second, linear, mode, _tlb.FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
     }
 
     /// <summary>
@@ -102,7 +102,7 @@ internal sealed unsafe partial class Vcpu
     /// </summary>
     private bool IsWithinSegment(ulong linear, ref CpuMode mode)
     {
-        ulong limit = LimitOf(Segments[1]);
+        ulong limit = Segments.CodeLimit;
         if (State->Rip > limit)
         {
             return Raise(Vector.GeneralProtection, 0) == Outcome.Next;
@@ -129,7 +129,7 @@ internal sealed unsafe partial class Vcpu
             return false;
         }
 
-        return !_code.Translator.GoesOn(bytes, mode) || Raise(Vector.GeneralProtection, 0) == Outcome.Next;
+        return !_code.Translator.Decoder.GoesOn(bytes, mode) || Raise(Vector.GeneralProtection, 0) == Outcome.Next;
     }
 
     private bool ReadCode(ulong linear, Span<byte> bytes)
@@ -158,7 +158,7 @@ internal sealed unsafe partial class Vcpu
 
         // Jumps of 16-bit code wrap around within their 64 KiB.
         uint rip = (uint)(linear - Segments[1].Base);
-        State->Rip = (Segments[1].Attributes & 0x4000) == 0 && LimitOf(Segments[1]) <= 0xFFFF ? (ushort)rip : rip;
+        State->Rip = !Segments.IsCode32 && Segments.CodeLimit <= 0xFFFF ? (ushort)rip : rip;
     }
 
     private CpuMode CurrentMode()
@@ -171,7 +171,6 @@ internal sealed unsafe partial class Vcpu
         _modeStale = false;
         _modeFlags = State->SystemFlags;
         CpuMode mode = CpuMode.None;
-        ushort code = Segments[1].Attributes;
         ulong flags = State->SystemFlags;
         if (Code64)
         {
@@ -179,15 +178,11 @@ internal sealed unsafe partial class Vcpu
         }
         else
         {
-            mode |= (code & 0x4000) != 0 ? CpuMode.Code32 : 0;
+            mode |= Segments.IsCode32 ? CpuMode.Code32 : 0;
             mode |= (Segments[2].Attributes & 0x4000) != 0 ? CpuMode.Stack32 : 0;
             mode |= ProtectedMode ? CpuMode.Protected : 0;
-            if (Segments[0].Base != 0 || Segments[1].Base != 0 || Segments[2].Base != 0 || Segments[3].Base != 0)
-            {
-                mode |= CpuMode.Based;
-            }
-
-            mode |= FindSegmentEnds() || LimitOf(Segments[1]) != uint.MaxValue ? CpuMode.Limited : 0;
+            mode |= Segments.AreBased ? CpuMode.Based : 0;
+            mode |= Segments.FindEnds() || Segments.CodeLimit != uint.MaxValue ? CpuMode.Limited : 0;
         }
 
         if (Cpl is 1 or 2)
@@ -210,7 +205,7 @@ internal sealed unsafe partial class Vcpu
             mode |= CpuMode.Down;
         }
 
-        bool breakpoints = (Dr[7] & X86.DebugRegisters.Enables) != 0 && HasBreakpoints;
+        bool breakpoints = _debugRegisters.HasAny(Cr4);
         if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
         {
             mode |= CpuMode.Single;
@@ -249,7 +244,7 @@ internal sealed unsafe partial class Vcpu
         if (((mode ^ _mode) & Traps) != 0)
         {
             // The jump caches do not tell such modes apart.
-            FlushJumps();
+            _tlb.FlushJumps();
         }
 
         return _mode = mode;

@@ -38,7 +38,7 @@ internal sealed unsafe partial class Vcpu
         public Outside(Vcpu vcpu)
         {
             _vcpu = vcpu;
-            vcpu.GoOutside();
+            vcpu.Requests.Leave();
         }
 
         public void Dispose() => _vcpu.ComeInside();

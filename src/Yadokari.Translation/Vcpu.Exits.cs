@@ -36,7 +36,7 @@ internal sealed unsafe partial class Vcpu
 
                 if (Trace == null && (block.Mode & CpuMode.Single) == 0)
                 {
-                    _space.FillJump(State->ExitValue, block, _fetchGlobal);
+                    _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
                 }
 
                 return Outcome.Jumped;
@@ -150,7 +150,7 @@ internal sealed unsafe partial class Vcpu
 
                     if (Trace == null)
                     {
-                        _space.FillJump(State->ExitValue, block, _fetchGlobal);
+                        _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
                         if (site->Resume != 0 && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
                         {
                             _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
@@ -170,7 +170,7 @@ internal sealed unsafe partial class Vcpu
 
                     if (block == from && _code.CacheFlushes == flushes)
                     {
-                        *(int*)((byte*)site + site->Resume) = FetchEpoch(from.SecondGlobal);
+                        *(int*)((byte*)site + site->Resume) = _tlb.FetchEpoch(from.SecondGlobal);
                     }
 
                     if (block != from)
@@ -201,7 +201,7 @@ internal sealed unsafe partial class Vcpu
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
         Outcome outcome;
-        using (IsAtomic(instruction) ? _coherence.Alone(this) : default)
+        using (IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default)
         {
             bool has = _vm.InstructionSet.Has(instruction);
             if (!has || Emulator.IsUnknown(instruction))
@@ -231,7 +231,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     private ulong NextRip(ulong rip, int length) => Code64 ? rip + (ulong)length
-        : (Segments[1].Attributes & 0x4000) != 0 ? (uint)rip + (uint)length : (ushort)((uint)rip + (uint)length);
+        : Segments.IsCode32 ? (uint)rip + (uint)length : (ushort)((uint)rip + (uint)length);
 
     internal Outcome DeliverRaised()
     {
@@ -246,7 +246,7 @@ internal sealed unsafe partial class Vcpu
             return Outcome.Shutdown;
         }
 
-        Outcome outcome = Emulator.Deliver(this, vector, pushed, software: false);
+        Outcome outcome = InterruptDelivery.Deliver(this, vector, pushed, software: false);
         return outcome == Outcome.Shutdown ? outcome : Outcome.Jumped;
     }
 
@@ -264,20 +264,20 @@ internal sealed unsafe partial class Vcpu
         }
 
         Bounces++;
-        using Coherence.Section alone = IsAtomic(instruction) ? _coherence.Alone(this) : default;
+        using Coherence.Section stopped = IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default;
 
         // An x87 store may leave memory as it is, its exception pending.
-        bool read = _code.Translator.ReadsMemory(instruction)
+        bool read = _code.Translator.Use.ReadsMemory(instruction)
             || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
-        bool write = _code.Translator.WritesMemory(instruction);
-        bool masked = Emulator.TryMask(this, instruction, out MaskedOperand mask);
+        bool write = _code.Translator.Use.WritesMemory(instruction);
+        bool masked = MaskedMoves.TryMask(this, instruction, out MaskedOperand mask);
         bool checks = !masked || (mask.Mask != 0 && IsMisaligned(instruction.Code, linear));
         if (checks && IsRefused(instruction, linear, size, store))
         {
             return DeliverRaised();
         }
 
-        if (write && !(masked ? Emulator.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
+        if (write && !(masked ? MaskedMoves.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
         {
             return DeliverAccessFault(instruction, store);
         }
@@ -290,7 +290,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         // What a store leaves out is not written back, so that only loads read.
-        if (masked && !write && !Emulator.ReadMasked(this, linear, data, mask))
+        if (masked && !write && !MaskedMoves.ReadMasked(this, linear, data, mask))
         {
             return DeliverAccessFault(instruction, store);
         }
@@ -327,7 +327,7 @@ internal sealed unsafe partial class Vcpu
             return HostFault();
         }
 
-        if (write && !(masked ? Emulator.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
+        if (write && !(masked ? MaskedMoves.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
         {
             return DeliverAccessFault(instruction, store);
         }

@@ -24,18 +24,11 @@ internal sealed unsafe partial class Vcpu
 
         state.Rip = Rip;
         state.Rflags = Rflags;
-        Segments.CopyTo(state.Segments, 0);
-        state.Tr = Tr;
-        state.Ldtr = Ldtr;
-        state.Gdtr = Gdtr;
-        state.Idtr = Idtr;
+        Segments.Save(state);
         (state.Cr0, state.Cr2, state.Cr3, state.Cr4) = (Cr0, Cr2, Cr3, Cr4);
         (state.Xcr0, state.Efer) = (Xcr0, Efer);
         Dr.CopyTo(state.Dr, 0);
-        (state.NmisPending, state.NmiBlocked) = (Volatile.Read(ref _nmis), _nmiBlocked);
-        state.InterruptShadow = InterruptShadow;
-        state.PendingDebugExceptions = HeldHits(Deliveries);
-        state.PendingEvent = _pendingEvent;
+        Events.Save(state);
         state.A20 = _a20Wanted;
         state.Activity = Activity;
         state.Msrs.Clear();
@@ -74,15 +67,7 @@ internal sealed unsafe partial class Vcpu
         (Cr0, Cr2, Cr3, Cr4) = (state.Cr0, state.Cr2, state.Cr3, state.Cr4);
         (Xcr0, Efer) = (state.Xcr0, state.Efer);
         Rflags = state.Rflags;
-        for (int i = 0; i < 6; i++)
-        {
-            SetSegment(i, state.Segments[i]);
-        }
-
-        Tr = state.Tr;
-        Ldtr = state.Ldtr;
-        Gdtr = state.Gdtr;
-        Idtr = state.Idtr;
+        Segments.Load(state);
         state.Dr.CopyTo(Dr, 0);
         Star = state.Msrs.GetValueOrDefault(MsrIndex.Star);
         Lstar = state.Msrs.GetValueOrDefault(MsrIndex.Lstar);
@@ -109,16 +94,11 @@ internal sealed unsafe partial class Vcpu
         ulong adjust = state.Msrs.GetValueOrDefault(MsrIndex.TscAdjust);
         MoveTsc(adjust - TscAdjust);
         TscAdjust = adjust;
-        InterruptShadow = state.InterruptShadow;
-        _heldHits = state.PendingDebugExceptions;
-        _heldAt = Deliveries;
-        _pendingEvent = state.PendingEvent;
+        Events.Load(state);
         Activity = state.Activity;
         _a20 = _a20Wanted = state.A20;
         _shadowed = false;
         _steps = 0;
-        Volatile.Write(ref _nmis, state.NmisPending);
-        _nmiBlocked = state.NmiBlocked;
         FlushTlbAll();
         ModeChanged();
     }
@@ -134,16 +114,7 @@ internal sealed unsafe partial class Vcpu
             }
         }
 
-        if (state.NmisPending is < 0 or > 2)
-        {
-            throw new ArgumentException($"{state.NmisPending} NMIs can't wait: give 0 to 2.", nameof(state));
-        }
-
-        if ((state.PendingDebugExceptions & ~X86.DebugRegisters.Breakpoints) != 0)
-        {
-            throw new ArgumentException($"Pending debug exceptions can't be {state.PendingDebugExceptions:X}: give bits 0 to 3.", nameof(state));
-        }
-
+        PendingEvents.Check(state);
         if (!Enum.IsDefined(state.Activity))
         {
             throw new ArgumentException($"There is no activity state {state.Activity}.", nameof(state));
@@ -208,16 +179,8 @@ internal sealed unsafe partial class Vcpu
         Cr0 = X86.Cr0.Reset;
         Rip = 0xFFF0;
         Rdx = 0x600;
-        SetSegment(1, new SegmentState(0xF000, 0xFFFF0000, 0xFFFF, 0x9B));
-        foreach (int data in (ReadOnlySpan<int>)[0, 2, 3, 4, 5])
-        {
-            SetSegment(data, new SegmentState(0, 0, 0xFFFF, 0x93));
-        }
-
-        Gdtr = new TableState(0, 0xFFFF);
-        Idtr = new TableState(0, 0xFFFF);
-        Ldtr = new SegmentState(0, 0, 0xFFFF, 0x82);
-        Tr = new SegmentState(0, 0, 0xFFFF, 0x8B);
+        Segments.Reset();
+        ModeChanged();
         Dr[6] = 0xFFFF0FF0;
         Dr[7] = 0x400;
         ResetXsave();

@@ -33,14 +33,10 @@ internal sealed unsafe partial class Vcpu
     internal const ulong ArithmeticFlags = 0x8D5;
 
     /// <summary>
-    /// ES CS SS DS FS GS with their hidden parts. Bases and selectors are mirrored in the <see cref="VcpuState"/>: set both by
-    /// <see cref="SetSegment"/>. Translated code changes those of FS, GS, CS and SS there; on return to C# they are brought back here.
+    /// Segment registers. They are loaded by <see cref="SetSegment"/>; translated code changes the bases of FS and GS, and with SYSCALL and
+    /// SYSRET CS and SS, in the <see cref="VcpuState"/>, and on return to C# they are brought back.
     /// </summary>
-    internal readonly SegmentState[] Segments = new SegmentState[6];
-    internal SegmentState Tr;
-    internal SegmentState Ldtr;
-    internal TableState Gdtr;
-    internal TableState Idtr;
+    internal SegmentUnit Segments { get; }
 
     internal ref ulong Cr0 => ref State->Cr0;
 
@@ -73,9 +69,6 @@ internal sealed unsafe partial class Vcpu
     internal ref ulong TscAux => ref State->TscAux;
 
     internal ulong TscAdjust;
-
-    /// <summary>Interrupts are held off until one more instruction has run: after STI, MOV SS, POP SS.</summary>
-    internal bool InterruptShadow;
 
     /// <summary>The state translated code works on, at the gs base.</summary>
     internal VcpuState* State => (VcpuState*)_window;
@@ -140,21 +133,19 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Current privilege level: SS.DPL (3 in virtual-8086 mode, 0 in real mode).</summary>
     internal int Cpl { get; set; }
 
-    internal bool LongMode => (Efer & 0x400) != 0;
+    internal bool LongMode => State->LongMode;
 
     /// <summary>64-bit mode: long mode with CS.L.</summary>
-    internal bool Code64 => LongMode && (Segments[1].Attributes & 0x2000) != 0;
+    internal bool Code64 => LongMode && Segments.IsLong;
 
-    internal bool ProtectedMode => (Cr0 & 1) != 0 && (State->SystemFlags & (1ul << 17)) == 0;
+    internal bool ProtectedMode => State->ProtectedMode;
 
-    internal bool Virtual8086 => (State->SystemFlags & (1ul << 17)) != 0;
+    internal bool Virtual8086 => State->Virtual8086;
 
     /// <summary>Sets a segment register with its hidden part, and what follows from it.</summary>
     internal void SetSegment(int index, in SegmentState value)
     {
-        Segments[index] = value;
-        State->SegmentBase[index] = value.Base;
-        State->Selectors[index] = value.Selector;
+        Segments.Set(index, value);
         ModeChanged();
     }
 

@@ -22,7 +22,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly IX86VcpuHost _host;
     private readonly TranslatedCode _code;
     private readonly Coherence _coherence;
-    private readonly MemoryFile _file;
     private readonly byte* _window;
     private CpuMode _mode;
     private bool _modeStale = true;
@@ -43,15 +42,16 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _code = new TranslatedCode(_memory, vm.CodeCacheBytes, vm.InstructionSet, vm.Crowded);
         _coherence = vm.Coherence;
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
-        _file = new MemoryFile("yadokari-vcpu", StateLayout.Tlb + (StateLayout.AddressSpaces * (long)StateLayout.TableBytes));
-        _writeEntries = new WriteEntries(_memory, _spaces);
-        _space = AddSpace();
-        _window = _space.Window;
+        _tlb = new Tlb(_memory);
+        _window = _tlb.Window;
+        Segments = new SegmentUnit(State);
         MsrFile = new MsrFile(vm.Model);
+        _debugRegisters = new Breakpoints(Dr);
+        _accesses = new InstructionAccesses(this);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
-        _code.Cleared += FlushJumps;
+        _code.Cleared += _tlb.FlushJumps;
         Direct = vm.Direct == DirectMode.Off ? null : new DirectExecution(this, _memory, _code, vm.Direct);
         Reset();
         _coherence.Join(this);
@@ -149,28 +149,15 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <inheritdoc/>
     public void RaiseNmi()
     {
-        // Of two that arrive at once both are taken, one by the other's handler's end (as KVM has it); while one is handled one waits.
-        lock (_nmiLock)
-        {
-            _nmis = Math.Min(_nmis + 1, NmiBlocked ? 1 : 2);
-        }
-
+        Events.RaiseNmi();
         Notify();
     }
 
     /// <inheritdoc/>
-    public bool HasNmi => Volatile.Read(ref _nmis) != 0 && !NmiBlocked;
+    public bool HasNmi => Events.HasNmi;
 
-    /// <summary>An NMI's handler runs: IRET ends that.</summary>
-    internal bool NmiBlocked
-    {
-        get => _nmiBlocked;
-        set => _nmiBlocked = value;
-    }
-
-    private readonly Lock _nmiLock = new(); // Innermost.
-    private int _nmis;
-    private volatile bool _nmiBlocked;
+    /// <summary>What waits to be delivered.</summary>
+    internal PendingEvents Events { get; } = new();
 
     /// <inheritdoc/>
     public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
@@ -194,7 +181,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         {
             // Outside any thread may look at the state, and only this one gets it from a process.
             FetchExtended();
-            GoOutside();
+            Requests.Leave();
             IsRunning = false;
         }
     }
@@ -211,8 +198,8 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             return asleep;
         }
 
-        _entered = null;
-        if (_pendingEvent is { } pending && !Delivers(pending))
+        _tlb.ForgetThread();
+        if (Events.TryTakeInjected(out PendingEvent injected) && !Delivers(injected))
         {
             return Ended();
         }
@@ -224,7 +211,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             if (State->Pending != 0)
             {
                 Interlocked.Exchange(ref State->Pending, 0);
-                Answer();
+                ParkWhileStopped();
                 if (_a20 != _a20Wanted)
                 {
                     _a20 = _a20Wanted;
@@ -239,24 +226,19 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 }
             }
 
-            if (InterruptShadow)
+            if (Events.InterruptShadow)
             {
                 // One instruction runs before the next look at interrupts.
-                InterruptShadow = false;
+                Events.InterruptShadow = false;
                 _shadowed = true;
             }
-            else if (HasNmi)
+            else if (Events.HasNmi)
             {
-                lock (_nmiLock)
-                {
-                    _nmis--;
-                    NmiBlocked = true;
-                }
-
+                Events.TakeNmi();
                 Interrupts++;
                 block = null;
                 Trace?.Interrupt(this, (int)Vector.Nmi);
-                if (Emulator.Deliver(this, (int)Vector.Nmi, null, software: false) == Outcome.Shutdown)
+                if (InterruptDelivery.Deliver(this, (int)Vector.Nmi, null, software: false) == Outcome.Shutdown)
                 {
                     return Ended();
                 }
@@ -275,7 +257,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                     }
 
                     Trace?.Interrupt(this, vector);
-                    if (Emulator.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
+                    if (InterruptDelivery.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
                     {
                         return Ended();
                     }
@@ -298,7 +280,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
             if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
             {
-                InterruptShadow |= shadowed;
+                Events.InterruptShadow |= shadowed;
                 _steps += stepping ? 1 : 0;
                 return VmExit.Debug;
             }
@@ -365,8 +347,8 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
             Trace?.Enter(this, block);
             bool trap = (State->SystemFlags & FlagTrap) != 0;
-            long deliveries = Deliveries;
-            ulong hits = single && (Dr[7] & X86.DebugRegisters.Enables) != 0 ? FindHits() : 0;
+            long deliveries = Events.Deliveries;
+            ulong hits = single && _debugRegisters.AreEnabled ? FindHits() : 0;
             _emulated = Mnemonic.INVALID;
             if (block.UsesSimd)
             {
@@ -386,10 +368,10 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 case Outcome.Retry:
                     // It has not run: what was to run alone still is, and is not handed to the processor, which may have stopped at it.
                     _steps = stepping ? Math.Max(_steps, 1) : _steps;
-                    InterruptShadow |= shadowed;
+                    Events.InterruptShadow |= shadowed;
                     State->SystemFlags |= resume;
                     break;
-                case Outcome.Halt when HasNmi:
+                case Outcome.Halt when Events.HasNmi:
                     break;
                 case Outcome.Halt:
                     // Where an interrupt is there, the next round takes it.
@@ -421,18 +403,16 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <summary>Whether it executes instructions when it runs next.</summary>
     internal ActivityState Activity { get; set; }
 
-    private PendingEvent? _pendingEvent;
-
     private VmExit Halted => (State->SystemFlags & 0x200) == 0 ? VmExit.HaltedWithInterruptsDisabled : VmExit.Halted;
 
     // Whether it executes instructions, or begins to because of what waits for it or because a debugger steps it.
     private bool Wakes(out VmExit asleep)
     {
         asleep = VmExit.Kicked;
-        bool awake = _pendingEvent != null || Activity switch
+        bool awake = Events.HasInjected || Activity switch
         {
             ActivityState.Active => true,
-            ActivityState.Halted => SingleStep || HasNmi || ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id)),
+            ActivityState.Halted => SingleStep || Events.HasNmi || ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id)),
             _ => false,
         };
         if (awake)
@@ -459,7 +439,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     // False: it did not reach the guest.
     private bool Delivers(in PendingEvent pending)
     {
-        _pendingEvent = null;
         if (pending.IsInterrupt)
         {
             Interrupts++;
@@ -473,7 +452,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             }
         }
 
-        return Emulator.Deliver(this, pending.Vector, pending.ErrorCode, software: false) != Outcome.Shutdown;
+        return InterruptDelivery.Deliver(this, pending.Vector, pending.ErrorCode, software: false) != Outcome.Shutdown;
     }
 
     /// <inheritdoc/>
@@ -520,14 +499,13 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _disposed = true;
         Direct?.Dispose();
         _code.Dispose();
-        _writeEntries.Dispose();
-        _file.Dispose();
+        _tlb.Dispose();
     }
 
     private void Enter(byte* code, bool simd)
     {
         Exits++;
-        EnterSpace();
+        _tlb.Enter();
         if (simd)
         {
             _code.Stubs.EnterSimd(code);
@@ -543,19 +521,10 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         }
 
         // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
-        if (Segments[4].Base != State->SegmentBase[4])
-        {
-            Segments[4] = Segments[4] with { Base = State->SegmentBase[4] };
-        }
-
-        if (Segments[5].Base != State->SegmentBase[5])
-        {
-            Segments[5] = Segments[5] with { Base = State->SegmentBase[5] };
-        }
-
+        Segments.TakeBases();
         if (State->FastCallLevel != 0)
         {
-            Emulator.FinishFastCall(this);
+            FastCalls.FinishFastCall(this);
         }
 
         _modeStale |= ((State->SystemFlags ^ _modeFlags) & (1ul << 18)) != 0;

@@ -124,6 +124,15 @@ internal unsafe struct VcpuState
     /// <summary>MXCSR of the host's own code.</summary>
     public ulong HostMxcsr;
 
+    /// <summary>EFER.LMA.</summary>
+    public readonly bool LongMode => (Efer & 0x400) != 0;
+
+    /// <summary>CR0.PE; virtual-8086 mode counts as not.</summary>
+    public readonly bool ProtectedMode => (Cr0 & 1) != 0 && !Virtual8086;
+
+    /// <summary>EFLAGS.VM.</summary>
+    public readonly bool Virtual8086 => (SystemFlags & (1ul << 17)) != 0;
+
     /// <summary>Segment bases that translated code adds: ES CS SS DS FS GS.</summary>
     public fixed ulong SegmentBase[6];
 

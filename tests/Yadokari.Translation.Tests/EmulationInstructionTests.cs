@@ -31,10 +31,10 @@ public sealed class EmulationInstructionTests
     {
         using var m = new EmulationMachine(64);
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0xFB));
-        Assert.True(m.Cpu.InterruptShadow);
-        m.Cpu.InterruptShadow = false;
+        Assert.True(m.Cpu.Events.InterruptShadow);
+        m.Cpu.Events.InterruptShadow = false;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0xFB));
-        Assert.False(m.Cpu.InterruptShadow);
+        Assert.False(m.Cpu.Events.InterruptShadow);
     }
 
     [Fact]
@@ -48,7 +48,7 @@ public sealed class EmulationInstructionTests
         m.Faults(Vector.GeneralProtection, 0x20, 0x8E, 0xD0);
         m.Cpu.Rax = 0x10;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x8E, 0xD0));
-        Assert.True(m.Cpu.InterruptShadow);
+        Assert.True(m.Cpu.Events.InterruptShadow);
         m.Cpu.Rax = 0x50;
         m.Faults(Vector.GeneralProtection, 0x50, 0x8E, 0xD8);
         m[EmulationMachine.Gdt + 0x20] &= ~(1ul << 47);
@@ -64,7 +64,7 @@ public sealed class EmulationInstructionTests
         m[EmulationMachine.Data + 8] = 0xFFFF;
         m.Cpu.Rbx = EmulationMachine.Data;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x01, 0x1B));
-        Assert.Equal((0xFFFFFFFF80001234, (ushort)0xFFF), (m.Cpu.Idtr.Base, m.Cpu.Idtr.Limit));
+        Assert.Equal((0xFFFFFFFF80001234, (ushort)0xFFF), (m.Cpu.Segments.Idtr.Base, m.Cpu.Segments.Idtr.Limit));
         m.Cpu.Rbx = EmulationMachine.Data + 0x100;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x01, 0x03));
         Assert.Equal(0x0000_0000_1000_0047ul, m[EmulationMachine.Data + 0x100]);
@@ -73,7 +73,7 @@ public sealed class EmulationInstructionTests
         m[EmulationMachine.Gdt + 0x38] &= ~(2ul << 40);
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0x0F, 0x00, 0xD8));
         Assert.Equal(2ul, m[EmulationMachine.Gdt + 0x38] >> 40 & 2);
-        Assert.Equal(0x8Bu, m.Cpu.Tr.Attributes);
+        Assert.Equal(0x8Bu, m.Cpu.Segments.Tr.Attributes);
     }
 
     [Fact]
@@ -106,7 +106,7 @@ public sealed class EmulationInstructionTests
         Assert.Equal(0x112233F8ul, m.Cpu.Rax);
         m.ToUser();
         m.Faults(Vector.GeneralProtection, 0, 0xEC);
-        m.Cpu.Tr = m.Cpu.Tr with { Limit = 0x68 + 0x100 };
+        m.Cpu.Segments.Tr = m.Cpu.Segments.Tr with { Limit = 0x68 + 0x100 };
         m[EmulationMachine.Tss + 0x60] = 0x0068ul << 48;
         Assert.Equal(Vcpu.Outcome.Next, m.Run(0xEC));
         m[EmulationMachine.Tss + 0x68 + 0x7F] = 4;

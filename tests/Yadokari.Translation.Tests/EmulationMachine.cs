@@ -44,7 +44,7 @@ internal sealed class EmulationMachine : IX86VcpuHost, IDisposable
                 Cpu.SetSegment(index, new SegmentState(0, 0, 0xFFFF, (ushort)(index == 1 ? 0x9B : 0x93)));
             }
 
-            Cpu.Idtr = new TableState(0, 0x3FF);
+            Cpu.Segments.Idtr = new TableState(0, 0x3FF);
         }
         else
         {
@@ -254,10 +254,10 @@ internal sealed class EmulationMachine : IX86VcpuHost, IDisposable
             this[Gdt + ((ulong)i * 8)] = table[i];
         }
 
-        Cpu.Gdtr = new TableState(Gdt, (ushort)((table.Length * 8) - 1));
-        Cpu.Idtr = new TableState(Idt, (ushort)(longMode ? 0xFFF : 0x7FF));
-        Cpu.Tr = new SegmentState(0x38, Tss, 0x67, 0x8B);
-        Cpu.Ldtr = default;
+        Cpu.Segments.Gdtr = new TableState(Gdt, (ushort)((table.Length * 8) - 1));
+        Cpu.Segments.Idtr = new TableState(Idt, (ushort)(longMode ? 0xFFF : 0x7FF));
+        Cpu.Segments.Tr = new SegmentState(0x38, Tss, 0x67, 0x8B);
+        Cpu.Segments.Ldtr = default;
         Cpu.Cr0 = 0x80010033;
         if (longMode)
         {

@@ -12,7 +12,7 @@ public sealed class EmulationTransferTests
         m.ToUser();
         m.Cpu.Rsp = 0x8008;
         m.Cpu.Rflags = 0x202;
-        Assert.Equal(Vcpu.Outcome.Jumped, Emulator.Deliver(m.Cpu, 13, 0x18, software: false));
+        Assert.Equal(Vcpu.Outcome.Jumped, InterruptDelivery.Deliver(m.Cpu, 13, 0x18, software: false));
         Assert.Equal(0xFFFF800000001000, m.Cpu.Rip);
         Assert.Equal(0, m.Cpu.Cpl);
         Assert.Equal(0x7000ul - 48, m.Cpu.Rsp);
@@ -36,7 +36,7 @@ public sealed class EmulationTransferTests
         using var m = new EmulationMachine(64);
         m.ToUser();
         m.SetGate(13, 0xFFFF800000001000);
-        Assert.Equal(Vcpu.Outcome.Jumped, Emulator.Deliver(m.Cpu, 13, 0, software: false));
+        Assert.Equal(Vcpu.Outcome.Jumped, InterruptDelivery.Deliver(m.Cpu, 13, 0, software: false));
         foreach (int index in (ReadOnlySpan<int>)[0, 3, 4, 5])
             m.Cpu.SetSegment(index, m.Cpu.Segments[index] with { Selector = (ushort)selector, Base = 0x1234, Attributes = 0 });
         m.Cpu.Rsp += 8;
@@ -54,7 +54,7 @@ public sealed class EmulationTransferTests
         m.SetGate(2, 0x3000, type: 15, stack: 1);
         m[EmulationMachine.Tss + 36] = 0x6008;
         m.Cpu.Rflags = 0x202;
-        Assert.Equal(Vcpu.Outcome.Jumped, Emulator.Deliver(m.Cpu, 2, null, software: false));
+        Assert.Equal(Vcpu.Outcome.Jumped, InterruptDelivery.Deliver(m.Cpu, 2, null, software: false));
         Assert.Equal(0x6000ul - 40, m.Cpu.Rsp);
         Assert.Equal([0x5000, 8, 0x202, 0x8000, 0x10], Frame(m, 5));
         Assert.Equal(0x202ul, m.Cpu.Rflags);
@@ -67,12 +67,12 @@ public sealed class EmulationTransferTests
         m.SetGate(8, 0x3000);
 
         // The gate of #PF is all zeros, which is #GP: contributory after a page fault.
-        Assert.Equal(Vcpu.Outcome.Jumped, Emulator.Deliver(m.Cpu, 14, 2, software: false));
+        Assert.Equal(Vcpu.Outcome.Jumped, InterruptDelivery.Deliver(m.Cpu, 14, 2, software: false));
         Assert.Equal(0x3000ul, m.Cpu.Rip);
         Assert.Equal(0ul, m[m.Cpu.Rsp]);
 
         m.SetGate(8, 0x3000, selector: 0x50);
-        Assert.Equal(Vcpu.Outcome.Shutdown, Emulator.Deliver(m.Cpu, 14, 2, software: false));
+        Assert.Equal(Vcpu.Outcome.Shutdown, InterruptDelivery.Deliver(m.Cpu, 14, 2, software: false));
     }
 
     [Fact]
@@ -128,7 +128,7 @@ public sealed class EmulationTransferTests
         m.ToUser(code64: false);
         m.Cpu.SetSegment(3, m.Cpu.Segments[2]);
         m.Cpu.Rflags = 0x202;
-        Assert.Equal(Vcpu.Outcome.Jumped, Emulator.Deliver(m.Cpu, 0x21, null, software: false));
+        Assert.Equal(Vcpu.Outcome.Jumped, InterruptDelivery.Deliver(m.Cpu, 0x21, null, software: false));
         Assert.Equal((0x3000ul, 0x7000ul - 20, 0), (m.Cpu.Rip, m.Cpu.Rsp, m.Cpu.Cpl));
         Assert.Equal(0x33_00005000ul, m[m.Cpu.Rsp]);
         Assert.Equal(0x8000_00000202ul, m[m.Cpu.Rsp + 8]);

@@ -81,7 +81,7 @@ public sealed class EmulationVectorTests
 
         Instruction instruction = Decoder.Create(64, code).Decode();
         Assert.False(instruction.IsInvalid);
-        Assert.True(Emulator.TryMask(m.Cpu, instruction, out MaskedOperand operand));
+        Assert.True(MaskedMoves.TryMask(m.Cpu, instruction, out MaskedOperand operand));
         Assert.Equal(new MaskedOperand(bytes, mask), operand);
     }
 
@@ -92,12 +92,12 @@ public sealed class EmulationVectorTests
         Span<byte> buffer = stackalloc byte[16];
         m[EmulationMachine.Hole - 8] = 0x0807060504030201;
         var operand = new MaskedOperand(4, 3);
-        Assert.True(Emulator.ReadMasked(m.Cpu, EmulationMachine.Hole - 8, buffer, operand));
+        Assert.True(MaskedMoves.ReadMasked(m.Cpu, EmulationMachine.Hole - 8, buffer, operand));
         Assert.Equal((0x0807060504030201ul, 0ul), (BitConverter.ToUInt64(buffer), BitConverter.ToUInt64(buffer[8..])));
         buffer.Fill(9);
-        Assert.True(Emulator.WriteMasked(m.Cpu, EmulationMachine.Hole - 8, buffer, new MaskedOperand(4, 2)));
+        Assert.True(MaskedMoves.WriteMasked(m.Cpu, EmulationMachine.Hole - 8, buffer, new MaskedOperand(4, 2)));
         Assert.Equal(0x0909090904030201ul, m[EmulationMachine.Hole - 8]);
-        Assert.False(Emulator.WriteMasked(m.Cpu, EmulationMachine.Hole - 8, buffer, new MaskedOperand(4, 5)));
+        Assert.False(MaskedMoves.WriteMasked(m.Cpu, EmulationMachine.Hole - 8, buffer, new MaskedOperand(4, 5)));
         m.Cpu.ClearRaised();
         Assert.Equal(0x0909090904030201ul, m[EmulationMachine.Hole - 8]);
     }

@@ -218,25 +218,25 @@ public sealed class SeveralVcpusTests : IDisposable
     }
 
     [Fact]
-    public void A_vcpu_sleeps_through_a_million_sections_in_which_another_runs_alone()
+    public void A_vcpu_sleeps_while_another_stops_the_world_a_million_times()
     {
         (Vcpu first, Vcpu second) = ((Vcpu)_pair.Vcpus[0], (Vcpu)_pair.Vcpus[1]);
         Coherence coherence = ((TranslationVm)_pair.Vm).Coherence;
         for (int i = 0; i < 1_000_000; i++)
         {
-            using (coherence.Alone(first))
+            using (coherence.StopTheWorld(first))
             {
-                Assert.Equal(0, second.RequestsWaiting);
+                Assert.Equal(0, second.Requests.Count);
             }
         }
 
-        Assert.Equal((1_000_000, 0), (coherence.Exclusives, coherence.Requests));
+        Assert.Equal((1_000_000, 0), (coherence.WorldStops, coherence.Requests));
         Run(_ => { }, a => a.inc(__qword_ptr[Data]));
         Assert.Equal(1ul, Get(Data));
     }
 
     [Fact]
-    public void A_halted_vcpu_wakes_after_another_ran_alone_again_and_again()
+    public void A_halted_vcpu_wakes_after_another_stopped_the_world_again_and_again()
     {
         const int rounds = 20_000;
         Run(_ => { }, _ => { });
@@ -259,14 +259,14 @@ public sealed class SeveralVcpusTests : IDisposable
     }
 
     [Fact]
-    public void A_vcpu_that_comes_inside_while_another_is_alone_waits_for_the_end_of_it()
+    public void A_vcpu_that_comes_inside_while_another_has_stopped_the_world_parks_until_the_end_of_it()
     {
         _pair.Memory.Write(Second, [0x48, 0xFF, 0x03, 0xF4]); // inc qword [rbx]; hlt
         X86State state = FlatPair.StateAt(_pair.Vcpus[1], Second);
         state.Gpr[3] = Data;
         _pair.Vcpus[1].Load(state);
         var thread = new Thread(() => _pair.Vcpus[1].Run());
-        using (((TranslationVm)_pair.Vm).Coherence.Alone((Vcpu)_pair.Vcpus[0]))
+        using (((TranslationVm)_pair.Vm).Coherence.StopTheWorld((Vcpu)_pair.Vcpus[0]))
         {
             thread.Start();
             Assert.False(thread.Join(50));
@@ -330,13 +330,13 @@ public sealed class SeveralVcpusTests : IDisposable
             _pair.Vm.MemoryWritten(Code + 1 + ((ulong)i % 4), 1);
             coherence.BecomesCode(first, Data);
             coherence.IsNoCode(first, Data);
-            Assert.InRange(second.RequestsWaiting, 1, 2);
+            Assert.InRange(second.Requests.Count, 1, 2);
         }
 
         coherence.BecomesCode(first, Data);
         Assert.Equal(asked, coherence.Requests);
         Run(_ => { }, CallAndWrite);
-        Assert.Equal(0, second.RequestsWaiting);
+        Assert.Equal(0, second.Requests.Count);
         Assert.Equal(100_000ul, Get(Data));
     }
 

@@ -103,7 +103,7 @@ public sealed class VirtualModeTests
     private static EmulationMachine Virtual(ulong cr4, ulong flags)
     {
         var m = new EmulationMachine(32);
-        m.Cpu.Tr = new SegmentState(0x38, EmulationMachine.Tss, 0x2000, 0x8B);
+        m.Cpu.Segments.Tr = new SegmentState(0x38, EmulationMachine.Tss, 0x2000, 0x8B);
         m.Bytes(EmulationMachine.Tss, 0x100).Clear();
         m.Bytes(EmulationMachine.Tss + 102, 1)[0] = 0x88;
         m.Cpu.Cr4 |= cr4;

@@ -35,4 +35,11 @@ internal static class GuestRegisters
             : width.IsGPR16() ? Register.AX + n
             : n < 4 ? Register.AL + n : Register.SPL + (n - 4);
     }
+
+    /// <summary>Whether a guest register has no host register of its own.</summary>
+    public static bool LivesInMemory(Register register)
+    {
+        int guest = Number(register);
+        return guest >= 0 && HostOf(guest) == Host.None;
+    }
 }

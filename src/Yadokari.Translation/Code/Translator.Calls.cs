@@ -28,7 +28,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        if (_liveBefore[_count] != 0)
+        if (_builder.LiveBefore(_builder.Count) != 0)
         {
             SaveFlags();
         }
@@ -57,8 +57,7 @@ internal sealed unsafe partial class Translator
         AddLookup(EmitDepthCheck());
         EmitLeave();
         EmitProbe();
-        AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), extra: SecondProbe);
-        ref ColdExit second = ref _cold[_coldCount - 1];
+        ref ColdExit second = ref AddLookup(_a.Jump(Condition.NotEqual, _a.Cursor), extra: SecondProbe);
         _a.Call(Mem.State(Host.Rbp, JumpCache + 8));
         second.Resume = _a.Cursor;
         EmitLanding(instruction.NextIP);
@@ -67,7 +66,7 @@ internal sealed unsafe partial class Translator
     private void EmitReturn(in Instruction instruction)
     {
         int top = 0;
-        if (Shared)
+        if (_shared.IsShared)
         {
             top = SharedDisplacement(0);
         }

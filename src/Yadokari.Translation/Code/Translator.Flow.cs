@@ -5,32 +5,6 @@ namespace Yadokari.Translation.Code;
 /// <summary>Transfers of control, the stack, and the ways out of a block.</summary>
 internal sealed unsafe partial class Translator
 {
-    private struct ColdExit
-    {
-        public SiteKind Kind;
-        public byte* Patch;
-        public byte* Resume;
-        public ulong Linear;
-        public int Extra;
-        public int Tlb;
-        public byte Size;
-        public bool Write;
-
-        /// <summary>The register by which a check that is shared goes.</summary>
-        public byte Base;
-
-        public bool Ax;
-
-        /// <summary>Flags are in AX at <see cref="Resume"/>.</summary>
-        public bool ResumeAx;
-
-        /// <summary>Displacement of the direct jump that a lookup stands for; null for indirect ones.</summary>
-        public byte* Link;
-
-        /// <summary>That jump goes with the flags in AX.</summary>
-        public bool LinkAx;
-    }
-
     // Where the displacement stands of the jump that is taken at a block's start where SIMD state is in memory.
     private byte* _noSimd;
 
@@ -58,7 +32,7 @@ internal sealed unsafe partial class Translator
             _noSimd = _a.Jump(Condition.Equal, _a.Cursor);
         }
 
-        if (_liveBefore[0] != 0)
+        if (_builder.LiveBefore(0) != 0)
         {
             _a.RestoreFlagsFromAx();
         }
@@ -69,14 +43,8 @@ internal sealed unsafe partial class Translator
         {
             SaveFlags();
             _a.Arithmetic32Wide(Alu.Cmp, Mem.State(StateLayout.Of(_global ? nameof(VcpuState.GlobalFetchEpoch) : nameof(VcpuState.FetchEpoch))), _epoch);
-            _cold[_coldCount++] = new ColdExit
-            {
-                Kind = SiteKind.Recheck,
-                Patch = _a.Jump(Condition.NotEqual, _a.Cursor),
-                Linear = _instructions[0].IP,
-                Resume = _a.Cursor - 10,
-                Ax = true,
-            };
+            ref ColdExit recheck = ref AddCold(SiteKind.Recheck, _a.Jump(Condition.NotEqual, _a.Cursor), _builder[0].IP);
+            recheck.Resume = _a.Cursor - 10;
             RestoreFlags();
         }
 
@@ -135,12 +103,12 @@ internal sealed unsafe partial class Translator
             _a.Jump(_noSimd + 4);
             HostAssembler.Patch(away, _a.Cursor);
             _axSaved = true;
-            EmitStep(_instructions[0].IP);
+            EmitStep(_builder[0].IP);
         }
 
-        for (int i = 0; i < _coldCount; i++)
+        for (int i = 0; i < _builder.ExitCount; i++)
         {
-            ref ColdExit cold = ref _cold[i];
+            ref ColdExit cold = ref _builder.Exit(i);
             byte* here = _a.Cursor;
             HostAssembler.Patch(cold.Patch, here);
             _axSaved = cold.Ax;
@@ -192,8 +160,14 @@ internal sealed unsafe partial class Translator
         _axSaved = false;
     }
 
-    private void AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0)
-        => _cold[_coldCount++] = new ColdExit { Kind = kind, Patch = patch, Linear = linear, Ax = _axSaved, Extra = extra };
+    private ref ColdExit AddCold(SiteKind kind, byte* patch, ulong linear, int extra = 0)
+    {
+        ref ColdExit exit = ref _builder.AddExit(kind, patch);
+        exit.Linear = linear;
+        exit.Ax = _axSaved;
+        exit.Extra = extra;
+        return ref exit;
+    }
 
     /// <summary>
     /// Whether a direct jump may be linked: within the page, or to anywhere near from a block that is bound to its linear address
@@ -202,7 +176,7 @@ internal sealed unsafe partial class Translator
     private bool CanLink(ulong linear)
         => (linear & ~0xFFFul) == _page || (!PositionIndependent && (Code64 || Flat32) && (long)(linear - _page) == (int)(linear - _page));
 
-    private bool _crossing => ((_instructions[_count - 1].NextIP - 1) & ~0xFFFul) != _page;
+    private bool _crossing => ((_builder.Last.NextIP - 1) & ~0xFFFul) != _page;
 
     /// <summary>A direct jump: linked within the page, looked up beyond it. Saved flags stay in AX.</summary>
     private void EmitJump(ulong target, bool backward)
@@ -237,7 +211,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitPoll(ulong target)
     {
-        if (!_axSaved && _liveBefore[_count] != 0)
+        if (!_axSaved && _builder.LiveBefore(_builder.Count) != 0)
         {
             SaveFlags();
         }
@@ -279,11 +253,12 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void AddLookup(byte* patch, byte* link = null, bool linkAx = false, int extra = 0)
+    private ref ColdExit AddLookup(byte* patch, byte* link = null, bool linkAx = false, int extra = 0)
     {
-        AddCold(SiteKind.Lookup, patch, 0, extra);
-        _cold[_coldCount - 1].Link = link;
-        _cold[_coldCount - 1].LinkAx = linkAx;
+        ref ColdExit exit = ref AddCold(SiteKind.Lookup, patch, 0, extra);
+        exit.Link = link;
+        exit.LinkAx = linkAx;
+        return ref exit;
     }
 
     /// <summary>Compares the target in r15 with the entry of the jump cache that it would have, whose offset goes to rbp.</summary>
@@ -316,7 +291,7 @@ internal sealed unsafe partial class Translator
         switch (instruction.FlowControl)
         {
             case FlowControl.UnconditionalBranch:
-                EmitJump(TargetOf(instruction), TargetOf(instruction) <= instruction.IP);
+                EmitJump(TreatmentRules.TargetOf(instruction, _mode), TreatmentRules.TargetOf(instruction, _mode) <= instruction.IP);
                 break;
             case FlowControl.ConditionalBranch:
                 EmitConditional(instruction);
@@ -339,7 +314,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitConditional(in Instruction instruction)
     {
-        ulong target = TargetOf(instruction);
+        ulong target = TreatmentRules.TargetOf(instruction, _mode);
         var condition = (Condition)(instruction.ConditionCode - ConditionCode.o);
         if (Single)
         {
@@ -437,7 +412,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Makes room for a push: returns where from rbp it goes.</summary>
     private int EmitPushAddress(bool keepSaved = false)
     {
-        if (Shared)
+        if (_shared.IsShared)
         {
             return SharedDisplacement(-8);
         }
@@ -484,7 +459,7 @@ internal sealed unsafe partial class Translator
             case Mnemonic.Pop:
                 int popped = GuestRegisters.Number(instruction.Op0Register);
                 int from = 0;
-                if (Shared)
+                if (_shared.IsShared)
                 {
                     from = SharedDisplacement(0);
                 }

@@ -22,41 +22,6 @@ internal sealed unsafe partial class Translator
     private static readonly int s_cr4 = StateLayout.Of(nameof(VcpuState.Cr4));
     private static readonly int s_kernelGsBase = StateLayout.Of(nameof(VcpuState.KernelGsBase));
 
-    /// <summary>
-    /// What becomes of an instruction that the emulator could do. Inlining is for 64-bit code whose mode has no part in it; levels 1 and 2
-    /// run one instruction at a time, so that a block that is not the user's is the kernel's.
-    /// </summary>
-    private Treatment InlineTreatment(in Instruction instruction)
-    {
-        if (!Code64 || Single || !InlineInstructions.Contains(instruction.Code))
-        {
-            return Treatment.Emulate;
-        }
-
-        bool fits = instruction.Mnemonic switch
-        {
-            Mnemonic.Movsb or Mnemonic.Movsw or Mnemonic.Movsd or Mnemonic.Movsq or Mnemonic.Stosb or Mnemonic.Stosw or Mnemonic.Stosd
-                or Mnemonic.Stosq => CanInlineString(instruction),
-            Mnemonic.Rdtsc or Mnemonic.Rdtscp => Bmi2.X64.IsSupported,
-            Mnemonic.Rdfsbase or Mnemonic.Rdgsbase or Mnemonic.Wrfsbase or Mnemonic.Wrgsbase or Mnemonic.Pushfq => true,
-            Mnemonic.Cld => (_mode & CpuMode.Down) == 0,
-            Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop => true,
-            Mnemonic.Mov when instruction.Op1Register.IsCR() => (_mode & CpuMode.User) == 0
-                && instruction.Op1Register is (Register.CR0 or Register.CR2 or Register.CR3 or Register.CR4),
-            Mnemonic.Mov => instruction.Op0Kind == OpKind.Register,
-            Mnemonic.Syscall => (_mode & (CpuMode.User | CpuMode.Down)) == CpuMode.User,
-            _ => (_mode & CpuMode.User) == 0,
-        };
-        return !fits ? Treatment.Emulate
-            : instruction.Mnemonic switch
-            {
-                Mnemonic.Cld => Treatment.Nothing,
-                Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop => Treatment.Flow,
-                Mnemonic.Syscall or Mnemonic.Sysretq => Treatment.FastCall,
-                _ => Treatment.Inline,
-            };
-    }
-
     private void EmitInline(in Instruction instruction)
     {
         switch (instruction.Mnemonic)
@@ -133,7 +98,7 @@ internal sealed unsafe partial class Translator
     // No interrupt is taken right after STI (SDM 2B STI): none is, for the instruction that follows belongs to the same block.
     private void EmitSti(in Instruction instruction)
     {
-        if (_current == _count - 1)
+        if (_current == _builder.Count - 1)
         {
             EmitEmulate(instruction);
             return;
@@ -173,7 +138,7 @@ internal sealed unsafe partial class Translator
         _a.Load(Host.R15, Mem.State(s_spare));
         _a.Store(Mem.At(Host.Rbp), Host.R15);
         _a.Lea(Host.R10, Mem.At(Host.R10, -8));
-        if (_liveBefore[_current + 1] == 0)
+        if (_builder.LiveBefore(_current + 1) == 0)
         {
             _a.Load(Host.Rax, Mem.State(s_saveRax));
             _axSaved = false;
@@ -338,8 +303,8 @@ internal sealed unsafe partial class Translator
     private void EmitCountedBranch(in Instruction instruction)
     {
         bool loop = instruction.Mnemonic == Mnemonic.Loop;
-        ulong zero = loop ? instruction.NextIP : TargetOf(instruction);
-        ulong other = loop ? TargetOf(instruction) : instruction.NextIP;
+        ulong zero = loop ? instruction.NextIP : TreatmentRules.TargetOf(instruction, _mode);
+        ulong other = loop ? TreatmentRules.TargetOf(instruction, _mode) : instruction.NextIP;
         if (loop)
         {
             _a.Lea(Host.Rcx, Mem.At(Host.Rcx, -1));

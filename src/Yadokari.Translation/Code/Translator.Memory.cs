@@ -19,32 +19,13 @@ internal sealed unsafe partial class Translator
     private bool KeepsSaved(in Instruction instruction) => TreatmentOf(instruction) switch
     {
         Treatment.Nothing or Treatment.Emulate => true,
-        Treatment.Native or Treatment.Stack or Treatment.Address => IsIndifferent(instruction),
+        Treatment.Native or Treatment.Stack or Treatment.Address => _use.IsIndifferentToFlagsAndRax(instruction),
         Treatment.Flow => !instruction.IsJccShortOrNear && instruction.Mnemonic is not (Mnemonic.Jrcxz or Mnemonic.Jecxz or Mnemonic.Loop)
-            && IsIndifferent(instruction),
+            && _use.IsIndifferentToFlagsAndRax(instruction),
         _ => false,
     };
 
-    private bool IsIndifferent(in Instruction instruction)
-    {
-        if (((int)(instruction.RflagsRead | instruction.RflagsModified) & AllFlags) != 0 || InstructionClasses.MayKeepFlags(instruction.Code))
-        {
-            return false;
-        }
-
-        InstructionInfo info = _info.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage);
-        foreach (UsedRegister used in info.GetUsedRegisters())
-        {
-            if (used.Register.GetFullRegister() == Register.RAX)
-            {
-                return false;
-            }
-        }
-
-        return true;
-    }
-
-    private bool FlagsLive => !_axSaved && _liveBefore[_current] != 0;
+    private bool FlagsLive => !_axSaved && _builder.LiveBefore(_current) != 0;
 
     private void SaveFlags()
     {
@@ -56,7 +37,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private void RestoreFlags(int live = AllFlags)
+    private void RestoreFlags(int live = FlagLiveness.AllFlags)
     {
         if (live != 0)
         {
@@ -148,7 +129,7 @@ internal sealed unsafe partial class Translator
         }
 
         Register segment = instruction.MemorySegment;
-        if (size != 0 && HasLimit(segment))
+        if (size != 0 && TreatmentRules.HasLimit(segment, _mode))
         {
             EmitLimitCheck(segment - Register.ES, size, write);
         }
@@ -169,10 +150,6 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // Whether accesses by a segment look at its limit. FS and GS are used too seldom for a mode of their own; code is never written.
-    private bool HasLimit(Register segment)
-        => !Code64 && ((_mode & CpuMode.Limited) != 0 || segment is Register.FS or Register.GS or Register.CS);
-
     /// <summary>Leaves if an access at the offset in rbp does not end within its segment. Uses r15.</summary>
     private void EmitLimitCheck(int segment, int size, bool write)
     {
@@ -183,9 +160,9 @@ internal sealed unsafe partial class Translator
 
         _a.Lea(Host.R15, Mem.At(Host.Rbp, size));
         _a.Arithmetic(Alu.Cmp, Host.R15, Mem.State(StateLayout.SegmentEnd(segment, write)));
-        AddCold(SiteKind.Limit, _a.Jump(Condition.Above, _a.Cursor), _instructions[_current].IP);
-        _cold[_coldCount - 1].Size = (byte)Math.Min(size, byte.MaxValue);
-        _cold[_coldCount - 1].Write = write;
+        ref ColdExit exit = ref AddCold(SiteKind.Limit, _a.Jump(Condition.Above, _a.Cursor), _builder[_current].IP);
+        exit.Size = (byte)Math.Min(size, byte.MaxValue);
+        exit.Write = write;
     }
 
     /// <summary>A linear address known relative to the code page.</summary>
@@ -237,24 +214,48 @@ internal sealed unsafe partial class Translator
         _a.Arithmetic32(Alu.And, Host.R15, (StateLayout.TlbEntries - 1) << 4);
         _a.Arithmetic(Alu.Add, Host.Rbp, Mem.State(Host.R15, tlb));
         _a.Arithmetic(Alu.Cmp, Host.Rbp, 4096 - size);
-        byte* miss = _a.Jump(Condition.Above, _a.Cursor);
-        _cold[_coldCount++] = new ColdExit
-        {
-            Kind = SiteKind.Miss,
-            Patch = miss,
-            Resume = _resume,
-            ResumeAx = _resumeAx,
-            Linear = _instructions[_current].IP,
-            Size = (byte)size,
-            Write = write,
-            Tlb = tlb,
-            Ax = _axSaved,
-        };
+        ref ColdExit miss = ref AddCold(SiteKind.Miss, _a.Jump(Condition.Above, _a.Cursor), _builder[_current].IP);
+        miss.Resume = _resume;
+        miss.ResumeAx = _resumeAx;
+        miss.Size = (byte)size;
+        miss.Write = write;
+        miss.Tlb = tlb;
         _a.Arithmetic(Alu.Add, Host.Rbp, Mem.State(Host.R15, tlb + 8));
-        ref readonly Instruction instruction = ref _instructions[_current];
+        ref readonly Instruction instruction = ref _builder[_current];
         if (!keepSaved && _axSaved && !KeepsSaved(instruction))
         {
-            RestoreFlags(FaultsByItself(instruction) ? AllFlags : LiveThrough(instruction, _liveBefore[_current + 1]));
+            RestoreFlags(FlagLiveness.FaultsByItself(instruction)
+                ? FlagLiveness.AllFlags : FlagLiveness.Through(instruction, _builder.LiveBefore(_current + 1)));
         }
+    }
+
+    /// <summary>
+    /// Makes rbp point at the run's range, if it does not yet. Returns the distance from rbp to an access at so far from the base register.
+    /// </summary>
+    private int SharedDisplacement(int displacement)
+    {
+        ref SharedRun run = ref _shared.Run;
+        Mem kept = Mem.State(StateLayout.SharedAddress(_shared.Number));
+        if (!run.Checked)
+        {
+            Host register = Get(run.Base, Host.Rbp);
+            _a.Lea(Host.Rbp, Mem.At(register, run.Low));
+            EmitCheck(run.High - run.Low, run.Writes);
+            _builder.LastExit.Extra = run.End - _current;
+            _builder.LastExit.Base = (byte)run.Base;
+            if (run.Kept)
+            {
+                _a.Store(kept, Host.Rbp);
+            }
+
+            run.Checked = true;
+        }
+        else if (!_shared.IsInAddress)
+        {
+            _a.Load(Host.Rbp, kept);
+        }
+
+        _shared.IsInAddress = true;
+        return run.Delta + displacement - run.Low;
     }
 }

@@ -5,30 +5,28 @@ namespace Yadokari.Translation.Code;
 /// <summary>Innocuous instructions: the processor itself supplies their meaning.</summary>
 internal sealed unsafe partial class Translator
 {
-    private readonly InstructionInfoFactory _info = new();
-
     private void EmitNative(in Instruction instruction)
     {
         if (!Code64 && instruction.Mnemonic is Mnemonic.Vzeroall or Mnemonic.Vzeroupper)
         {
             EmitZeroVectors(instruction.Mnemonic == Mnemonic.Vzeroall);
         }
-        else if (HasMemoryOperand(instruction))
+        else if (InstructionUse.HasMemoryOperand(instruction))
         {
             int displacement = 0;
-            if (Shared)
+            if (_shared.IsShared)
             {
                 displacement = SharedDisplacement((int)instruction.MemoryDisplacement64);
             }
             else
             {
-                int size = MemoryBytes(instruction);
-                bool write = WritesMemory(instruction);
+                int size = _use.MemoryBytes(instruction);
+                bool write = _use.WritesMemory(instruction);
                 EmitAddress(instruction, GuestRegisters.Address, withSegment: true, size, write);
                 EmitCheck(size, write);
             }
 
-            _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
+            _builder.SetHostOffset(_current, _a.Cursor - _start);
             EmitRedirected(instruction, displacement);
         }
         else
@@ -50,7 +48,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Re-encodes one instruction with its registers renamed and its memory operand, if any, at so far from the address in rbp.</summary>
     private void EmitRedirected(in Instruction guest, int displacement = 0)
     {
-        bool memory = HasMemoryOperand(guest);
+        bool memory = InstructionUse.HasMemoryOperand(guest);
         Instruction instruction = guest;
         int slot = memory ? -1 : MemoryForms.Choose(ref instruction);
         EmitRedirected(instruction, memory, displacement, slot);
@@ -143,7 +141,7 @@ internal sealed unsafe partial class Translator
                     }
                 }
 
-                OpAccess access = OperandAccess(instruction, i);
+                OpAccess access = _use.AccessOf(instruction, i);
                 passed[known].Store |= access is not (OpAccess.Read or OpAccess.None or OpAccess.NoMemAccess or OpAccess.CondRead);
                 mapped = passed[known].Host;
             }
@@ -200,7 +198,7 @@ internal sealed unsafe partial class Translator
 
             Register register = instruction.GetOpRegister(i);
             if (GuestRegisters.Number(register) == guest
-                && (OperandAccess(instruction, i) != OpAccess.Write || !(register.IsGPR64() || register.IsGPR32())))
+                && (_use.AccessOf(instruction, i) != OpAccess.Write || !(register.IsGPR64() || register.IsGPR32())))
             {
                 return false;
             }
@@ -231,7 +229,7 @@ internal sealed unsafe partial class Translator
     /// <summary>The register that the host code of an instruction borrows, whose guest value is in the spare slot meanwhile; or None.</summary>
     public static Host BorrowedBy(in Instruction guestInstruction)
     {
-        bool memory = HasMemoryOperand(guestInstruction);
+        bool memory = InstructionUse.HasMemoryOperand(guestInstruction);
         Instruction instruction = guestInstruction;
         int slot = memory ? -1 : MemoryForms.Choose(ref instruction);
         bool high = false;
@@ -375,64 +373,17 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private static bool HasMemoryOperand(in Instruction instruction)
-    {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Memory)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    private int MemoryBytes(in Instruction instruction)
-    {
-        if (instruction.Code == Iced.Intel.Code.Movsxd_r16_rm16 && _set.Decoding == DecoderOptions.AMD)
-        {
-            // AMD's processors read four bytes.
-            return 4;
-        }
-
-        int size = instruction.IsBroadcast ? instruction.MemorySize.GetElementSize() : instruction.MemorySize.GetSize();
-        return size == 0 ? 1 : size;
-    }
-
-    private OpAccess OperandAccess(in Instruction instruction, int operand)
-        => _info.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage | InstructionInfoOptions.NoRegisterUsage).GetOpAccess(operand);
-
-    /// <summary>Whether an instruction writes its explicit memory operand.</summary>
-    public bool WritesMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
-
-    /// <summary>Whether an instruction reads its explicit memory operand (or keeps parts of it).</summary>
-    public bool ReadsMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Write or OpAccess.None or OpAccess.NoMemAccess);
-
-    private OpAccess MemoryAccess(in Instruction instruction)
-    {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            if (instruction.GetOpKind(i) == OpKind.Memory)
-            {
-                return OperandAccess(instruction, i);
-            }
-        }
-
-        return OpAccess.None;
-    }
-
     private void EmitLea(in Instruction instruction)
     {
         int guest = GuestRegisters.Number(instruction.Op0Register);
         Host to = GuestRegisters.HostOf(guest);
-        if (to != Host.None && instruction.Op0Register.IsGPR64() && !UsesAddressRegister(instruction))
+        if (to != Host.None && instruction.Op0Register.IsGPR64() && !SharedAccesses.UsesAddressRegister(instruction))
         {
             EmitAddress(instruction, to, withSegment: false);
             return;
         }
 
-        if (to != Host.None && instruction.Op0Register.IsGPR32() && !UsesAddressRegister(instruction))
+        if (to != Host.None && instruction.Op0Register.IsGPR32() && !SharedAccesses.UsesAddressRegister(instruction))
         {
             EmitAddress(instruction, to, withSegment: false);
             _a.Move32(to, to);
@@ -470,15 +421,6 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // A narrower address would have to be cut once the bit's distance was added.
-    private bool CanBitString(in Instruction instruction)
-    {
-        Register address = instruction.MemoryBase == Register.None ? instruction.MemoryIndex : instruction.MemoryBase;
-        return (instruction.Op1Register.IsGPR64() || instruction.Op1Register.IsGPR32())
-            && (Code64 ? address.IsGPR64() || address == Register.RIP : address.IsGPR32())
-            && !HasLimit(instruction.MemorySegment);
-    }
-
     private void EmitBitString(in Instruction instruction)
     {
         bool wide = instruction.Op1Register.IsGPR64();
@@ -499,7 +441,7 @@ internal sealed unsafe partial class Translator
         ElementOf();
         _a.Not(Host.R15);
         _a.Lea(Host.Rbp, new Mem(Host.Rbp, Host.R15, bytes, bytes, false));
-        _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
+        _builder.SetHostOffset(_current, _a.Cursor - _start);
         EmitRedirected(instruction);
 
         void ElementOf()

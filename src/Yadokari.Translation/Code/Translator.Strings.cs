@@ -17,31 +17,8 @@ internal sealed unsafe partial class Translator
         public ulong Linear;
     }
 
-    private readonly ColdString[] _coldStrings = new ColdString[MaxInstructions];
+    private readonly ColdString[] _coldStrings = new ColdString[BlockBuilder.MaxInstructions];
     private int _coldStringCount;
-
-    private bool CanInlineString(in Instruction instruction)
-    {
-        if ((_mode & CpuMode.Down) != 0 || instruction.HasRepnePrefix)
-        {
-            return false;
-        }
-
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            switch (instruction.GetOpKind(i))
-            {
-                case OpKind.MemorySegRSI when instruction.MemorySegment is not (Register.FS or Register.GS):
-                case OpKind.MemoryESRDI:
-                case OpKind.Register:
-                    break;
-                default:
-                    return false;
-            }
-        }
-
-        return true;
-    }
 
     private static int ElementBytes(in Instruction instruction) => instruction.Mnemonic switch
     {

@@ -41,7 +41,7 @@ internal sealed unsafe partial class Translator
         }
         else if (_x87OperandDue >= 0)
         {
-            ref readonly Instruction due = ref _instructions[_x87OperandDue];
+            ref readonly Instruction due = ref _builder[_x87OperandDue];
             if (Changes(next, due.MemoryBase) || Changes(next, due.MemoryIndex))
             {
                 EmitX87Operand((int)(next.IP & 4095));
@@ -50,7 +50,7 @@ internal sealed unsafe partial class Translator
     }
 
     private bool Changes(in Instruction instruction, Register address)
-        => GuestRegisters.Number(address) is >= 0 and int number && Changes(instruction, number);
+        => GuestRegisters.Number(address) is >= 0 and int number && _use.Changes(instruction, number);
 
     /// <summary>After an instruction that ran to its end. Flags stay; r15 is lost, and rbp where the instruction had it for its address.</summary>
     private void AfterX87(in Instruction instruction)
@@ -71,7 +71,7 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        bool operand = HasMemoryOperand(instruction);
+        bool operand = InstructionUse.HasMemoryOperand(instruction);
         _x87Notes.Add(new X87Note(X87Pointers.Pack((int)(instruction.IP & 4095), OpcodeOf(instruction), (_mode & CpuMode.User) != 0, operand)));
         _x87Due = true;
         if (operand)
@@ -114,7 +114,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitX87Operand(int before)
     {
-        ref readonly Instruction instruction = ref _instructions[_x87OperandDue];
+        ref readonly Instruction instruction = ref _builder[_x87OperandDue];
         int last = _x87Notes.FindLastIndex(note => X87Pointers.HasOperand(note.Note));
         _x87Notes[last] = _x87Notes[last] with { OperandUntil = before };
         _a.StoreImmediate32(Mem.State(s_x87Segment), instruction.MemorySegment - Register.ES);
@@ -149,7 +149,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    private static bool MayNeedLoad(Register register) => LivesInMemory(register) || GuestRegisters.Number(register) == 0;
+    private static bool MayNeedLoad(Register register) => GuestRegisters.LivesInMemory(register) || GuestRegisters.Number(register) == 0;
 
     // FOP: the low three bits of the first opcode byte and the ModRM byte. No prefix looks like an opcode of the x87.
     private int OpcodeOf(in Instruction instruction)

@@ -10,34 +10,20 @@ namespace Yadokari.Translation.Code;
 /// </summary>
 internal sealed unsafe partial class Translator
 {
-    /// <summary>Longest block, in instructions.</summary>
-    public const int MaxInstructions = 48;
-
     /// <summary>More host bytes than any block takes.</summary>
     public const int MaxHostBytes = 48 * 1024;
 
-    private const int AllFlags = (int)(RflagsBits.OF | RflagsBits.SF | RflagsBits.ZF | RflagsBits.AF | RflagsBits.CF | RflagsBits.PF);
-
     private readonly CodeCache _cache;
     private readonly Stubs _stubs;
-    private readonly GuestBytes _bytes = new();
-    private bool _whole;
-    private readonly Decoder _decoder64;
-    private readonly Decoder _decoder32;
-    private readonly Decoder _decoder16;
     private readonly Encoder _encoder;
-    private readonly InstructionSet _set;
+    private readonly TreatmentRules _treatments;
+    private readonly InstructionUse _use;
+    private readonly BlockBuilder _builder = new();
+    private readonly SharedAccesses _shared;
     private readonly HostWriter _writer = new();
-    private readonly Instruction[] _instructions = new Instruction[MaxInstructions];
-    private readonly byte[] _liveBefore = new byte[MaxInstructions + 1];
-    private readonly ushort[] _hostOffsets = new ushort[MaxInstructions];
-    private readonly bool[] _axAt = new bool[MaxInstructions];
     private readonly List<Instruction> _emulated = [];
-    private readonly ColdExit[] _cold = new ColdExit[MaxInstructions * 8];
 
     private HostAssembler _a;
-    private int _coldCount;
-    private int _count;
     private int _current;
     private byte* _resume;
     private bool _resumeAx;
@@ -51,23 +37,26 @@ internal sealed unsafe partial class Translator
     private int _unshared;
     private bool _bounce;
 
-    private readonly bool _crowded;
-
     /// <param name="cache">Gets the code.</param>
     /// <param name="stubs">Its passages to C#.</param>
     /// <param name="set">What the guest has.</param>
     /// <param name="crowded">There are more vCPUs than processors: PAUSE leaves, so that others may run.</param>
     public Translator(CodeCache cache, Stubs stubs, InstructionSet set, bool crowded)
     {
-        _crowded = crowded;
-        _set = set;
+        _treatments = new TreatmentRules(set, crowded);
         _cache = cache;
         _stubs = stubs;
-        _decoder64 = Decoder.Create(64, _bytes, set.Decoding);
-        _decoder32 = Decoder.Create(32, _bytes, set.Decoding);
-        _decoder16 = Decoder.Create(16, _bytes, set.Decoding);
+        _use = new InstructionUse(set);
+        _shared = new SharedAccesses(_treatments, _use, _builder);
+        Decoder = new InstructionDecoder(set);
         _encoder = Encoder.Create(64, _writer);
     }
+
+    /// <summary>Decodes what is translated, and what the vCPU looks at.</summary>
+    public InstructionDecoder Decoder { get; }
+
+    /// <summary>What instructions do with their operands.</summary>
+    public InstructionUse Use => _use;
 
     /// <summary>Instructions translated so far.</summary>
     public long InstructionsTranslated { get; private set; }
@@ -96,39 +85,6 @@ internal sealed unsafe partial class Translator
     private int JumpCache => StateLayout.JumpCacheOf(_mode);
 
     private int TlbKind => (_mode & CpuMode.User) != 0 ? 1 : (_mode & CpuMode.SupervisorAc) != 0 ? 2 : 0;
-
-    private Decoder DecoderOf(CpuMode mode) => (mode & CpuMode.Code64) != 0 ? _decoder64 : (mode & CpuMode.Code32) != 0 ? _decoder32 : _decoder16;
-
-    /// <summary>Decodes one instruction from bytes; <see cref="DecodedWhole"/> says whether they were all of it.</summary>
-    public Instruction Decode(ReadOnlySpan<byte> bytes, CpuMode mode, ulong ip)
-    {
-        fixed (byte* start = bytes)
-        {
-            _bytes.Set(start, bytes.Length);
-            Decoder decoder = DecoderOf(mode);
-            decoder.IP = ip;
-            DecodeNext(decoder, out Instruction instruction);
-            return instruction;
-        }
-    }
-
-    // Decodes where the bytes stand, and puts right what the decoder leaves out. Whether they were all of an instruction is in _whole.
-    private void DecodeNext(Decoder decoder, out Instruction instruction)
-    {
-        ReadOnlySpan<byte> bytes = _bytes.Rest;
-        decoder.Decode(out instruction);
-        _whole = !InstructionForms.AreAmbiguous(instruction) || InstructionForms.Resolve(ref instruction, decoder.Bitness, _set, bytes);
-    }
-
-    /// <summary>Whether what was decoded last did not go on after the bytes that there were.</summary>
-    public bool DecodedWhole => _whole;
-
-    /// <summary>Whether an instruction's bytes are only its beginning.</summary>
-    public bool GoesOn(ReadOnlySpan<byte> bytes, CpuMode mode)
-    {
-        _ = Decode(bytes, mode, 0);
-        return !_whole;
-    }
 
     /// <summary>
     /// Translates from a linear address whose bytes stand at <paramref name="code"/>. Returns null if the first instruction does not end
@@ -171,24 +127,20 @@ internal sealed unsafe partial class Translator
     {
         _mode = mode;
         _page = linear & ~0xFFFul;
-        _bytes.Set(code, length);
-        Decoder decoder = DecoderOf(mode);
-        decoder.IP = linear;
-        DecodeNext(decoder, out _instructions[0]);
-        _count = 1;
+        Decoder.Start(code, length, mode, linear);
+        Decoder.Next(out Instruction first);
+        _builder.Clear();
+        _builder.Add(first, Treatment.Emulate);
+        _builder.FindLiveFlags();
         _current = 0;
-        _coldCount = 0;
         _coldStringCount = 0;
         ForgetX87();
         _axSaved = false;
-        _liveBefore[0] = _liveBefore[1] = AllFlags;
-        _hostOffsets[0] = 0;
-        _axAt[0] = false;
         _a.Cursor = _start = _cache.Next;
         _block = block;
-        _block.Begin(gpa, _page, mode, _instructions[0].Length, refused: true);
+        _block.Begin(gpa, _page, mode, first.Length, refused: true);
         EmitEntry();
-        EmitEmulate(_instructions[0]);
+        EmitEmulate(first);
         Finish();
         return _block;
     }
@@ -198,68 +150,59 @@ internal sealed unsafe partial class Translator
         _mode = mode;
         _page = linear & ~0xFFFul;
         int offset = (int)(linear & 0xFFF);
-        _bytes.Set(code, length);
-        Decoder decoder = DecoderOf(mode);
-        decoder.IP = linear;
-        _count = 0;
-        int limit = bounce || Single || offset + length > 4096 ? 1 : MaxInstructions;
+        Decoder.Start(code, length, mode, linear);
+        _builder.Clear();
+        int limit = bounce || Single || offset + length > 4096 ? 1 : BlockBuilder.MaxInstructions;
         bool ended = false;
-        while (_count < limit && !ended)
+        while (_builder.Count < limit && !ended)
         {
-            ref Instruction instruction = ref _instructions[_count];
-            DecodeNext(decoder, out instruction);
-            if (!_whole)
+            if (!Decoder.Next(out Instruction instruction))
             {
                 break;
             }
 
-            _count++;
-            ended = Ends(TreatmentOf(instruction));
+            Treatment treatment = TreatmentOf(instruction);
+            _builder.Add(instruction, treatment);
+            ended = Ends(treatment);
         }
 
         // STI without its next instruction in the same block is the emulator's.
-        ended |= _count != 0 && _instructions[_count - 1].Mnemonic == Mnemonic.Sti;
+        ended |= _builder.Count != 0 && _builder.Last.Mnemonic == Mnemonic.Sti;
 
-        if (_count == 0)
+        if (_builder.Count == 0)
         {
             return null;
         }
 
-        ref readonly Instruction last = ref _instructions[_count - 1];
-        InstructionsTranslated += _count;
+        ref readonly Instruction last = ref _builder.Last;
+        InstructionsTranslated += _builder.Count;
         int guestBytes = (int)(last.NextIP - linear);
         _block = block;
         _block.Begin(gpa, _page, mode, guestBytes);
         _a.Cursor = _start = _cache.Next;
-        _coldCount = 0;
         _coldStringCount = 0;
         _axSaved = false;
-        ForgetRuns();
+        _shared.Clear();
         ForgetX87();
         _source = code - (nint)linear;
-        for (int i = 0; i < _count && !_block.UsesSimd; i++)
-        {
-            _block.UsesSimd = TreatmentOf(_instructions[i]) == Treatment.Native && InstructionClasses.UsesSimd(_instructions[i].Code);
-        }
-
-        FindLiveFlags();
+        _block.UsesSimd = _builder.UsesSimd();
+        _builder.FindLiveFlags();
         if (bounce)
         {
             EmitEntry();
-            _axAt[0] = false;
             _a.Load(GuestRegisters.Address, Mem.State(StateLayout.Of(nameof(VcpuState.BouncePointer))));
-            _hostOffsets[0] = (ushort)(_a.Cursor - _start);
-            EmitRedirected(_instructions[0]);
-            AfterX87(_instructions[0]);
-            EmitX87Notes((int)(_instructions[0].IP & 4095));
+            _builder.SetHostOffset(0, _a.Cursor - _start);
+            EmitRedirected(_builder[0]);
+            AfterX87(_builder[0]);
+            EmitX87Notes((int)(_builder[0].IP & 4095));
             EmitStep(last.NextIP);
         }
         else
         {
             EmitEntry();
-            for (_current = 0; _current < _count; _current++)
+            for (_current = 0; _current < _builder.Count; _current++)
             {
-                Emit(_instructions[_current]);
+                Emit(_builder[_current]);
             }
 
             if (!ended)
@@ -285,76 +228,7 @@ internal sealed unsafe partial class Translator
         return _block;
     }
 
-    private Treatment TreatmentOf(in Instruction instruction)
-    {
-        Treatment treatment = InstructionClasses.TreatmentOf(instruction.Code);
-        if (!_set.Has(instruction) || (_crowded && instruction.Mnemonic == Mnemonic.Pause))
-        {
-            return Treatment.Emulate;
-        }
-
-        if (treatment == Treatment.Native && InstructionClasses.UsesSimd(instruction.Code)
-            && ((_mode & CpuMode.SimdTrap) != 0
-                || ((_mode & CpuMode.EmulationTrap) != 0 && !InstructionClasses.IsAvx(instruction.Code) && !InstructionClasses.IsAvx512(instruction.Code))
-                || ((_mode & CpuMode.SseTrap) != 0 && InstructionClasses.IsSse(instruction.Code))
-                || ((_mode & CpuMode.AvxTrap) != 0 && InstructionClasses.IsAvx(instruction.Code))
-                || ((_mode & CpuMode.Avx512Trap) != 0 && InstructionClasses.IsAvx512(instruction.Code))))
-        {
-            return Treatment.Emulate;
-        }
-
-        if (Code64 && treatment == Treatment.Flow && instruction.Op0Kind == OpKind.NearBranch16)
-        {
-            // AMD's processors cut the target to 16 bits.
-            return Treatment.Emulate;
-        }
-
-        if (!Code64 && treatment is Treatment.Flow or Treatment.Stack)
-        {
-            bool jump = treatment == Treatment.Flow && instruction.FlowControl is FlowControl.UnconditionalBranch or FlowControl.ConditionalBranch;
-            return (jump ? IsNearTarget(instruction) : Flat32) ? treatment : Treatment.Emulate;
-        }
-
-        if (treatment == Treatment.Emulate)
-        {
-            return InlineTreatment(instruction);
-        }
-
-        if (treatment == Treatment.BitString)
-        {
-            return instruction.Op0Kind == OpKind.Register ? Treatment.Native
-                : System.Runtime.Intrinsics.X86.Bmi2.X64.IsSupported && CanBitString(instruction) ? Treatment.BitString : Treatment.Emulate;
-        }
-
-        return treatment;
-    }
-
-    // Whether a direct jump's target is as good as one in a flat segment: it is in the same page, of which all belongs to the segment or else
-    // instructions run one by one; or the segment has no end.
-    private bool IsNearTarget(in Instruction instruction)
-    {
-        if ((_mode & (CpuMode.Limited | CpuMode.Based)) == 0)
-        {
-            return true;
-        }
-
-        bool code32 = (_mode & CpuMode.Code32) != 0;
-        bool inPage = !Single && ((TargetOf(instruction) ^ instruction.IP) & ~0xFFFul) == 0;
-        return instruction.Op0Kind == (code32 ? OpKind.NearBranch32 : OpKind.NearBranch16)
-            && (inPage || (code32 && (_mode & CpuMode.Limited) == 0));
-    }
-
-    /// <summary>The linear address that a direct jump goes to.</summary>
-    private ulong TargetOf(in Instruction instruction)
-    {
-        if (instruction.Op0Kind == OpKind.NearBranch16 && (_mode & (CpuMode.Limited | CpuMode.Based)) != 0)
-        {
-            // The decoder takes addresses for offsets: only the distance counts.
-            return (uint)(instruction.NextIP + (ulong)(short)(instruction.NearBranch16 - instruction.NextIP));
-        }
-
-        return Code64 ? instruction.NearBranchTarget : (uint)instruction.NearBranchTarget;
-    }
+    private Treatment TreatmentOf(in Instruction instruction) => _treatments.Of(instruction, _mode);
 
     private bool Ends(Treatment treatment) => treatment is Treatment.Emulate or Treatment.Flow or Treatment.FastCall;
 
@@ -362,14 +236,14 @@ internal sealed unsafe partial class Translator
     {
         _resume = _a.Cursor;
         _resumeAx = _axSaved;
-        _hostOffsets[_current] = (ushort)(_a.Cursor - _start);
+        _builder.SetHostOffset(_current, _a.Cursor - _start);
         Treatment treatment = TreatmentOf(instruction);
         if (_x87Notes.Count != 0)
         {
             EmitX87Due(instruction, treatment);
         }
 
-        PlanSharing();
+        _shared.Plan(_current, _mode, _unshared);
         switch (treatment)
         {
             case Treatment.Native:
@@ -410,68 +284,13 @@ internal sealed unsafe partial class Translator
                 break;
         }
 
-        _axAt[_current] = _axSaved && treatment == Treatment.Native;
-        if (_axSaved && _current + 1 < _count && !KeepsSaved(_instructions[_current + 1]))
+        _builder.SetAxSaved(_current, _axSaved && treatment == Treatment.Native);
+        if (_axSaved && _current + 1 < _builder.Count && !KeepsSaved(_builder[_current + 1]))
         {
-            RestoreFlags(_liveBefore[_current + 1]);
+            RestoreFlags(_builder.LiveBefore(_current + 1));
         }
 
-        AfterShared(instruction);
-    }
-
-    /// <summary>
-    /// Works out, backwards, which arithmetic flags somebody may still read before each instruction. An exception's handler reads them all
-    /// (SDM 3A 6.12.1: EFLAGS of before the instruction), and so does whoever looks at the processor between blocks.
-    /// </summary>
-    private void FindLiveFlags()
-    {
-        int live = AllFlags;
-        _liveBefore[_count] = AllFlags;
-        for (int i = _count - 1; i >= 0; i--)
-        {
-            live = MayFault(_instructions[i]) ? AllFlags : LiveThrough(_instructions[i], live);
-            _liveBefore[i] = (byte)live;
-        }
-    }
-
-    // What must be there when an instruction runs that does not fault.
-    private static int LiveThrough(in Instruction instruction, int after) => (after & ~Kills(instruction)) | ((int)instruction.RflagsRead & AllFlags);
-
-    private bool MayFault(in Instruction instruction) => TreatmentOf(instruction) switch
-    {
-        Treatment.Nothing or Treatment.Address => false,
-        Treatment.Native => HasMemoryOperand(instruction) || FaultsByItself(instruction),
-        _ => true,
-    };
-
-    // Also where its memory operand, if any, is there.
-    private static bool FaultsByItself(in Instruction instruction)
-        => instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv || instruction.IsInvalid || InstructionClasses.UsesSimd(instruction.Code);
-
-    private static int Kills(in Instruction instruction)
-    {
-        if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
-        {
-            return 0;
-        }
-
-        if (InstructionClasses.MayKeepFlags(instruction.Code))
-        {
-            OpKind count = instruction.GetOpKind(instruction.OpCount - 1);
-            if (count != OpKind.Immediate8 || (instruction.GetImmediate(instruction.OpCount - 1) & 31) == 0)
-            {
-                return 0;
-            }
-        }
-
-        // What is undefined the processor may leave as it was (AMD's do, after IMUL); all clear AF after a logical instruction.
-        RflagsBits left = instruction.RflagsUndefined;
-        if (instruction.Mnemonic is Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Test)
-        {
-            left &= ~RflagsBits.AF;
-        }
-
-        return (int)(instruction.RflagsModified & ~left) & AllFlags;
+        _shared.After(instruction, _current);
     }
 
     private void Finish()
@@ -485,33 +304,11 @@ internal sealed unsafe partial class Translator
         EmitColdStrings();
         byte* cursor = (byte*)(((nint)_a.Cursor + 3) & ~3);
         _block.Table = (ushort*)cursor;
-        _block.Instructions = _count;
-        for (int i = 0; i < _count; i++)
-        {
-            _block.Table[2 * i] = (ushort)((int)(_instructions[i].IP - _page) | (_axAt[i] ? Block.AxSaved : 0));
-            _block.Table[(2 * i) + 1] = _hostOffsets[i];
-        }
-
-        cursor += 4 * _count;
+        _block.Instructions = _builder.Count;
+        _builder.WriteTable(_block.Table, _page);
+        cursor += 4 * _builder.Count;
         _cache.Commit(end);
         _cache.CommitCold(cursor);
-    }
-
-    private sealed class GuestBytes : CodeReader
-    {
-        private byte* _position;
-        private byte* _end;
-
-        // SAFETY: what Set was told of.
-        public ReadOnlySpan<byte> Rest => new(_position, (int)(_end - _position));
-
-        public void Set(byte* start, int length)
-        {
-            _position = start;
-            _end = start + length;
-        }
-
-        public override int ReadByte() => _position < _end ? *_position++ : -1;
     }
 
     private sealed class HostWriter : CodeWriter

@@ -431,7 +431,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         bool known = true;
         foreach ((int index, ulong selector) in (ReadOnlySpan<(int, ulong)>)[(1, r.Cs), (2, r.Ss), (3, r.Ds), (0, r.Es), (4, r.Fs), (5, r.Gs)])
         {
-            known &= _cpu.Segments[index].Selector == selector || Emulator.Reload(_cpu, index, (ushort)selector);
+            known &= _cpu.Segments[index].Selector == selector || SegmentInstructions.Reload(_cpu, index, (ushort)selector);
         }
 
         Rebase(4, r.FsBase);

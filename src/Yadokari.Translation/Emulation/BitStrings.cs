@@ -1,4 +1,5 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
@@ -8,9 +9,9 @@ namespace Yadokari.Translation.Emulation;
 /// BT, BTS, BTR, BTC on memory with a bit offset in a register (SDM 2A BT, 1 3.1.1.9): the offset is signed and reaches over the whole
 /// address space. The translator does the common forms; these are all of them, for memory that is no plain RAM too.
 /// </summary>
-internal static unsafe partial class Emulator
+internal static unsafe class BitStrings
 {
-    private static void AddBitStrings(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&BitString<ushort>, Op.Bt_rm16_r16, Op.Bts_rm16_r16, Op.Btr_rm16_r16, Op.Btc_rm16_r16);
         table.On(&BitString<uint>, Op.Bt_rm32_r32, Op.Bts_rm32_r32, Op.Btr_rm32_r32, Op.Btc_rm32_r32);

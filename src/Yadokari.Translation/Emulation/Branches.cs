@@ -1,13 +1,14 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Near jumps, calls and returns, where the translator does not do them itself.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class Branches
 {
-    private static void AddBranches(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&JumpDirect, Op.Jmp_rel8_16, Op.Jmp_rel8_32, Op.Jmp_rel8_64, Op.Jmp_rel16, Op.Jmp_rel32_32, Op.Jmp_rel32_64);
         table.On(&JumpIndirect<ushort>, Op.Jmp_rm16);
@@ -46,7 +47,7 @@ internal static unsafe partial class Emulator
         where T : unmanaged
         => Load(cpu, instruction, 0, sizeof(T), out ulong target) ? Call(cpu, instruction, target, sizeof(T)) : Outcome.Fault;
 
-    private static Outcome Call(Vcpu cpu, in Instruction instruction, ulong target, int bytes)
+    internal static Outcome Call(Vcpu cpu, in Instruction instruction, ulong target, int bytes)
     {
         // The stack's faults come before the target's.
         ulong top = (cpu.Rsp - (ulong)bytes) & StackMask(cpu);
@@ -63,7 +64,7 @@ internal static unsafe partial class Emulator
     }
 
     // SDM 2B RET.
-    private static Outcome Return<T>(Vcpu cpu, in Instruction instruction)
+    internal static Outcome Return<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
         ulong rsp = cpu.Rsp;
@@ -140,7 +141,7 @@ internal static unsafe partial class Emulator
             ? Jump(cpu, BranchTarget(cpu, instruction))
             : Outcome.Fault;
 
-    private static Outcome Jump(Vcpu cpu, ulong target)
+    internal static Outcome Jump(Vcpu cpu, ulong target)
     {
         if (!CheckOffset(cpu, target))
         {

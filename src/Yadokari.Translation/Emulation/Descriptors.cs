@@ -1,4 +1,5 @@
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Operands;
 
 namespace Yadokari.Translation.Emulation;
 
@@ -73,9 +74,9 @@ internal readonly struct Descriptor(ulong low, ulong high = 0)
 }
 
 /// <summary>Finding and loading descriptors.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class Descriptors
 {
-    private enum Lookup
+    internal enum Lookup
     {
         Found,
 
@@ -86,29 +87,29 @@ internal static unsafe partial class Emulator
         Fault,
     }
 
-    private static bool IsNull(ushort selector) => (selector & ~3) == 0;
+    internal static bool IsNull(ushort selector) => (selector & ~3) == 0;
 
     /// <summary>The error code that names a selector.</summary>
-    private static uint ErrorOf(ushort selector, uint external = 0) => (selector & 0xFFFCu) | external;
+    internal static uint ErrorOf(ushort selector, uint external = 0) => (selector & 0xFFFCu) | external;
 
-    private static Lookup Find(Vcpu cpu, ushort selector, bool wide, out Descriptor descriptor, out ulong linear)
+    internal static Lookup Find(Vcpu cpu, ushort selector, bool wide, out Descriptor descriptor, out ulong linear)
     {
         descriptor = default;
         linear = 0;
         bool local = (selector & 4) != 0;
-        if (IsNull(selector) || (local && (cpu.Ldtr.Attributes & 0x80) == 0))
+        if (IsNull(selector) || (local && (cpu.Segments.Ldtr.Attributes & 0x80) == 0))
         {
             return Lookup.Outside;
         }
 
-        uint limit = local ? cpu.Ldtr.Limit : cpu.Gdtr.Limit;
+        uint limit = local ? cpu.Segments.Ldtr.Limit : cpu.Segments.Gdtr.Limit;
         uint offset = selector & 0xFFF8u;
         if (offset + (wide ? 15u : 7u) > limit)
         {
             return Lookup.Outside;
         }
 
-        linear = (local ? cpu.Ldtr.Base : cpu.Gdtr.Base) + offset;
+        linear = (local ? cpu.Segments.Ldtr.Base : cpu.Segments.Gdtr.Base) + offset;
         if (!cpu.LongMode)
         {
             linear = (uint)linear;
@@ -125,7 +126,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Reads a descriptor; where there is none raises the given exception with the selector.</summary>
-    private static bool Fetch(Vcpu cpu, ushort selector, Vector vector, uint external, out Descriptor descriptor, out ulong linear)
+    internal static bool Fetch(Vcpu cpu, ushort selector, Vector vector, uint external, out Descriptor descriptor, out ulong linear)
         => Find(cpu, selector, wide: false, out descriptor, out linear) switch
         {
             Lookup.Found => true,
@@ -134,7 +135,7 @@ internal static unsafe partial class Emulator
         };
 
     /// <summary>Reads a system descriptor: 16 bytes in long mode, whose upper type must be 0.</summary>
-    private static bool FetchSystem(Vcpu cpu, ushort selector, out Descriptor descriptor, out ulong linear)
+    internal static bool FetchSystem(Vcpu cpu, ushort selector, out Descriptor descriptor, out ulong linear)
     {
         Lookup found = Find(cpu, selector, wide: cpu.LongMode, out descriptor, out linear);
         return found switch
@@ -146,11 +147,11 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Sets a descriptor's accessed bit where it is clear (SDM 3A 3.4.5.1).</summary>
-    private static bool MarkAccessed(Vcpu cpu, in Descriptor descriptor, ulong linear)
+    internal static bool MarkAccessed(Vcpu cpu, in Descriptor descriptor, ulong linear)
         => descriptor.Accessed || cpu.WriteSystem(linear + 5, (byte)(descriptor.Attributes | 1));
 
     /// <summary>A data segment register's new content, after all checks (SDM 2B MOV). Nothing is loaded yet.</summary>
-    private static bool ResolveData(Vcpu cpu, int index, ushort selector, out SegmentState segment)
+    internal static bool ResolveData(Vcpu cpu, int index, ushort selector, out SegmentState segment)
     {
         if (!cpu.ProtectedMode)
         {
@@ -197,7 +198,7 @@ internal static unsafe partial class Emulator
     /// A segment as real and virtual-8086 mode load it. In real mode limit and size stay what they were, so that code which set larger
     /// ones up in protected mode goes on having them.
     /// </summary>
-    private static SegmentState RealSegment(Vcpu cpu, int index, ushort selector)
+    internal static SegmentState RealSegment(Vcpu cpu, int index, ushort selector)
     {
         ref readonly SegmentState old = ref cpu.Segments[index];
         ulong start = (ulong)selector << 4;
@@ -208,5 +209,5 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>A null selector in a segment register: not present; the level is kept for SS.</summary>
-    private static SegmentState NullSegment(ushort selector, int level = 0) => new(selector, 0, 0, (ushort)(level << 5));
+    internal static SegmentState NullSegment(ushort selector, int level = 0) => new(selector, 0, 0, (ushort)(level << 5));
 }

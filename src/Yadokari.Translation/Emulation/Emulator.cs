@@ -1,6 +1,7 @@
 using Iced.Intel;
 using Yadokari.Translation.Code;
 using Yadokari.X86;
+using static Yadokari.Translation.Emulation.X87State;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
@@ -12,10 +13,10 @@ namespace Yadokari.Translation.Emulation;
 /// elements that a repeated instruction finished before.
 /// </summary>
 /// <remarks>
-/// One handler an instruction, in the file of its group; <c>On</c> names the codes it is for. "SDM 2A CLI" in a comment is the page of that
+/// One handler an instruction, in the class of its group; <c>On</c> names the codes it is for. "SDM 2A CLI" in a comment is the page of that
 /// instruction in the Intel Software Developer's Manual, volume 2A; "SDM 3A 6.12" a section of volume 3A.
 /// </remarks>
-internal static unsafe partial class Emulator
+internal static unsafe class Emulator
 {
     private static readonly delegate*<Vcpu, in Instruction, Outcome>[] s_handlers = Build();
 
@@ -76,69 +77,30 @@ internal static unsafe partial class Emulator
 
     private static delegate*<Vcpu, in Instruction, Outcome>[] Build()
     {
-        var table = new Table();
-        AddFlags(table);
-        AddSystemRegisters(table);
-        AddTables(table);
-        AddSegments(table);
-        AddSegmentQueries(table);
-        AddFarTransfers(table);
-        AddInterrupts(table);
-        AddInterruptReturn(table);
-        AddFastCalls(table);
-        AddPortIo(table);
-        AddStrings(table);
-        AddMsrs(table);
-        AddIdentification(table);
-        AddInvalidation(table);
-        AddXsave(table);
-        AddX87State(table);
-        AddStack(table);
-        AddBranches(table);
-        AddLegacy(table);
-        AddGatherScatter(table);
-        AddMaskedMoves(table);
-        AddBitStrings(table);
+        var table = new HandlerTable();
+        FlagInstructions.Add(table);
+        SystemRegisters.Add(table);
+        TableRegisters.Add(table);
+        SegmentInstructions.Add(table);
+        SegmentQueries.Add(table);
+        FarTransfers.Add(table);
+        InterruptDelivery.Add(table);
+        InterruptReturns.Add(table);
+        FastCalls.Add(table);
+        PortIo.Add(table);
+        StringInstructions.Add(table);
+        MsrInstructions.Add(table);
+        Identification.Add(table);
+        Invalidation.Add(table);
+        XsaveInstructions.Add(table);
+        X87State.Add(table);
+        StackInstructions.Add(table);
+        Branches.Add(table);
+        LegacyInstructions.Add(table);
+        GatherScatterInstructions.Add(table);
+        MaskedMoves.Add(table);
+        BitStrings.Add(table);
         table.On(&RefuseLength, InstructionForms.TooLong);
         return table.Finish();
-    }
-
-    /// <summary>Handlers while the dispatch table is built: by code, or for every form of a mnemonic.</summary>
-    private sealed class Table
-    {
-        private readonly delegate*<Vcpu, in Instruction, Outcome>[] _byCode =
-            new delegate*<Vcpu, in Instruction, Outcome>[Enum.GetValues<Op>().Length];
-
-        private readonly delegate*<Vcpu, in Instruction, Outcome>[] _byMnemonic =
-            new delegate*<Vcpu, in Instruction, Outcome>[Enum.GetValues<Mnemonic>().Length];
-
-        public void On(delegate*<Vcpu, in Instruction, Outcome> handler, params ReadOnlySpan<Op> codes)
-        {
-            foreach (Op code in codes)
-            {
-                _byCode[(int)code] = handler;
-            }
-        }
-
-        public void On(delegate*<Vcpu, in Instruction, Outcome> handler, params ReadOnlySpan<Mnemonic> mnemonics)
-        {
-            foreach (Mnemonic mnemonic in mnemonics)
-            {
-                _byMnemonic[(int)mnemonic] = handler;
-            }
-        }
-
-        public delegate*<Vcpu, in Instruction, Outcome>[] Finish()
-        {
-            for (int code = 0; code < _byCode.Length; code++)
-            {
-                if (_byCode[code] == null)
-                {
-                    _byCode[code] = _byMnemonic[(int)((Op)code).Mnemonic()];
-                }
-            }
-
-            return _byCode;
-        }
     }
 }

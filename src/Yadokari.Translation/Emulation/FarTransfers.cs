@@ -1,14 +1,19 @@
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.InterruptReturns;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.SegmentInstructions;
+using static Yadokari.Translation.Emulation.TaskSwitches;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Far JMP, CALL and RET.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class FarTransfers
 {
-    private static void AddFarTransfers(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&FarJumpDirect, Op.Jmp_ptr1616, Op.Jmp_ptr1632);
         table.On(&FarJumpIndirect<ushort>, Op.Jmp_m1616);

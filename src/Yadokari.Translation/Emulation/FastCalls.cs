@@ -1,19 +1,20 @@
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>SYSCALL, SYSRET, SYSENTER, SYSEXIT: level changes that take flat segments for granted.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class FastCalls
 {
     // Hidden parts these instructions load: flat, present, accessed; level in bits 5 and 6.
     private const ushort FlatCode64 = 0xA09B;
     private const ushort FlatCode32 = 0xC09B;
     private const ushort FlatData = 0xC093;
 
-    private static void AddFastCalls(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Syscall, Mnemonic.Syscall);
         table.On(&Sysret<uint>, Op.Sysretd);

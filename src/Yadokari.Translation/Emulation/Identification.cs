@@ -2,15 +2,16 @@ using System.Runtime.CompilerServices;
 using Iced.Intel;
 using Yadokari.X86;
 using Yadokari.X86.Cpuid;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>CPUID, the counters, XCR0, segment bases, calls of the monitor.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class Identification
 {
-    private static void AddIdentification(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Cpuid, Mnemonic.Cpuid);
         table.On(&Rdtsc, Mnemonic.Rdtsc);
@@ -214,12 +215,12 @@ internal static unsafe partial class Emulator
         return Outcome.Next;
     }
 
-    private static void SetBase(Vcpu cpu, int index, ulong value) => cpu.SetSegment(index, cpu.Segments[index] with { Base = value });
+    internal static void SetBase(Vcpu cpu, int index, ulong value) => cpu.SetSegment(index, cpu.Segments[index] with { Base = value });
 
     /// <summary>EDX:EAX.</summary>
-    private static ulong Pair(Vcpu cpu) => (cpu.Rdx << 32) | (uint)cpu.Rax;
+    internal static ulong Pair(Vcpu cpu) => (cpu.Rdx << 32) | (uint)cpu.Rax;
 
-    private static void SetPair(Vcpu cpu, ulong value)
+    internal static void SetPair(Vcpu cpu, ulong value)
     {
         cpu.Rax = (uint)value;
         cpu.Rdx = value >> 32;

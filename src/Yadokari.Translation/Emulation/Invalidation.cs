@@ -1,12 +1,13 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>INVLPG, INVPCID, and caches that are not modelled.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class Invalidation
 {
-    private static void AddInvalidation(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Invlpg, Mnemonic.Invlpg);
         table.On(&Invpcid, Mnemonic.Invpcid);

@@ -1,6 +1,10 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.GatherScatterInstructions;
+using static Yadokari.Translation.Emulation.VectorRegisters;
+using static Yadokari.Translation.Emulation.X87State;
+using static Yadokari.Translation.Emulation.XsaveInstructions;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -11,9 +15,9 @@ namespace Yadokari.Translation.Emulation;
 internal readonly record struct MaskedOperand(int Bytes, ulong Mask);
 
 /// <summary>Instructions with masks and memory: MASKMOVQ and MASKMOVDQU whole, for the others which bytes count.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class MaskedMoves
 {
-    private static void AddMaskedMoves(Table table)
+    internal static void Add(HandlerTable table)
         => table.On(&MaskMove, Mnemonic.Maskmovq, Mnemonic.Maskmovdqu, Mnemonic.Vmaskmovdqu);
 
     // SDM 2B MASKMOVDQU, MASKMOVQ: bytes whose mask has its top bit set go to DS:rDI.

@@ -4,51 +4,51 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Operands: registers, memory, the stack, flags.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class Operands
 {
-    private const ulong FlagTrap = 1ul << 8;
-    private const ulong FlagInterrupt = 1ul << 9;
-    private const ulong FlagDirection = 1ul << 10;
-    private const ulong FlagIopl = 3ul << 12;
-    private const ulong FlagNestedTask = 1ul << 14;
-    private const ulong FlagResume = 1ul << 16;
-    private const ulong FlagVirtual8086 = 1ul << 17;
-    private const ulong FlagAlignment = 1ul << 18;
-    private const ulong FlagVirtualInterrupt = 1ul << 19;
-    private const ulong FlagVirtualPending = 1ul << 20;
-    private const ulong FlagId = 1ul << 21;
-    private const ulong FlagZero = 1ul << 6;
+    internal const ulong FlagTrap = 1ul << 8;
+    internal const ulong FlagInterrupt = 1ul << 9;
+    internal const ulong FlagDirection = 1ul << 10;
+    internal const ulong FlagIopl = 3ul << 12;
+    internal const ulong FlagNestedTask = 1ul << 14;
+    internal const ulong FlagResume = 1ul << 16;
+    internal const ulong FlagVirtual8086 = 1ul << 17;
+    internal const ulong FlagAlignment = 1ul << 18;
+    internal const ulong FlagVirtualInterrupt = 1ul << 19;
+    internal const ulong FlagVirtualPending = 1ul << 20;
+    internal const ulong FlagId = 1ul << 21;
+    internal const ulong FlagZero = 1ul << 6;
 
-    private const int Es = 0;
-    private const int Cs = 1;
-    private const int Ss = 2;
-    private const int Ds = 3;
-    private const int Fs = 4;
-    private const int Gs = 5;
+    internal const int Es = 0;
+    internal const int Cs = 1;
+    internal const int Ss = 2;
+    internal const int Ds = 3;
+    internal const int Fs = 4;
+    internal const int Gs = 5;
 
     /// <summary>Raises and answers false: for steps that tell success by a boolean.</summary>
-    private static bool Refuse(Vcpu cpu, Vector vector, uint errorCode = 0)
+    internal static bool Refuse(Vcpu cpu, Vector vector, uint errorCode = 0)
     {
         cpu.Raise(vector, errorCode);
         return false;
     }
 
     /// <summary>The mask of an operand of 1, 2, 4 or 8 bytes.</summary>
-    private static ulong MaskOf(int bytes) => ulong.MaxValue >> (64 - (bytes * 8));
+    internal static ulong MaskOf(int bytes) => ulong.MaxValue >> (64 - (bytes * 8));
 
-    private static bool IsCanonical(ulong address) => (long)(address << 16) >> 16 == (long)address;
+    internal static bool IsCanonical(ulong address) => (long)(address << 16) >> 16 == (long)address;
 
-    private static int Iopl(Vcpu cpu) => (int)(cpu.State->SystemFlags >> 12) & 3;
+    internal static int Iopl(Vcpu cpu) => (int)(cpu.State->SystemFlags >> 12) & 3;
 
     /// <summary>Offset in CS of the instruction after this one.</summary>
-    private static ulong NextRip(Vcpu cpu, in Instruction instruction)
+    internal static ulong NextRip(Vcpu cpu, in Instruction instruction)
     {
         ulong next = cpu.Rip + (ulong)instruction.Length;
         return cpu.Code64 ? next : (uint)next;
     }
 
     /// <summary>A general register of any width, zero-extended.</summary>
-    private static ulong Get(Vcpu cpu, Register register) => register switch
+    internal static ulong Get(Vcpu cpu, Register register) => register switch
     {
         >= Register.RAX and <= Register.R15 => cpu.Gpr(register - Register.RAX),
         >= Register.EAX and <= Register.R15D => (uint)cpu.Gpr(register - Register.EAX),
@@ -60,7 +60,7 @@ internal static unsafe partial class Emulator
     };
 
     /// <summary>Writes a general register of any width: 32 bits clear the upper half, 8 and 16 keep the rest.</summary>
-    private static void Set(Vcpu cpu, Register register, ulong value)
+    internal static void Set(Vcpu cpu, Register register, ulong value)
     {
         switch (register)
         {
@@ -88,7 +88,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Writes a register of the width an address or operand has: as <see cref="Set"/> does.</summary>
-    private static void SetWidth(ref ulong register, ulong value, ulong mask)
+    internal static void SetWidth(ref ulong register, ulong value, ulong mask)
     {
         if (mask == 0xFFFFFFFF)
         {
@@ -100,10 +100,10 @@ internal static unsafe partial class Emulator
         }
     }
 
-    private static void SetPart(ref ulong register, ulong value, ulong mask) => register = (register & ~mask) | (value & mask);
+    internal static void SetPart(ref ulong register, ulong value, ulong mask) => register = (register & ~mask) | (value & mask);
 
     /// <summary>Reads an operand of up to eight bytes that may be a register or memory.</summary>
-    private static bool Load(Vcpu cpu, in Instruction instruction, int operand, int bytes, out ulong value)
+    internal static bool Load(Vcpu cpu, in Instruction instruction, int operand, int bytes, out ulong value)
     {
         if (instruction.GetOpKind(operand) == OpKind.Register)
         {
@@ -116,7 +116,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Writes an operand of up to eight bytes that may be a register (whole, whatever its width) or memory.</summary>
-    private static bool Store(Vcpu cpu, in Instruction instruction, int operand, int bytes, ulong value)
+    internal static bool Store(Vcpu cpu, in Instruction instruction, int operand, int bytes, ulong value)
     {
         if (instruction.GetOpKind(operand) == OpKind.Register)
         {
@@ -127,17 +127,17 @@ internal static unsafe partial class Emulator
         return Address(cpu, instruction, bytes, write: true, out ulong linear) && WriteSized(cpu, linear, bytes, value);
     }
 
-    private static Outcome StoreNext(Vcpu cpu, in Instruction instruction, int operand, int bytes, ulong value)
+    internal static Outcome StoreNext(Vcpu cpu, in Instruction instruction, int operand, int bytes, ulong value)
         => Store(cpu, instruction, operand, bytes, value) ? Outcome.Next : Outcome.Fault;
 
     /// <summary>The linear address of the explicit memory operand, checked.</summary>
-    private static bool Address(Vcpu cpu, in Instruction instruction, int length, bool write, out ulong linear)
+    internal static bool Address(Vcpu cpu, in Instruction instruction, int length, bool write, out ulong linear)
     {
         ulong offset = cpu.EffectiveAddress(instruction, out int segment);
         return cpu.Linear(segment, offset, length, write, out linear);
     }
 
-    private static bool ReadSized(Vcpu cpu, ulong linear, int bytes, out ulong value)
+    internal static bool ReadSized(Vcpu cpu, ulong linear, int bytes, out ulong value)
     {
         bool done;
         switch (bytes)
@@ -159,7 +159,7 @@ internal static unsafe partial class Emulator
         }
     }
 
-    private static bool WriteSized(Vcpu cpu, ulong linear, int bytes, ulong value) => bytes switch
+    internal static bool WriteSized(Vcpu cpu, ulong linear, int bytes, ulong value) => bytes switch
     {
         1 => cpu.Write(linear, (byte)value),
         2 => cpu.Write(linear, (ushort)value),
@@ -170,11 +170,11 @@ internal static unsafe partial class Emulator
     /// <summary>The bits of RSP that count: SDM 1 6.2.3.</summary>
     internal static ulong StackMask(Vcpu cpu) => StackMask(cpu, cpu.Code64);
 
-    private static ulong StackMask(Vcpu cpu, bool code64)
+    internal static ulong StackMask(Vcpu cpu, bool code64)
         => code64 ? ulong.MaxValue : (cpu.Segments[Ss].Attributes & 0x4000) != 0 ? 0xFFFFFFFF : 0xFFFF;
 
     /// <summary>Pushes on the current stack, moving a copy of RSP: the caller commits it once nothing can fail any more.</summary>
-    private static bool Push(Vcpu cpu, ref ulong rsp, ulong value, int bytes)
+    internal static bool Push(Vcpu cpu, ref ulong rsp, ulong value, int bytes)
     {
         ulong mask = StackMask(cpu);
         ulong top = (rsp - (ulong)bytes) & mask;
@@ -188,7 +188,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Pops from the current stack, moving a copy of RSP.</summary>
-    private static bool Pop(Vcpu cpu, ref ulong rsp, int bytes, out ulong value)
+    internal static bool Pop(Vcpu cpu, ref ulong rsp, int bytes, out ulong value)
     {
         ulong mask = StackMask(cpu);
         if (!cpu.Linear(Ss, rsp & mask, bytes, write: false, out ulong linear) || !ReadSized(cpu, linear, bytes, out value))
@@ -202,9 +202,9 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Sets CF PF AF ZF SF OF from their places in RFLAGS, leaving the rest alone.</summary>
-    private static void SetArithmeticFlags(Vcpu cpu, ulong flags)
+    internal static void SetArithmeticFlags(Vcpu cpu, ulong flags)
         => cpu.State->FlagsAx = ((flags & 0xD5) << 8) | 0x200 | ((flags >> 11) & 1);
 
-    private static void SetZeroFlag(Vcpu cpu, bool zero)
+    internal static void SetZeroFlag(Vcpu cpu, bool zero)
         => cpu.State->FlagsAx = zero ? cpu.State->FlagsAx | (FlagZero << 8) : cpu.State->FlagsAx & ~(FlagZero << 8);
 }

@@ -1,14 +1,15 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>IN and OUT. INS and OUTS are with the string instructions.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class PortIo
 {
-    private static void AddPortIo(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&In<byte>, Op.In_AL_imm8, Op.In_AL_DX);
         table.On(&In<ushort>, Op.In_AX_imm8, Op.In_AX_DX);
@@ -49,7 +50,7 @@ internal static unsafe partial class Emulator
         return Outcome.Next;
     }
 
-    private static ulong ZeroExtend<T>(T value)
+    internal static ulong ZeroExtend<T>(T value)
         where T : unmanaged
     {
         ulong wide = 0;
@@ -60,31 +61,31 @@ internal static unsafe partial class Emulator
     }
 
     // SDM 1 19.5.2: the I/O permission bitmap of the TSS, asked where IOPL does not allow the access, and always in virtual-8086 mode.
-    private static bool MayUsePort(Vcpu cpu, ushort port, int bytes)
+    internal static bool MayUsePort(Vcpu cpu, ushort port, int bytes)
     {
         if ((cpu.Cr0 & X86.Cr0.PE) == 0 || (cpu.Cpl <= Iopl(cpu) && !cpu.Virtual8086))
         {
             return true;
         }
 
-        bool has = (cpu.Tr.Attributes & 0x8F) == (0x80 | Descriptor.TssBusy32) && cpu.Tr.Limit >= 103;
+        bool has = (cpu.Segments.Tr.Attributes & 0x8F) == (0x80 | Descriptor.TssBusy32) && cpu.Segments.Tr.Limit >= 103;
         if (!has)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Tr.Base + 102, out ushort start))
+        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
         {
             return false;
         }
 
         uint offset = start + (uint)(port >> 3);
-        if (offset + 1 > cpu.Tr.Limit)
+        if (offset + 1 > cpu.Segments.Tr.Limit)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Tr.Base + offset, out ushort bits))
+        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out ushort bits))
         {
             return false;
         }

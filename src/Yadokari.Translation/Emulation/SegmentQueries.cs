@@ -1,12 +1,14 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.Operands;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>LAR, LSL, VERR, VERW, ARPL: questions about descriptors that answer in ZF.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class SegmentQueries
 {
-    private static void AddSegmentQueries(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Lar, Mnemonic.Lar);
         table.On(&Lsl, Mnemonic.Lsl);

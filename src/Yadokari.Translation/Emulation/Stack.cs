@@ -1,157 +1,157 @@
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.InterruptDelivery;
+using static Yadokari.Translation.Emulation.Operands;
 
 namespace Yadokari.Translation.Emulation;
 
-internal static unsafe partial class Emulator
+/// <summary>
+/// The stack that a transfer of control pushes on: the current one, or that of a more privileged level from the task state segment.
+/// Nothing of the processor changes before <see cref="Commit"/>.
+/// </summary>
+internal unsafe struct Stack
 {
-    /// <summary>
-    /// The stack that a transfer of control pushes on: the current one, or that of a more privileged level from the task state segment.
-    /// Nothing of the processor changes before <see cref="Commit"/>.
-    /// </summary>
-    private struct Stack
+    private SegmentState _segment;
+    private ulong _rsp;
+    private ulong _mask;
+    private bool _inner;
+    private bool _long;
+    private bool _code64;
+    private bool _aligned;
+    private uint _external;
+
+    /// <summary>The stack in use.</summary>
+    public static Stack Current(Vcpu cpu) => Current(cpu, cpu.Code64, aligned: false);
+
+    /// <summary>The stack in use, as 64-bit code or other would have it, and with or without alignment checking.</summary>
+    public static Stack Current(Vcpu cpu, bool code64, bool aligned) => new()
     {
-        private SegmentState _segment;
-        private ulong _rsp;
-        private ulong _mask;
-        private bool _inner;
-        private bool _long;
-        private bool _code64;
-        private bool _aligned;
-        private uint _external;
+        _rsp = cpu.Rsp,
+        _mask = StackMask(cpu, code64),
+        _segment = cpu.Segments[Ss],
+        _code64 = code64,
+        _aligned = aligned,
+    };
 
-        /// <summary>The stack in use.</summary>
-        public static Stack Current(Vcpu cpu) => Current(cpu, cpu.Code64, aligned: false);
-
-        /// <summary>The stack in use, as 64-bit code or other would have it, and with or without alignment checking.</summary>
-        public static Stack Current(Vcpu cpu, bool code64, bool aligned) => new()
+    /// <summary>The stack of an inner level: SDM 3A 5.8.5, 5.8.5.1. In long mode SS becomes null.</summary>
+    public static bool OfLevel(Vcpu cpu, int level, uint external, out Stack stack)
+    {
+        stack = new Stack { _inner = true, _external = external };
+        if (cpu.LongMode)
         {
-            _rsp = cpu.Rsp,
-            _mask = StackMask(cpu, code64),
-            _segment = cpu.Segments[Ss],
-            _code64 = code64,
-            _aligned = aligned,
-        };
+            stack._long = true;
+            stack._mask = ulong.MaxValue;
+            stack._segment = NullSegment((ushort)level, level);
+            return ReadTask(cpu, 4u + ((uint)level * 8), external, out stack._rsp);
+        }
 
-        /// <summary>The stack of an inner level: SDM 3A 5.8.5, 5.8.5.1. In long mode SS becomes null.</summary>
-        public static bool OfLevel(Vcpu cpu, int level, uint external, out Stack stack)
+        ushort selector;
+        if ((cpu.Segments.Tr.Attributes & 0xF) == Descriptor.TssBusy32)
         {
-            stack = new Stack { _inner = true, _external = external };
-            if (cpu.LongMode)
-            {
-                stack._long = true;
-                stack._mask = ulong.MaxValue;
-                stack._segment = NullSegment((ushort)level, level);
-                return ReadTask(cpu, 4u + ((uint)level * 8), external, out stack._rsp);
-            }
-
-            ushort selector;
-            if ((cpu.Tr.Attributes & 0xF) == Descriptor.TssBusy32)
-            {
-                if (!ReadTask(cpu, 4u + ((uint)level * 8), external, out uint esp)
-                    || !ReadTask(cpu, 8u + ((uint)level * 8), external, out selector))
-                {
-                    return false;
-                }
-
-                stack._rsp = esp;
-            }
-            else
-            {
-                if (!ReadTask(cpu, 2u + ((uint)level * 4), external, out ushort sp)
-                    || !ReadTask(cpu, 4u + ((uint)level * 4), external, out selector))
-                {
-                    return false;
-                }
-
-                stack._rsp = sp;
-            }
-
-            if (IsNull(selector))
-            {
-                return Refuse(cpu, Vector.InvalidTss, external);
-            }
-
-            if (!Fetch(cpu, selector, Vector.InvalidTss, external, out Descriptor descriptor, out ulong address))
+            if (!ReadTask(cpu, 4u + ((uint)level * 8), external, out uint esp)
+                || !ReadTask(cpu, 8u + ((uint)level * 8), external, out selector))
             {
                 return false;
             }
 
-            if ((selector & 3) != level || descriptor.Dpl != level || !descriptor.IsWritable)
-            {
-                return Refuse(cpu, Vector.InvalidTss, ErrorOf(selector, external));
-            }
-
-            if (!descriptor.Present)
-            {
-                return Refuse(cpu, Vector.StackFault, ErrorOf(selector, external));
-            }
-
-            stack._segment = descriptor.ToSegment(selector);
-            stack._mask = descriptor.Big ? 0xFFFFFFFF : 0xFFFF;
-            return MarkAccessed(cpu, descriptor, address);
+            stack._rsp = esp;
         }
-
-        /// <summary>Pushes 2, 4 or 8 bytes.</summary>
-        public bool Push(Vcpu cpu, ulong value, int bytes)
+        else
         {
-            ulong top = (_rsp - (ulong)bytes) & _mask;
-            if (!_inner)
-            {
-                if (!cpu.Linear(_code64, Ss, top, bytes, write: true, out ulong current))
-                {
-                    return false;
-                }
-
-                if (_aligned && (current & (ulong)(bytes - 1)) != 0)
-                {
-                    return Refuse(cpu, Vector.AlignmentCheck);
-                }
-
-                if (!WriteSized(cpu, current, bytes, value))
-                {
-                    return false;
-                }
-            }
-            else if (!Fits(top, bytes))
-            {
-                return Refuse(cpu, Vector.StackFault, ErrorOf(_segment.Selector, _external));
-            }
-            else if (!WriteInner(cpu, _long ? top : (uint)(_segment.Base + top), bytes, value))
+            if (!ReadTask(cpu, 2u + ((uint)level * 4), external, out ushort sp)
+                || !ReadTask(cpu, 4u + ((uint)level * 4), external, out selector))
             {
                 return false;
             }
 
-            SetPart(ref _rsp, top, _mask);
-            return true;
+            stack._rsp = sp;
         }
 
-        /// <summary>Makes this the processor's stack.</summary>
-        public readonly void Commit(Vcpu cpu)
+        if (IsNull(selector))
         {
-            cpu.Rsp = _rsp;
-            if (_inner)
-            {
-                cpu.SetSegment(Ss, _segment);
-            }
+            return Refuse(cpu, Vector.InvalidTss, external);
         }
 
-        private readonly bool Fits(ulong top, int bytes)
+        if (!Fetch(cpu, selector, Vector.InvalidTss, external, out Descriptor descriptor, out ulong address))
         {
-            if (_long)
-            {
-                return IsCanonical(top) && IsCanonical(top + (ulong)bytes - 1);
-            }
-
-            ulong last = top + (ulong)bytes - 1;
-            return (_segment.Attributes & 4) != 0 ? top > _segment.Limit && last <= _mask : last <= _segment.Limit;
+            return false;
         }
 
-        // An inner level is never 3: these are the supervisor's writes.
-        private static bool WriteInner(Vcpu cpu, ulong linear, int bytes, ulong value) => bytes switch
+        if ((selector & 3) != level || descriptor.Dpl != level || !descriptor.IsWritable)
         {
-            2 => cpu.WriteAs(linear, (ushort)value, user: false),
-            4 => cpu.WriteAs(linear, (uint)value, user: false),
-            _ => cpu.WriteAs(linear, value, user: false),
-        };
+            return Refuse(cpu, Vector.InvalidTss, ErrorOf(selector, external));
+        }
+
+        if (!descriptor.Present)
+        {
+            return Refuse(cpu, Vector.StackFault, ErrorOf(selector, external));
+        }
+
+        stack._segment = descriptor.ToSegment(selector);
+        stack._mask = descriptor.Big ? 0xFFFFFFFF : 0xFFFF;
+        return MarkAccessed(cpu, descriptor, address);
     }
+
+    /// <summary>Pushes 2, 4 or 8 bytes.</summary>
+    public bool Push(Vcpu cpu, ulong value, int bytes)
+    {
+        ulong top = (_rsp - (ulong)bytes) & _mask;
+        if (!_inner)
+        {
+            if (!cpu.Linear(_code64, Ss, top, bytes, write: true, out ulong current))
+            {
+                return false;
+            }
+
+            if (_aligned && (current & (ulong)(bytes - 1)) != 0)
+            {
+                return Refuse(cpu, Vector.AlignmentCheck);
+            }
+
+            if (!WriteSized(cpu, current, bytes, value))
+            {
+                return false;
+            }
+        }
+        else if (!Fits(top, bytes))
+        {
+            return Refuse(cpu, Vector.StackFault, ErrorOf(_segment.Selector, _external));
+        }
+        else if (!WriteInner(cpu, _long ? top : (uint)(_segment.Base + top), bytes, value))
+        {
+            return false;
+        }
+
+        SetPart(ref _rsp, top, _mask);
+        return true;
+    }
+
+    /// <summary>Makes this the processor's stack.</summary>
+    public readonly void Commit(Vcpu cpu)
+    {
+        cpu.Rsp = _rsp;
+        if (_inner)
+        {
+            cpu.SetSegment(Ss, _segment);
+        }
+    }
+
+    private readonly bool Fits(ulong top, int bytes)
+    {
+        if (_long)
+        {
+            return IsCanonical(top) && IsCanonical(top + (ulong)bytes - 1);
+        }
+
+        ulong last = top + (ulong)bytes - 1;
+        return (_segment.Attributes & 4) != 0 ? top > _segment.Limit && last <= _mask : last <= _segment.Limit;
+    }
+
+    // An inner level is never 3: these are the supervisor's writes.
+    private static bool WriteInner(Vcpu cpu, ulong linear, int bytes, ulong value) => bytes switch
+    {
+        2 => cpu.WriteAs(linear, (ushort)value, user: false),
+        4 => cpu.WriteAs(linear, (uint)value, user: false),
+        _ => cpu.WriteAs(linear, value, user: false),
+    };
 }

@@ -1,13 +1,14 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>PUSH, POP, PUSHA, POPA, ENTER, LEAVE: the slow path of all their forms.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class StackInstructions
 {
-    private static void AddStack(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&PushOperand<ushort>, Op.Push_r16, Op.Push_rm16, Op.Push_imm16, Op.Pushw_imm8);
         table.On(&PushOperand<uint>, Op.Push_r32, Op.Push_rm32, Op.Pushd_imm32, Op.Pushd_imm8);

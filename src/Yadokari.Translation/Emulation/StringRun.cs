@@ -1,217 +1,215 @@
 using System.Runtime.CompilerServices;
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-internal static unsafe partial class Emulator
+/// <summary>How far a string instruction has come: address size, direction, prefix, and the elements this call may still do.</summary>
+internal unsafe struct StringRun
 {
-    /// <summary>How far a string instruction has come: address size, direction, prefix, and the elements this call may still do.</summary>
-    private struct StringRun
+    private readonly ulong _mask;
+    private readonly int _bytes;
+    private readonly int _segment;
+    private readonly bool _repeats;
+    private readonly bool _whileEqual;
+    private readonly bool _down;
+    private int _budget;
+    private bool _done;
+
+    public StringRun(Vcpu cpu, in Instruction instruction, int bytes, int budget)
     {
-        private readonly ulong _mask;
-        private readonly int _bytes;
-        private readonly int _segment;
-        private readonly bool _repeats;
-        private readonly bool _whileEqual;
-        private readonly bool _down;
-        private int _budget;
-        private bool _done;
+        _bytes = bytes;
+        _repeats = instruction.HasRepPrefix || instruction.HasRepnePrefix;
+        _whileEqual = !instruction.HasRepnePrefix;
+        _down = (cpu.State->SystemFlags & FlagDirection) != 0;
 
-        public StringRun(Vcpu cpu, in Instruction instruction, int bytes, int budget)
+        // With TF set each element is an instruction of its own to a debugger.
+        _budget = (cpu.State->SystemFlags & FlagTrap) != 0 ? 1 : budget;
+        _segment = Ds;
+        _mask = ulong.MaxValue;
+        for (int operand = 0; operand < instruction.OpCount; operand++)
         {
-            _bytes = bytes;
-            _repeats = instruction.HasRepPrefix || instruction.HasRepnePrefix;
-            _whileEqual = !instruction.HasRepnePrefix;
-            _down = (cpu.State->SystemFlags & FlagDirection) != 0;
-
-            // With TF set each element is an instruction of its own to a debugger.
-            _budget = (cpu.State->SystemFlags & FlagTrap) != 0 ? 1 : budget;
-            _segment = Ds;
-            _mask = ulong.MaxValue;
-            for (int operand = 0; operand < instruction.OpCount; operand++)
+            OpKind kind = instruction.GetOpKind(operand);
+            _mask = kind switch
             {
-                OpKind kind = instruction.GetOpKind(operand);
-                _mask = kind switch
-                {
-                    OpKind.MemorySegSI or OpKind.MemoryESDI => 0xFFFF,
-                    OpKind.MemorySegESI or OpKind.MemoryESEDI => 0xFFFFFFFF,
-                    _ => _mask,
-                };
-                if (kind is OpKind.MemorySegSI or OpKind.MemorySegESI or OpKind.MemorySegRSI)
-                {
-                    _segment = cpu.SegmentOf(instruction);
-                }
+                OpKind.MemorySegSI or OpKind.MemoryESDI => 0xFFFF,
+                OpKind.MemorySegESI or OpKind.MemoryESEDI => 0xFFFFFFFF,
+                _ => _mask,
+            };
+            if (kind is OpKind.MemorySegSI or OpKind.MemorySegESI or OpKind.MemorySegRSI)
+            {
+                _segment = cpu.SegmentOf(instruction);
             }
         }
+    }
 
-        /// <summary>What the handler returns once the loop ended without a fault.</summary>
-        public readonly Outcome Result => _done ? Outcome.Next : Outcome.Again;
+    /// <summary>What the handler returns once the loop ended without a fault.</summary>
+    public readonly Outcome Result => _done ? Outcome.Next : Outcome.Again;
 
-        /// <summary>Whether there is an element left to do in this call.</summary>
-        public bool More(Vcpu cpu)
+    /// <summary>Whether there is an element left to do in this call.</summary>
+    public bool More(Vcpu cpu)
+    {
+        _done |= _repeats && (cpu.Rcx & _mask) == 0;
+        return !_done && _budget > 0;
+    }
+
+    /// <summary>Elements left, as far as this call goes.</summary>
+    public readonly int Left(Vcpu cpu) => _repeats ? (int)Math.Min(cpu.Rcx & _mask, (ulong)_budget) : 1;
+
+    /// <summary>Whether a comparison lets the repetition go on.</summary>
+    public readonly bool GoesOn(bool equal) => !_repeats || equal == _whileEqual;
+
+    public readonly bool Source(Vcpu cpu, out ulong linear) => cpu.Linear(_segment, cpu.Rsi & _mask, _bytes, write: false, out linear);
+
+    public readonly bool Destination(Vcpu cpu, bool write, out ulong linear)
+        => cpu.Linear(Es, cpu.Rdi & _mask, _bytes, write, out linear);
+
+    /// <summary>Both addresses. All that the source faults for comes before the destination.</summary>
+    public readonly bool Both(Vcpu cpu, bool write, out ulong source, out ulong destination)
+    {
+        destination = 0;
+        return Source(cpu, out source)
+            && (Destination(cpu, write, out destination)
+                || (cpu.ProbeLinear(source, _bytes, write: false) && Destination(cpu, write, out destination)));
+    }
+
+    /// <summary>Of a number of elements from an address on, in the run's direction, those within the address's page. 0: it crosses.</summary>
+    public readonly int InPage(int count, ulong linear)
+    {
+        int offset = (int)(linear & 4095);
+        int room = _down ? offset + _bytes <= 4096 ? (offset / _bytes) + 1 : 0 : (4096 - offset) / _bytes;
+        return Math.Min(count, room);
+    }
+
+    /// <summary>
+    /// A host pointer to elements within one page, if they are RAM and if no segment's limit or address wrap lies between. Otherwise
+    /// false: they go one by one, unless <paramref name="fault"/> says that an exception was raised.
+    /// </summary>
+    public readonly bool Reach(Vcpu cpu, ulong linear, int count, bool write, out byte* host, out bool fault)
+    {
+        host = null;
+        fault = false;
+        if (!IsFlat(cpu, count, write))
         {
-            _done |= _repeats && (cpu.Rcx & _mask) == 0;
-            return !_done && _budget > 0;
+            return false;
         }
 
-        /// <summary>Elements left, as far as this call goes.</summary>
-        public readonly int Left(Vcpu cpu) => _repeats ? (int)Math.Min(cpu.Rcx & _mask, (ulong)_budget) : 1;
+        Reach reach = cpu.Translate(linear, write, cpu.CurrentTlb, out host, out _);
+        fault = reach == Translation.Reach.Fault;
+        return reach == Translation.Reach.Ram;
+    }
 
-        /// <summary>Whether a comparison lets the repetition go on.</summary>
-        public readonly bool GoesOn(bool equal) => !_repeats || equal == _whileEqual;
+    /// <summary>The same for elements of the source and of the destination, the source first.</summary>
+    public readonly bool Reach(Vcpu cpu, ulong source, ulong destination, int count, bool write, out byte* from, out byte* to, out bool fault)
+    {
+        to = null;
+        return Reach(cpu, source, count, write: false, out from, out fault) && Reach(cpu, destination, count, write, out to, out fault);
+    }
 
-        public readonly bool Source(Vcpu cpu, out ulong linear) => cpu.Linear(_segment, cpu.Rsi & _mask, _bytes, write: false, out linear);
+    /// <summary>The element that is lowest in memory, of a number of them from one on in the run's direction.</summary>
+    public readonly byte* Lowest(byte* first, int count) => _down ? first - ((count - 1) * _bytes) : first;
 
-        public readonly bool Destination(Vcpu cpu, bool write, out ulong linear)
-            => cpu.Linear(Es, cpu.Rdi & _mask, _bytes, write, out linear);
+    /// <summary>One of the elements from a host address on, in the run's direction.</summary>
+    public readonly T Element<T>(byte* first, int index)
+        where T : unmanaged
 
-        /// <summary>Both addresses. All that the source faults for comes before the destination.</summary>
-        public readonly bool Both(Vcpu cpu, bool write, out ulong source, out ulong destination)
+        // SAFETY: Reach found the elements, of this width, within one page of guest RAM; the index is below their number.
+        => Unsafe.ReadUnaligned<T>(_down ? first - (index * _bytes) : first + (index * _bytes));
+
+    /// <summary>Copies elements as the processor does: one after the other, so that an overlap repeats what was just written.</summary>
+    public readonly void Copy(byte* from, byte* to, int count)
+    {
+        long length = (long)count * _bytes;
+        byte* lowFrom = Lowest(from, count);
+        byte* lowTo = Lowest(to, count);
+        bool repeats = _down ? lowTo < lowFrom && lowTo + length > lowFrom : lowTo > lowFrom && lowFrom + length > lowTo;
+
+        // SAFETY: both ranges lie within one page of guest RAM each.
+        if (!repeats)
         {
-            destination = 0;
-            return Source(cpu, out source)
-                && (Destination(cpu, write, out destination)
-                    || (cpu.ProbeLinear(source, _bytes, write: false) && Destination(cpu, write, out destination)));
+            Buffer.MemoryCopy(lowFrom, lowTo, length, length);
+            return;
         }
 
-        /// <summary>Of a number of elements from an address on, in the run's direction, those within the address's page. 0: it crosses.</summary>
-        public readonly int InPage(int count, ulong linear)
+        long step = _down ? -_bytes : _bytes;
+        for (int i = 0; i < count; i++)
         {
-            int offset = (int)(linear & 4095);
-            int room = _down ? offset + _bytes <= 4096 ? (offset / _bytes) + 1 : 0 : (4096 - offset) / _bytes;
-            return Math.Min(count, room);
+            CopyOne(from + (i * step), to + (i * step));
+        }
+    }
+
+    /// <summary>Counts finished elements.</summary>
+    public void Advance(Vcpu cpu, int count, bool source, bool destination)
+    {
+        ulong distance = (ulong)((long)count * (_down ? -_bytes : _bytes));
+        if (source)
+        {
+            SetWidth(ref cpu.Rsi, cpu.Rsi + distance, _mask);
         }
 
-        /// <summary>
-        /// A host pointer to elements within one page, if they are RAM and if no segment's limit or address wrap lies between. Otherwise
-        /// false: they go one by one, unless <paramref name="fault"/> says that an exception was raised.
-        /// </summary>
-        public readonly bool Reach(Vcpu cpu, ulong linear, int count, bool write, out byte* host, out bool fault)
+        if (destination)
         {
-            host = null;
-            fault = false;
-            if (!IsFlat(cpu, count, write))
-            {
-                return false;
-            }
-
-            Reach reach = cpu.Translate(linear, write, cpu.CurrentTlb, out host, out _);
-            fault = reach == Translation.Reach.Fault;
-            return reach == Translation.Reach.Ram;
+            SetWidth(ref cpu.Rdi, cpu.Rdi + distance, _mask);
         }
 
-        /// <summary>The same for elements of the source and of the destination, the source first.</summary>
-        public readonly bool Reach(Vcpu cpu, ulong source, ulong destination, int count, bool write, out byte* from, out byte* to, out bool fault)
+        _budget -= count;
+        if (_repeats)
         {
-            to = null;
-            return Reach(cpu, source, count, write: false, out from, out fault) && Reach(cpu, destination, count, write, out to, out fault);
+            SetWidth(ref cpu.Rcx, cpu.Rcx - (ulong)count, _mask);
+            _done = (cpu.Rcx & _mask) == 0;
+        }
+        else
+        {
+            _done = true;
+        }
+    }
+
+    // One page holds all elements, so in 64-bit mode with 64-bit addresses nothing can go wrong between them.
+    private readonly bool IsFlat(Vcpu cpu, int count, bool write)
+    {
+        if (cpu.Code64 && _mask == ulong.MaxValue)
+        {
+            return true;
         }
 
-        /// <summary>The element that is lowest in memory, of a number of them from one on in the run's direction.</summary>
-        public readonly byte* Lowest(byte* first, int count) => _down ? first - ((count - 1) * _bytes) : first;
+        int span = (count - 1) * _bytes;
+        return Ends(cpu, _segment, cpu.Rsi, span) && Ends(cpu, Es, cpu.Rdi, span);
+    }
 
-        /// <summary>One of the elements from a host address on, in the run's direction.</summary>
-        public readonly T Element<T>(byte* first, int index)
-            where T : unmanaged
-
-            // SAFETY: Reach found the elements, of this width, within one page of guest RAM; the index is below their number.
-            => Unsafe.ReadUnaligned<T>(_down ? first - (index * _bytes) : first + (index * _bytes));
-
-        /// <summary>Copies elements as the processor does: one after the other, so that an overlap repeats what was just written.</summary>
-        public readonly void Copy(byte* from, byte* to, int count)
+    // Whether the offsets that follow neither wrap nor meet the segment's limit. An unused pointer may say no without need.
+    private readonly bool Ends(Vcpu cpu, int segment, ulong pointer, int span)
+    {
+        ulong first = pointer & _mask;
+        ulong low = _down ? first - (ulong)span : first;
+        ulong high = (_down ? first : first + (ulong)span) + (ulong)_bytes - 1;
+        if (low > high || high > _mask)
         {
-            long length = (long)count * _bytes;
-            byte* lowFrom = Lowest(from, count);
-            byte* lowTo = Lowest(to, count);
-            bool repeats = _down ? lowTo < lowFrom && lowTo + length > lowFrom : lowTo > lowFrom && lowFrom + length > lowTo;
-
-            // SAFETY: both ranges lie within one page of guest RAM each.
-            if (!repeats)
-            {
-                Buffer.MemoryCopy(lowFrom, lowTo, length, length);
-                return;
-            }
-
-            long step = _down ? -_bytes : _bytes;
-            for (int i = 0; i < count; i++)
-            {
-                CopyOne(from + (i * step), to + (i * step));
-            }
+            return false;
         }
 
-        /// <summary>Counts finished elements.</summary>
-        public void Advance(Vcpu cpu, int count, bool source, bool destination)
+        ref readonly X86.State.SegmentState state = ref cpu.Segments[segment];
+        bool expandDown = (state.Attributes & 0xC) == 4;
+        return cpu.Code64 || (!expandDown && high <= state.Limit) || (expandDown && low > state.Limit);
+    }
+
+    private readonly void CopyOne(byte* from, byte* to)
+    {
+        // SAFETY: the caller's elements lie within one page of guest RAM each.
+        switch (_bytes)
         {
-            ulong distance = (ulong)((long)count * (_down ? -_bytes : _bytes));
-            if (source)
-            {
-                SetWidth(ref cpu.Rsi, cpu.Rsi + distance, _mask);
-            }
-
-            if (destination)
-            {
-                SetWidth(ref cpu.Rdi, cpu.Rdi + distance, _mask);
-            }
-
-            _budget -= count;
-            if (_repeats)
-            {
-                SetWidth(ref cpu.Rcx, cpu.Rcx - (ulong)count, _mask);
-                _done = (cpu.Rcx & _mask) == 0;
-            }
-            else
-            {
-                _done = true;
-            }
-        }
-
-        // One page holds all elements, so in 64-bit mode with 64-bit addresses nothing can go wrong between them.
-        private readonly bool IsFlat(Vcpu cpu, int count, bool write)
-        {
-            if (cpu.Code64 && _mask == ulong.MaxValue)
-            {
-                return true;
-            }
-
-            int span = (count - 1) * _bytes;
-            return Ends(cpu, _segment, cpu.Rsi, span) && Ends(cpu, Es, cpu.Rdi, span);
-        }
-
-        // Whether the offsets that follow neither wrap nor meet the segment's limit. An unused pointer may say no without need.
-        private readonly bool Ends(Vcpu cpu, int segment, ulong pointer, int span)
-        {
-            ulong first = pointer & _mask;
-            ulong low = _down ? first - (ulong)span : first;
-            ulong high = (_down ? first : first + (ulong)span) + (ulong)_bytes - 1;
-            if (low > high || high > _mask)
-            {
-                return false;
-            }
-
-            ref readonly X86.State.SegmentState state = ref cpu.Segments[segment];
-            bool expandDown = (state.Attributes & 0xC) == 4;
-            return cpu.Code64 || (!expandDown && high <= state.Limit) || (expandDown && low > state.Limit);
-        }
-
-        private readonly void CopyOne(byte* from, byte* to)
-        {
-            // SAFETY: the caller's elements lie within one page of guest RAM each.
-            switch (_bytes)
-            {
-                case 1:
-                    *to = *from;
-                    break;
-                case 2:
-                    Unsafe.WriteUnaligned(to, Unsafe.ReadUnaligned<ushort>(from));
-                    break;
-                case 4:
-                    Unsafe.WriteUnaligned(to, Unsafe.ReadUnaligned<uint>(from));
-                    break;
-                default:
-                    Unsafe.WriteUnaligned(to, Unsafe.ReadUnaligned<ulong>(from));
-                    break;
-            }
+            case 1:
+                *to = *from;
+                break;
+            case 2:
+                Unsafe.WriteUnaligned(to, Unsafe.ReadUnaligned<ushort>(from));
+                break;
+            case 4:
+                Unsafe.WriteUnaligned(to, Unsafe.ReadUnaligned<uint>(from));
+                break;
+            default:
+                Unsafe.WriteUnaligned(to, Unsafe.ReadUnaligned<ulong>(from));
+                break;
         }
     }
 }

@@ -1,19 +1,21 @@
 using Iced.Intel;
 using Yadokari.X86;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.TableRegisters;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Control and debug registers.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class SystemRegisters
 {
     // What changes the meaning of page tables, or of what was cached from them.
     private const ulong PagingCr0 = Cr0.PG | Cr0.WP | Cr0.PE;
     private const ulong PagingCr4 = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.PCIDE | Cr4.SMEP | Cr4.SMAP | Cr4.PKE | Cr4.LA57;
     private const ulong KeepTranslations = 1ul << 63;
 
-    private static void AddSystemRegisters(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&MovFromControl, Op.Mov_r32_cr, Op.Mov_r64_cr);
         table.On(&MovToControl, Op.Mov_cr_r32, Op.Mov_cr_r64);

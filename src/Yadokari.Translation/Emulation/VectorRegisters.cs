@@ -2,11 +2,13 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.Translation.Code;
 using Yadokari.X86;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.XsaveInstructions;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Vector and mask registers, as they stand in the vCPU's XSAVE area (SDM 1 13.5).</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class VectorRegisters
 {
     private const int ComponentYmm = 2;
     private const int ComponentMask = 5;
@@ -14,7 +16,7 @@ internal static unsafe partial class Emulator
     private const int ComponentHigh16 = 7;
 
     /// <summary>Whether AVX or AVX-512 instructions may run: #UD or #NM otherwise.</summary>
-    private static bool MayUseVectors(Vcpu cpu, in Instruction instruction)
+    internal static bool MayUseVectors(Vcpu cpu, in Instruction instruction)
     {
         ulong needed = InstructionClasses.IsAvx512(instruction.Code) ? 0xE6ul : InstructionClasses.IsAvx(instruction.Code) ? 6ul : 0;
         bool off = needed == 0
@@ -37,7 +39,7 @@ internal static unsafe partial class Emulator
     private static int PlaceOf(Vcpu cpu, int component) => (int)ComponentOf(cpu, component).Ebx;
 
     /// <summary>Copies all 64 bytes of a register out; what the host's processor lacks is 0.</summary>
-    private static void ReadVector(Vcpu cpu, Register register, Span<byte> data)
+    internal static void ReadVector(Vcpu cpu, Register register, Span<byte> data)
     {
         int number = register.GetNumber();
         ulong has = cpu.Cpuid.Xcr0Supported;
@@ -62,7 +64,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Replaces all 64 bytes of a register.</summary>
-    private static void WriteVector(Vcpu cpu, Register register, ReadOnlySpan<byte> data)
+    internal static void WriteVector(Vcpu cpu, Register register, ReadOnlySpan<byte> data)
     {
         int number = register.GetNumber();
         ulong has = cpu.Cpuid.Xcr0Supported;
@@ -89,10 +91,10 @@ internal static unsafe partial class Emulator
         }
     }
 
-    private static ulong ReadMask(Vcpu cpu, Register register)
+    internal static ulong ReadMask(Vcpu cpu, Register register)
         => MemoryMarshal.Read<ulong>(AreaOf(cpu)[(PlaceOf(cpu, ComponentMask) + (register.GetNumber() * 8))..]);
 
-    private static void WriteMask(Vcpu cpu, Register register, ulong value)
+    internal static void WriteMask(Vcpu cpu, Register register, ulong value)
     {
         MemoryMarshal.Write(AreaOf(cpu)[(PlaceOf(cpu, ComponentMask) + (register.GetNumber() * 8))..], value);
         InUse(cpu) |= 1ul << ComponentMask;

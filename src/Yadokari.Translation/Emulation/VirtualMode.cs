@@ -1,4 +1,8 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.FlagInstructions;
+using static Yadokari.Translation.Emulation.InterruptDelivery;
+using static Yadokari.Translation.Emulation.Operands;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -7,24 +11,24 @@ namespace Yadokari.Translation.Emulation;
 /// CR4.VME and CR4.PVI: programs in virtual-8086 mode, or of level 3, that turn interrupts on and off see a flag of their own, VIF, and some
 /// software interrupts stay in virtual-8086 mode (SDM 3A 21.3, 21.4).
 /// </summary>
-internal static unsafe partial class Emulator
+internal static unsafe class VirtualMode
 {
     /// <summary>IF is not the program's, but it has VIF instead.</summary>
-    private static bool HasVirtualInterruptFlag(Vcpu cpu)
+    internal static bool HasVirtualInterruptFlag(Vcpu cpu)
         => Iopl(cpu) < 3 && (cpu.Virtual8086 ? (cpu.Cr4 & X86.Cr4.VME) != 0 : cpu.ProtectedMode && cpu.Cpl == 3 && (cpu.Cr4 & X86.Cr4.PVI) != 0);
 
     /// <summary>In virtual-8086 mode with VME, below IOPL 3: PUSHF, POPF and IRET of 16 bits work on VIF.</summary>
-    private static bool FlagsAreVirtual(Vcpu cpu, int bytes) => bytes == 2 && cpu.Virtual8086 && HasVirtualInterruptFlag(cpu);
+    internal static bool FlagsAreVirtual(Vcpu cpu, int bytes) => bytes == 2 && cpu.Virtual8086 && HasVirtualInterruptFlag(cpu);
 
     /// <summary>What PUSHF and a redirected INT n push: VIF in the place of IF, and IOPL 3.</summary>
-    private static ulong VirtualFlags(Vcpu cpu)
+    internal static ulong VirtualFlags(Vcpu cpu)
     {
         ulong flags = cpu.Rflags;
         return (flags & ~FlagInterrupt) | FlagIopl | ((flags & FlagVirtualInterrupt) != 0 ? FlagInterrupt : 0);
     }
 
     /// <summary>Sets 16 bits of flags by POPF or IRET where IF means VIF. Raises #GP where the monitor must know.</summary>
-    private static bool SetVirtualFlags(Vcpu cpu, ulong popped)
+    internal static bool SetVirtualFlags(Vcpu cpu, ulong popped)
     {
         if ((popped & FlagTrap) != 0 || ((popped & FlagInterrupt) != 0 && (cpu.Rflags & FlagVirtualPending) != 0))
         {
@@ -37,7 +41,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>CLI and STI of a program that has VIF.</summary>
-    private static Outcome SetVirtualInterruptFlag(Vcpu cpu, bool on)
+    internal static Outcome SetVirtualInterruptFlag(Vcpu cpu, bool on)
     {
         if (on && (cpu.Rflags & FlagVirtualPending) != 0)
         {
@@ -49,7 +53,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>INT n in virtual-8086 mode: to the program's own handler, to the monitor's, or refused (SDM 3A table 21-2).</summary>
-    private static Outcome InterruptVirtual(Vcpu cpu, in Instruction instruction, int vector)
+    internal static Outcome InterruptVirtual(Vcpu cpu, in Instruction instruction, int vector)
     {
         bool redirected = false;
         if ((cpu.Cr4 & X86.Cr4.VME) != 0 && !IsRedirected(cpu, vector, out redirected))
@@ -84,23 +88,23 @@ internal static unsafe partial class Emulator
     private static bool IsRedirected(Vcpu cpu, int vector, out bool redirected)
     {
         redirected = false;
-        if ((cpu.Tr.Attributes & 0x8F) != (0x80 | Descriptor.TssBusy32) || cpu.Tr.Limit < 103)
+        if ((cpu.Segments.Tr.Attributes & 0x8F) != (0x80 | Descriptor.TssBusy32) || cpu.Segments.Tr.Limit < 103)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Tr.Base + 102, out ushort start))
+        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
         {
             return false;
         }
 
         uint offset = start - 32u + ((uint)vector / 8);
-        if (offset > cpu.Tr.Limit)
+        if (offset > cpu.Segments.Tr.Limit)
         {
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        bool done = cpu.ReadSystem(cpu.Tr.Base + offset, out byte bits);
+        bool done = cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out byte bits);
         redirected = (bits >> (vector % 8) & 1) == 0;
         return done;
     }

@@ -1,6 +1,8 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.X86;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.XsaveInstructions;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
@@ -9,9 +11,9 @@ namespace Yadokari.Translation.Emulation;
 /// <summary>
 /// The x87's environment and state in memory (SDM 1 8.1.10): FNSTENV, FLDENV, FNSAVE, FRSTOR.
 /// </summary>
-internal static unsafe partial class Emulator
+internal static unsafe class X87State
 {
-    private static void AddX87State(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&StoreEnvironment, Mnemonic.Fnstenv, Mnemonic.Fstenv);
         table.On(&LoadEnvironment, Mnemonic.Fldenv);
@@ -141,15 +143,15 @@ internal static unsafe partial class Emulator
         return true;
     }
 
-    private static bool CheckPendingX87(Vcpu cpu) => !cpu.HasPendingX87 || Refuse(cpu, Vector.X87);
+    internal static bool CheckPendingX87(Vcpu cpu) => !cpu.HasPendingX87 || Refuse(cpu, Vector.X87);
 
     private const byte ExceptionMasks = 0x3F;
 
     // Of the control word the bits that exist, and one that is always set (SDM 1 8.1.5).
-    private static ushort ControlWord(ushort value) => (ushort)((value & 0x1F3F) | 0x40);
+    internal static ushort ControlWord(ushort value) => (ushort)((value & 0x1F3F) | 0x40);
 
     // The exception summary and its copy in the busy bit follow from flags and masks (SDM 1 8.1.3), whatever is loaded.
-    private static void Summarize(Span<byte> area)
+    internal static void Summarize(Span<byte> area)
     {
         byte pending = (area[2] & ~area[0] & ExceptionMasks) != 0 ? (byte)0x80 : (byte)0;
         area[2] = (byte)((area[2] & 0x7F) | pending);
@@ -252,7 +254,7 @@ internal static unsafe partial class Emulator
     }
 
     // The area holds registers from the top of the stack on: they keep their places in the processor when the top moves.
-    private static void Turn(Span<byte> area, int by)
+    internal static void Turn(Span<byte> area, int by)
     {
         Span<byte> registers = area.Slice(32, 128);
         Span<byte> old = stackalloc byte[128];

@@ -40,8 +40,8 @@ internal sealed class Coherence
     /// <summary>Times that a vCPU inside guest code was asked, and waited for.</summary>
     public long Requests;
 
-    /// <summary>Sections in which one vCPU ran alone.</summary>
-    public long Exclusives;
+    /// <summary>Sections in which one vCPU had stopped the world.</summary>
+    public long WorldStops;
 
     public void Join(Vcpu vcpu) => _vcpus[vcpu.Id] = vcpu;
 
@@ -92,31 +92,34 @@ internal sealed class Coherence
         }
     }
 
-    /// <summary>Makes all other vCPUs wait outside guest code, until the end of the section is disposed of. Not to be nested.</summary>
-    public Section Alone(Vcpu vcpu)
+    /// <summary>
+    /// Parks all other vCPUs outside guest code until the section that is returned is disposed of. Not to be nested. On a vCPU's own thread,
+    /// outside guest code.
+    /// </summary>
+    public Section StopTheWorld(Vcpu vcpu)
     {
         while (!Monitor.TryEnter(_exclusive))
         {
             // Whoever has it waits for this one.
-            vcpu.Answer();
+            vcpu.ParkWhileStopped();
             Thread.Yield();
         }
 
         while (Stopwatch.GetTimestamp() < _notBefore)
         {
-            vcpu.Answer();
+            vcpu.ParkWhileStopped();
             Thread.Yield();
         }
 
-        Interlocked.Increment(ref Exclusives);
+        Interlocked.Increment(ref WorldStops);
         _began = Stopwatch.GetTimestamp();
-        _othersWait = false;
+        _othersParked = false;
 
         // Said before the others are asked: one that is outside now and comes inside afterwards sees it.
-        Volatile.Write(ref _alone, vcpu);
+        Volatile.Write(ref _stoppedBy, vcpu);
         foreach (Vcpu other in Others(vcpu, uint.MaxValue))
         {
-            _othersWait |= Ask(vcpu, other, new Request(RequestKind.Wait, 0, 0));
+            _othersParked |= Ask(vcpu, other, new Request(RequestKind.Park, 0, 0));
         }
 
         return new Section(this);
@@ -126,22 +129,22 @@ internal sealed class Coherence
     private void EndSection()
     {
         long now = Stopwatch.GetTimestamp();
-        _notBefore = _othersWait ? now + Math.Min(now - _began, Stopwatch.Frequency / 100) : 0;
-        Volatile.Write(ref _alone, null);
+        _notBefore = _othersParked ? now + Math.Min(now - _began, Stopwatch.Frequency / 100) : 0;
+        Volatile.Write(ref _stoppedBy, null);
         Monitor.Exit(_exclusive);
     }
 
-    /// <summary>Whether a vCPU has to wait because another one runs alone. On its own thread.</summary>
-    public bool IsAnotherAlone(Vcpu vcpu) => Volatile.Read(ref _alone) is { } alone && alone != vcpu;
+    /// <summary>Whether a vCPU has to park because another one has stopped the world. On its own thread.</summary>
+    public bool IsStoppedByAnother(Vcpu vcpu) => Volatile.Read(ref _stoppedBy) is { } stoppedBy && stoppedBy != vcpu;
 
-    private Vcpu? _alone;
+    private Vcpu? _stoppedBy;
 
-    // Guarded by the section's lock: when it began, whether others wait for its end, and when the next may begin.
+    // Guarded by the section's lock: when it began, whether others are parked until its end, and when the next may begin.
     private long _began;
-    private bool _othersWait;
+    private bool _othersParked;
     private long _notBefore;
 
-    /// <summary>The end of a section in which one vCPU ran alone.</summary>
+    /// <summary>A section in which one vCPU has stopped the world: its disposal lets the others run again.</summary>
     public readonly ref struct Section(Coherence? coherence)
     {
         public void Dispose() => coherence?.EndSection();
@@ -187,17 +190,18 @@ internal sealed class Coherence
     // By a vCPU, or by a device. Whether there was anything to wait for.
     private bool Ask(Vcpu? vcpu, Vcpu other, in Request request)
     {
-        long number = other.Post(request);
+        long number = other.Requests.Post(request);
         if (number == 0)
         {
             return false;
         }
 
+        other.Notify();
         Interlocked.Increment(ref Requests);
         SpinWait wait = default;
-        while (!other.HasAnswered(number))
+        while (!other.Requests.IsCompleted(number))
         {
-            vcpu?.Answer();
+            vcpu?.ParkWhileStopped();
             wait.SpinOnce(SpinsBeforeSleep);
         }
 
@@ -229,27 +233,4 @@ internal sealed class Coherence
             return false;
         }
     }
-}
-
-/// <summary>What one vCPU asks of another.</summary>
-internal enum RequestKind
-{
-    /// <summary>To forget the TLB entries by which a page can be written.</summary>
-    StopWriting,
-
-    /// <summary>The same for all pages.</summary>
-    StopAllWriting,
-
-    /// <summary>To drop code that was made of bytes that changed.</summary>
-    DropCode,
-
-    /// <summary>To wait while the vCPU that asked runs alone: <see cref="Coherence.IsAnotherAlone"/>.</summary>
-    Wait,
-}
-
-/// <summary>One thing asked.</summary>
-internal readonly record struct Request(RequestKind Kind, ulong Gpa, int Length)
-{
-    /// <summary>The same for the whole page.</summary>
-    public Request OfPage => new(Kind, Gpa & ~0xFFFul, 4096);
 }

@@ -75,76 +75,13 @@ internal sealed unsafe partial class Vcpu
     /// <summary>The same as code of another kind would have it.</summary>
     internal bool Linear(bool code64, int segment, ulong offset, int length, bool write, out ulong linear)
     {
-        if (code64)
+        if (Segments.Allows(code64, segment, offset, length, write, out linear))
         {
-            linear = offset + (segment >= 4 ? Segments[segment].Base : 0);
-            ulong last = linear + (ulong)length - 1;
-            if ((long)(linear << 16) >> 16 == (long)linear && (long)(last << 16) >> 16 == (long)last)
-            {
-                return true;
-            }
-
-            Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection, 0);
-            return false;
+            return true;
         }
 
-        ref readonly X86.State.SegmentState s = ref Segments[segment];
-        uint start = (uint)offset;
-        linear = (uint)(s.Base + start);
-        ulong end = (ulong)start + (ulong)length - 1;
-        bool ok;
-        if (!ProtectedMode)
-        {
-            ok = end <= LimitOf(s);
-        }
-        else
-        {
-            bool code = (s.Attributes & 8) != 0;
-            bool expandDown = !code && (s.Attributes & 4) != 0;
-            ok = (s.Attributes & 0x80) != 0
-                && (write ? !code && (s.Attributes & 2) != 0 : !code || (s.Attributes & 2) != 0)
-                && (expandDown ? start > s.Limit && end <= ((s.Attributes & 0x4000) != 0 ? uint.MaxValue : 0xFFFFu) : end <= s.Limit);
-        }
-
-        if (!ok)
-        {
-            Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection, 0);
-        }
-
-        return ok;
-    }
-
-    // Real and virtual-8086 mode have at least 64 KiB: what protected mode loaded with less is not looked at there.
-    private uint LimitOf(in X86.State.SegmentState segment) => ProtectedMode ? segment.Limit : Math.Max(segment.Limit, 0xFFFF);
-
-    /// <summary>
-    /// Works out how far translated code may go in each segment without asking <see cref="Linear"/>. True if one of DS, ES, SS is less
-    /// than all of 4 GiB, to read and to write (SDM 3A 5.3, 5.5).
-    /// </summary>
-    private bool FindSegmentEnds()
-    {
-        bool limited = false;
-        for (int i = 0; i < Segments.Length; i++)
-        {
-            ref readonly X86.State.SegmentState segment = ref Segments[i];
-            ulong end = LimitOf(segment) + 1ul;
-            ulong read = end;
-            ulong write = end;
-            if (ProtectedMode)
-            {
-                bool code = (segment.Attributes & 8) != 0;
-                bool plain = (segment.Attributes & 0x80) != 0 && (code || (segment.Attributes & 4) == 0);
-                bool second = (segment.Attributes & 2) != 0;
-                read = plain && (!code || second) ? end : 0;
-                write = plain && !code && second ? end : 0;
-            }
-
-            State->ReadEnd[i] = read;
-            State->WriteEnd[i] = write;
-            limited |= i is 0 or 2 or 3 && (read != 1ul << 32 || write != 1ul << 32);
-        }
-
-        return limited;
+        Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection, 0);
+        return false;
     }
 
     /// <summary>The offset of an instruction's explicit memory operand in its segment, and which segment that is (0 to 5).</summary>

@@ -1,18 +1,6 @@
-using System.Runtime.CompilerServices;
-using Yadokari.Linux;
 using Yadokari.X86.Paging;
 
 namespace Yadokari.Translation;
-
-/// <summary>Whose rights a translation has.</summary>
-internal enum TlbKind : byte
-{
-    Supervisor,
-    User,
-
-    /// <summary>The supervisor while EFLAGS.AC opens user pages under SMAP.</summary>
-    SupervisorAc,
-}
 
 /// <summary>What a linear address reaches.</summary>
 internal enum Reach : byte
@@ -30,22 +18,22 @@ internal enum Reach : byte
     Fault,
 }
 
-/// <summary>The software TLB, whose hits are looked up by translated code itself.</summary>
+/// <summary>Translation of linear addresses: by the TLB, and where that has none by the guest's page tables.</summary>
 internal sealed unsafe partial class Vcpu
 {
-    private readonly List<AddressSpace> _spaces = [];
-    private readonly WriteEntries _writeEntries;
-    private readonly PageFilter _globalPages = new();
-    private AddressSpace _space;
-    private AddressSpace? _entered;
-    private int _lastEpoch;
-    private long _spaceUses;
+    private readonly Tlb _tlb;
+    private readonly Func<ulong, ulong> _probeFetch;
+    private bool _fetchGlobal;
+    private bool _secondFetchGlobal;
     private PagingContext _paging;
     private PagingContext _userPaging;
+    private bool _pagingStale = true;
+    private bool _contextAc;
+    private bool _a20 = true;
 
-    internal long TlbFills { get; private set; }
+    internal long TlbFills => _tlb.Fills;
 
-    internal long TlbFlushes { get; private set; }
+    internal long TlbFlushes => _tlb.Flushes;
 
     internal TlbKind CurrentTlb => Cpl == 3 ? TlbKind.User
         : (State->SystemFlags & (1ul << 18)) != 0 && (Cr4 & X86.Cr4.SMAP) != 0 ? TlbKind.SupervisorAc
@@ -54,19 +42,15 @@ internal sealed unsafe partial class Vcpu
     /// <summary>Translates through the TLB, filling it. Raises #PF, or #GP for an address that is not canonical.</summary>
     internal Reach Translate(ulong linear, bool write, TlbKind kind, out byte* host, out ulong gpa)
     {
-        int offset = AddressSpace.EntryOffset(linear, write, kind);
-        ulong* entry = _space.Entry(offset);
-        ulong distance = linear + entry[0];
         gpa = 0;
-        if (distance < 4096)
+        if (_tlb.Find(linear, write, kind, out host))
         {
-            host = (byte*)entry[1] + distance;
             return Reach.Ram;
         }
 
         host = null;
         bool user = kind == TlbKind.User;
-        if (LongMode && (long)(linear << 16) >> 16 != (long)linear)
+        if (LongMode && !IsCanonical(linear))
         {
             Raise(Vector.GeneralProtection, 0);
             return Reach.Fault;
@@ -94,19 +78,57 @@ internal sealed unsafe partial class Vcpu
             return Reach.CodePage;
         }
 
-        Fill(offset, linear, gpa, host, write, walk.IsGlobal);
+        _tlb.Fill(linear, write, kind, gpa, host, walk.IsGlobal);
 
         // What may be read and written without more ado saves the other kind its miss. Never at the cost of another page's entry: an
         // instruction with two operands whose pages meet in one entry would drive each out by the other for ever. Nor leave to write a page
         // that was only read, where it is noted which are written.
-        int twin = AddressSpace.EntryOffset(linear, !write, kind);
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
-        if (_space.Entry(twin)[1] == 0 && !code && (walk.Rights & Marked) == Marked && (write || (!_memory.DirtyPages.IsEnabled && MayWrite(gpa))))
+        if (_tlb.IsFree(linear, !write, kind) && !code && (walk.Rights & Marked) == Marked
+            && (write || (!_memory.DirtyPages.IsEnabled && MayWrite(gpa))))
         {
-            Fill(twin, linear, gpa, host, !write, walk.IsGlobal);
+            _tlb.Fill(linear, !write, kind, gpa, host, walk.IsGlobal);
         }
 
         return Reach.Ram;
+    }
+
+    /// <summary>Guest physical address of code, or a raised #PF or #GP. Tells whether the page is global in <see cref="_fetchGlobal"/>.</summary>
+    internal bool TranslateFetch(ulong linear, out ulong gpa)
+    {
+        bool user = Cpl == 3;
+        if (_tlb.FindFetch(linear, user, out gpa, out bool global))
+        {
+            _fetchGlobal = global;
+            return true;
+        }
+
+        gpa = 0;
+        if (LongMode && !IsCanonical(linear))
+        {
+            Raise(Vector.GeneralProtection, 0);
+            return false;
+        }
+
+        PageWalkResult walk = PageWalk.Walk(_memory, Context(user, false), linear, AccessKind.Execute);
+        if (!walk.Succeeded)
+        {
+            Cr2 = linear;
+            Raise(Vector.PageFault, (uint)walk.Error);
+            return false;
+        }
+
+        gpa = walk.PhysicalAddress;
+        _fetchGlobal = walk.IsGlobal;
+        _tlb.FillFetch(linear, user, gpa, walk.IsGlobal);
+        return true;
+    }
+
+    /// <summary>Where code of a linear page stands now, without side effects; all ones if nowhere.</summary>
+    private ulong ProbeFetch(ulong linear)
+    {
+        PageWalkResult walk = PageWalk.Probe(_memory, Context(false, false), linear, AccessKind.Execute);
+        return walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue;
     }
 
     /// <summary>Writes RAM that holds translated code, dropping what no longer holds.</summary>
@@ -147,8 +169,8 @@ internal sealed unsafe partial class Vcpu
         SelectSpace();
         if (!keep)
         {
-            Direct?.FlushedSpace(_space.Pcid);
-            FlushSpace(_space);
+            Direct?.FlushedSpace(_tlb.Pcid);
+            _tlb.FlushCurrent();
         }
 
         Direct?.Turned();
@@ -159,14 +181,7 @@ internal sealed unsafe partial class Vcpu
     internal void FlushPcid(int pcid)
     {
         Direct?.FlushedSpace(pcid);
-        foreach (AddressSpace space in _spaces)
-        {
-            if (space.Pcid == pcid)
-            {
-                FlushSpace(space);
-            }
-        }
-
+        _tlb.FlushPcid(pcid);
         _code.CrossPage.Check(_probeFetch, global: false);
     }
 
@@ -174,27 +189,15 @@ internal sealed unsafe partial class Vcpu
     internal void FlushPcids()
     {
         Direct?.Flushed();
-        foreach (AddressSpace space in _spaces)
-        {
-            FlushSpace(space);
-        }
-
+        _tlb.FlushPcids();
         _code.CrossPage.Check(_probeFetch, global: false);
     }
 
     /// <summary>Forgets everything: global pages were to be flushed too, or the meaning of page tables changed.</summary>
     internal void FlushTlbAll()
     {
-        TlbFlushes++;
         Direct?.Flushed();
-        _globalPages.Clear();
-        _globalFetches.Clear();
-        foreach (AddressSpace space in _spaces)
-        {
-            space.FlushTranslations(global: true);
-            ForgetCode(space, global: true);
-        }
-
+        _tlb.FlushAll();
         SelectSpace();
         Direct?.Turned();
         _code.CrossPage.Check(_probeFetch, global: true);
@@ -204,16 +207,7 @@ internal sealed unsafe partial class Vcpu
     internal void FlushTlbPage(ulong linear)
     {
         Direct?.FlushedPage(CurrentPcid, linear & ~0xFFFul);
-        bool code = _globalFetches.MayContain(linear);
-        foreach (AddressSpace space in _spaces)
-        {
-            bool local = (space == _space || _globalPages.MayContain(linear)) && space.FlushPage(linear);
-            if (local || code)
-            {
-                ForgetCode(space, global: code);
-            }
-        }
-
+        _tlb.FlushPage(linear);
         _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
@@ -221,103 +215,19 @@ internal sealed unsafe partial class Vcpu
     internal void FlushTlbPage(ulong linear, int pcid)
     {
         Direct?.FlushedPage(pcid, linear & ~0xFFFul);
-        foreach (AddressSpace space in _spaces)
-        {
-            if (space.Pcid == pcid && space.FlushPage(linear))
-            {
-                ForgetCode(space, global: false);
-            }
-        }
-
+        _tlb.FlushPage(linear, pcid);
         _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
-    }
-
-    /// <summary>All blocks died, or they are of another mode: jump caches keep host code by linear address.</summary>
-    internal void FlushJumps()
-    {
-        foreach (AddressSpace space in _spaces)
-        {
-            space.FlushJumps(global: true);
-        }
     }
 
     /// <summary>The PCID in use: CR3's with CR4.PCIDE, else 0.</summary>
     internal int CurrentPcid => (Cr4 & X86.Cr4.PCIDE) != 0 ? (int)(Cr3 & 0xFFF) : 0;
 
-    // The page tables or their meaning changed: the address space is that of the PCID, or else the one not used for longest.
+    // The page tables or their meaning changed.
     private void SelectSpace()
     {
-        _paging = default;
-        _userPaging = default;
         _pagingStale = true;
-        int pcid = CurrentPcid;
-        if (_space.Pcid != pcid)
-        {
-            AddressSpace? found = null;
-            AddressSpace oldest = _spaces[0];
-            foreach (AddressSpace space in _spaces)
-            {
-                found = space.Pcid == pcid ? space : found;
-                oldest = space.LastUse < oldest.LastUse ? space : oldest;
-            }
-
-            if (found == null && _spaces.Count < StateLayout.AddressSpaces)
-            {
-                found = AddSpace();
-            }
-            else if (found == null)
-            {
-                found = oldest;
-                FlushSpace(found);
-            }
-
-            _space = found;
-            _space.Pcid = pcid;
-        }
-
-        _space.LastUse = ++_spaceUses;
-        State->FetchEpoch = _space.FetchEpoch;
+        _tlb.Select(CurrentPcid);
     }
-
-    private AddressSpace AddSpace()
-    {
-        var space = new AddressSpace(_file, _spaces.Count);
-        space.BeginEpoch(++_lastEpoch);
-        _spaces.Add(space);
-        return space;
-    }
-
-    private void FlushSpace(AddressSpace space)
-    {
-        TlbFlushes++;
-        space.FlushTranslations(global: false);
-        ForgetCode(space, global: false);
-    }
-
-    private void ForgetCode(AddressSpace space, bool global)
-    {
-        space.FlushJumps(global);
-        State->GlobalFetchEpoch += global ? 1 : 0;
-        space.BeginEpoch(++_lastEpoch);
-        if (space == _space)
-        {
-            State->FetchEpoch = _lastEpoch;
-        }
-    }
-
-    // Translated code finds the current address space at the gs base.
-    private void EnterSpace()
-    {
-        if (_entered != _space)
-        {
-            ThreadGsBase.Set((nint)_space.Window);
-            _entered = _space;
-        }
-    }
-
-    private bool _pagingStale = true;
-    private bool _a20 = true;
-    private bool _contextAc;
 
     /// <summary>How user code's addresses are translated now.</summary>
     internal ref readonly PagingContext UserPaging => ref Context(user: true, ac: false);
@@ -335,22 +245,6 @@ internal sealed unsafe partial class Vcpu
         return ref user ? ref _userPaging : ref _paging;
     }
 
-    private void Fill(int offset, ulong linear, ulong gpa, byte* host, bool write, bool global)
-    {
-        TlbFills++;
-        if (global)
-        {
-            _globalPages.Add(linear);
-        }
-
-        _space.Fill(offset, linear, host, global);
-        if (write)
-        {
-            _memory.Written(gpa, 1);
-            _writeEntries.Add(gpa, host, _space, offset);
-        }
-    }
-
     // A page holds code from now on: no vCPU's write entry may reach it.
     private void BecomesCode(ulong gpa)
     {
@@ -358,20 +252,17 @@ internal sealed unsafe partial class Vcpu
         _coherence.BecomesCode(this, gpa);
     }
 
-    // No page is to be written without asking from now on. Which are known to be stays: an entry that is gone leads nowhere.
+    // No page is to be written without asking from now on.
     private void StopWriting()
     {
         Direct?.StopWriting();
-        foreach (AddressSpace space in _spaces)
-        {
-            space.DropWriteEntries(null);
-        }
+        _tlb.DropWriteEntries();
     }
 
     private void StopWriting(ulong gpa)
     {
         Direct?.StopWriting(gpa);
-        _writeEntries.Drop(gpa, (byte*)_memory.HostAddress(gpa));
+        _tlb.DropWriteEntries(gpa);
         _coherence.StoppedWriting(this, gpa);
     }
 }

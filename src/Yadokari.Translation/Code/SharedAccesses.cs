@@ -2,42 +2,46 @@ using Iced.Intel;
 
 namespace Yadokari.Translation.Code;
 
+/// <summary>Instructions before <see cref="End"/> that reach memory by <see cref="Base"/>, for whose accesses one check stands.</summary>
+internal struct SharedRun
+{
+    public int Base;
+    public int Low;
+    public int High;
+    public int End;
+
+    /// <summary>How far the base register has moved since the check.</summary>
+    public int Delta;
+
+    public bool Writes;
+    public bool Checked;
+
+    /// <summary>The host address is kept in the vCPU state.</summary>
+    public bool Kept;
+}
+
 /// <summary>
 /// One check for several accesses. Instructions of a block often reach the same few bytes around one register: fields of a structure,
 /// a stack frame. The first of such a run checks the whole range at once and leaves its host address in rbp for the others, and in the vCPU
 /// state if instructions between them need rbp. Where the range crosses a page, or any part of it is not plain RAM, the monitor steps
 /// through the run one instruction at a time.
 /// </summary>
-internal sealed unsafe partial class Translator
+/// <param name="treatments">How instructions are translated.</param>
+/// <param name="use">What they do with their operands.</param>
+/// <param name="block">The block that is being translated.</param>
+internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse use, BlockBuilder block)
 {
     /// <summary>Longest range that one check covers, in bytes: the wider, the more often it crosses a page.</summary>
     private const int MaxShared = 192;
 
     private const int StackPointer = 4;
 
-    /// <summary>Instructions before <see cref="End"/> that reach memory by <see cref="Base"/>.</summary>
-    private struct Run
-    {
-        public int Base;
-        public int Low;
-        public int High;
-        public int End;
-
-        /// <summary>How far the base register has moved since the check.</summary>
-        public int Delta;
-
-        public bool Writes;
-        public bool Checked;
-
-        /// <summary>The host address is kept in the vCPU state.</summary>
-        public bool Kept;
-    }
-
     // Those in progress: of each, what it keeps has its own place.
-    private readonly Run[] _runs = new Run[VcpuState.SharedAddresses];
+    private readonly SharedRun[] _runs = new SharedRun[VcpuState.SharedAddresses];
 
-    // The run that the current instruction belongs to, and the one whose host address is in rbp; or -1.
-    private int _run;
+    private CpuMode _mode;
+
+    // The run whose host address is in rbp, or -1.
     private int _inAddress;
 
     private enum Part : byte
@@ -66,21 +70,39 @@ internal sealed unsafe partial class Translator
         public bool Accesses => Part is Part.Access or Part.Last;
     }
 
-    /// <summary>Whether the current instruction's operand is one of a run's: <see cref="SharedDisplacement"/>.</summary>
-    private bool Shared => _run >= 0;
+    /// <summary>The run that the current instruction belongs to, or -1.</summary>
+    public int Number { get; private set; } = -1;
 
-    private void ForgetRuns()
+    /// <summary>Whether the current instruction's operand is one of a run's.</summary>
+    public bool IsShared => Number >= 0;
+
+    /// <summary>The run that the current instruction belongs to, if it is shared.</summary>
+    public ref SharedRun Run => ref _runs[Number];
+
+    /// <summary>Whether rbp has the host address of the current instruction's run; to be set once it has.</summary>
+    public bool IsInAddress
+    {
+        get => _inAddress == Number;
+        set => _inAddress = value ? Number : -1;
+    }
+
+    /// <summary>Begins another block.</summary>
+    public void Clear()
     {
         Array.Clear(_runs);
-        _run = -1;
+        Number = -1;
         _inAddress = -1;
     }
 
-    /// <summary>Looks whether the current instruction belongs to a run, or starts one.</summary>
-    private void PlanSharing()
+    /// <summary>Looks whether an instruction of the block, the current one from now on, belongs to a run, or starts one.</summary>
+    /// <param name="current">Its number in the block.</param>
+    /// <param name="mode">The processor's mode.</param>
+    /// <param name="unshared">Registers, a bit each, for whose accesses one check may not stand together.</param>
+    public void Plan(int current, CpuMode mode, int unshared)
     {
-        _run = -1;
-        if (!Code64 || Single || (_current != 0 && _instructions[_current - 1].Mnemonic == Mnemonic.Sti))
+        Number = -1;
+        _mode = mode;
+        if ((mode & (CpuMode.Code64 | CpuMode.Single)) != CpuMode.Code64 || (current != 0 && block[current - 1].Mnemonic == Mnemonic.Sti))
         {
             // Nothing may leave between STI and its next instruction, as a shared check does that fails.
             return;
@@ -89,30 +111,30 @@ internal sealed unsafe partial class Translator
         int free = -1;
         for (int i = 0; i < _runs.Length; i++)
         {
-            if (_runs[i].End <= _current)
+            if (_runs[i].End <= current)
             {
                 free = i;
             }
-            else if (FootprintOf(_instructions[_current], _runs[i].Base).Accesses)
+            else if (FootprintOf(block[current], _runs[i].Base).Accesses)
             {
-                _run = i;
+                Number = i;
                 return;
             }
         }
 
-        int register = BaseOf(_instructions[_current]);
-        if (free < 0 || register < 0 || ((_unshared >> register) & 1) != 0)
+        int register = BaseOf(block[current]);
+        if (free < 0 || register < 0 || ((unshared >> register) & 1) != 0)
         {
             return;
         }
 
-        var run = new Run { Base = register, Low = int.MaxValue, High = int.MinValue };
+        var run = new SharedRun { Base = register, Low = int.MaxValue, High = int.MinValue };
         int delta = 0;
         int accesses = 0;
         bool strangers = false;
-        for (int i = _current; i < _count; i++)
+        for (int i = current; i < block.Count; i++)
         {
-            Footprint footprint = FootprintOf(_instructions[i], register);
+            Footprint footprint = FootprintOf(block[i], register);
             if (footprint.Part == Part.Stop)
             {
                 break;
@@ -144,48 +166,18 @@ internal sealed unsafe partial class Translator
 
         if (accesses >= 2)
         {
-            _run = free;
+            Number = free;
             _runs[free] = run;
         }
     }
 
-    /// <summary>
-    /// Makes rbp point at the run's range, if it does not yet. Returns the distance from rbp to an access at so far from the base register.
-    /// </summary>
-    private int SharedDisplacement(int displacement)
-    {
-        ref Run run = ref _runs[_run];
-        Mem kept = Mem.State(StateLayout.SharedAddress(_run));
-        if (!run.Checked)
-        {
-            Host register = Get(run.Base, Host.Rbp);
-            _a.Lea(Host.Rbp, Mem.At(register, run.Low));
-            EmitCheck(run.High - run.Low, run.Writes);
-            _cold[_coldCount - 1].Extra = run.End - _current;
-            _cold[_coldCount - 1].Base = (byte)run.Base;
-            if (run.Kept)
-            {
-                _a.Store(kept, Host.Rbp);
-            }
-
-            run.Checked = true;
-        }
-        else if (_inAddress != _run)
-        {
-            _a.Load(Host.Rbp, kept);
-        }
-
-        _inAddress = _run;
-        return run.Delta + displacement - run.Low;
-    }
-
-    /// <summary>Keeps track, after an instruction, of base registers that move and of what is in rbp.</summary>
-    private void AfterShared(in Instruction instruction)
+    /// <summary>Keeps track, after the current instruction, of base registers that move and of what is in rbp.</summary>
+    public void After(in Instruction instruction, int current)
     {
         for (int i = 0; i < _runs.Length; i++)
         {
-            ref Run run = ref _runs[i];
-            if (run.End - _current <= 1)
+            ref SharedRun run = ref _runs[i];
+            if (run.End - current <= 1)
             {
                 continue;
             }
@@ -202,11 +194,11 @@ internal sealed unsafe partial class Translator
     // The register by which an instruction reaches memory, if it does so by one register and a displacement; else -1.
     private int BaseOf(in Instruction instruction)
     {
-        switch (TreatmentOf(instruction))
+        switch (treatments.Of(instruction, _mode))
         {
             case Treatment.Stack:
                 return instruction.Mnemonic is Mnemonic.Leave || (instruction.Mnemonic == Mnemonic.Push && instruction.Op0Kind == OpKind.Memory) ? -1 : StackPointer;
-            case Treatment.Native when HasMemoryOperand(instruction) && instruction.MemoryBase.IsGPR64() && instruction.MemoryIndex == Register.None
+            case Treatment.Native when InstructionUse.HasMemoryOperand(instruction) && instruction.MemoryBase.IsGPR64() && instruction.MemoryIndex == Register.None
                 && instruction.MemorySegment is not (Register.FS or Register.GS)
                 && (long)instruction.MemoryDisplacement64 == (int)instruction.MemoryDisplacement64:
                 return GuestRegisters.Number(instruction.MemoryBase);
@@ -219,7 +211,7 @@ internal sealed unsafe partial class Translator
     {
         var stranger = new Footprint(Part.Stranger, 0, 0, false, 0);
         var bystander = new Footprint(Part.Bystander, 0, 0, false, 0);
-        switch (TreatmentOf(instruction))
+        switch (treatments.Of(instruction, _mode))
         {
             case Treatment.Nothing:
                 return bystander;
@@ -233,7 +225,7 @@ internal sealed unsafe partial class Translator
                 return new Footprint(instruction.Op0Register == Register.RSP ? Part.Last : Part.Access, 0, 8, false, 8);
 
             case Treatment.Stack:
-                return Changes(instruction, register) ? default : stranger;
+                return use.Changes(instruction, register) ? default : stranger;
 
             case Treatment.Flow when register == StackPointer && instruction.IsCallNear:
                 return new Footprint(Part.Last, -8, 8, true, -8);
@@ -251,11 +243,11 @@ internal sealed unsafe partial class Translator
                     : default;
 
             case Treatment.Native:
-                bool memory = HasMemoryOperand(instruction);
+                bool memory = InstructionUse.HasMemoryOperand(instruction);
                 if (memory && BaseOf(instruction) == register)
                 {
-                    int size = MemoryBytes(instruction);
-                    return new Footprint(Changes(instruction, register) ? Part.Last : Part.Access, (int)instruction.MemoryDisplacement64, size, WritesMemory(instruction), 0);
+                    int size = use.MemoryBytes(instruction);
+                    return new Footprint(use.Changes(instruction, register) ? Part.Last : Part.Access, (int)instruction.MemoryDisplacement64, size, use.WritesMemory(instruction), 0);
                 }
 
                 if (!memory && instruction.Mnemonic is Mnemonic.Add or Mnemonic.Sub && instruction.Op0Register.IsGPR64()
@@ -266,7 +258,7 @@ internal sealed unsafe partial class Translator
                     return new Footprint(Part.Adjust, 0, 0, false, instruction.Mnemonic == Mnemonic.Add ? by : -by);
                 }
 
-                return Changes(instruction, register) ? default
+                return use.Changes(instruction, register) ? default
                     : memory || UsesAddressRegister(instruction) ? stranger : bystander;
 
             default:
@@ -274,9 +266,11 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // Whether the host code of an instruction without a memory operand needs rbp: for a second guest register that lives in memory, for one
-    // that cannot stand beside a high byte, for LEA's address, or for its result of 16 bits.
-    private static bool UsesAddressRegister(in Instruction guestInstruction)
+    /// <summary>
+    /// Whether the host code of an instruction without a memory operand needs rbp: for a second guest register that lives in memory, for one
+    /// that cannot stand beside a high byte, for LEA's address, or for its result of 16 bits.
+    /// </summary>
+    public static bool UsesAddressRegister(in Instruction guestInstruction)
     {
         Instruction instruction = guestInstruction;
         int slot = MemoryForms.Choose(ref instruction);
@@ -303,30 +297,9 @@ internal sealed unsafe partial class Translator
 
         if (instruction.Mnemonic == Mnemonic.Lea)
         {
-            return passed != 0 || LivesInMemory(instruction.MemoryBase) || LivesInMemory(instruction.MemoryIndex) || instruction.Op0Register.IsGPR16();
+            return passed != 0 || GuestRegisters.LivesInMemory(instruction.MemoryBase) || GuestRegisters.LivesInMemory(instruction.MemoryIndex) || instruction.Op0Register.IsGPR16();
         }
 
         return System.Numerics.BitOperations.PopCount(passed) > 1 || (high && far);
-    }
-
-    private static bool LivesInMemory(Register register)
-    {
-        int guest = GuestRegisters.Number(register);
-        return guest >= 0 && GuestRegisters.HostOf(guest) == Host.None;
-    }
-
-    private bool Changes(in Instruction instruction, int register)
-    {
-        Register full = Register.RAX + register;
-        InstructionInfo info = _info.GetInfo(instruction, InstructionInfoOptions.NoMemoryUsage);
-        foreach (UsedRegister used in info.GetUsedRegisters())
-        {
-            if (used.Access is not (OpAccess.Read or OpAccess.CondRead) && used.Register.IsGPR() && used.Register.GetFullRegister() == full)
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 }

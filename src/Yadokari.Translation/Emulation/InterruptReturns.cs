@@ -1,14 +1,19 @@
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.FlagInstructions;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.TaskSwitches;
+using static Yadokari.Translation.Emulation.VirtualMode;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>IRET, and what far returns share with it.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class InterruptReturns
 {
-    private static void AddInterruptReturn(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Iret<ushort>, Op.Iretw);
         table.On(&Iret<uint>, Op.Iretd);
@@ -20,7 +25,7 @@ internal static unsafe partial class Emulator
         where T : unmanaged
     {
         // Also where it faults: SDM 3A 6.7.1.
-        cpu.NmiBlocked = false;
+        cpu.Events.UnblockNmis();
         if (!cpu.ProtectedMode)
         {
             return IretReal(cpu, sizeof(T));
@@ -140,7 +145,7 @@ internal static unsafe partial class Emulator
     /// <param name="bytes">Operand size.</param>
     /// <param name="release">Bytes of parameters to drop, from both stacks.</param>
     /// <param name="always">The stack pointer is popped at the same level too: IRET in 64-bit mode.</param>
-    private static bool FarReturn(Vcpu cpu, ulong rsp, ulong rip, ushort selector, int bytes, uint release, bool always)
+    internal static bool FarReturn(Vcpu cpu, ulong rsp, ulong rip, ushort selector, int bytes, uint release, bool always)
     {
         if (IsNull(selector))
         {
@@ -238,7 +243,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Whether an offset may be executed in a code segment: canonical in 64-bit code, within the limit otherwise.</summary>
-    private static bool CheckTarget(Vcpu cpu, ulong offset, in Descriptor code)
+    internal static bool CheckTarget(Vcpu cpu, ulong offset, in Descriptor code)
         => (cpu.LongMode && code.Long ? IsCanonical(offset) : offset <= code.Limit) || Refuse(cpu, Vector.GeneralProtection);
 
     // Segments of an inner level must not stay usable, and null selectors lose their RPL: SDM 2B RET, RETURN-TO-OUTER-PRIVILEGE-LEVEL.

@@ -1,11 +1,14 @@
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.InterruptDelivery;
+using static Yadokari.Translation.Emulation.Operands;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Hardware task switches (SDM 3A chapter 8).</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class TaskSwitches
 {
     private enum TaskSwitchKind
     {
@@ -29,10 +32,10 @@ internal static unsafe partial class Emulator
         public uint Step => Wide ? 4u : 2u;
     }
 
-    private static Outcome DeliverToTask(Vcpu cpu, ushort selector, uint? errorCode, uint external)
+    internal static Outcome DeliverToTask(Vcpu cpu, ushort selector, uint? errorCode, uint external)
         => SwitchTask(cpu, selector, TaskSwitchKind.Interrupt, cpu.Rip, errorCode, external);
 
-    private static Outcome JumpToTask(Vcpu cpu, in Instruction instruction, ushort selector, in Descriptor target, bool isCall)
+    internal static Outcome JumpToTask(Vcpu cpu, in Instruction instruction, ushort selector, in Descriptor target, bool isCall)
     {
         if (target.Dpl < cpu.Cpl || target.Dpl < (selector & 3))
         {
@@ -48,8 +51,8 @@ internal static unsafe partial class Emulator
         return SwitchTask(cpu, task, isCall ? TaskSwitchKind.Call : TaskSwitchKind.Jump, NextRip(cpu, instruction), null, 0);
     }
 
-    private static Outcome ReturnFromTask(Vcpu cpu, in Instruction instruction)
-        => cpu.ReadSystem(cpu.Tr.Base, out ushort link)
+    internal static Outcome ReturnFromTask(Vcpu cpu, in Instruction instruction)
+        => cpu.ReadSystem(cpu.Segments.Tr.Base, out ushort link)
             ? SwitchTask(cpu, link, TaskSwitchKind.Return, NextRip(cpu, instruction), null, 0)
             : Outcome.Fault;
 
@@ -110,14 +113,14 @@ internal static unsafe partial class Emulator
         }
 
         read = read && (!layout.Wide || (cpu.ReadSystem(task + layout.Cr3, out cr3) && cpu.ReadSystem(task + 0x64, out debug)));
-        ushort old = cpu.Tr.Selector;
+        ushort old = cpu.Segments.Tr.Selector;
         if (!read || !Fetch(cpu, old, Vector.InvalidTss, external, out Descriptor oldDescriptor, out ulong oldAddress))
         {
             return Outcome.Fault;
         }
 
         ulong oldFlags = cpu.Rflags & (returns ? ~FlagNestedTask : ulong.MaxValue);
-        bool written = SaveTask(cpu, (cpu.Tr.Attributes & 8) != 0 ? TaskLayout.Of32 : TaskLayout.Of16, next, oldFlags)
+        bool written = SaveTask(cpu, (cpu.Segments.Tr.Attributes & 8) != 0 ? TaskLayout.Of32 : TaskLayout.Of16, next, oldFlags)
             && (kind is TaskSwitchKind.Call or TaskSwitchKind.Interrupt || cpu.WriteSystem(oldAddress + 5, (byte)(oldDescriptor.Attributes & ~2)))
             && (kind is TaskSwitchKind.Jump or TaskSwitchKind.Return || cpu.WriteSystem(task, old))
             && (returns || cpu.WriteSystem(descriptorAddress + 5, (byte)(descriptor.Attributes | 2)));
@@ -127,7 +130,7 @@ internal static unsafe partial class Emulator
         }
 
         // From here on the new task is the current one.
-        cpu.Tr = descriptor.ToSegment(selector, setType: 2);
+        cpu.Segments.Tr = descriptor.ToSegment(selector, setType: 2);
         cpu.Cr0 |= X86.Cr0.TS;
         if (layout.Wide && (cpu.Cr0 & X86.Cr0.PG) != 0)
         {
@@ -157,7 +160,7 @@ internal static unsafe partial class Emulator
 
     private static bool SaveTask(Vcpu cpu, in TaskLayout layout, ulong next, ulong flags)
     {
-        ulong task = cpu.Tr.Base;
+        ulong task = cpu.Segments.Tr.Base;
         bool done = Write(cpu, layout, task, layout.Rip, next) && Write(cpu, layout, task, layout.Flags, flags);
         for (uint i = 0; i < 8 && done; i++)
         {
@@ -181,7 +184,7 @@ internal static unsafe partial class Emulator
             cpu.SetSegment(i, NullSegment(selectors[i], i == Ss ? selectors[Cs] & 3 : 0));
         }
 
-        cpu.Ldtr = NullSegment(ldt);
+        cpu.Segments.Ldtr = NullSegment(ldt);
         cpu.Cpl = cpu.Virtual8086 ? 3 : selectors[Cs] & 3;
         if (!IsNull(ldt))
         {
@@ -200,7 +203,7 @@ internal static unsafe partial class Emulator
                 return Refuse(cpu, Vector.InvalidTss, ErrorOf(ldt, external));
             }
 
-            cpu.Ldtr = table.ToSegment(ldt, setType: 0);
+            cpu.Segments.Ldtr = table.ToSegment(ldt, setType: 0);
         }
 
         if (cpu.Virtual8086)

@@ -1,12 +1,16 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.TaskSwitches;
+using static Yadokari.Translation.Emulation.VirtualMode;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Delivery through the IDT, and the instructions that ask for it.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class InterruptDelivery
 {
     // What delivery clears in RFLAGS: SDM 3A 6.12.1.
     private const ulong FlagsClearedByGate = FlagTrap | FlagNestedTask | FlagResume | FlagVirtual8086;
@@ -17,7 +21,7 @@ internal static unsafe partial class Emulator
     [StructLayout(LayoutKind.Sequential)]
     private readonly record struct ErrorFrame64(ulong Error, Frame64 Frame);
 
-    private static void AddInterrupts(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&IntN, Mnemonic.Int);
         table.On(&Int3, Mnemonic.Int3);
@@ -52,7 +56,11 @@ internal static unsafe partial class Emulator
         while (true)
         {
             Outcome outcome = DeliverOnce(cpu, vector, errorCode, software);
-            cpu.Deliveries += outcome == Outcome.Fault ? 0 : 1;
+            if (outcome != Outcome.Fault)
+            {
+                cpu.Events.NoteDelivery();
+            }
+
             if (outcome != Outcome.Fault || software)
             {
                 return outcome;
@@ -106,13 +114,13 @@ internal static unsafe partial class Emulator
     // SDM 3A 21.1.4: the interrupt vector table.
     private static Outcome DeliverReal(Vcpu cpu, int vector)
     {
-        if ((vector * 4) + 3 > cpu.Idtr.Limit)
+        if ((vector * 4) + 3 > cpu.Segments.Idtr.Limit)
         {
             return cpu.Raise(Vector.GeneralProtection);
         }
 
         ulong rsp = cpu.Rsp;
-        if (!cpu.ReadSystem((uint)(cpu.Idtr.Base + ((ulong)vector * 4)), out uint target)
+        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 4)), out uint target)
             || !Push(cpu, ref rsp, cpu.Rflags, 2)
             || !Push(cpu, ref rsp, cpu.Segments[Cs].Selector, 2)
             || !Push(cpu, ref rsp, cpu.Rip, 2))
@@ -132,12 +140,12 @@ internal static unsafe partial class Emulator
     {
         uint external = software ? 0u : 1u;
         uint gateError = ((uint)vector * 8) | 2 | external;
-        if ((vector * 16) + 15 > cpu.Idtr.Limit)
+        if ((vector * 16) + 15 > cpu.Segments.Idtr.Limit)
         {
             return cpu.Raise(Vector.GeneralProtection, gateError);
         }
 
-        ulong entry = cpu.Idtr.Base + ((ulong)vector * 16);
+        ulong entry = cpu.Segments.Idtr.Base + ((ulong)vector * 16);
         if (!cpu.ReadSystem(entry, out ulong low) || !cpu.ReadSystem(entry + 8, out ulong high))
         {
             return Outcome.Fault;
@@ -216,12 +224,12 @@ internal static unsafe partial class Emulator
     {
         uint external = software ? 0u : 1u;
         uint gateError = ((uint)vector * 8) | 2 | external;
-        if ((vector * 8) + 7 > cpu.Idtr.Limit)
+        if ((vector * 8) + 7 > cpu.Segments.Idtr.Limit)
         {
             return cpu.Raise(Vector.GeneralProtection, gateError);
         }
 
-        if (!cpu.ReadSystem((uint)(cpu.Idtr.Base + ((ulong)vector * 8)), out ulong low))
+        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 8)), out ulong low))
         {
             return Outcome.Fault;
         }
@@ -340,16 +348,16 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>Reads a field of the current task state segment.</summary>
-    private static bool ReadTask<T>(Vcpu cpu, uint offset, uint external, out T value)
+    internal static bool ReadTask<T>(Vcpu cpu, uint offset, uint external, out T value)
         where T : unmanaged
     {
-        if (offset + sizeof(T) - 1 > cpu.Tr.Limit || (cpu.Tr.Attributes & 0x80) == 0)
+        if (offset + sizeof(T) - 1 > cpu.Segments.Tr.Limit || (cpu.Segments.Tr.Attributes & 0x80) == 0)
         {
             value = default;
-            return Refuse(cpu, Vector.InvalidTss, ErrorOf(cpu.Tr.Selector, external));
+            return Refuse(cpu, Vector.InvalidTss, ErrorOf(cpu.Segments.Tr.Selector, external));
         }
 
-        return cpu.ReadSystem(cpu.Tr.Base + offset, out value);
+        return cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out value);
     }
 
     // SDM 2A INT n.
@@ -367,7 +375,7 @@ internal static unsafe partial class Emulator
     private static Outcome Into(Vcpu cpu, in Instruction instruction)
         => (cpu.State->FlagsAx & 1) == 0 ? Outcome.Next : Interrupt(cpu, instruction, (int)Vector.Overflow, software: true);
 
-    private static Outcome Interrupt(Vcpu cpu, in Instruction instruction, int vector, bool software)
+    internal static Outcome Interrupt(Vcpu cpu, in Instruction instruction, int vector, bool software)
     {
         ulong start = cpu.Rip;
         cpu.Rip = NextRip(cpu, instruction);

@@ -1,14 +1,16 @@
 using Iced.Intel;
 using Yadokari.X86;
 using Yadokari.X86.Msrs;
+using static Yadokari.Translation.Emulation.Identification;
+using static Yadokari.Translation.Emulation.Operands;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>RDMSR and WRMSR: what the engine keeps itself, what the machine keeps (the local APIC), and the rest.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class MsrInstructions
 {
-    private static void AddMsrs(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Rdmsr, Mnemonic.Rdmsr);
         table.On(&Wrmsr, Mnemonic.Wrmsr);

@@ -1,16 +1,18 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.VirtualMode;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Instructions on the flags that are the system's: IF, DF, AC, IOPL and their fellows.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class FlagInstructions
 {
     // CF PF AF ZF SF TF DF OF NT: any program may change them by POPF.
-    private const ulong UserFlags16 = 0x4DD5;
+    internal const ulong UserFlags16 = 0x4DD5;
 
-    private static void AddFlags(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Cli, Mnemonic.Cli);
         table.On(&Sti, Mnemonic.Sti);
@@ -51,7 +53,7 @@ internal static unsafe partial class Emulator
         if ((cpu.State->SystemFlags & FlagInterrupt) == 0)
         {
             cpu.State->SystemFlags |= FlagInterrupt;
-            cpu.InterruptShadow = true;
+            cpu.Events.InterruptShadow = true;
         }
 
         return Outcome.Next;
@@ -157,7 +159,7 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>The flags that POPF and IRET may change at this level with this operand size, but for VM, RF, VIF and VIP.</summary>
-    private static ulong WritableFlags(Vcpu cpu, int bytes)
+    internal static ulong WritableFlags(Vcpu cpu, int bytes)
         => UserFlags16
             | (bytes > 2 ? FlagAlignment | FlagId : 0)
             | (cpu.Cpl <= Iopl(cpu) ? FlagInterrupt : 0)

@@ -1,5 +1,7 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.VectorRegisters;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
@@ -8,9 +10,9 @@ namespace Yadokari.Translation.Emulation;
 /// Gathers and scatters: one element after the other from the lowest, each clearing its mask, so that a fault leaves an instruction that
 /// goes on where it was when it is run again (SDM 2C VPGATHERDD and following, 2D VPSCATTERDD).
 /// </summary>
-internal static unsafe partial class Emulator
+internal static unsafe class GatherScatterInstructions
 {
-    private static void AddGatherScatter(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(
             &GatherScatter,
@@ -120,7 +122,7 @@ internal static unsafe partial class Emulator
         or Mnemonic.Vgatherqpd or Mnemonic.Vpscatterqd or Mnemonic.Vpscatterqq or Mnemonic.Vscatterqps or Mnemonic.Vscatterqpd;
 
     /// <summary>The sign bits of a vector's elements.</summary>
-    private static ulong SignMask(ReadOnlySpan<byte> vector, int bytes, int count)
+    internal static ulong SignMask(ReadOnlySpan<byte> vector, int bytes, int count)
     {
         ulong mask = 0;
         for (int i = 0; i < count; i++)

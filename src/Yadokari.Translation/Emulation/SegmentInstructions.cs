@@ -1,14 +1,16 @@
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Moves to and from segment registers.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class SegmentInstructions
 {
-    private static void AddSegments(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&MovToSegment, Op.Mov_Sreg_rm16, Op.Mov_Sreg_r32m16, Op.Mov_Sreg_r64m16);
         table.On(&MovFromSegment, Op.Mov_rm16_Sreg, Op.Mov_r32m16_Sreg, Op.Mov_r64m16_Sreg);
@@ -69,7 +71,7 @@ internal static unsafe partial class Emulator
         }
 
         cpu.SetSegment(index, segment);
-        cpu.InterruptShadow |= index == Ss;
+        cpu.Events.InterruptShadow |= index == Ss;
         return Outcome.Next;
     }
 
@@ -101,7 +103,7 @@ internal static unsafe partial class Emulator
 
         cpu.Rsp = rsp;
         cpu.SetSegment(index, segment);
-        cpu.InterruptShadow |= index == Ss;
+        cpu.Events.InterruptShadow |= index == Ss;
         return Outcome.Next;
     }
 
@@ -128,7 +130,7 @@ internal static unsafe partial class Emulator
         return Outcome.Next;
     }
 
-    private static bool ReadFarPointer<T>(Vcpu cpu, in Instruction instruction, out ushort selector, out ulong offset)
+    internal static bool ReadFarPointer<T>(Vcpu cpu, in Instruction instruction, out ushort selector, out ulong offset)
         where T : unmanaged
     {
         // AMD's processors have no offset of 64 bits in memory: AMD APM 3 CALL (Far), JMP (Far), LxS.

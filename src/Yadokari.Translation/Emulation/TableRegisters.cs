@@ -1,15 +1,17 @@
 using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.X86.State;
+using static Yadokari.Translation.Emulation.Descriptors;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>GDTR, IDTR, LDTR and TR.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class TableRegisters
 {
-    private static void AddTables(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&StoreGdt, Mnemonic.Sgdt);
         table.On(&StoreIdt, Mnemonic.Sidt);
@@ -22,11 +24,11 @@ internal static unsafe partial class Emulator
     }
 
     /// <summary>CR4.UMIP keeps programs from looking at system registers.</summary>
-    private static bool IsHidden(Vcpu cpu) => cpu.Cpl > 0 && (cpu.Cr4 & X86.Cr4.UMIP) != 0;
+    internal static bool IsHidden(Vcpu cpu) => cpu.Cpl > 0 && (cpu.Cr4 & X86.Cr4.UMIP) != 0;
 
-    private static Outcome StoreGdt(Vcpu cpu, in Instruction instruction) => StoreTable(cpu, instruction, cpu.Gdtr);
+    private static Outcome StoreGdt(Vcpu cpu, in Instruction instruction) => StoreTable(cpu, instruction, cpu.Segments.Gdtr);
 
-    private static Outcome StoreIdt(Vcpu cpu, in Instruction instruction) => StoreTable(cpu, instruction, cpu.Idtr);
+    private static Outcome StoreIdt(Vcpu cpu, in Instruction instruction) => StoreTable(cpu, instruction, cpu.Segments.Idtr);
 
     // SDM 2B SGDT, SIDT.
     private static Outcome StoreTable(Vcpu cpu, in Instruction instruction, TableState table)
@@ -55,7 +57,7 @@ internal static unsafe partial class Emulator
             return Outcome.Fault;
         }
 
-        cpu.Gdtr = table;
+        cpu.Segments.Gdtr = table;
         return Outcome.Next;
     }
 
@@ -66,7 +68,7 @@ internal static unsafe partial class Emulator
             return Outcome.Fault;
         }
 
-        cpu.Idtr = table;
+        cpu.Segments.Idtr = table;
         return Outcome.Next;
     }
 
@@ -92,9 +94,9 @@ internal static unsafe partial class Emulator
         return IsCanonical(start) || Refuse(cpu, Vector.GeneralProtection);
     }
 
-    private static Outcome StoreLdt(Vcpu cpu, in Instruction instruction) => StoreSelector(cpu, instruction, cpu.Ldtr.Selector);
+    private static Outcome StoreLdt(Vcpu cpu, in Instruction instruction) => StoreSelector(cpu, instruction, cpu.Segments.Ldtr.Selector);
 
-    private static Outcome StoreTask(Vcpu cpu, in Instruction instruction) => StoreSelector(cpu, instruction, cpu.Tr.Selector);
+    private static Outcome StoreTask(Vcpu cpu, in Instruction instruction) => StoreSelector(cpu, instruction, cpu.Segments.Tr.Selector);
 
     // SDM 2B SLDT, STR.
     private static Outcome StoreSelector(Vcpu cpu, in Instruction instruction, ushort selector)
@@ -117,7 +119,7 @@ internal static unsafe partial class Emulator
 
         if (IsNull(selector))
         {
-            cpu.Ldtr = NullSegment(selector);
+            cpu.Segments.Ldtr = NullSegment(selector);
             return Outcome.Next;
         }
 
@@ -146,7 +148,7 @@ internal static unsafe partial class Emulator
             return cpu.Raise(Vector.GeneralProtection, ErrorOf(selector));
         }
 
-        cpu.Ldtr = descriptor.ToSegment(selector, setType: 0);
+        cpu.Segments.Ldtr = descriptor.ToSegment(selector, setType: 0);
         return Outcome.Next;
     }
 
@@ -189,7 +191,7 @@ internal static unsafe partial class Emulator
             return Outcome.Fault;
         }
 
-        cpu.Tr = descriptor.ToSegment(selector, setType: 2);
+        cpu.Segments.Tr = descriptor.ToSegment(selector, setType: 2);
         return Outcome.Next;
     }
 

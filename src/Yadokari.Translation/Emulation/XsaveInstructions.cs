@@ -3,6 +3,9 @@ using System.Runtime.InteropServices;
 using Iced.Intel;
 using Yadokari.X86;
 using Yadokari.X86.Cpuid;
+using static Yadokari.Translation.Emulation.Identification;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.X87State;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
@@ -12,21 +15,21 @@ namespace Yadokari.Translation.Emulation;
 /// XSAVE, FXSAVE and their fellows: between guest memory and the vCPU's own area, which has the standard format and the host's offsets;
 /// the guest's CPUID shows the same offsets.
 /// </summary>
-internal static unsafe partial class Emulator
+internal static unsafe class XsaveInstructions
 {
     private const int LegacyLength = 512;
     private const int HeaderLength = 64;
     private const int StateBvOffset = 512;
-    private const int MxcsrOffset = 24;
-    private const int XmmOffset = 160;
+    internal const int MxcsrOffset = 24;
+    internal const int XmmOffset = 160;
     private const uint MxcsrInitial = 0x1F80;
     private static readonly uint s_mxcsrMask = HostMxcsr.Mask;
-    private const ulong ComponentX87 = 1;
-    private const ulong ComponentSse = 2;
-    private const ulong ComponentAvx = 4;
+    internal const ulong ComponentX87 = 1;
+    internal const ulong ComponentSse = 2;
+    internal const ulong ComponentAvx = 4;
     private const ulong Compacted = 1ul << 63;
 
-    private static void AddXsave(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Xsave, Mnemonic.Xsave, Mnemonic.Xsave64);
         table.On(&Xsaveopt, Mnemonic.Xsaveopt, Mnemonic.Xsaveopt64);
@@ -38,10 +41,10 @@ internal static unsafe partial class Emulator
 
     /// <summary>The vCPU's area: legacy region, header, extended region.</summary>
     // SAFETY: the window holds the area whole, for as long as the vCPU lives; so too for the references below.
-    private static Span<byte> AreaOf(Vcpu cpu) => new(cpu.XsaveArea, StateLayout.XsaveLength);
+    internal static Span<byte> AreaOf(Vcpu cpu) => new(cpu.XsaveArea, StateLayout.XsaveLength);
 
     /// <summary>Components that are not in their initial state.</summary>
-    private static ref ulong InUse(Vcpu cpu) => ref Unsafe.AsRef<ulong>(cpu.XsaveArea + StateBvOffset);
+    internal static ref ulong InUse(Vcpu cpu) => ref Unsafe.AsRef<ulong>(cpu.XsaveArea + StateBvOffset);
 
     private static ref uint Mxcsr(Vcpu cpu) => ref Unsafe.AsRef<uint>(cpu.XsaveArea + MxcsrOffset);
 
@@ -234,7 +237,7 @@ internal static unsafe partial class Emulator
     /// <summary>
     /// Gives components that are not in use their initial content in the vCPU's area, so that it may be copied without asking.
     /// </summary>
-    private static void MakeInitial(Vcpu cpu)
+    internal static void MakeInitial(Vcpu cpu)
     {
         Span<byte> area = AreaOf(cpu);
         ulong inUse = InUse(cpu);
@@ -364,7 +367,7 @@ internal static unsafe partial class Emulator
     private static int ModeBytes(Vcpu cpu, int index, int size)
         => cpu.Code64 ? size : index switch { 2 or 6 => size / 2, 7 => 0, _ => size };
 
-    private static CpuidResult ComponentOf(Vcpu cpu, int index) => cpu.Cpuid.Query(0xD, (uint)index, default);
+    internal static CpuidResult ComponentOf(Vcpu cpu, int index) => cpu.Cpuid.Query(0xD, (uint)index, default);
 
     private static int AreaLength(Vcpu cpu, ulong components, bool compact)
     {

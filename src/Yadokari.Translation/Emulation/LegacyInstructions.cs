@@ -1,13 +1,14 @@
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>Instructions that 64-bit mode no longer has, and XLAT.</summary>
-internal static unsafe partial class Emulator
+internal static unsafe class LegacyInstructions
 {
-    private static void AddLegacy(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Xlat, Mnemonic.Xlatb);
         table.On(&Bound<short>, Op.Bound_r16_m1616);

@@ -1,6 +1,8 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using static Yadokari.Translation.Emulation.Operands;
+using static Yadokari.Translation.Emulation.PortIo;
 using Op = Iced.Intel.Code;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
@@ -11,14 +13,14 @@ namespace Yadokari.Translation.Emulation;
 /// destination go through host pointers, the others one by one. Registers are right after each piece, so that a fault leaves exactly the
 /// finished elements counted; after <see cref="BytesPerCall"/> interrupts get a chance.
 /// </summary>
-internal static unsafe partial class Emulator
+internal static unsafe class StringInstructions
 {
     private const int BytesPerCall = 64 << 10;
 
     // An access to a device is slow: few of them a call.
     private const int PortsPerCall = 512;
 
-    private static void AddStrings(Table table)
+    internal static void Add(HandlerTable table)
     {
         table.On(&Movs<byte>, Op.Movsb_m8_m8);
         table.On(&Movs<ushort>, Op.Movsw_m16_m16);

@@ -1,0 +1,232 @@
+using Iced.Intel;
+using Yadokari.Translation.Code;
+using Yadokari.Translation.Emulation;
+
+namespace Yadokari.Translation;
+
+/// <summary>
+/// The memory and ports that an instruction will access, worked out before it runs from the registers as they are: for breakpoints and
+/// alignment checking, with which instructions run one by one.
+/// </summary>
+/// <param name="cpu">The vCPU that will run them, on its thread.</param>
+internal sealed unsafe class InstructionAccesses(Vcpu cpu)
+{
+    private readonly InstructionInfoFactory _info = new();
+
+    /// <summary>
+    /// Breakpoints on data and ports that the accesses of an instruction will hit, as bits of DR6, if it is the next to run.
+    /// </summary>
+    public ulong Hits(in Instruction instruction, in Breakpoints breakpoints)
+    {
+        ulong hits = PortHits(instruction, breakpoints);
+        foreach (UsedMemory memory in _info.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
+        {
+            ulong address = OffsetOf(memory, instruction);
+            int segment = memory.Segment - Register.ES;
+            address += (uint)segment > 5 || (cpu.Code64 && segment < 4) ? 0 : cpu.Segments[segment].Base;
+            ulong size = (ulong)Math.Max(1, SizeOf(memory, instruction).GetSize());
+            if (instruction.HasRepPrefix || instruction.HasRepnePrefix)
+            {
+                ulong more = (Math.Max(cpu.Rcx, 1) - 1) * size;
+                address -= (cpu.State->SystemFlags & (1ul << 10)) != 0 ? more : 0;
+                size += more;
+            }
+
+            if (memory.Access is not (OpAccess.None or OpAccess.NoMemAccess))
+            {
+                hits |= breakpoints.DataHits(address, size, IsWrite(memory.Access));
+            }
+        }
+
+        return hits;
+    }
+
+    /// <summary>
+    /// Whether an instruction, if it is the next to run, comes to an access whose address its alignment does not allow before anything else
+    /// faults. What faults first may be raised on return.
+    /// </summary>
+    public bool AreUnaligned(in Instruction instruction)
+    {
+        bool repeats = instruction.IsStringInstruction && (instruction.HasRepPrefix || instruction.HasRepnePrefix);
+        if (instruction.IsVsib || ChecksItself(instruction.Mnemonic) || (repeats && RepeatCount(instruction) == 0))
+        {
+            return false;
+        }
+
+        return MaskedMoves.TryMask(cpu, instruction, out MaskedOperand mask) ? HasUnalignedElement(instruction, mask)
+            : HasUnalignedAccess(instruction, reads: true, out bool faults) || (!faults && HasUnalignedAccess(instruction, reads: false, out _));
+    }
+
+    // Under a mask each element stands for itself.
+    private bool HasUnalignedElement(in Instruction instruction, in MaskedOperand mask)
+    {
+        ulong offset = cpu.EffectiveAddress(instruction, out int segment);
+        for (int i = 0; i < 64; i++)
+        {
+            if ((mask.Mask >> i & 1) == 0)
+            {
+                continue;
+            }
+
+            bool write = instruction.Op0Kind == OpKind.Memory;
+            if (!cpu.LinearOfElement(segment, offset, i, mask.Bytes, write, out ulong linear) || cpu.IsMisaligned(instruction.Code, linear))
+            {
+                return false;
+            }
+
+            if ((linear & (ulong)(mask.Bytes - 1)) != 0)
+            {
+                return true;
+            }
+
+            if (!cpu.ProbeLinear(linear, mask.Bytes, write))
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
+    // Of the accesses that read, or of those that only write, which come after them.
+    private bool HasUnalignedAccess(in Instruction instruction, bool reads, out bool faults)
+    {
+        faults = false;
+        foreach (UsedMemory memory in _info.GetInfo(instruction, InstructionInfoOptions.NoRegisterUsage).GetUsedMemory())
+        {
+            bool write = IsWrite(memory.Access);
+            if ((instruction.IsCallFar || instruction.IsCallFarIndirect) && IsOfStack(memory, instruction))
+            {
+                // Descriptors come first: it checks itself.
+                continue;
+            }
+
+            if (memory.Access is OpAccess.None or OpAccess.NoMemAccess || reads == (memory.Access is OpAccess.Write or OpAccess.CondWrite))
+            {
+                continue;
+            }
+
+            MemorySize kind = SizeOf(memory, instruction);
+            int size = Math.Max(1, kind.GetSize());
+            int alignment = AlignmentOf(kind);
+            int segment = SegmentOf(memory);
+            ulong offset = OffsetOf(memory, instruction);
+
+            // What is no single access is looked at from its beginning.
+            bool parted = size is 10 or 14 or > 16 and not (32 or 64) || kind is MemorySize.Bound16_WordWord or MemorySize.Bound32_DwordDword;
+            int part = parted ? alignment : size;
+
+            // These look late whether their segment may be written.
+            bool intent = write && kind != MemorySize.Fxsave_512Byte && instruction.Mnemonic != Mnemonic.Arpl;
+            faults = !cpu.Linear(segment, offset, part, intent, out ulong linear) || cpu.IsMisaligned(instruction.Code, linear);
+            if (faults)
+            {
+                return false;
+            }
+
+            if ((linear & (ulong)(alignment - 1)) != 0)
+            {
+                return true;
+            }
+
+            faults = !cpu.Linear(segment, offset, size, write, out _) || !cpu.ProbeLinear(linear, size, write);
+            if (faults)
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>What an access of a kind must be a multiple of (SDM 3A table 6-7, AMD APM 2 8.2.18).</summary>
+    private static int AlignmentOf(MemorySize size) => size switch
+    {
+        MemorySize.FpuEnv14 or MemorySize.FpuState94 or MemorySize.SegPtr16 or MemorySize.Bound16_WordWord => 2,
+        MemorySize.FpuEnv28 or MemorySize.FpuState108 or MemorySize.Fxsave_512Byte or MemorySize.Fxsave64_512Byte or MemorySize.SegPtr32
+            or MemorySize.Bound32_DwordDword => 4,
+        MemorySize.Float80 or MemorySize.Bcd or MemorySize.SegPtr64 => 8,
+        _ => size.GetSize() switch { 2 => 2, 4 => 4, 8 => 8, 16 or 32 or 64 => 16, _ => 1 },
+    };
+
+    private ulong PortHits(in Instruction instruction, in Breakpoints breakpoints)
+    {
+        int size = instruction.Mnemonic switch
+        {
+            Mnemonic.In => instruction.Op0Register.GetSize(),
+            Mnemonic.Out => instruction.Op1Register.GetSize(),
+            Mnemonic.Insb or Mnemonic.Outsb => 1,
+            Mnemonic.Insw or Mnemonic.Outsw => 2,
+            Mnemonic.Insd or Mnemonic.Outsd => 4,
+            _ => 0,
+        };
+        if (size == 0)
+        {
+            return 0;
+        }
+
+        bool immediate = instruction.Op0Kind == OpKind.Immediate8 || instruction.Op1Kind == OpKind.Immediate8;
+        ulong port = immediate ? instruction.Immediate8 : (ushort)cpu.Rdx;
+        return breakpoints.PortHits(port, (ulong)size, cpu.Cr4);
+    }
+
+    private ulong ValueOf(Register register, in Instruction instruction) => register switch
+    {
+        Register.None => 0,
+        Register.RIP or Register.EIP => 0, // The displacement is the address already.
+        _ when register.IsGPR64() => cpu.Gpr(register.GetNumber()),
+        _ when register.IsGPR32() => (uint)cpu.Gpr(register.GetNumber()),
+        _ when register.IsGPR16() => (ushort)cpu.Gpr(register.GetNumber()),
+        Register.AL => (byte)cpu.Rax,
+        _ => 0,
+    };
+
+    private static bool IsWrite(OpAccess access) => access is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
+
+    // Elements of the masked moves are not checked; the others check as they go along.
+    private static bool ChecksItself(Mnemonic mnemonic) => mnemonic is Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd
+        or Mnemonic.Vpmaskmovq or Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu or Mnemonic.Enter;
+
+    private ulong RepeatCount(in Instruction instruction)
+    {
+        OpKind kind = instruction.Op0Kind is OpKind.Register ? instruction.Op1Kind : instruction.Op0Kind;
+        return kind switch
+        {
+            OpKind.MemorySegSI or OpKind.MemorySegDI or OpKind.MemoryESDI => (ushort)cpu.Rcx,
+            OpKind.MemorySegESI or OpKind.MemorySegEDI or OpKind.MemoryESEDI => (uint)cpu.Rcx,
+            _ => cpu.Rcx,
+        };
+    }
+
+    // The decoder tells no size where an access is repeated. MOVSXD to 16 bits reads four bytes on AMD's processors.
+    private MemorySize SizeOf(in UsedMemory memory, in Instruction instruction)
+        => instruction.Code == Iced.Intel.Code.Movsxd_r16_rm16 && cpu.Cpuid.Vendor == X86.Cpuid.CpuVendor.Amd ? MemorySize.Int32
+            : memory.MemorySize == MemorySize.Unknown && instruction.IsStringInstruction ? instruction.MemorySize
+            : memory.MemorySize;
+
+    // The offset of an access in its segment. The decoder does not know how far the bit is of BT, BTC, BTR and BTS.
+    private ulong OffsetOf(in UsedMemory memory, in Instruction instruction)
+    {
+        if (!cpu.Code64 && IsOfStack(memory, instruction))
+        {
+            // Nor how wide the stack's addresses are, which the stack segment says and not the code segment.
+            ulong distance = (ulong)(memory.AddressSize == CodeSize.Code16 ? (short)memory.Displacement : (int)memory.Displacement);
+            return (cpu.Gpr(memory.Base.GetNumber()) + distance) & Operands.StackMask(cpu);
+        }
+
+        ulong address = memory.Displacement + ValueOf(memory.Base, instruction) + (ValueOf(memory.Index, instruction) * (ulong)memory.Scale)
+            + BitStrings.BitStringDistance(cpu, instruction);
+        return memory.AddressSize switch { CodeSize.Code16 => (ushort)address, CodeSize.Code32 => (uint)address, _ => address };
+    }
+
+    // Whether an access is what the instruction pushes or pops, and not its operand in memory.
+    private static bool IsOfStack(in UsedMemory memory, in Instruction instruction)
+        => instruction.IsStackInstruction
+            && memory.Base is Register.SP or Register.ESP or Register.RSP or Register.BP or Register.EBP or Register.RBP
+            && (instruction.Op0Kind != OpKind.Memory || IsWrite(memory.Access) == (instruction.StackPointerIncrement < 0));
+
+    // The segment of an access, 0 to 5: as that of an instruction's operand.
+    private int SegmentOf(in UsedMemory memory)
+        => !cpu.Code64 || memory.Segment is Register.FS or Register.GS ? memory.Segment - Register.ES
+            : memory.Base is Register.RSP or Register.RBP or Register.ESP or Register.EBP ? 2 : 3;
+}
