@@ -84,7 +84,7 @@ public sealed class PcResources : IDisposable
         Initrd = config.Initrd is null ? null : _owned.Push(Initrd.Open(config.Initrd));
         Modules = [.. config.Modules.Select(ModuleText.Parse).Select(m => new BootModule(_owned.Push(Initrd.Open(m.Path, Initrd.Module)), m.CommandLine))];
         List<IDisposable?> devices = [];
-        config.ForEachDevice((device, context) => 
+        config.ForEachDevice((device, context) =>
         {
             try
             {
