@@ -16,7 +16,7 @@ public sealed partial class ResourceTests
     [Fact]
     public void Nothing_is_opened_by_name_once_the_guest_runs()
     {
-        Assert.SkipWhen(Guest.OnQemu, "The devices are yado's.");
+        Assert.SkipWhen(Guest.OnQemu, "The options are yado's.");
         var strace = Guest.HostProgram("strace");
         var folder = Directory.CreateTempSubdirectory("yado-resources-").FullName;
         try
