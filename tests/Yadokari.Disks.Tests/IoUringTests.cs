@@ -49,15 +49,15 @@ public sealed class IoUringTests : IDisposable
     public void Pieces_are_filled_in_order()
     {
         AnonymousPipeServerStream pipe = Pipe();
-        for (int i = 0; i < IoUring.MostPieces; i++)
+        for (int i = 0; i < IoUring.MaxPieces; i++)
         {
-            _ring.Pieces(7)[i] = Piece(IoUring.MostPieces - 1 - i, 1);
+            _ring.Pieces(7)[i] = Piece(IoUring.MaxPieces - 1 - i, 1);
         }
 
-        _ring.Read(Reader(pipe), 0, IoUring.MostPieces, 7);
-        pipe.Write([.. Enumerable.Range(0, IoUring.MostPieces).Select(i => (byte)i)]);
-        Assert.Equal((7, IoUring.MostPieces), Next());
-        Assert.Equal(Enumerable.Range(0, IoUring.MostPieces).Select(i => (byte)i), _memory.Take(IoUring.MostPieces).Reverse());
+        _ring.Read(Reader(pipe), 0, IoUring.MaxPieces, 7);
+        pipe.Write([.. Enumerable.Range(0, IoUring.MaxPieces).Select(i => (byte)i)]);
+        Assert.Equal((7, IoUring.MaxPieces), Next());
+        Assert.Equal(Enumerable.Range(0, IoUring.MaxPieces).Select(i => (byte)i), _memory.Take(IoUring.MaxPieces).Reverse());
     }
 
     [Fact]

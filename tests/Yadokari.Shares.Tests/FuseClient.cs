@@ -11,7 +11,7 @@ internal sealed class FuseClient(IFileServer server)
 {
     public const ulong Root = 1;
 
-    private readonly byte[] _reply = new byte[IFileServer.MostReply];
+    private readonly byte[] _reply = new byte[IFileServer.MaxReply];
     private ulong _unique;
 
     /// <summary>Who asks.</summary>
