@@ -10,10 +10,10 @@ namespace Yadokari.Boards;
 /// <param name="Registers">What answers there.</param>
 public readonly record struct PortRange(ushort First, ushort Count, IBusDevice Registers);
 
-/// <summary>What devices are plugged into: two address spaces, guest memory, and the list of them by which all are reset, paused and disposed of.</summary>
+/// <summary>The buses of a machine: two address spaces, guest memory for DMA, and the tree of devices by which all are reset, paused and disposed of.</summary>
 /// <param name="dma">Guest memory, as bus masters reach it.</param>
 /// <param name="pio">Ports.</param>
-/// <param name="mmio">Addresses that are no RAM.</param>
+/// <param name="mmio">The memory-mapped I/O address space.</param>
 public sealed class Board(Dma dma, Bus pio, Bus mmio) : IDisposable
 {
     /// <summary>Guest memory.</summary>
@@ -22,17 +22,17 @@ public sealed class Board(Dma dma, Bus pio, Bus mmio) : IDisposable
     /// <summary>Ports.</summary>
     public Bus Pio => pio;
 
-    /// <summary>Addresses that are no RAM.</summary>
+    /// <summary>The memory-mapped I/O address space.</summary>
     public Bus Mmio => mmio;
 
     /// <summary>The devices.</summary>
     public DeviceTree Devices { get; } = [];
 
-    /// <summary>Takes ownership of a device that the guest reaches by no address of its own, or by its bus.</summary>
+    /// <summary>Takes ownership of a device without address ranges of its own, or behind another bus.</summary>
     public T Add<T>(T device)
         where T : IDevice => Devices.Add(device);
 
-    /// <summary>Takes ownership of a device, and gives it ranges of ports.</summary>
+    /// <summary>Takes ownership of a device, and maps its registers at ranges of ports.</summary>
     /// <exception cref="ArgumentException">One belongs to another device.</exception>
     public T AddPorts<T>(T device, params ReadOnlySpan<PortRange> ranges)
         where T : IDevice
@@ -51,7 +51,7 @@ public sealed class Board(Dma dma, Bus pio, Bus mmio) : IDisposable
     public T AddPorts<T>(T device, ushort first, ushort count)
         where T : IDevice, IBusDevice => AddPorts(device, new PortRange(first, count, device));
 
-    /// <summary>Takes ownership of a device, and gives it a range of memory.</summary>
+    /// <summary>Takes ownership of a device, and maps it at a range of memory.</summary>
     public T AddMemory<T>(T device, ulong start, ulong length)
         where T : IDevice, IBusDevice
     {

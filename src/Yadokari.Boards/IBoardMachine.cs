@@ -14,7 +14,7 @@ public interface IBoardMachine
     /// <summary>The guest asks for a reset.</summary>
     void RequestReset();
 
-    /// <summary>The guest's kernel panicked and is past hope.</summary>
+    /// <summary>The guest's kernel panicked, and neither powered off, reset nor halted.</summary>
     void Panicked();
 
     /// <summary>A test guest ends the machine.</summary>

@@ -5,7 +5,7 @@ using Yadokari.X86.Engines;
 namespace Yadokari.Debugging;
 
 /// <summary>
-/// The gate that every vCPU thread of a machine passes before it enters guest code, and where a debugger holds it back. The loop of a vCPU
+/// The gate that every vCPU thread of a machine passes before it enters guest code, and at which a debugger stops it. The loop of a vCPU
 /// calls <see cref="Enter"/> before each <see cref="IX86Vcpu.Run"/> and each wait in HLT, <see cref="Report"/> on
 /// <see cref="VmExit.Debug"/> and on <see cref="VmExit.Shutdown"/> (before acting on it), <see cref="Leave"/> when its thread ends; the
 /// machine calls <see cref="Open"/> when it begins to end and <see cref="Finish"/> when it has. A vCPU that was woken from HLT only to
@@ -13,7 +13,7 @@ namespace Yadokari.Debugging;
 /// </summary>
 public sealed class DebugGate : IDebugTarget
 {
-    // Guards everything below. No foreign code is called under it but the listener, whose contract forbids calling back.
+    // Guards everything below. No callback runs under it but the listener's, whose contract forbids calling back.
     private readonly object _lock = new();
     private readonly IReadOnlyList<IX86Vcpu> _vcpus;
     private readonly IX86VcpuHost _host;
@@ -34,13 +34,13 @@ public sealed class DebugGate : IDebugTarget
     /// <summary>Makes the gate of a machine that is about to run.</summary>
     /// <param name="vcpus">All vCPUs, by index.</param>
     /// <param name="memory">Guest RAM.</param>
-    /// <param name="host">Where CR8 lives.</param>
+    /// <param name="host">Holds CR8.</param>
     /// <param name="wake">
     /// Brings a vCPU's thread to the gate soon: <see cref="IX86Vcpu.Kick"/>, and the end of a wait in HLT. Called on any thread, with no lock
     /// held, also when the vCPU is not running or its thread does not exist.
     /// </param>
     /// <param name="kill">Ends the machine; returns at once.</param>
-    /// <param name="startStopped">Hold all vCPUs back until a debugger attaches and resumes them.</param>
+    /// <param name="startStopped">Whether all vCPUs are stopped until a debugger attaches and resumes them.</param>
     public DebugGate(IReadOnlyList<IX86Vcpu> vcpus, GuestMemory memory, IX86VcpuHost host, Action<int> wake, Action kill, bool startStopped = false)
     {
         _vcpus = vcpus;
@@ -53,7 +53,7 @@ public sealed class DebugGate : IDebugTarget
         _inside = new bool[vcpus.Count];
         Array.Fill(_actions, VcpuAction.Run);
         _stopping = _announced = startStopped;
-        _why = new DebugStop(0, DebugStopReason.Asked);
+        _why = new DebugStop(0, DebugStopReason.Requested);
     }
 
     /// <inheritdoc/>
@@ -77,7 +77,7 @@ public sealed class DebugGate : IDebugTarget
     /// </summary>
     public bool IsStepping(int vcpu) => Volatile.Read(ref _stepping[vcpu]);
 
-    /// <summary>Called by a vCPU's thread before it runs guest code or waits in HLT: holds it back while the machine is stopped.</summary>
+    /// <summary>Called by a vCPU's thread before it runs guest code or waits in HLT: blocks while the machine is stopped.</summary>
     public void Enter(int vcpu)
     {
         lock (_lock)
@@ -102,7 +102,7 @@ public sealed class DebugGate : IDebugTarget
             }
 
             first = !_stopping;
-            if (first || (!_announced && _why.Reason == DebugStopReason.Asked))
+            if (first || (!_announced && _why.Reason == DebugStopReason.Requested))
             {
                 _why = new DebugStop(vcpu, reason);
             }
@@ -176,8 +176,8 @@ public sealed class DebugGate : IDebugTarget
                 return;
             }
 
-            // Where the last debugger's leaving has not come through yet, its stop becomes this one's.
-            _why = new DebugStop(0, DebugStopReason.Asked);
+            // If the detach of the last debugger is not complete, its pending stop becomes this debugger's.
+            _why = new DebugStop(0, DebugStopReason.Requested);
         }
 
         Stop();
@@ -195,7 +195,7 @@ public sealed class DebugGate : IDebugTarget
 
             _stopping = true;
             _announced = false;
-            _why = new DebugStop(0, DebugStopReason.Asked);
+            _why = new DebugStop(0, DebugStopReason.Requested);
             AnnounceIfAllParked();
         }
 

@@ -21,7 +21,7 @@ public enum VcpuAction
 public enum DebugStopReason
 {
     /// <summary>The debugger asked for it.</summary>
-    Asked,
+    Requested,
 
     /// <summary>A breakpoint, or the end of a single step.</summary>
     Debug,
@@ -29,7 +29,7 @@ public enum DebugStopReason
     /// <summary>A triple fault. The state is the one the processor shut down with.</summary>
     Shutdown,
 
-    /// <summary>The machine is gone: its vCPUs may not be touched any more.</summary>
+    /// <summary>The machine has ended: its vCPUs must not be accessed any more.</summary>
     Ended,
 }
 

@@ -5,7 +5,7 @@ using Yadokari.Disks.Qcow2;
 
 namespace Yadokari.Disks;
 
-/// <summary>Makes, converts, describes and checks images. What is made has its name only when it is whole.</summary>
+/// <summary>Creates, converts, describes and checks images. A new image gets its name only once it is complete.</summary>
 public static class DiskFiles
 {
     private const int Chunk = 1 << 20;
@@ -30,12 +30,12 @@ public static class DiskFiles
         Make(path, wanted, (file, header) => Begin(path, file, wanted, header));
     }
 
-    /// <summary>Makes an image of another: the same disk, zeroes left out.</summary>
-    /// <param name="source">The image to read, with all that it builds on.</param>
+    /// <summary>Converts an image: the same disk in another format, sparse.</summary>
+    /// <param name="source">The image to read, with its backing files.</param>
     /// <param name="format">Its format, or null to find it out.</param>
     /// <param name="path">The image to make.</param>
     /// <param name="wanted">What that is like.</param>
-    /// <param name="progress">Is told from time to time how much is done, from 0 to 1.</param>
+    /// <param name="progress">Called from time to time with the progress, from 0 to 1.</param>
     /// <param name="cancelled">Ends it; nothing is left then.</param>
     /// <exception cref="UserErrorException">It can't be done.</exception>
     /// <exception cref="OperationCanceledException">It was ended.</exception>
@@ -61,7 +61,7 @@ public static class DiskFiles
         });
     }
 
-    /// <summary>Describes an image, without opening what it builds on.</summary>
+    /// <summary>Describes an image, without opening its backing files.</summary>
     /// <exception cref="UserErrorException">It can't be read.</exception>
     public static DiskDescription Describe(string path, DiskFormat? format = null)
     {
@@ -88,9 +88,9 @@ public static class DiskFiles
         };
     }
 
-    /// <summary>Checks a qcow2 image: whether its reference counts are what refers to its clusters.</summary>
+    /// <summary>Checks a qcow2 image: whether its refcounts match the references to its clusters.</summary>
     /// <param name="path">The image.</param>
-    /// <param name="repair">Whether to make right what is wrong.</param>
+    /// <param name="repair">Whether to repair it.</param>
     /// <returns>What is wrong, before and, if it was repaired, after.</returns>
     /// <exception cref="UserErrorException">It can't be read, or is no qcow2 image.</exception>
     public static (DiskCheck Before, DiskCheck? After) Check(string path, bool repair)
@@ -148,7 +148,7 @@ public static class DiskFiles
                 throw new UserErrorException($"The image '{path}' exists: give --force to replace it, or another name.");
             }
 
-            HostFile.Open(path, readOnly: false).Dispose(); // Nobody uses it.
+            HostFile.Open(path, readOnly: false).Dispose(); // Throws if another process has it locked.
         }
 
         string full = Path.GetFullPath(path);
@@ -184,7 +184,7 @@ public static class DiskFiles
         }
     }
 
-    // What is not zeroes, in pieces of whole units.
+    // Copies ranges that are not zeroes, in multiples of the unit.
     private static void Copy(IDisk from, int unit, string path, TryPut put, Action<double> progress, CancellationToken cancelled)
     {
         byte[] buffer = new byte[Math.Max(Chunk, unit)];
@@ -235,15 +235,15 @@ public static class DiskFiles
     {
         while (!data.IsEmpty)
         {
-            // The last cluster of a disk is packed as a whole one.
+            // The last cluster of a disk is padded before it is compressed.
             ReadOnlySpan<byte> cluster = data[..Math.Min(data.Length, packed.Length)];
-            byte[]? whole = cluster.Length < packed.Length ? new byte[packed.Length] : null;
-            if (whole is not null)
+            byte[]? padded = cluster.Length < packed.Length ? new byte[packed.Length] : null;
+            if (padded is not null)
             {
-                cluster.CopyTo(whole);
+                cluster.CopyTo(padded);
             }
 
-            int length = to.Pack(whole ?? cluster, packed);
+            int length = to.Pack(padded ?? cluster, packed);
             if (!(length > 0 ? to.TryWriteCompressed(offset, packed.AsSpan(0, length)) : to.TryWrite(offset, cluster)))
             {
                 return false;

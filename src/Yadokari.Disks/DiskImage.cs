@@ -10,24 +10,24 @@ public static class DiskImage
     /// <summary>What messages call an image, unless they are told otherwise.</summary>
     public const string Disk = "disk";
 
-    /// <summary>How many files may stand behind one another.</summary>
+    /// <summary>The maximum length of a chain of backing files.</summary>
     public const int MaxChain = 64;
 
-    /// <summary>Opens an image, and all that it builds on, which is only read.</summary>
+    /// <summary>Opens an image and its chain of backing files, those read-only.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="readOnly">Not to be written.</param>
-    /// <param name="format">Its format, or null to find it out by its name and its beginning.</param>
-    /// <param name="unit">What the length of a raw disk must be a multiple of, in bytes.</param>
-    /// <param name="what">What messages call it.</param>
+    /// <param name="readOnly">Whether to open it read-only.</param>
+    /// <param name="format">Its format, or null to detect it by name and first bytes.</param>
+    /// <param name="unit">The length of a raw disk must be a multiple of this number of bytes.</param>
+    /// <param name="what">Its name in messages.</param>
     /// <exception cref="UserErrorException">It can't be used.</exception>
     public static IDisk Open(string path, bool readOnly, DiskFormat? format = null, int unit = 512, string what = Disk) =>
         Open(path, readOnly, format, unit, what, []);
 
-    /// <summary>Opens an image to be read, under a disk that takes what is written and is gone when it is closed.</summary>
+    /// <summary>Opens an image read-only with a temporary overlay, which takes all writes and is deleted when it is closed (snapshot mode).</summary>
     /// <param name="path">The file.</param>
-    /// <param name="format">Its format, or null to find it out by its name and its beginning.</param>
-    /// <param name="what">What messages call it.</param>
-    /// <exception cref="UserErrorException">It can't be used, or there is no place for what is written.</exception>
+    /// <param name="format">Its format, or null to detect it by name and first bytes.</param>
+    /// <param name="what">Its name in messages.</param>
+    /// <exception cref="UserErrorException">It can't be used, or the overlay can't be created.</exception>
     public static IDisk OpenSnapshot(string path, DiskFormat? format = null, string what = Disk)
     {
         IDisk disk = Open(path, readOnly: true, format, what: what);
@@ -47,8 +47,8 @@ public static class DiskImage
     }
 
     /// <summary>
-    /// Finds out what format an image has. A guest may write anything into a raw image, also what makes it look like a qcow2 image that builds on
-    /// any file of the host's: only the file's name, which no guest has a hand in, makes it one without being told.
+    /// Detects the format of an image. A guest can write a qcow2 header into a raw image, with any file of the host as its backing file: without an
+    /// explicit format only the file's name, which no guest controls, makes it a qcow2 image.
     /// </summary>
     /// <exception cref="UserErrorException">Its name and its beginning contradict each other.</exception>
     internal static DiskFormat Find(string path, IImageFile file)
@@ -62,7 +62,7 @@ public static class DiskImage
             : throw new UserErrorException($"The disk '{path}' is named as a qcow2 image but is none: add format=raw if its bytes are the disk's.");
     }
 
-    // What a file is: the chain so far, so that it does not come round.
+    // The files of the chain so far, to detect a loop.
     private static IDisk Open(string path, bool readOnly, DiskFormat? format, int unit, string what, List<string> chain)
     {
         string full = FinalPath(path);

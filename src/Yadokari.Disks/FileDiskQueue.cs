@@ -5,9 +5,9 @@ using Yadokari.Linux;
 namespace Yadokari.Disks;
 
 /// <summary>
-/// Keeps reads and flushes in flight at the host's kernel. What a file's cache has is read on the spot, by the one call that it takes without a
-/// queue; only what has to come from a disk goes to the ring. Writes go to the cache, which is quicker without a ring: most file systems would have
-/// a thread of the kernel's do it. What the ring could not do, or only in part, is done anew on the spot, which finds out how it ends.
+/// An asynchronous queue by io_uring for reads and flushes. Data in the page cache is read synchronously (RWF_NOWAIT), at the cost of one system
+/// call; only reads from the disk go to the ring. Writes are synchronous, to the page cache: by the ring most file systems would pass them to a
+/// kernel worker thread. A request that failed or ended short in the ring is repeated synchronously, and that result counts.
 /// </summary>
 internal sealed class FileDiskQueue : IDiskQueue
 {
@@ -22,10 +22,10 @@ internal sealed class FileDiskQueue : IDiskQueue
         _requests = new Request[ring.Slots];
     }
 
-    // A read of so many pieces, or a flush of none.
+    // A read into so many buffers; a flush has none.
     private record struct Request(FilePlace Place, long Offset, int Pieces, long Length);
 
-    /// <summary>Opens a queue to a disk, or one that has nothing in flight where the host's kernel does not allow it.</summary>
+    /// <summary>Opens a queue to a disk; a synchronous one if the host's kernel does not permit io_uring.</summary>
     public static IDiskQueue Open<T>(T disk, int depth)
         where T : IDisk, IPlacedDisk =>
         IoUring.TryCreate(depth) is { } ring ? new FileDiskQueue(disk, disk, ring) : new DirectDiskQueue(disk);

@@ -2,26 +2,26 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Yadokari.Disks;
 
-/// <summary>Where bytes of a disk lie, in one piece, in a file of the host's. They stay there until it is given back.</summary>
-/// <param name="File">The file, of which the host knows what it has in memory.</param>
+/// <summary>The location of a contiguous range of a disk in a file of the host. The data is not moved until the location is released.</summary>
+/// <param name="File">The file, which supports RWF_NOWAIT.</param>
 /// <param name="Offset">The first byte.</param>
-/// <param name="Owner">Whom to give it back to; null where the bytes never move.</param>
-/// <param name="Generation">The owner's.</param>
+/// <param name="Owner">To be told of the release; null if data never moves.</param>
+/// <param name="Generation">A number of the owner's, passed back at the release.</param>
 internal readonly record struct FilePlace(SafeFileHandle File, long Offset, IPlacedDisk? Owner = null, int Generation = 0)
 {
-    /// <summary>Gives it back. Any thread.</summary>
+    /// <summary>Releases it. Any thread.</summary>
     public void Leave() => Owner?.Leave(Generation);
 }
 
-/// <summary>A disk whose bytes lie in files of the host's. Any thread.</summary>
+/// <summary>A disk whose data lies in files of the host. Any thread.</summary>
 internal interface IPlacedDisk
 {
-    /// <summary>The file that gets what is written and whose flush is the disk's; null where a flush is more than that.</summary>
+    /// <summary>The file that is written to, if flushing the disk is flushing this file; null if a flush has to do more.</summary>
     SafeFileHandle? FlushedFile { get; }
 
-    /// <summary>Finds the place to read a range from. False where it lies in several, or none that the host can read from with others in flight.</summary>
+    /// <summary>Locates a range for reading. False if it is not contiguous in one file, or can't be read asynchronously.</summary>
     bool TryPlace(long offset, long length, out FilePlace place);
 
-    /// <summary>A place is not read from any more.</summary>
+    /// <summary>Releases a location: no read from it is in flight any more.</summary>
     void Leave(int generation);
 }

@@ -6,11 +6,11 @@ using Yadokari.Linux;
 
 namespace Yadokari.Disks;
 
-/// <summary>A file or block device of the host's. Who may write it has it alone, also among processes that keep to flock(2).</summary>
+/// <summary>A file or block device of the host. Opened for writing, it is locked exclusively (flock(2)), also against other processes that use flock.</summary>
 internal sealed class HostFile : IImageFile
 {
     // A process that was killed has its locks until its memory is torn down, which for a large guest takes a second.
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_lockTimeout = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(20);
 
     private readonly SafeFileHandle _file;
@@ -32,21 +32,21 @@ internal sealed class HostFile : IImageFile
 
     /// <inheritdoc/>
     /// <remarks>
-    /// The file opened once more, without the lock: the kernel holds on to what is in flight by io_uring for some time after the process
-    /// has ended, seconds where the host's disk is slow, and the next to open the image would be told that it is in use.
+    /// A second open file description, without the lock, for io_uring: after the process has ended the kernel keeps the files of requests in flight
+    /// open for some time, seconds on a slow disk, and a lock on them would make the next open of the image fail.
     /// </remarks>
     public SafeFileHandle? Handle => _unlocked.Value;
 
-    /// <summary>Whether it can grow, which devices can't.</summary>
+    /// <summary>Whether it can grow: block devices can't.</summary>
     public bool CanGrow => FileStatus.Of(_file, out FileStatus status) == 0 && status.Type == FileTree.Regular;
 
-    /// <summary>Bytes that it takes of the host's disk.</summary>
+    /// <summary>Bytes allocated on the host's disk.</summary>
     public long Allocated => FileRange.Allocated(_file);
 
     /// <summary>Opens a file that exists.</summary>
     /// <param name="path">The file.</param>
     /// <param name="readOnly">Not to be written.</param>
-    /// <param name="what">What messages call it.</param>
+    /// <param name="what">Its name in messages.</param>
     /// <exception cref="UserErrorException">It is missing, a folder, locked or unreadable.</exception>
     public static HostFile Open(string path, bool readOnly, string what = DiskImage.Disk)
     {
@@ -87,7 +87,7 @@ internal sealed class HostFile : IImageFile
         }
     }
 
-    /// <summary>Makes a file without a name, which is gone when it is closed, however that comes to pass; it need not outlive the host.</summary>
+    /// <summary>Creates a temporary file and unlinks it at once: the kernel frees it when it is closed or the process ends, however that happens. It is never flushed.</summary>
     /// <exception cref="UserErrorException">It can't be made.</exception>
     public static HostFile CreateScratch()
     {
@@ -218,7 +218,7 @@ internal sealed class HostFile : IImageFile
         _file.Dispose();
     }
 
-    // Others may read what only is read here; what is written here is nobody else's. Waits a while for one that is about to end.
+    // A shared lock for reading, an exclusive one for writing. Retries for a while: a process that holds the lock may be about to end.
     private static SafeFileHandle OpenLocked(string path, bool readOnly)
     {
         (FileAccess access, FileShare share) = readOnly ? (FileAccess.Read, FileShare.Read) : (FileAccess.ReadWrite, FileShare.None);
@@ -229,14 +229,14 @@ internal sealed class HostFile : IImageFile
             {
                 return File.OpenHandle(path, FileMode.Open, access, share);
             }
-            catch (IOException e) when (e.HResult == Errno.WouldBlock && Stopwatch.GetElapsedTime(began) < s_patience)
+            catch (IOException e) when (e.HResult == Errno.WouldBlock && Stopwatch.GetElapsedTime(began) < s_lockTimeout)
             {
                 Thread.Sleep(s_pause);
             }
         }
     }
 
-    // A writer beyond the end may be one of several.
+    // Several writers may extend the file at once.
     private void Grown(long end)
     {
         for (long length = Length; length < end;)

@@ -1,6 +1,6 @@
 namespace Yadokari.Disks;
 
-/// <summary>What an image that is to be made is like.</summary>
+/// <summary>Options for creating an image.</summary>
 public sealed record NewDisk
 {
     /// <summary>Its format.</summary>
@@ -12,10 +12,10 @@ public sealed record NewDisk
     /// <summary>Bytes of a cluster: a power of two from 512 to 2 MiB. For qcow2.</summary>
     public int ClusterSize { get; init; } = 64 << 10;
 
-    /// <summary>Whether reference counts may be kept back: faster to flush, and counted anew after a crash. For qcow2.</summary>
+    /// <summary>Whether refcount updates may be delayed (lazy_refcounts): faster to flush, and rebuilt after a crash. For qcow2.</summary>
     public bool LazyRefcounts { get; init; }
 
-    /// <summary>What stands behind it, as the image shall say: relative to its own folder. For qcow2.</summary>
+    /// <summary>The name of the backing file to write into the image: relative to the image's folder. For qcow2.</summary>
     public string? Backing { get; init; }
 
     /// <summary>The format of that; null to find it out.</summary>
@@ -24,6 +24,6 @@ public sealed record NewDisk
     /// <summary>How its clusters are compressed; null for not at all. For qcow2 that is made of another image.</summary>
     public Qcow2Compression? Compression { get; init; }
 
-    /// <summary>Whether a file of its name goes.</summary>
+    /// <summary>Whether an existing file is replaced.</summary>
     public bool Replace { get; init; }
 }

@@ -3,18 +3,18 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Disks;
 
-/// <summary>Hands out pieces of memory from first to last, cut where a format needs it.</summary>
+/// <summary>Iterates over a list of buffers, splitting them where an image format needs it.</summary>
 internal ref struct PieceCursor(ReadOnlySpan<HostBuffer> pieces)
 {
     private ReadOnlySpan<HostBuffer> _pieces = pieces;
     private HostBuffer _cut;
     private nint _skip;
 
-    /// <summary>Takes some of the next bytes, at most as many as asked for; what it returns is good until the next call.</summary>
+    /// <summary>Takes at most the given number of the next bytes; the result is valid until the next call.</summary>
     [UnscopedRef]
     public ReadOnlySpan<HostBuffer> Take(long length, out long taken)
     {
-        // Whole pieces go as they are.
+        // Buffers that fit are returned unsplit.
         taken = 0;
         int whole = 0;
         while (_skip == 0 && whole < _pieces.Length && _pieces[whole].Length <= length - taken)

@@ -6,8 +6,8 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Disks;
 
 /// <summary>
-/// A raw disk image: a file or block device whose bytes are the disk's. Who may write it has it alone, also among processes; stays open until
-/// disposed of.
+/// A raw disk image: a file or block device whose bytes are the disk's. Opened for writing, it is locked exclusively, also against other
+/// processes, until it is disposed of.
 /// </summary>
 public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
 {
@@ -35,13 +35,13 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
     /// <summary>Opens an image.</summary>
     /// <param name="path">The file.</param>
     /// <param name="readOnly">Not to be written.</param>
-    /// <param name="unit">What its length must be a multiple of, in bytes.</param>
-    /// <param name="what">What messages call it.</param>
+    /// <param name="unit">Its length must be a multiple of this number of bytes.</param>
+    /// <param name="what">Its name in messages.</param>
     /// <exception cref="UserErrorException">It is missing, locked, unreadable or of no fitting length.</exception>
     public static RawDisk Open(string path, bool readOnly, int unit, string what = DiskImage.Disk) =>
         Of(path, HostFile.Open(path, readOnly, what), readOnly, unit, what);
 
-    /// <summary>Takes over a file that is open. What is no disk is closed.</summary>
+    /// <summary>Takes over an open file; closes it if it is no valid disk.</summary>
     /// <exception cref="UserErrorException">It is of no fitting length.</exception>
     internal static RawDisk Of(string path, HostFile file, bool readOnly, int unit, string what)
     {
@@ -75,7 +75,7 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
     /// <inheritdoc/>
     public bool TryDiscard(long offset, long length)
     {
-        // A file system that can't keeps the room: the guest loses nothing.
+        // Without support of the file system the range stays allocated, which is valid for a discard.
         _ = _file.TryPunch(offset, length);
         return true;
     }

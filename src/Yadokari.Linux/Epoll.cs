@@ -7,16 +7,16 @@ namespace Yadokari.Linux;
 [Flags]
 public enum Readiness : uint
 {
-    /// <summary>Something can be read, or the other side has ended.</summary>
+    /// <summary>EPOLLIN: readable, or the peer has shut down its sending side.</summary>
     Read = 1,
 
-    /// <summary>Something can be written.</summary>
+    /// <summary>EPOLLOUT: writable.</summary>
     Write = 4,
 
-    /// <summary>An error is to be asked for.</summary>
+    /// <summary>EPOLLERR: an error is pending.</summary>
     Error = 8,
 
-    /// <summary>Both sides have ended.</summary>
+    /// <summary>EPOLLHUP: both directions are shut down.</summary>
     HungUp = 16,
 }
 
@@ -25,8 +25,8 @@ public enum Readiness : uint
 public readonly record struct ReadyEvent(Readiness Readiness, ulong Token);
 
 /// <summary>
-/// Waits for many descriptors (epoll(7)), each reported once for every time that it becomes ready, and for <see cref="Wake"/>. Descriptors leave
-/// when they are closed.
+/// An epoll instance (epoll(7)), edge-triggered, with an eventfd for <see cref="Wake"/>. A descriptor is removed when it is
+/// closed.
 /// </summary>
 public sealed unsafe partial class Epoll : IDisposable
 {
@@ -39,7 +39,7 @@ public sealed unsafe partial class Epoll : IDisposable
     private int _descriptor = Create(CloseOnExec);
     private int _wake = Libc.EventFd(0, CloseOnExec | NonBlocking);
 
-    /// <summary>Makes one that waits for nothing yet.</summary>
+    /// <summary>Creates an epoll instance without descriptors.</summary>
     /// <exception cref="IOException">The host has no descriptors left.</exception>
     public Epoll()
     {
@@ -53,7 +53,7 @@ public sealed unsafe partial class Epoll : IDisposable
         Add(_wake, WakeToken, Readiness.Read);
     }
 
-    /// <summary>The same as <see cref="TryAdd"/> for what nothing goes without.</summary>
+    /// <summary>The same as <see cref="TryAdd"/>, for a descriptor that is indispensable.</summary>
     /// <exception cref="UserErrorException">The host can't.</exception>
     public void Add(int descriptor, ulong token, Readiness readiness)
     {
@@ -63,16 +63,16 @@ public sealed unsafe partial class Epoll : IDisposable
         }
     }
 
-    /// <summary>Waits for a descriptor too. False where the host can't. Any thread, also during <see cref="Wait"/>.</summary>
+    /// <summary>Adds a descriptor. False if the host does not take it. Any thread, also during <see cref="Wait"/>.</summary>
     public bool TryAdd(int descriptor, ulong token, Readiness readiness)
     {
         var wanted = new ReadyEvent((Readiness)((uint)readiness | EdgeTriggered), token);
         return Control(_descriptor, AddOne, descriptor, &wanted) == 0; // SAFETY: the kernel reads the event, which lives until the call returns.
     }
 
-    /// <summary>Waits until something is ready, somebody calls <see cref="Wake"/>, or the time is over. Returns how many events came.</summary>
+    /// <summary>Waits for events, a call of <see cref="Wake"/>, or the timeout. Returns the number of events.</summary>
     /// <param name="events">Gets them.</param>
-    /// <param name="milliseconds">The most to wait; below 0 for ever.</param>
+    /// <param name="milliseconds">The timeout; infinite if negative.</param>
     public int Wait(Span<ReadyEvent> events, int milliseconds)
     {
         int count;
@@ -99,14 +99,14 @@ public sealed unsafe partial class Epoll : IDisposable
         return kept;
     }
 
-    /// <summary>Ends a <see cref="Wait"/>, now or when it begins. Any thread.</summary>
+    /// <summary>Makes the current or the next <see cref="Wait"/> return. Any thread.</summary>
     public void Wake()
     {
         ulong one = 1;
         _ = Libc.Write(_wake, &one, sizeof(ulong)); // SAFETY: eight bytes, which is what an eventfd takes.
     }
 
-    /// <summary>Gives the descriptors back. Nobody may wait any more.</summary>
+    /// <summary>Closes the epoll instance. No thread may be in <see cref="Wait"/>.</summary>
     public void Dispose()
     {
         Close(ref _wake);

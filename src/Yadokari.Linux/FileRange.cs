@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Yadokari.Linux;
 
-/// <summary>Ranges of a file that need no room (fallocate(2)). False where the file system can't.</summary>
+/// <summary>Holes and zero ranges of a file (fallocate(2)). False if the file system does not support the operation.</summary>
 public static unsafe partial class FileRange
 {
     // linux/falloc.h
@@ -20,10 +20,10 @@ public static unsafe partial class FileRange
     private const int StatusSize = 144;
     private const int StatusBlocks = 64;
 
-    /// <summary>Gives the room of a range back; it reads as zeroes.</summary>
+    /// <summary>Punches a hole: deallocates a range, which then reads as zeroes.</summary>
     public static bool TryPunch(SafeFileHandle file, long offset, long length) => Allocate(file, PunchHole | KeepSize, offset, length) == 0;
 
-    /// <summary>Makes a range read as zeroes, its room kept.</summary>
+    /// <summary>Zeroes a range without deallocating it.</summary>
     public static bool TryZero(SafeFileHandle file, long offset, long length) => Allocate(file, ZeroRange | KeepSize, offset, length) == 0;
 
     /// <summary>How many bytes from an offset on, within the file, lie in a hole.</summary>
@@ -33,7 +33,7 @@ public static unsafe partial class FileRange
         return data >= 0 ? data - offset : Marshal.GetLastPInvokeError() == NothingThere ? length - offset : 0;
     }
 
-    /// <summary>Bytes of the host's disk that a file takes; 0 where the host does not say.</summary>
+    /// <summary>Bytes allocated for a file on the host's disk; 0 if unknown.</summary>
     public static long Allocated(SafeFileHandle file)
     {
         byte* status = stackalloc byte[StatusSize];

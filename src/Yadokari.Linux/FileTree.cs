@@ -19,7 +19,7 @@ public static unsafe partial class FileTree
     /// <summary>A folder.</summary>
     public const uint Folder = 0x4000;
 
-    /// <summary>A file of bytes.</summary>
+    /// <summary>A regular file.</summary>
     public const uint Regular = 0x8000;
 
     /// <summary>A symbolic link.</summary>
@@ -45,7 +45,7 @@ public static unsafe partial class FileTree
     /// <summary>Writes go to the end.</summary>
     public const uint Append = 0x400;
 
-    /// <summary>Writes are lasting when they return.</summary>
+    /// <summary>O_SYNC: writes are on stable storage when they return.</summary>
     public const uint Synchronous = 0x101000;
 
     private const uint CreateFlag = 0x40;
@@ -76,7 +76,7 @@ public static unsafe partial class FileTree
     /// <summary>Whether this process may do everything to files, such as giving them to others.</summary>
     public static bool IsRoot => EffectiveUser() == 0;
 
-    /// <summary>How many files this process may have open.</summary>
+    /// <summary>The limit of open files of this process (RLIMIT_NOFILE).</summary>
     public static long MaxOpenFiles
     {
         get
@@ -93,7 +93,7 @@ public static unsafe partial class FileTree
         Opened(OpenAt(CurrentFolder, path, PathOnly | DirectoryFlag | CloseOnExec, 0), out folder);
 
     /// <summary>
-    /// Opens a folder and locks it (flock(2)) until it is closed, waiting for others. Null where it can't be read, or somebody keeps it locked.
+    /// Opens a folder and locks it (flock(2)) until it is closed, waiting for other holders. Null if it can't be read, or the lock is not released in time.
     /// </summary>
     public static SafeFileHandle? TryLockFolder(string path)
     {
@@ -122,7 +122,7 @@ public static unsafe partial class FileTree
         return null;
     }
 
-    /// <summary>Opens what a name stands for, of whatever type, as a place only: it can be looked at and opened again, not read.</summary>
+    /// <summary>Opens a file of any type with O_PATH: it can be examined and reopened, not read.</summary>
     public static int OpenPlace(SafeFileHandle folder, ReadOnlySpan<byte> name, out SafeFileHandle place)
     {
         CheckName(name);
@@ -134,13 +134,13 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Opens a place for reading or writing. The caller has seen that it is a file of bytes or a folder: others may block.</summary>
+    /// <summary>Reopens an O_PATH descriptor for reading or writing. The caller has checked that it is a regular file or a folder: others may block.</summary>
     /// <param name="place">What <see cref="OpenPlace"/> gave.</param>
     /// <param name="flags">Access, and how writes are done.</param>
     /// <param name="file">Gets it.</param>
     public static int Reopen(SafeFileHandle place, uint flags, out SafeFileHandle file) => OpenByDescriptor(place, flags | NonBlocking, out file);
 
-    /// <summary>Opens once more, to be read, a file of bytes that is open: what belongs to one opening, such as flock(2)'s lock, the other has not.</summary>
+    /// <summary>Reopens an open regular file for reading, as a new open file description, which does not share flock(2)'s lock.</summary>
     public static int OpenAgain(SafeFileHandle file, out SafeFileHandle again) => OpenByDescriptor(file, 0, out again);
 
     /// <summary>Makes a file of bytes that was not there, and opens it. The process's umask takes bits from the mode.</summary>
@@ -209,7 +209,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Gives what is at a place one more name.</summary>
+    /// <summary>Creates a hard link to the file of an O_PATH descriptor.</summary>
     public static int Link(SafeFileHandle place, SafeFileHandle folder, ReadOnlySpan<byte> name)
     {
         CheckName(name);
@@ -241,7 +241,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Takes a name away.</summary>
+    /// <summary>Unlinks a name.</summary>
     public static int Unlink(SafeFileHandle folder, ReadOnlySpan<byte> name, bool isFolder)
     {
         CheckName(name);
@@ -301,7 +301,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Cuts a file of bytes, at a place, or grows it by zeroes.</summary>
+    /// <summary>Truncates or extends the regular file of an O_PATH descriptor.</summary>
     public static int Resize(SafeFileHandle place, long length)
     {
         Span<byte> path = stackalloc byte[MaxDescriptorPathLength];
@@ -317,10 +317,10 @@ public static unsafe partial class FileTree
     /// <summary>The same for a file that is open for writing.</summary>
     public static int ResizeOpen(SafeFileHandle file, long length) => Check(TruncateOpen(file, length));
 
-    /// <summary>Makes what was written lasting: with all that is known of the file, or its bytes alone.</summary>
+    /// <summary>fsync(2), or fdatasync(2) for the data alone.</summary>
     public static int Sync(SafeFileHandle file, bool bytesOnly) => Check(bytesOnly ? DataSync(file) : FileSync(file));
 
-    /// <summary>The same for a whole file system.</summary>
+    /// <summary>syncfs(2): the same for a whole file system.</summary>
     public static int SyncAll(SafeFileHandle file) => Check(SystemSync(file));
 
     /// <summary>Reserves, punches or clears a range (fallocate(2)).</summary>
@@ -521,7 +521,7 @@ public readonly struct FileSystemStatus
     [FieldOffset(24)]
     public readonly ulong Free;
 
-    /// <summary>Free ones for everybody.</summary>
+    /// <summary>Free blocks for unprivileged users.</summary>
     [FieldOffset(32)]
     public readonly ulong Available;
 

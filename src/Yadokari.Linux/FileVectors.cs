@@ -4,11 +4,11 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Linux;
 
-/// <summary>Reads and writes of several pieces of memory at once (preadv(2), pwritev(2)).</summary>
+/// <summary>Vectored reads and writes (preadv(2), pwritev(2)).</summary>
 public static unsafe partial class FileVectors
 {
     // limits.h: IOV_MAX
-    private const int Most = 1024;
+    private const int MaxVectors = 1024;
     private const int Interrupted = 4;
     private const int TryAgain = 11;
 
@@ -26,8 +26,8 @@ public static unsafe partial class FileVectors
     public static long Read(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => Move(file, offset, pieces, write: false, 0);
 
     /// <summary>
-    /// Reads into pieces as far as the host has it in memory, without waiting for a disk. Returns how many bytes came, or minus an errno where
-    /// none did.
+    /// Reads into buffers from the page cache without waiting for a disk (RWF_NOWAIT). Returns the number of bytes, or a negated errno if there
+    /// are none.
     /// </summary>
     public static long ReadCached(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => Move(file, offset, pieces, write: false, NoWaitFlag);
 
@@ -52,7 +52,7 @@ public static unsafe partial class FileVectors
         long done = 0;
         while (!pieces.IsEmpty)
         {
-            ReadOnlySpan<HostBuffer> part = pieces[..Math.Min(pieces.Length, Most)];
+            ReadOnlySpan<HostBuffer> part = pieces[..Math.Min(pieces.Length, MaxVectors)];
             long whole = 0;
             foreach (HostBuffer piece in part)
             {
@@ -97,7 +97,7 @@ public static unsafe partial class FileVectors
         return done;
     }
 
-    /// <summary>Does something with managed bytes as if they were a piece of guest memory; they stay where they are meanwhile.</summary>
+    /// <summary>Calls an action with managed bytes as a <see cref="HostBuffer"/>; they are pinned during the call.</summary>
     public static bool Pinned<T>(ReadOnlySpan<byte> bytes, T state, Func<HostBuffer, T, bool> action)
     {
         // SAFETY: pinned until the action is back, which keeps no piece.
@@ -109,10 +109,10 @@ public static unsafe partial class FileVectors
 
     private static bool TryAll(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces, bool write)
     {
-        Span<HostBuffer> rest = stackalloc HostBuffer[Math.Min(pieces.Length, Most)];
+        Span<HostBuffer> rest = stackalloc HostBuffer[Math.Min(pieces.Length, MaxVectors)];
         while (!pieces.IsEmpty)
         {
-            int count = Math.Min(pieces.Length, Most);
+            int count = Math.Min(pieces.Length, MaxVectors);
             pieces[..count].CopyTo(rest);
             for (int done = 0; done < count;)
             {

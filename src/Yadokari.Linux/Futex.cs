@@ -25,7 +25,7 @@ internal sealed unsafe partial class Futex : IDisposable
         get => Volatile.Read(ref *_word);
     }
 
-    /// <summary>Adds one to the word, so that nobody who read it before goes to sleep any more.</summary>
+    /// <summary>Increments the word, so that a thread that read the old value does not go to sleep.</summary>
     public void Increment()
     {
         // SAFETY: as above.

@@ -7,7 +7,7 @@ namespace Yadokari.Linux;
 /// <summary>
 /// The host's monotonic clock as a machine's clock. One thread of its own sleeps until the earliest deadline and calls what is due, with no
 /// lock of a device held; callbacks must be short and must not throw. Arming allocates nothing, and wakes the thread only for a deadline earlier than the
-/// one it sleeps for: a timer that is moved away again and again, as kernels do, costs no system call.
+/// one it sleeps for: a timer that is postponed again and again, as kernels do, costs no system call.
 /// </summary>
 public sealed class HostClock : IClock, IDisposable
 {
@@ -17,18 +17,18 @@ public sealed class HostClock : IClock, IDisposable
     private readonly long _start = Stopwatch.GetTimestamp(); // CLOCK_MONOTONIC in nanoseconds, on Linux.
     private readonly Lock _lock = new(); // Innermost of all: devices arm alarms under their own locks. Nothing is called inside it.
     private readonly Lock _firing = new(); // Held while an alarm's receiver is called: disposing of an alarm waits for it.
-    private readonly Lock _telling = new(); // Held while handlers of the events are called: removing one waits for it.
+    private readonly Lock _raising = new(); // Held while handlers of the events are called: removing one waits for it.
     private readonly Futex _changed = new();
     private readonly Thread _thread;
     private readonly SleepWatch _sleeps;
-    private long _asleep; // So long the host slept, which CLOCK_MONOTONIC leaves out. Written under the lock.
+    private long _suspendedTime; // Total time of suspends, which CLOCK_MONOTONIC excludes. Written under the lock.
     private Alarm[] _heap = new Alarm[16]; // A binary heap by deadline; there is room for every alarm made.
     private int _armed;
     private int _made;
     private long _sleepsUntil = Awake;
     private bool _stopping; // No alarm fires any more.
     private int _disposed;
-    private Action? _resumed; // Written under _telling, as is what follows.
+    private Action? _resumed; // Written under _raising, as is what follows.
     private Action<Exception>? _failed;
     private Exception? _failure;
 
@@ -45,7 +45,7 @@ public sealed class HostClock : IClock, IDisposable
     {
         add
         {
-            lock (_telling)
+            lock (_raising)
             {
                 _resumed += value;
             }
@@ -53,7 +53,7 @@ public sealed class HostClock : IClock, IDisposable
 
         remove
         {
-            lock (_telling)
+            lock (_raising)
             {
                 _resumed -= value;
             }
@@ -65,7 +65,7 @@ public sealed class HostClock : IClock, IDisposable
     {
         add
         {
-            lock (_telling)
+            lock (_raising)
             {
                 _failed += value;
                 if (_failure is { } failure)
@@ -77,7 +77,7 @@ public sealed class HostClock : IClock, IDisposable
 
         remove
         {
-            lock (_telling)
+            lock (_raising)
             {
                 _failed -= value;
             }
@@ -85,12 +85,12 @@ public sealed class HostClock : IClock, IDisposable
     }
 
     /// <inheritdoc/>
-    public long Now => Stopwatch.GetTimestamp() - _start + Volatile.Read(ref _asleep);
+    public long Now => Stopwatch.GetTimestamp() - _start + Volatile.Read(ref _suspendedTime);
 
     /// <inheritdoc/>
     public DateTime UtcNow => DateTime.UtcNow;
 
-    /// <summary>How often an arming had to wake the thread: for tests and statistics.</summary>
+    /// <summary>Number of times that arming an alarm woke the thread: for tests and statistics.</summary>
     public long Wakes { get; private set; }
 
     /// <summary>Whether the thread sleeps, or is about to.</summary>
@@ -119,7 +119,7 @@ public sealed class HostClock : IClock, IDisposable
         return new Alarm(this, fire);
     }
 
-    /// <summary>The host slept: goes on by that, and fires what came due meanwhile. On a thread of its own, one call at a time.</summary>
+    /// <summary>The host was suspended: advances the clock by that time, and fires alarms that have expired. On a thread of its own, one call at a time.</summary>
     public void AfterSleep(long nanoseconds)
     {
         lock (_lock)
@@ -129,12 +129,12 @@ public sealed class HostClock : IClock, IDisposable
                 return;
             }
 
-            Volatile.Write(ref _asleep, _asleep + nanoseconds);
+            Volatile.Write(ref _suspendedTime, _suspendedTime + nanoseconds);
             _changed.Increment();
             _changed.Wake();
         }
 
-        lock (_telling)
+        lock (_raising)
         {
             _resumed?.Invoke();
         }
@@ -167,7 +167,7 @@ public sealed class HostClock : IClock, IDisposable
 
     private void Fail(Exception error)
     {
-        lock (_telling)
+        lock (_raising)
         {
             _failure ??= error;
             _failed?.Invoke(error);
@@ -225,7 +225,7 @@ public sealed class HostClock : IClock, IDisposable
                     _sleepsUntil = until;
                 }
 
-                asleep = _asleep;
+                asleep = _suspendedTime;
             }
 
             if (due is null)

@@ -2,22 +2,22 @@ using System.Text;
 
 namespace Yadokari.Linux;
 
-/// <summary>Sockets that are names in the file system (unix(7)).</summary>
+/// <summary>Unix domain sockets (unix(7)).</summary>
 public sealed unsafe partial class HostSocket
 {
-    /// <summary>The longest name, in bytes.</summary>
+    /// <summary>The maximum length of a path, in bytes.</summary>
     public const int MaxPathLength = 107;
 
     private const int Local = 1;
 
-    /// <summary>Makes one, of a stream. Null where the host does not.</summary>
+    /// <summary>Creates a stream socket. Null if the host can't.</summary>
     public static HostSocket? OpenLocal()
     {
         int descriptor = Socket(Local, StreamType | CloseOnExec | NonBlocking, 0);
         return descriptor < 0 ? null : new HostSocket(descriptor, isRaw: false);
     }
 
-    /// <summary>Connects to who listens at a name. 0 or an error; there is no waiting.</summary>
+    /// <summary>Connects to the listener at a path. 0 or an error; does not block.</summary>
     public int ConnectLocal(string path)
     {
         byte* bytes = stackalloc byte[MaxPathLength + 3];
@@ -25,7 +25,7 @@ public sealed unsafe partial class HostSocket
         return Result(Connect(Descriptor, bytes, length)); // SAFETY: the kernel reads the address, which lives until the call returns.
     }
 
-    /// <summary>Takes a name, which must be free.</summary>
+    /// <summary>Binds to a path, which must not exist.</summary>
     public int BindLocal(string path)
     {
         byte* bytes = stackalloc byte[MaxPathLength + 3];

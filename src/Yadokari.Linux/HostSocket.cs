@@ -19,19 +19,19 @@ public enum SocketKind
 }
 
 /// <summary>
-/// A socket of the host's that never waits and never throws: calls give numbers, below zero an error of errno(3) negated. .NET's own sockets
-/// make an exception of a refused connection and come back through the thread pool, which a guest's packets should pay for neither way.
+/// A non-blocking socket of the host that never throws: calls return a count, or a negated errno(3). .NET's sockets throw an exception for a
+/// refused connection and complete on the thread pool, both too slow for a guest's packets.
 /// One thread at a time.
 /// </summary>
 public sealed unsafe partial class HostSocket : IDisposable
 {
-    /// <summary>Nothing to be done now (EAGAIN).</summary>
+    /// <summary>The call would block (EAGAIN).</summary>
     public const int Again = -Errno.WouldBlock;
 
-    /// <summary>A connection is on its way (EINPROGRESS).</summary>
+    /// <summary>The connection is in progress (EINPROGRESS).</summary>
     public const int InProgress = -115;
 
-    /// <summary>Nobody listens (ECONNREFUSED).</summary>
+    /// <summary>The connection was refused: no listener (ECONNREFUSED).</summary>
     public const int Refused = -111;
 
     /// <summary>Bytes of the longest address: <c>struct sockaddr_in6</c>.</summary>
@@ -71,7 +71,7 @@ public sealed unsafe partial class HostSocket : IDisposable
     /// <summary>Whether an <see cref="SocketKind.Echo"/> socket gives what arrives with its IPv4 header, all echoes of the host's among it.</summary>
     public bool IsRaw { get; }
 
-    /// <summary>Makes one. Null where the host does not.</summary>
+    /// <summary>Creates a socket. Null if the host can't.</summary>
     public static HostSocket? Open(AddressFamily family, SocketKind kind)
     {
         bool six = family == AddressFamily.InterNetworkV6;
@@ -87,7 +87,7 @@ public sealed unsafe partial class HostSocket : IDisposable
         return descriptor < 0 ? null : new HostSocket(descriptor, raw);
     }
 
-    /// <summary>Takes a descriptor over, which must not wait (O_NONBLOCK).</summary>
+    /// <summary>Takes over a non-blocking descriptor (O_NONBLOCK).</summary>
     public static HostSocket Of(int descriptor) => new(descriptor, isRaw: false);
 
     /// <summary>Begins to connect; of datagrams, says where they go. 0, <see cref="InProgress"/> or an error.</summary>
@@ -98,10 +98,10 @@ public sealed unsafe partial class HostSocket : IDisposable
         return Result(Connect(Descriptor, bytes, length)); // SAFETY: the kernel reads the address, which lives until the call returns.
     }
 
-    /// <summary>Takes an address for itself.</summary>
+    /// <summary>Binds to an address.</summary>
     /// <param name="address">The address.</param>
     /// <param name="port">The port.</param>
-    /// <param name="shared">Also one that a stream gave up a moment ago.</param>
+    /// <param name="shared">Whether to set SO_REUSEADDR.</param>
     public int Bind(IPAddress address, int port, bool shared)
     {
         if (address.AddressFamily == AddressFamily.InterNetworkV6)
@@ -119,17 +119,17 @@ public sealed unsafe partial class HostSocket : IDisposable
         return Result(Bind(Descriptor, bytes, length)); // SAFETY: as above.
     }
 
-    /// <summary>Waits for connections.</summary>
+    /// <summary>Listens for connections.</summary>
     public int Listen() => Result(Listen(Descriptor, 128));
 
-    /// <summary>Takes a connection. Null if there is none.</summary>
+    /// <summary>Accepts a connection. Null if there is none.</summary>
     public HostSocket? Accept()
     {
         int descriptor = Accept(Descriptor, null, null, CloseOnExec | NonBlocking);
         return descriptor < 0 ? null : new HostSocket(descriptor, isRaw: false);
     }
 
-    /// <summary>Sends. How many bytes were taken, or an error.</summary>
+    /// <summary>Sends. Returns the number of bytes sent, or an error.</summary>
     public int Send(ReadOnlySpan<byte> data)
     {
         // SAFETY: the kernel reads as many bytes as there are.
@@ -139,7 +139,7 @@ public sealed unsafe partial class HostSocket : IDisposable
         }
     }
 
-    /// <summary>Receives. How many bytes came, 0 at a stream's end, or an error.</summary>
+    /// <summary>Receives. Returns the number of bytes received, 0 at the end of a stream, or an error.</summary>
     public int Receive(Span<byte> data)
     {
         // SAFETY: the kernel writes as many bytes as there is room for.
@@ -149,7 +149,7 @@ public sealed unsafe partial class HostSocket : IDisposable
         }
     }
 
-    /// <summary>Receives a datagram and tells whose it is. How many bytes came, or an error.</summary>
+    /// <summary>Receives a datagram with its sender's address. Returns the number of bytes, or an error.</summary>
     /// <param name="data">Gets it.</param>
     /// <param name="from">Gets the sender's address: <c>struct sockaddr_in</c> or <c>sockaddr_in6</c>, to be used with <see cref="SendTo"/> as it is.</param>
     public int ReceiveFrom(Span<byte> data, Span<byte> from)
@@ -162,7 +162,7 @@ public sealed unsafe partial class HostSocket : IDisposable
         }
     }
 
-    /// <summary>Sends a datagram to whom <see cref="ReceiveFrom"/> told of.</summary>
+    /// <summary>Sends a datagram to an address from <see cref="ReceiveFrom"/>.</summary>
     public int SendTo(ReadOnlySpan<byte> data, ReadOnlySpan<byte> to)
     {
         // SAFETY: the kernel reads as many bytes as there are, of both.
@@ -172,10 +172,10 @@ public sealed unsafe partial class HostSocket : IDisposable
         }
     }
 
-    /// <summary>Sends no more: the other side sees the stream's end.</summary>
-    public void EndSending() => _ = Shutdown(Descriptor, 1);
+    /// <summary>Shuts down the sending side: the peer sees the end of the stream.</summary>
+    public void ShutdownSend() => _ = Shutdown(Descriptor, 1);
 
-    /// <summary>What went wrong since this was last asked: 0 or an error.</summary>
+    /// <summary>Reads and clears the pending error (SO_ERROR): 0 or an error.</summary>
     public int TakeError()
     {
         int error = 0;
@@ -184,10 +184,10 @@ public sealed unsafe partial class HostSocket : IDisposable
         return -error;
     }
 
-    /// <summary>Sends small pieces at once: whoever wrote them has waited already.</summary>
-    public void SendAtOnce() => Set(TcpLevel, NoDelay, 1);
+    /// <summary>Disables Nagle's algorithm (TCP_NODELAY): the guest's TCP has delayed small segments already.</summary>
+    public void DisableNagle() => Set(TcpLevel, NoDelay, 1);
 
-    /// <summary>Closes so that the other side sees a reset.</summary>
+    /// <summary>Closes with a RST (SO_LINGER of zero seconds).</summary>
     public void Abort()
     {
         long onAtOnce = 1; // struct linger: on, zero seconds.

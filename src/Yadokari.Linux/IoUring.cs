@@ -6,12 +6,12 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// Reads and flushes of files that are under way together (io_uring(7), linux/io_uring.h of 6.1). Each has a slot from when it is begun until it
-/// is taken. One thread alone calls everything but <see cref="Wake"/>; nothing may be under way when it disposes of it.
+/// Asynchronous reads and flushes of files (io_uring(7), linux/io_uring.h of 6.1). A request has a slot from its submission until its completion is
+/// taken. One thread calls everything but <see cref="Wake"/>; no request may be in flight at disposal.
 /// </summary>
 public sealed unsafe partial class IoUring : IDisposable
 {
-    /// <summary>The most pieces of one read.</summary>
+    /// <summary>The maximum number of buffers of one read.</summary>
     public const int MaxPieces = 256;
 
     // asm/unistd_64.h
@@ -48,8 +48,8 @@ public sealed unsafe partial class IoUring : IDisposable
     private readonly uint* _completeTail;
     private readonly uint _completeMask;
     private readonly Completion* _completions;
-    private uint _begun; // Entries that the kernel has not been told of.
-    private bool _wakeIsAwaited; // The kernel was told to look at _wake.
+    private uint _unsubmitted; // Entries in the submission queue that io_uring_enter has not submitted yet.
+    private bool _wakePollArmed; // A poll request on _wake is in flight.
     private Sleep _sleep;
 
     private IoUring(int descriptor, int wake, in Parameters parameters, Mapping rings, Mapping entries, Mapping pieces, int slots)
@@ -78,13 +78,13 @@ public sealed unsafe partial class IoUring : IDisposable
         Woken,
     }
 
-    /// <summary>How many can be under way.</summary>
+    /// <summary>The maximum number of requests in flight.</summary>
     public int Slots { get; }
 
-    /// <summary>Makes one. Null where the host has no such thing or does not allow it, as containers often don't.</summary>
+    /// <summary>Creates a ring. Null if the host has no io_uring or forbids it, as containers often do.</summary>
     public static IoUring? TryCreate(int slots)
     {
-        // One more entry than slots: for the wake. Completions that only this thread waits for interrupt nobody (6.1).
+        // One more entry than slots: for the poll on _wake. IORING_SETUP_SINGLE_ISSUER and IORING_SETUP_DEFER_TASKRUN (6.1): completions run only when this thread waits, and do not interrupt it.
         var parameters = new Parameters { Flags = SingleIssuer | DeferTaskRun };
         int descriptor = (int)Syscall(SetupCall, slots + 1, (nint)(&parameters), 0, 0, 0, 0); // SAFETY: the kernel fills one struct io_uring_params.
         if (descriptor < 0)
@@ -122,7 +122,7 @@ public sealed unsafe partial class IoUring : IDisposable
         return new((HostBuffer*)_pieces.Address + (slot * MaxPieces), MaxPieces);
     }
 
-    /// <summary>Begins to read into the first of <see cref="Pieces"/>. The file stays open until this is taken.</summary>
+    /// <summary>Queues a read into the first of <see cref="Pieces"/>. The file stays open until its completion is taken.</summary>
     public void Read(SafeFileHandle file, long offset, int pieces, int slot)
     {
         fixed (HostBuffer* first = Pieces(slot)[..pieces])
@@ -131,26 +131,26 @@ public sealed unsafe partial class IoUring : IDisposable
         }
     }
 
-    /// <summary>Begins to make lasting what was written to a file (fsync(2)). It stays open until this is taken.</summary>
+    /// <summary>Queues a flush of a file (fsync(2)). The file stays open until its completion is taken.</summary>
     public void Flush(SafeFileHandle file, int slot) =>
         Begin(new Entry { Operation = Operation.Fsync, File = (int)file.DangerousGetHandle(), Token = (ulong)slot });
 
-    /// <summary>Hands to the kernel what was begun, if that was not done before.</summary>
+    /// <summary>Submits queued requests.</summary>
     public void Submit()
     {
-        if (_begun > 0)
+        if (_unsubmitted > 0)
         {
             Enter(0);
         }
     }
 
-    /// <summary>Hands to the kernel what was begun, and looks what has ended, so that it can be taken.</summary>
-    /// <param name="wait">Whether to wait until something has, or somebody calls <see cref="Wake"/> or has called it since the last wait.</param>
+    /// <summary>Submits queued requests and collects completions.</summary>
+    /// <param name="wait">Whether to wait for a completion or <see cref="Wake"/>, which counts also if it was called since the last wait.</param>
     public void Poll(bool wait)
     {
-        if (wait && !_wakeIsAwaited)
+        if (wait && !_wakePollArmed)
         {
-            _wakeIsAwaited = true;
+            _wakePollArmed = true;
             Begin(new Entry { Operation = Operation.PollAdd, File = _wake, Flags = PollIn, Token = (ulong)Slots });
         }
 
@@ -162,7 +162,7 @@ public sealed unsafe partial class IoUring : IDisposable
         }
     }
 
-    /// <summary>Takes one that has ended, in any order. False if there is none that <see cref="Poll"/> has seen.</summary>
+    /// <summary>Takes a completion, in any order. False if <see cref="Poll"/> has collected no more.</summary>
     /// <param name="slot">Which; it is free again.</param>
     /// <param name="result">Bytes, or minus an errno.</param>
     public bool TryTake(out int slot, out int result)
@@ -187,11 +187,11 @@ public sealed unsafe partial class IoUring : IDisposable
 
             ulong calls;
             _ = Libc.Read(_wake, &calls, sizeof(ulong)); // SAFETY: eight bytes, which is what an eventfd gives.
-            _wakeIsAwaited = false;
+            _wakePollArmed = false;
         }
     }
 
-    /// <summary>Ends a waiting <see cref="Poll"/>, now or when it begins. Any thread, until this is disposed of.</summary>
+    /// <summary>Makes a waiting <see cref="Poll"/> return, or the next one. Any thread, until this is disposed of.</summary>
     public void Wake()
     {
         if (Interlocked.Exchange(ref _sleep, Sleep.Woken) == Sleep.Asleep)
@@ -222,24 +222,24 @@ public sealed unsafe partial class IoUring : IDisposable
         uint tail = *_submitTail;
         ((Entry*)_entries.Address)[tail & _submitMask] = entry;
         Volatile.Write(ref *_submitTail, tail + 1);
-        _begun++;
+        _unsubmitted++;
     }
 
     private void Enter(uint awaited)
     {
         do
         {
-            nint taken = Syscall(EnterCall, _descriptor, (nint)_begun, (nint)awaited, (nint)GetEvents, 0, 0);
+            nint taken = Syscall(EnterCall, _descriptor, (nint)_unsubmitted, (nint)awaited, (nint)GetEvents, 0, 0);
             if (taken >= 0)
             {
-                _begun -= (uint)taken;
+                _unsubmitted -= (uint)taken;
             }
             else if (Marshal.GetLastPInvokeError() is int error and not (Interrupted or TryAgain or Busy))
             {
                 throw new IOException($"The host does no I/O by io_uring any more ({Marshal.GetPInvokeErrorMessage(error)}).");
             }
         }
-        while (_begun > 0);
+        while (_unsubmitted > 0);
     }
 
     [LibraryImport("libc", EntryPoint = "syscall", SetLastError = true)]

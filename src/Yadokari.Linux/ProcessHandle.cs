@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// A process, and none that gets its number after it (pidfd_open(2), Linux 5.3). Any thread, also while another disposes of it.
+/// A pidfd: refers to one process, never to a later one with the same ID (pidfd_open(2), Linux 5.3). Any thread, also while another disposes of it.
 /// </summary>
 public sealed partial class ProcessHandle : IDisposable
 {

@@ -4,8 +4,8 @@ using Yadokari.Core.Lifetimes;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// Finds out that the host slept (suspend to RAM or to disk). A timer of the wall clock that is far away is cancelled when that clock is set, as
-/// it is at the end of sleep (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET); how long it slept is by how much CLOCK_BOOTTIME has gained on
+/// Detects that the host was suspended (to RAM or to disk). A timer of the wall clock that is far away is cancelled when that clock is set, as
+/// it is at the end of sleep (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET); the time of the suspend is what CLOCK_BOOTTIME has gained on
 /// CLOCK_MONOTONIC. A thread waits for it.
 /// </summary>
 public sealed unsafe partial class SleepWatch : IDisposable

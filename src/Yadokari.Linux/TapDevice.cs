@@ -8,8 +8,8 @@ using Yadokari.Core.Networks;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// A network device of the host's whose frames come and go here, with what is left to do before each (Linux's Documentation/networking/tuntap;
-/// include/uapi/linux/if_tun.h). Reading and writing never wait, and are one thread's each.
+/// A TAP device, with an offload header before each frame (Linux's Documentation/networking/tuntap; include/uapi/linux/if_tun.h). Reading and
+/// writing do not block; one thread reads, one writes.
 /// </summary>
 public sealed unsafe partial class TapDevice : IDisposable
 {
@@ -39,7 +39,7 @@ public sealed unsafe partial class TapDevice : IDisposable
     /// <summary>For <see cref="Epoll.TryAdd"/>.</summary>
     public int Descriptor { get; private set; }
 
-    /// <summary>Opens a TAP device, which is made if there is none of that name.</summary>
+    /// <summary>Opens a TAP device, and creates it if there is none of that name.</summary>
     /// <exception cref="UserErrorException">The host does not allow it.</exception>
     public static TapDevice Open(string name)
     {
@@ -74,7 +74,7 @@ public sealed unsafe partial class TapDevice : IDisposable
         return new TapDevice(descriptor);
     }
 
-    /// <summary>Says what may be left undone in frames that are read. False where the kernel can't.</summary>
+    /// <summary>Sets the offloads of frames that are read (TUNSETOFFLOAD). False if the kernel does not support them.</summary>
     public bool TrySetOffloads(NetworkOffloads offloads)
     {
         // TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6
@@ -102,7 +102,7 @@ public sealed unsafe partial class TapDevice : IDisposable
         return (int)Math.Max(0, count - FrameOffload.Size);
     }
 
-    /// <summary>Writes a frame. What the host has no room for is lost.</summary>
+    /// <summary>Writes a frame; it is dropped if the host's queue is full.</summary>
     public void Write(ReadOnlySpan<byte> frame, FrameOffload offload)
     {
         // SAFETY: the kernel reads no more than the two pieces have.
@@ -115,7 +115,7 @@ public sealed unsafe partial class TapDevice : IDisposable
         }
     }
 
-    /// <summary>Closes it; one that was made here is gone.</summary>
+    /// <summary>Closes it; a device that was created here is removed.</summary>
     public void Dispose()
     {
         if (Descriptor >= 0)

@@ -5,7 +5,7 @@ namespace Yadokari.Linux;
 /// <summary>Why a traced process stopped.</summary>
 public enum TraceStop
 {
-    /// <summary>It is gone.</summary>
+    /// <summary>It has exited.</summary>
     Gone,
 
     /// <summary>A system call, which the kernel did not carry out. RIP is after the instruction.</summary>
@@ -58,7 +58,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
 
     private readonly int _pid;
     private readonly ProcessHandle? _handle; // For signals: after it was waited for, its number may be another's. Null before Linux 5.3.
-    private bool _gone;
+    private bool _exited;
 
     private TracedProcess(int pid)
     {
@@ -121,7 +121,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
     public TraceStop Wait(out int signal)
     {
         signal = 0;
-        if (_gone)
+        if (_exited)
         {
             return TraceStop.Gone;
         }
@@ -136,7 +136,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
 
         if (pid != _pid || (status & 0xFF) != 0x7F)
         {
-            _gone = true;
+            _exited = true;
             return TraceStop.Gone;
         }
 
@@ -217,9 +217,9 @@ public sealed unsafe partial class TracedProcess : IDisposable
     /// <summary>Ends it. Any thread.</summary>
     public void Dispose()
     {
-        if (!_gone)
+        if (!_exited)
         {
-            _gone = true;
+            _exited = true;
             Signal(Sigkill);
             int status;
             int pid;

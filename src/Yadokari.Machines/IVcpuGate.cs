@@ -1,6 +1,6 @@
 namespace Yadokari.Machines;
 
-/// <summary>Where a debugger holds vCPU threads back. Called by the thread of the vCPU except where a line says otherwise.</summary>
+/// <summary>Lets a debugger stop vCPU threads. Called by the thread of the vCPU except where a line says otherwise.</summary>
 public interface IVcpuGate
 {
     /// <summary>Before guest code runs and before a wait in HLT. Returns when the vCPU may go on.</summary>
@@ -15,7 +15,7 @@ public interface IVcpuGate
     /// <summary>The thread ends, or is about to wait for other vCPUs: no debugger waits for it until it enters again.</summary>
     void Leave(int vcpu);
 
-    /// <summary>The machine begins to end: nobody is held back from now on. Any thread.</summary>
+    /// <summary>The machine is ending: no vCPU is stopped from now on. Any thread.</summary>
     void Open();
 
     /// <summary>Whether the vCPU executes a single step: it then gets no interrupts, and HLT ends the step. Any thread.</summary>

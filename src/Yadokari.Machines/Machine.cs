@@ -127,8 +127,7 @@ public sealed class Machine : IDisposable
     }
 
     /// <summary>
-    /// Types into the console. Any thread; waits for nothing. Returns how many bytes there was room for: the guest has yet to read what
-    /// went before the others.
+    /// Writes input to the console. Any thread; does not block. Returns how many bytes the input buffer had room for.
     /// </summary>
     public int Type(ReadOnlySpan<byte> bytes)
     {
@@ -221,7 +220,7 @@ public sealed class Machine : IDisposable
     /// </summary>
     public void Fail(Exception error) => _run.Fail(error);
 
-    /// <summary>Presses the power button. Any thread. A paused guest hears of it when it goes on.</summary>
+    /// <summary>Presses the power button. Any thread. While the machine is paused, the press takes effect at resume.</summary>
     public void PowerButton()
     {
         using CallGate.Scope call = _calls.Enter(this);
@@ -272,7 +271,7 @@ public sealed class Machine : IDisposable
         }
     }
 
-    // The console outlives the machine.
+    // The console is not owned: it is used after the machine is disposed of.
     private void OnConsoleReady()
     {
         if (_calls.TryEnter())

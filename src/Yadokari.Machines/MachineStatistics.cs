@@ -9,7 +9,7 @@ namespace Yadokari.Machines;
 /// <summary>Puts together what <c>--stats</c> shows of a machine.</summary>
 internal static class MachineStatistics
 {
-    /// <summary>Rows in the order to show; devices that nobody touched are left out.</summary>
+    /// <summary>Rows in the order to show; devices without an access are left out.</summary>
     public static IReadOnlyList<(string Group, string Name, double Value, string Unit)> Of(
         BootReport boot, IVm vm, IEnumerable<VcpuThread> threads, IEnumerable<Bus> buses)
     {

@@ -5,8 +5,8 @@ using Yadokari.Linux;
 namespace Yadokari.Shares;
 
 /// <summary>
-/// Goes through the entries of an open folder (struct linux_dirent64 of linux/dirent.h). Where it stands is the host's number for it, which stays
-/// good while others add and remove. One thread at a time: it is locked by who uses it.
+/// Iterates over the entries of an open folder (struct linux_dirent64 of linux/dirent.h). Positions are the host's d_off values, which stay valid
+/// while entries are added and removed. One thread at a time: the caller locks it.
 /// </summary>
 internal sealed class FolderListing
 {
@@ -34,8 +34,8 @@ internal sealed class FolderListing
         public required ReadOnlySpan<byte> Name { get; init; }
     }
 
-    /// <summary>Looks at the entry at a position. 1 if there is one, 0 at the end, or an error.</summary>
-    public int Look(SafeFileHandle folder, long position, out Entry entry)
+    /// <summary>Reads the entry at a position without advancing. 1 if there is one, 0 at the end, or an error.</summary>
+    public int TryPeek(SafeFileHandle folder, long position, out Entry entry)
     {
         entry = default;
         if (_at == _end || position != _position)
@@ -45,7 +45,7 @@ internal sealed class FolderListing
                 _entries = new byte[BufferSize];
             }
 
-            // What was read before is of no use to one who went back; who goes on need not say where to.
+            // After a seek the buffered entries are discarded; a sequential read needs no seek.
             bool goesOn = _end > 0 && position == _position;
             (_at, _end) = (0, 0);
             int read = FileTree.ReadFolder(folder, goesOn ? null : position, _entries);
@@ -69,7 +69,7 @@ internal sealed class FolderListing
         return 1;
     }
 
-    /// <summary>Goes on behind the entry that was looked at.</summary>
+    /// <summary>Advances past the entry that was read.</summary>
     public void Advance(in Entry entry)
     {
         _position = entry.Next;

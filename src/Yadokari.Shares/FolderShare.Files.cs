@@ -5,7 +5,7 @@ using Yadokari.Linux;
 
 namespace Yadokari.Shares;
 
-/// <summary>What has to do with open files and folders.</summary>
+/// <summary>Requests on open files and folders.</summary>
 public sealed partial class FolderShare
 {
     private const uint KeepCache = 2; // FOPEN_KEEP_CACHE
@@ -17,7 +17,7 @@ public sealed partial class FolderShare
     private const int SeekData = 3;
     private const int SeekHole = 4;
 
-    // A copy within the host must not keep others waiting for long.
+    // Maximum length of one copy_file_range: bounds the time that other requests wait.
     private const long MaxCopied = 64 << 20;
     private const int EntrySize = 128;
     private const int FolderEntrySize = 24;
@@ -42,13 +42,13 @@ public sealed partial class FolderShare
             return error;
         }
 
-        // What the guest has in memory of it is still right, or it reads it again.
+        // FOPEN_KEEP_CACHE if the guest's page cache of the file is still valid.
         bool unchanged = FileStatus.Of(file!, out FileStatus status) == 0 && _nodes.IsUnchanged(message.Node, status);
         error = _files.Add(file!, null, out ulong handle);
         return error != 0 ? error : WriteOpen(answer, handle, unchanged ? KeepCache : 0);
     }
 
-    // Nothing but files of bytes: a FIFO would wait, a device is the host's.
+    // Only regular files: opening a FIFO would block, and a device node is the host's device.
     private int OpenNode(ulong id, uint flags, out SafeFileHandle? file)
     {
         file = null;
@@ -62,7 +62,7 @@ public sealed partial class FolderShare
         }
     }
 
-    // A file that is there already, made meanwhile by the host, is opened, unless it must be new.
+    // A file that the host has created in the meantime is opened, unless O_EXCL is set.
     private int Create(in FuseMessage message, Span<byte> answer)
     {
         int error = message.Name(16, out ReadOnlySpan<byte> name);
@@ -253,7 +253,7 @@ public sealed partial class FolderShare
         return writer.Length;
     }
 
-    // The pieces that the first so many bytes lie in.
+    // The buffers that hold the first bytes.
     private static Span<HostBuffer> First(Span<HostBuffer> pieces, long length)
     {
         int count = 0;
@@ -291,7 +291,7 @@ public sealed partial class FolderShare
         long position = (long)message.UInt64(8);
         var writer = new FuseWriter(answer);
         int error;
-        while ((error = listing.Look(folder, position, out FolderListing.Entry entry)) > 0)
+        while ((error = listing.TryPeek(folder, position, out FolderListing.Entry entry)) > 0)
         {
             int nameLength = entry.Name.Length - 1;
             int padding = -nameLength & 7;
@@ -305,7 +305,7 @@ public sealed partial class FolderShare
                 EnterListed(message.Node, folder, entry, ref writer);
             }
 
-            // What is above the shared folder is nobody's business.
+            // ".." of the shared folder itself is not revealed.
             bool hidden = message.Node == NodeTable.RootId && entry.Name.SequenceEqual("..\0"u8);
             writer.UInt64(hidden ? NodeTable.RootId : entry.Inode);
             writer.UInt64((ulong)entry.Next);
@@ -320,7 +320,7 @@ public sealed partial class FolderShare
         return error < 0 && writer.Length == 0 ? error : writer.Length;
     }
 
-    // The guest is told of what is listed, as if it had looked it up; but for the folder itself and the one above.
+    // FUSE_READDIRPLUS: each entry counts as a lookup, but for "." and "..".
     private void EnterListed(ulong folderId, SafeFileHandle folder, in FolderListing.Entry entry, ref FuseWriter writer)
     {
         if (!entry.Name.SequenceEqual(".\0"u8) && !entry.Name.SequenceEqual("..\0"u8)

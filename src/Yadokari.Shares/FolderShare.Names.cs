@@ -3,7 +3,7 @@ using Yadokari.Linux;
 
 namespace Yadokari.Shares;
 
-/// <summary>What has to do with names and with what is known of files.</summary>
+/// <summary>Requests on names and attributes.</summary>
 public sealed partial class FolderShare
 {
     // Which attributes to set (FATTR_*).
@@ -55,7 +55,7 @@ public sealed partial class FolderShare
         return error;
     }
 
-    // The guest is told of what a name stands for.
+    // FUSE_LOOKUP: the reply counts as a lookup of the node.
     private int Enter(ulong folderId, SafeFileHandle folder, ReadOnlySpan<byte> name, Span<byte> answer)
     {
         int error = FileStatus.Of(folder, name, out FileStatus status);
@@ -186,7 +186,7 @@ public sealed partial class FolderShare
         }
     }
 
-    // Device nodes would be the host's devices.
+    // A device node would give access to the host's device.
     private int MakeNode(in FuseMessage message, Span<byte> answer)
     {
         int error = message.Name(16, out ReadOnlySpan<byte> name);
@@ -215,13 +215,13 @@ public sealed partial class FolderShare
         }
     }
 
-    // What was made gets the owner and the permissions that the guest means: the host's umask is not the guest's.
+    // Sets owner and permissions of a new file as the guest requested: the host's umask does not apply.
     private int Adopt(in FuseMessage message, SafeFileHandle folder, SafeFileHandle made, uint mode, out FileStatus status)
     {
         int error = FileStatus.Of(made, out status);
         if (error != 0 || status.Type != (mode & TypeMask))
         {
-            return error; // Somebody put another thing there: what it is like is theirs to say.
+            return error; // Another process has replaced the new file: its attributes are left alone.
         }
 
         if (_isRoot && (status.User != message.User || status.Group != message.Group))

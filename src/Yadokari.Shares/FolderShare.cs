@@ -7,10 +7,10 @@ using Yadokari.Linux;
 namespace Yadokari.Shares;
 
 /// <summary>
-/// A folder of the host's, served to a guest by FUSE's protocol (linux/fuse.h, 7.31 and later). The guest gets to nothing that is not in it: a
-/// request names an open folder and one component; symbolic links are the guest's to follow; only files of bytes and folders are opened. Files
-/// have the host's owners; what the guest makes belongs to who made it where this process is root, otherwise to this process's user. Locks and
-/// special files are the guest's own affair, and extended attributes are not offered.
+/// A FUSE server for a folder of the host (linux/fuse.h, 7.31 and later). The guest has no access outside the folder: a request names an open
+/// folder and one path component; the guest resolves symbolic links; only regular files and folders are opened. Files have the owners that they
+/// have on the host; files that the guest creates belong to the guest's user if this process is root, otherwise to this process's user. Locks and
+/// special files are local to the guest, and extended attributes are not supported.
 /// </summary>
 public sealed partial class FolderShare : IFileServer
 {
@@ -35,7 +35,7 @@ public sealed partial class FolderShare : IFileServer
     private const uint PageSize = 4096;
     private const uint MaxBackground = 64;
 
-    // For how long the guest need not ask again: others may change the folder.
+    // Validity of cached entries and attributes: the host may change the folder.
     private const ulong ValidSeconds = 1;
 
     private readonly NodeTable _nodes;
@@ -55,7 +55,7 @@ public sealed partial class FolderShare : IFileServer
     /// <summary>Opens a folder to share.</summary>
     /// <param name="path">The folder.</param>
     /// <param name="readOnly">Not to be changed.</param>
-    /// <param name="mostOpen">How many of the host's files may be open at a time: 4 or more.</param>
+    /// <param name="mostOpen">The maximum number of files of the host that are open at a time: 4 or more.</param>
     /// <exception cref="UserErrorException">It is missing, no folder or not to be entered.</exception>
     public static FolderShare Open(string path, bool readOnly, int mostOpen)
     {
@@ -98,7 +98,7 @@ public sealed partial class FolderShare : IFileServer
                 ForgetAll(message);
                 return default;
             case FuseOperation.Interrupt:
-                return default; // Nothing waits.
+                return default; // FUSE_INTERRUPT: no request blocks for long.
         }
 
         bool whole = message.Length >= FuseMessage.HeaderSize && (message.Length <= request.Head.Length || message.Operation == FuseOperation.Write);
@@ -132,7 +132,7 @@ public sealed partial class FolderShare : IFileServer
         return new FileReply(length, placed);
     }
 
-    // What each request has at least behind its header.
+    // The minimum length of each request's body.
     private static int MinBody(FuseOperation operation) => operation switch
     {
         FuseOperation.SetAttributes => 88,
@@ -215,7 +215,7 @@ public sealed partial class FolderShare : IFileServer
             case FuseOperation.CopyFileRange:
                 return CopyFileRange(message, answer);
             default:
-                return Error.NotImplemented; // The guest's kernel asks once, and then does without.
+                return Error.NotImplemented; // ENOSYS: the guest's kernel does not send this request again.
         }
     }
 
@@ -225,7 +225,7 @@ public sealed partial class FolderShare : IFileServer
         var writer = new FuseWriter(answer);
         if (major > MajorVersion)
         {
-            // It asks again with what is said here.
+            // Version negotiation: the guest sends FUSE_INIT again with this major version.
             writer.UInt32(MajorVersion);
             writer.UInt32(NewestMinor);
             writer.Zeroes(InitSize - 8);
@@ -318,7 +318,7 @@ public sealed partial class FolderShare : IFileServer
     // struct fuse_attr
     private void WriteAttributes(ref FuseWriter writer, in FileStatus status)
     {
-        // What is mounted in the folder has numbers of its own.
+        // A file system mounted within the folder has inode numbers of its own.
         writer.UInt64(status.Device == _device ? status.Inode : status.Inode ^ (status.Device << 40) ^ (status.Device << 8));
         writer.UInt64(status.Size);
         writer.UInt64(status.Blocks);
@@ -351,7 +351,7 @@ public sealed partial class FolderShare : IFileServer
     private void WriteEntry(ref FuseWriter writer, ulong id, in FileStatus status)
     {
         writer.UInt64(id);
-        writer.UInt64(0); // A number is never used again: no generations.
+        writer.UInt64(0); // Node IDs are never reused: the generation is 0.
         writer.UInt64(ValidSeconds);
         writer.UInt64(ValidSeconds);
         writer.UInt64(0);

@@ -2,7 +2,7 @@ using System.Buffers.Binary;
 
 namespace Yadokari.Shares;
 
-/// <summary>What a message asks for (linux/fuse.h, enum fuse_opcode).</summary>
+/// <summary>The operation of a request (linux/fuse.h, enum fuse_opcode).</summary>
 internal enum FuseOperation : uint
 {
     Lookup = 1,
@@ -41,7 +41,7 @@ internal enum FuseOperation : uint
     CreateUnnamed = 51,
 }
 
-/// <summary>Errors as the protocol has them: minus an errno of Linux.</summary>
+/// <summary>Errors of the protocol: negated errno values.</summary>
 internal static class Error
 {
     public const int NotPermitted = -1;
@@ -59,7 +59,7 @@ internal static class Error
     public const int Stale = -116;
 }
 
-/// <summary>A message: its header taken apart (struct fuse_in_header), and what follows.</summary>
+/// <summary>A request: the parsed header (struct fuse_in_header) and the body.</summary>
 internal readonly ref struct FuseMessage
 {
     public const int HeaderSize = 40;
@@ -82,13 +82,13 @@ internal readonly ref struct FuseMessage
 
     public FuseOperation Operation { get; }
 
-    /// <summary>By which its answer is known.</summary>
+    /// <summary>The request's ID (unique), which the reply repeats.</summary>
     public ulong Unique { get; }
 
-    /// <summary>What it is about.</summary>
+    /// <summary>The node ID.</summary>
     public ulong Node { get; }
 
-    /// <summary>Who asks.</summary>
+    /// <summary>User ID of the requesting process.</summary>
     public uint User { get; }
 
     public uint Group { get; }

@@ -2,13 +2,13 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Yadokari.Shares;
 
-/// <summary>An open file that stays open while this is held, whoever closes it meanwhile.</summary>
+/// <summary>A reference to an open file (DangerousAddRef): the descriptor is not closed while it is held, even if another thread disposes of the file.</summary>
 internal readonly ref struct Lease : IDisposable
 {
     private readonly SafeFileHandle? _file;
     private readonly bool _held;
 
-    /// <summary>Takes a file that can't be closed just now.</summary>
+    /// <summary>Acquires a reference to a file.</summary>
     public Lease(SafeFileHandle file, uint type)
     {
         (_file, Type) = (file, type);

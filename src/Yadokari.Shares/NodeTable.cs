@@ -4,13 +4,13 @@ using Yadokari.Linux;
 namespace Yadokari.Shares;
 
 /// <summary>
-/// The files that a guest knows of: each has a number until the guest has forgotten it as often as it was told. Of a file is known in what
-/// folder it was last seen under what name; its place is opened when it is needed, one component from its folder's, and closed again when too
-/// many are open. A place that is not the same file any more is none. Any thread.
+/// The nodes (inodes) that a guest refers to: a node has an ID until FUSE_FORGET has dropped all of its lookups. A node keeps its parent and its
+/// last known name; its O_PATH descriptor is opened on demand, by name from the parent's, and closed again when too many are open. A name that
+/// does not refer to the same file any more gives ESTALE. Any thread.
 /// </summary>
 internal sealed class NodeTable : IDisposable
 {
-    /// <summary>The shared folder's own number (FUSE_ROOT_ID).</summary>
+    /// <summary>The node ID of the shared folder (FUSE_ROOT_ID).</summary>
     public const ulong RootId = 1;
 
     private const int MaxNodes = 1 << 20;
@@ -20,16 +20,16 @@ internal sealed class NodeTable : IDisposable
     private readonly Lock _lock = new(); // Innermost.
     private readonly Dictionary<ulong, Node> _byId = [];
     private readonly Dictionary<(ulong Device, ulong Inode), Node> _byFile = [];
-    private readonly LinkedList<Node> _open = new(); // The root aside; what was used of late is at the end, or marked.
+    private readonly LinkedList<Node> _open = new(); // Without the root; recently used nodes are at the end, or marked.
     private readonly List<Node> _way = [];
     private readonly Node _root;
     private readonly int _mostOpen;
     private ulong _lastId = RootId;
 
     /// <summary>Makes one.</summary>
-    /// <param name="root">The shared folder, which belongs to the table from now on.</param>
+    /// <param name="root">The shared folder; owned by the table.</param>
     /// <param name="status">What is known of it.</param>
-    /// <param name="mostOpen">How many places may be open at a time: 2 or more.</param>
+    /// <param name="mostOpen">The maximum number of open descriptors: 2 or more.</param>
     public NodeTable(SafeFileHandle root, in FileStatus status, int mostOpen)
     {
         _root = new Node(RootId, status) { Place = root };
@@ -53,10 +53,10 @@ internal sealed class NodeTable : IDisposable
 
         public byte[] Name { get; set; } = [];
 
-        /// <summary>How often the guest was told of it.</summary>
+        /// <summary>The lookup count.</summary>
         public ulong Lookups { get; set; }
 
-        /// <summary>How many others are found by way of it.</summary>
+        /// <summary>The number of child nodes.</summary>
         public int Children { get; set; }
 
         public SafeFileHandle? Place { get; set; }
@@ -70,7 +70,7 @@ internal sealed class NodeTable : IDisposable
         public bool Kept { get; set; }
     }
 
-    /// <summary>Opens the place of a file. 0, or an error.</summary>
+    /// <summary>Gets the O_PATH descriptor of a node. 0, or an error.</summary>
     public int Use(ulong id, out Lease place)
     {
         lock (_lock)
@@ -91,7 +91,7 @@ internal sealed class NodeTable : IDisposable
         }
     }
 
-    /// <summary>The guest is told of what is in a folder. 0, or an error.</summary>
+    /// <summary>Looks up a name in a folder, and increments the lookup count. 0, or an error.</summary>
     /// <param name="folderId">The folder.</param>
     /// <param name="name">Its name there.</param>
     /// <param name="status">What is known of it.</param>
@@ -104,7 +104,7 @@ internal sealed class NodeTable : IDisposable
         }
     }
 
-    /// <summary>The guest is told of a file without a name, which stays open until it is too many or the guest forgets it. 0, or an error.</summary>
+    /// <summary>Adds a file without a name (O_TMPFILE), which stays open until it is evicted or forgotten. 0, or an error.</summary>
     /// <param name="folderId">The folder in whose file system it is.</param>
     /// <param name="file">The file, which is open.</param>
     /// <param name="status">What is known of it.</param>
@@ -121,7 +121,7 @@ internal sealed class NodeTable : IDisposable
                 return error;
             }
 
-            Close(node!); // Of a file that had the same number before.
+            Close(node!); // The descriptor of a deleted file that had the same inode number.
             MakeRoom();
             Hold(node!, place);
             node!.Kept = true;
@@ -150,7 +150,7 @@ internal sealed class NodeTable : IDisposable
         }
     }
 
-    /// <summary>The guest forgets what it was told so many times.</summary>
+    /// <summary>FUSE_FORGET: decrements the lookup count.</summary>
     public void Forget(ulong id, ulong count)
     {
         lock (_lock)
@@ -163,7 +163,7 @@ internal sealed class NodeTable : IDisposable
         }
     }
 
-    /// <summary>A name of a file is about to go: it stays open, if the guest knows it.</summary>
+    /// <summary>A name of a file is about to be removed: keeps the node's descriptor open.</summary>
     public void Keep(in FileStatus status)
     {
         lock (_lock)
@@ -175,7 +175,7 @@ internal sealed class NodeTable : IDisposable
         }
     }
 
-    /// <summary>A file has a new name.</summary>
+    /// <summary>A file was renamed.</summary>
     public void Moved(in FileStatus status, ulong folderId, ReadOnlySpan<byte> name)
     {
         lock (_lock)
@@ -187,7 +187,7 @@ internal sealed class NodeTable : IDisposable
         }
     }
 
-    /// <summary>Forgets all but the shared folder.</summary>
+    /// <summary>Drops all nodes but the root.</summary>
     public void Clear()
     {
         lock (_lock)
@@ -220,7 +220,7 @@ internal sealed class NodeTable : IDisposable
             return Error.Stale;
         }
 
-        // A number of the host's may be used again, for something else.
+        // The host may reuse an inode number for another file.
         if (!_byFile.TryGetValue((status.Device, status.Inode), out node) || node.Type != status.Type)
         {
             if (_byId.Count >= MaxNodes)
@@ -291,7 +291,7 @@ internal sealed class NodeTable : IDisposable
         Node at = node;
         for (; at.Place is null; at = at.Parent!)
         {
-            // Folders that the host moves about may seem to lie in one another.
+            // Folders that the host moves may appear to be each other's parent.
             if (_way.Count == MaxDepth)
             {
                 return Error.Stale;
@@ -303,7 +303,7 @@ internal sealed class NodeTable : IDisposable
         int error = 0;
         for (int i = _way.Count - 1; i >= 0 && error == 0; i--)
         {
-            // To make room may close the folder too, but not before this is done with it.
+            // Eviction may close the folder too, but only after this use.
             using var folder = new Lease(at.Place!, at.Type);
             at = _way[i];
             MakeRoom();
@@ -344,7 +344,7 @@ internal sealed class NodeTable : IDisposable
         _open.AddLast(node.Link);
     }
 
-    // The second chance: what was used since it was last looked at stays.
+    // Clock (second chance) replacement: a node that was used since the last pass stays.
     private void MakeRoom()
     {
         for (int i = 2 * _open.Count; _open.Count >= _mostOpen; i--)

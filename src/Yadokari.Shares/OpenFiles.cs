@@ -2,8 +2,8 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Yadokari.Shares;
 
-/// <summary>What a guest has open, by numbers. Any thread.</summary>
-/// <param name="most">How many it may have.</param>
+/// <summary>The guest's open files, by file handle. Any thread.</summary>
+/// <param name="most">The maximum number.</param>
 internal sealed class OpenFiles(int most) : IDisposable
 {
     private readonly Lock _lock = new(); // Innermost.

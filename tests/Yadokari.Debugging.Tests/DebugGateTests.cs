@@ -12,13 +12,13 @@ public sealed class DebugGateTests
         using var machine = new ScriptedMachine(ScriptedMachine.Loop, vcpus: 3);
         var stops = new BlockingCollection<DebugStop>();
         machine.Gate.Attach(stops.Add);
-        Assert.Equal(DebugStopReason.Asked, Take(stops).Reason);
+        Assert.Equal(DebugStopReason.Requested, Take(stops).Reason);
         for (int i = 0; i < 50; i++)
         {
             machine.Gate.Resume([VcpuAction.Run, VcpuAction.Run, VcpuAction.Run]);
             machine.Gate.Stop();
             machine.Gate.Stop();
-            Assert.Equal(DebugStopReason.Asked, Take(stops).Reason);
+            Assert.Equal(DebugStopReason.Requested, Take(stops).Reason);
             machine.Gate.Stop();
         }
 
@@ -79,7 +79,7 @@ public sealed class DebugGateTests
         using var machine = new ScriptedMachine(ScriptedMachine.Loop, startStopped: true);
         var stops = new BlockingCollection<DebugStop>();
         machine.Gate.Attach(stops.Add);
-        Assert.Equal(DebugStopReason.Asked, Take(stops).Reason);
+        Assert.Equal(DebugStopReason.Requested, Take(stops).Reason);
         machine.End(5);
         machine.Gate.Finish(6);
         Assert.Equal(new DebugStop(0, DebugStopReason.Ended, 5), Take(stops));

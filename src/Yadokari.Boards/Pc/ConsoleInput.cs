@@ -4,11 +4,11 @@ using Yadokari.Devices.Serial;
 
 namespace Yadokari.Boards.Pc;
 
-/// <summary>The keyboard end of the serial port: keeps what is typed and feeds it in as the guest makes room.</summary>
+/// <summary>The input of the serial port: buffers bytes and writes them into the receive FIFO as the guest makes room.</summary>
 internal sealed class ConsoleInput : IDevice
 {
-    // A driver that knows nothing of modem control gets no input for so long after it began to listen: it first clears away what came, and then lets
-    // the interrupt through, whose edge it must not miss.
+    // Delay of input to a driver without modem control after it enables the receive interrupt: it clears the FIFO first, and then unmasks the
+    // interrupt, whose edge it must not miss.
     private const long OpeningTime = 100_000_000;
 
     private readonly Serial16550 _serial;
@@ -28,7 +28,7 @@ internal sealed class ConsoleInput : IDevice
         serial.Drained += OnDrained;
     }
 
-    /// <summary>Types. Any thread; waits for nothing. Returns how many bytes there was room for.</summary>
+    /// <summary>Queues input. Any thread; does not block. Returns how many bytes the buffer had room for.</summary>
     public int Receive(ReadOnlySpan<byte> bytes)
     {
         lock (_lock)
@@ -64,7 +64,7 @@ internal sealed class ConsoleInput : IDevice
     /// <inheritdoc/>
     public void Dispose() => _opened.Dispose();
 
-    /// <summary>Forgets what the guest did not take yet.</summary>
+    /// <summary>Discards input that the guest has not read.</summary>
     public void Reset()
     {
         _opened.Cancel();

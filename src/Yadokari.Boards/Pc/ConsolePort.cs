@@ -4,7 +4,7 @@ using Yadokari.Devices.Serial;
 
 namespace Yadokari.Boards.Pc;
 
-/// <summary>The host's end of a virtio console: what is typed, and where output goes. Somebody is always there.</summary>
+/// <summary>The host's end of a virtio console: an input buffer, and the output. Always connected.</summary>
 /// <param name="output">Gets the output, on a thread of the device's.</param>
 internal sealed class ConsolePort(IConsole output) : IPortHost, IPassiveDevice
 {
@@ -20,7 +20,7 @@ internal sealed class ConsolePort(IConsole output) : IPortHost, IPassiveDevice
     /// <inheritdoc/>
     public bool IsConnected => true;
 
-    /// <summary>Types. Any thread; waits for nothing. Returns how many bytes there was room for.</summary>
+    /// <summary>Queues input. Any thread; does not block. Returns how many bytes the buffer had room for.</summary>
     public int Receive(ReadOnlySpan<byte> bytes)
     {
         int taken;
@@ -33,7 +33,7 @@ internal sealed class ConsolePort(IConsole output) : IPortHost, IPassiveDevice
         return taken;
     }
 
-    /// <summary>Forgets what the guest did not take yet.</summary>
+    /// <summary>Discards input that the guest has not read.</summary>
     public void Reset()
     {
         lock (_lock)

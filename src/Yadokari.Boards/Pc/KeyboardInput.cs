@@ -3,7 +3,7 @@ using Yadokari.Devices.Keyboard;
 
 namespace Yadokari.Boards.Pc;
 
-/// <summary>Hands at the keyboard: keeps strokes as they come and presses keys as the guest reads them.</summary>
+/// <summary>A buffer of keystrokes before the emulated keyboard: presses keys as the guest reads them.</summary>
 public sealed class KeyboardInput : IDevice
 {
     private const int MaxWaiting = 4096;
@@ -65,7 +65,7 @@ public sealed class KeyboardInput : IDevice
     {
     }
 
-    /// <summary>Forgets what the guest did not take yet.</summary>
+    /// <summary>Discards strokes that the guest has not read.</summary>
     public void Reset()
     {
         lock (_lock)

@@ -50,9 +50,9 @@ public sealed class PcBoard : IDisposable
 
     /// <summary>Puts the board together. What a user may have got wrong of the firmware and the boot media shows here.</summary>
     /// <param name="config">What it is made of.</param>
-    /// <param name="resources">What stands behind its devices. Stays the caller's.</param>
-    /// <param name="memory">Guest RAM, as <see cref="RamRegions"/> says. Stays the caller's.</param>
-    /// <param name="clock">The machine's clock. Stays the caller's.</param>
+    /// <param name="resources">The backends of its devices. Not owned.</param>
+    /// <param name="memory">Guest RAM, as <see cref="RamRegions"/> says. Not owned.</param>
+    /// <param name="clock">The machine's clock. Not owned.</param>
     /// <param name="host">What the vCPUs ask, to be filled.</param>
     /// <param name="vm">The engine's virtual machine.</param>
     /// <param name="vcpus">Its vCPUs, by number.</param>

@@ -28,7 +28,7 @@ public sealed record PcConfig : MachineSpec
     public bool IsDefaultCommandLine { get; init; }
 
     /// <summary>
-    /// Where the output of the consoles goes: byte by byte from the serial port, on a vCPU's thread, so it should buffer. Stays the caller's.
+    /// Where the output of the consoles goes: byte by byte from the serial port, on a vCPU's thread, so it should buffer. Not owned.
     /// </summary>
     public required IConsole Console { get; init; }
 

@@ -31,7 +31,7 @@ public sealed class PcConsole
     internal VirtioConsole? Virtio { get; }
 
     /// <summary>
-    /// Types. Any thread; waits for nothing. Returns how many bytes there was room for: the guest has yet to read what went before the others.
+    /// Queues input. Any thread; does not block. Returns how many bytes the buffer had room for.
     /// </summary>
     public int Type(ReadOnlySpan<byte> bytes) => _port?.Receive(bytes) ?? _input.Receive(bytes);
 

@@ -6,8 +6,8 @@ using Yadokari.Core.Lifetimes;
 namespace Yadokari.Boards.Pc;
 
 /// <summary>
-/// All that a PC uses of the host's by name: opened, bound and started here, before the first guest instruction, and released in the opposite
-/// order when the machine's devices are. Devices use what is here; none of it is theirs.
+/// All resources of the host that a PC uses: opened, bound and started here, before the first guest instruction, and released in reverse order
+/// after the machine's devices. Devices do not own them.
 /// </summary>
 public sealed class PcResources : IDisposable
 {
@@ -38,7 +38,7 @@ public sealed class PcResources : IDisposable
     /// <summary>Files for a Multiboot kernel.</summary>
     public IReadOnlyList<BootModule> Modules { get; private set; } = [];
 
-    /// <summary>What stands behind the devices of the configuration, in its order; null for nothing.</summary>
+    /// <summary>The backends of the devices of the configuration, in its order; null for a device without one.</summary>
     public IReadOnlyList<IDisposable?> Devices { get; private set; } = [];
 
     /// <summary>Opens what a configuration names.</summary>
@@ -55,8 +55,8 @@ public sealed class PcResources : IDisposable
     }
 
     /// <summary>
-    /// Says what is to be done with an exception that a thread behind a device meets and nothing expected: on that thread, or at once with one that
-    /// was met before.
+    /// Sets the handler of unexpected exceptions of backends' threads: called on that thread, or immediately for an exception that occurred
+    /// before.
     /// </summary>
     public void OnFailure(Action<Exception> failed)
     {

@@ -7,8 +7,8 @@ using Yadokari.Devices.Power;
 namespace Yadokari.Boards.Pc;
 
 /// <summary>
-/// A PC's VGA text screen and PS/2 keyboard. The screen's registers are there for systems that move the cursor without asking, also where nobody sees it
-/// and nobody is told of it.
+/// A PC's VGA text screen and PS/2 keyboard. The screen's registers are always mapped, for systems that move the cursor without probing, also
+/// in a machine without a screen.
 /// </summary>
 public sealed class PcScreen
 {

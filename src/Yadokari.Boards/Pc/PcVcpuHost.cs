@@ -23,19 +23,19 @@ public sealed class PcVcpuHost : IX86VcpuHost
     /// <summary>Memory-mapped devices.</summary>
     public Bus Mmio { get; } = new("mmio");
 
-    /// <summary>What carries interrupts between local APICs, I/O APIC and devices.</summary>
+    /// <summary>The bus of interrupt messages between local APICs, I/O APIC and devices.</summary>
     public ApicBus ApicBus { get; } = new();
 
     /// <summary>Each vCPU's page of local APIC registers, as a bus of its own, which counts.</summary>
     public IReadOnlyList<Bus> ApicPages => _apicPages;
 
-    /// <summary>The clock in guest memory; null for none.</summary>
+    /// <summary>The paravirtual clock (kvmclock); null for none.</summary>
     public PvClock? PvClock { get; set; }
 
-    /// <summary>Is told after a vCPU took an interrupt. On the vCPU's thread.</summary>
+    /// <summary>Called after a vCPU acknowledged an interrupt. On the vCPU's thread.</summary>
     public Action? Acknowledged { get; set; }
 
-    /// <summary>Whether a vCPU gets no interrupts at present, as while a debugger steps it; null for never. On the vCPU's thread.</summary>
+    /// <summary>Whether interrupts of a vCPU are inhibited, as while a debugger single-steps it; null for never. On the vCPU's thread.</summary>
     public Func<int, bool>? WithholdsInterrupts { get; set; }
 
     /// <summary>Wires the vCPUs, by number. Before any runs.</summary>

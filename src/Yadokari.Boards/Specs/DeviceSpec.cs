@@ -12,23 +12,23 @@ public abstract record DeviceSpec
     /// <summary>How devices of its kind are written.</summary>
     public abstract DeviceKind Kind { get; }
 
-    /// <summary>Looks at what does not depend on the host.</summary>
+    /// <summary>Checks what does not depend on the host.</summary>
     /// <exception cref="ConfigurationException">It can't be; as <see cref="DeviceContext.Error"/> makes it.</exception>
     public virtual void Check(DeviceContext context)
     {
     }
 
-    /// <summary>Opens what stands behind it on the host.</summary>
+    /// <summary>Opens its backend on the host.</summary>
     /// <param name="context">The machine.</param>
-    /// <param name="failed">Gets what a thread behind the device meets and nothing expected; on that thread.</param>
+    /// <param name="failed">Called with an unexpected exception of a backend's thread; on that thread.</param>
     /// <returns>What <see cref="Attach"/> gets; null for nothing.</returns>
     /// <exception cref="Core.UserErrorException">It can't be had.</exception>
     public virtual IDisposable? Open(DeviceContext context, Action<Exception> failed) => null;
 
-    /// <summary>Puts it on a board.</summary>
+    /// <summary>Attaches it to a board.</summary>
     /// <param name="board">The board.</param>
     /// <param name="context">The machine.</param>
-    /// <param name="opened">What <see cref="Open"/> gave. Stays the caller's.</param>
+    /// <param name="opened">What <see cref="Open"/> returned. Not owned.</param>
     public abstract void Attach(PcBoard board, DeviceContext context, IDisposable? opened);
 }
 

@@ -7,7 +7,7 @@ using Yadokari.Disks;
 
 namespace Yadokari.Boards.Specs;
 
-/// <summary>What a disk is reached by.</summary>
+/// <summary>The bus of a disk.</summary>
 public enum DiskBus
 {
     /// <summary>virtio over PCI: fast, for systems that have the driver.</summary>
@@ -19,11 +19,11 @@ public enum DiskBus
 
 /// <summary>A disk and the image that holds it.</summary>
 /// <param name="Path">The file.</param>
-/// <param name="ReadOnly">Not to be written.</param>
-/// <param name="Bus">What it is reached by.</param>
-/// <param name="Packed">Whether a virtio disk offers packed queues too.</param>
-/// <param name="Format">The image's format; null to find it out by its name and its beginning.</param>
-/// <param name="Snapshot">Whether the image is only read, and what the guest writes is lost when the machine ends.</param>
+/// <param name="ReadOnly">Whether it is read-only.</param>
+/// <param name="Bus">The bus.</param>
+/// <param name="Packed">Whether a virtio disk offers packed virtqueues (VIRTIO_F_RING_PACKED).</param>
+/// <param name="Format">The image's format; null to detect it by name and first bytes.</param>
+/// <param name="Snapshot">Whether writes go to a temporary overlay, which is discarded when the machine ends.</param>
 public sealed record DiskSpec(
     string Path, bool ReadOnly = false, DiskBus Bus = DiskBus.Virtio, bool Packed = false, DiskFormat? Format = null, bool Snapshot = false) : DeviceSpec
 {

@@ -9,7 +9,7 @@ namespace Yadokari.Boards.Specs;
 /// <summary>A floppy in its drive, which firmware boots from first: a raw image of up to 2880 KiB.</summary>
 /// <param name="Path">The file.</param>
 /// <param name="ReadOnly">Not to be written.</param>
-/// <param name="Snapshot">Whether the image is only read, and what the guest writes is lost when the machine ends.</param>
+/// <param name="Snapshot">Whether writes go to a temporary overlay, which is discarded when the machine ends.</param>
 public sealed record FloppySpec(string Path, bool ReadOnly = false, bool Snapshot = false) : DeviceSpec
 {
     /// <summary>The kind.</summary>

@@ -11,7 +11,7 @@ using Yadokari.Linux;
 
 namespace Yadokari.Boards.Specs;
 
-/// <summary>When user code runs on the processor itself.</summary>
+/// <summary>When user-mode code of the guest runs directly on the processor (direct execution).</summary>
 public enum DirectRunning
 {
     /// <summary>While that is faster.</summary>
@@ -24,7 +24,7 @@ public enum DirectRunning
     Always,
 }
 
-/// <summary>What a machine is made of, as far as a user may say: one document in JSON, or the options of <c>yado run</c>. Immutable.</summary>
+/// <summary>The specification of a machine by the user: one JSON document, or the options of <c>yado run</c>. Immutable.</summary>
 public record MachineSpec
 {
     /// <summary>Kinds of devices that a user may ask for, in the order in which boards have them.</summary>
@@ -70,7 +70,7 @@ public record MachineSpec
     /// <summary>The name of the engine.</summary>
     public string Engine { get; init; } = "translate";
 
-    /// <summary>When user code runs on the processor itself.</summary>
+    /// <summary>When user-mode code of the guest runs directly on the processor (direct execution).</summary>
     public DirectRunning Direct { get; init; }
 
     /// <summary><c>stdio</c>, <c>virtio</c>, <c>vga</c>, <c>none</c>, or a file.</summary>
@@ -167,7 +167,7 @@ public record MachineSpec
         };
     }
 
-    /// <summary>Looks at what does not depend on files.</summary>
+    /// <summary>Checks what does not depend on files.</summary>
     /// <exception cref="ConfigurationException">Something can't be.</exception>
     public void Check()
     {
@@ -218,7 +218,7 @@ public record MachineSpec
         }
     }
 
-    // Whether an image that may be written is named twice, which opening would tell of as another machine's that uses it.
+    // Whether a writable image is named twice: opening it would report that another machine uses it.
     private void CheckImages()
     {
         List<(string Field, string Path, bool Writes)> images = [];

@@ -10,20 +10,20 @@ using Yadokari.Networks.User;
 
 namespace Yadokari.Boards.Specs;
 
-/// <summary>What stands behind a network card.</summary>
+/// <summary>The backend of a network card.</summary>
 public enum NetworkKind
 {
-    /// <summary>A network of its own, which needs no rights and nothing installed.</summary>
+    /// <summary>A user-mode network within the monitor, which needs no privileges and no other program.</summary>
     User,
 
-    /// <summary>The same by the program passt.</summary>
+    /// <summary>A user-mode network by the program passt.</summary>
     Passt,
 
-    /// <summary>A TAP device of the host's.</summary>
+    /// <summary>A TAP device of the host.</summary>
     Tap,
 }
 
-/// <summary>A network card, and what it is plugged into.</summary>
+/// <summary>A network card and its backend.</summary>
 public sealed record NetworkSpec : DeviceSpec
 {
     private const string TapKey = "tap=";
@@ -47,25 +47,25 @@ public sealed record NetworkSpec : DeviceSpec
     /// <inheritdoc/>
     public override DeviceKind Kind => Networks;
 
-    /// <summary>What stands behind it.</summary>
+    /// <summary>Its backend.</summary>
     public NetworkKind Network { get; init; }
 
     /// <summary>The name of the TAP device.</summary>
     public string Tap { get; init; } = "";
 
-    /// <summary>The card's address; null for that of <see cref="MacOf"/>.</summary>
+    /// <summary>The card's MAC address; null for that of <see cref="MacOf"/>.</summary>
     public PhysicalAddress? Mac { get; init; }
 
-    /// <summary>Ports of the host's that are the guest's.</summary>
+    /// <summary>Ports of the host that are forwarded to the guest.</summary>
     public IReadOnlyList<PortForward> Forwards { get; init; } = [];
 
-    /// <summary>Whether the guest reaches what listens on the host's loopback alone, at the gateway's address.</summary>
+    /// <summary>Whether the gateway's address is mapped to the host's loopback.</summary>
     public bool HostLoopback { get; init; }
 
-    /// <summary>Whether the card offers packed queues too.</summary>
+    /// <summary>Whether the card offers packed virtqueues (VIRTIO_F_RING_PACKED).</summary>
     public bool Packed { get; init; }
 
-    /// <summary>The address of a machine's card where none is given: locally administered.</summary>
+    /// <summary>The default MAC address of a machine's card: locally administered.</summary>
     /// <param name="card">Which, from 0.</param>
     public static PhysicalAddress MacOf(int card) => new([0x52, 0x59, 0x41, 0x44, 0x4F, (byte)(0x0F + card)]);
 
@@ -115,7 +115,7 @@ public sealed record NetworkSpec : DeviceSpec
 
     private static PhysicalAddress ParseMac(string text)
     {
-        // An address for many, or none at all, is no card's.
+        // A multicast address, or all zeroes, is invalid for a card.
         bool good = PhysicalAddress.TryParse(text.ToUpper(CultureInfo.InvariantCulture).Replace(':', '-'), out PhysicalAddress? mac)
             && mac.GetAddressBytes() is { Length: 6 } bytes && (bytes[0] & 1) == 0 && bytes.Any(b => b != 0);
         return good ? mac! : throw new ConfigurationException("", $"'{text}' is no address of a card", "give six bytes, the first of them even, as in 52:54:00:12:34:56");

@@ -7,7 +7,7 @@ using Yadokari.Networks.Streams;
 
 namespace Yadokari.Boards.Specs;
 
-/// <summary>A port of the guest's by name, such as a guest agent opens, and the socket at which programs of the host's find it.</summary>
+/// <summary>A named virtio console port, as a guest agent uses it, and the Unix domain socket by which programs of the host connect to it.</summary>
 /// <param name="Name">By which the guest knows it: <c>/dev/virtio-ports/NAME</c> in Linux.</param>
 /// <param name="Path">The socket.</param>
 public sealed record PortSpec(string Name, string Path) : DeviceSpec

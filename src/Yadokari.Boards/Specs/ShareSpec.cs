@@ -7,7 +7,7 @@ using Yadokari.Shares;
 
 namespace Yadokari.Boards.Specs;
 
-/// <summary>A folder of the host's that the guest can mount, by virtio-fs.</summary>
+/// <summary>A folder of the host that the guest can mount, by virtio-fs.</summary>
 /// <param name="Source">The folder.</param>
 /// <param name="Tag">By which the guest mounts it: by custom the place where it is to appear.</param>
 /// <param name="ReadOnly">Not to be changed by the guest.</param>
@@ -54,7 +54,7 @@ public sealed record ShareSpec(string Source, string Tag, bool ReadOnly = false)
     public override void Attach(PcBoard board, DeviceContext context, IDisposable? opened) =>
         board.AddVirtio(new VirtioFs((FolderShare)opened!, context.Number, context.Machine.Cpus, Tag));
 
-    // Half of what the process may have open is the guest's.
+    // The share may open half of the files that the process may have open (RLIMIT_NOFILE).
     private static int OpenFiles(int shares) => (int)Math.Clamp(FileTree.MaxOpenFiles / 2 / shares, 16, 1 << 16);
 
     private static ShareSpec TakeFolder(ShareSpec share, string text)

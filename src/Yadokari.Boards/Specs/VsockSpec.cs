@@ -6,12 +6,12 @@ using Yadokari.Networks.Streams;
 
 namespace Yadokari.Boards.Specs;
 
-/// <summary>Sockets between guest and host that need no network (vsock(7)).</summary>
+/// <summary>A socket device: streams between guest and host without a network (vsock(7)).</summary>
 /// <param name="Path">The host's end: a socket of that name for connections to the guest, and <c>PATH_PORT</c> for those from it.</param>
-/// <param name="Cid">The guest's address.</param>
+/// <param name="Cid">The guest's context ID (CID).</param>
 public sealed record VsockSpec(string Path, uint Cid = VsockSpec.FirstCid) : DeviceSpec
 {
-    /// <summary>The lowest address of a guest: 0 to 2 are a machine's own and the host's.</summary>
+    /// <summary>The lowest CID of a guest: 0 to 2 are reserved, for the hypervisor, the local machine and the host.</summary>
     public const uint FirstCid = 3;
 
     /// <summary>The kind.</summary>

@@ -17,7 +17,7 @@ public sealed class DirtyPages
     public int Words { get; }
 
     /// <summary>Whether dirty logging is enabled.</summary>
-    public bool IsEnabled => _bits != null;
+    public bool IsNoted => _bits != null;
 
     /// <summary>Enables dirty logging, with a clear bitmap.</summary>
     public void Start() => Volatile.Write(ref _bits, new ulong[Words]);

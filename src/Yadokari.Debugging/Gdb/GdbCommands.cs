@@ -51,7 +51,7 @@ internal sealed class GdbCommands
     /// <summary>The machine stopped: what it stopped for becomes the answer to '?'.</summary>
     public void OnStopped(DebugStop stop)
     {
-        if (stop.Reason != DebugStopReason.Asked)
+        if (stop.Reason != DebugStopReason.Requested)
         {
             _general = stop.Vcpu;
         }
@@ -61,7 +61,7 @@ internal sealed class GdbCommands
         _signal = stop.Reason switch
         {
             DebugStopReason.Shutdown => SignalAbort,
-            DebugStopReason.Asked when _attached => SignalInterrupt,
+            DebugStopReason.Requested when _attached => SignalInterrupt,
             _ => SignalTrap,
         };
         _attached = true;

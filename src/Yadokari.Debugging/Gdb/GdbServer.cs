@@ -7,8 +7,8 @@ namespace Yadokari.Debugging.Gdb;
 
 /// <summary>
 /// Serves the GDB remote serial protocol over TCP, one debugger at a time; further connections are closed at once. The guest runs on until
-/// a debugger connects, which stops it, and goes on when it leaves. Nothing a client sends brings the server or the machine down.
-/// Whoever reaches the port owns the guest, so that it listens on the loopback interface unless told otherwise.
+/// a debugger connects, which stops it, and resumes when it disconnects. No input of a client can end the server or the machine.
+/// A client that can connect to the port controls the guest: the server listens on the loopback interface by default.
 /// </summary>
 public sealed class GdbServer : IDisposable
 {

@@ -6,7 +6,7 @@ using Yadokari.Core.Lifetimes;
 namespace Yadokari.Debugging.Gdb;
 
 /// <summary>
-/// One debugger's connection. A reader thread cuts the client's bytes into packets; the session's own thread answers these and what the
+/// A debugger's connection. A reader thread parses the client's bytes into packets; the session's own thread answers these and what the
 /// machine announces, in order, and is the only one that touches vCPUs.
 /// </summary>
 internal sealed class GdbSession
@@ -35,7 +35,7 @@ internal sealed class GdbSession
     // What the client sent before the machine had stopped.
     private readonly Queue<Input> _early = [];
 
-    // Holds a client back that floods; announcements of the machine, which are few, never wait.
+    // Backpressure for a client that floods; stop events of the machine, which are few, never wait.
     private readonly SemaphoreSlim _room = new(QueuedInputs);
     private readonly CancellationTokenSource _over = new();
     private readonly GdbCommands _commands;
@@ -70,10 +70,10 @@ internal sealed class GdbSession
     }
 
     /// <summary>Ends the session, giving it a while to say what is queued. Any thread.</summary>
-    public void Close(TimeSpan patience)
+    public void Close(TimeSpan timeout)
     {
         _inputs.Add(new Input(InputKind.Closed, [], default));
-        if (!_started || !_done.Wait(patience))
+        if (!_started || !_done.Wait(timeout))
         {
             _client.Dispose();
         }
@@ -108,7 +108,7 @@ internal sealed class GdbSession
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException or OperationCanceledException)
         {
-            // The client is gone, which is all there is to know.
+            // The client has disconnected: there is nothing to report.
         }
 
         _inputs.Add(new Input(InputKind.Closed, [], default));
@@ -126,7 +126,7 @@ internal sealed class GdbSession
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException)
         {
-            // A client that doesn't read, or left in the middle of an answer.
+            // The client does not read, or disconnected during a reply.
         }
         finally
         {
@@ -205,7 +205,7 @@ internal sealed class GdbSession
 
         if (_running)
         {
-            // In all-stop mode nothing but Ctrl-C is due now.
+            // While the machine runs in all-stop mode, only Ctrl-C is valid.
             Send(GdbCommands.Busy);
             return true;
         }
@@ -251,7 +251,7 @@ internal sealed class GdbSession
         }
         catch (Exception exception) when (exception is not (IOException or ObjectDisposedException))
         {
-            // A fault of ours, or of an engine asked odd things, costs this answer, not the guest.
+            // An internal error gives an error reply, and does not end the guest.
             return GdbCommands.Failed;
         }
     }
@@ -280,7 +280,7 @@ internal sealed class GdbSession
         return true;
     }
 
-    /// <summary>Waits for the announcement that Attach asked for; what the client sends meanwhile keeps its order.</summary>
+    /// <summary>Waits for the stop event of Attach; packets that the client sends during the wait are queued in order.</summary>
     private void AwaitStop()
     {
         while (true)

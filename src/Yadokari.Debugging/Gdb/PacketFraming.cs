@@ -44,7 +44,7 @@ internal enum ClientEvent
     /// <summary>A packet with a bad checksum, or one too long.</summary>
     BadPacket,
 
-    /// <summary>'-': it wants the last packet again.</summary>
+    /// <summary>'-': a negative acknowledgement; the client requests retransmission of the last packet.</summary>
     Resend,
 
     /// <summary>Byte 3 between packets: Ctrl-C.</summary>
@@ -53,7 +53,7 @@ internal enum ClientEvent
 
 /// <summary>
 /// Finds packets in a client's bytes, whatever these are: noise between packets is skipped, an unescaped '$' starts over, a packet longer
-/// than the limit is swallowed up to its end and counts as bad. Memory is bounded by the limit.
+/// than the limit is skipped up to its end and counts as bad. Memory is bounded by the limit.
 /// </summary>
 internal sealed class PacketReader(int limit)
 {

@@ -32,7 +32,7 @@ internal sealed class VcpuView(IDebugTarget target, int index)
 
     private RegisterFile File => new(State, new StrongBox<byte>(target.ReadTaskPriority(index)));
 
-    /// <summary>Called when the vCPU goes on: what is known of it is old.</summary>
+    /// <summary>Called when the vCPU resumes: invalidates the saved state.</summary>
     public void Forget() => _saved = false;
 
     /// <summary>Sets the instruction pointer.</summary>

@@ -46,7 +46,7 @@ internal sealed class PackedQueue : Virtqueue
 
         chain.Clear();
         uint number = _nextAvailable;
-        bool round = _availableWrapCounter;
+        bool wrapCounter = _availableWrapCounter;
         while (true)
         {
             if (chain.Entries == Size || !TryReadDescriptor(Addresses.Descriptors, number, out ulong gpa, out uint length, out ushort id, out ushort flags))
@@ -66,14 +66,14 @@ internal sealed class PackedQueue : Virtqueue
             if (++number == Size)
             {
                 number = 0;
-                round = !round;
+                wrapCounter = !wrapCounter;
             }
 
             if (last)
             {
                 chain.Id = id;
                 _nextAvailable = (ushort)number;
-                _availableWrapCounter = round;
+                _availableWrapCounter = wrapCounter;
                 return true;
             }
         }

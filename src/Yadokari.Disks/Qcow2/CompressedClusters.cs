@@ -5,7 +5,7 @@ using ZstdSharp;
 namespace Yadokari.Disks.Qcow2;
 
 /// <summary>What packs and unpacks clusters, and the last few that were unpacked. Any thread.</summary>
-/// <param name="clusterBits">Logarithm of the bytes of a cluster.</param>
+/// <param name="clusterBits">Binary logarithm of the cluster size.</param>
 /// <param name="method">How they are compressed.</param>
 internal sealed class CompressedClusters(int clusterBits, Qcow2Compression method)
 {
@@ -18,7 +18,7 @@ internal sealed class CompressedClusters(int clusterBits, Qcow2Compression metho
 
     /// <summary>Where the data of a compressed cluster is (QEMU's docs/interop/qcow2.txt, "Compressed Clusters Descriptor").</summary>
     /// <param name="entry">Its entry in an L2 table.</param>
-    /// <param name="clusterBits">Logarithm of the bytes of a cluster.</param>
+    /// <param name="clusterBits">Binary logarithm of the cluster size.</param>
     public static (long Offset, int Length) Locate(ulong entry, int clusterBits)
     {
         int x = 62 - (clusterBits - 8);

@@ -1,6 +1,6 @@
 namespace Yadokari.Disks.Qcow2;
 
-/// <summary>Copies of changed metadata and where they go. The disk's lock is held to add them, and not needed to write them.</summary>
+/// <summary>A list of metadata writes: copies of changed metadata and their file offsets. The disk's lock is held to add one; writing them needs no lock.</summary>
 internal sealed class MetadataWrites
 {
     private readonly List<(long Offset, int At, int Length)> _writes = [];

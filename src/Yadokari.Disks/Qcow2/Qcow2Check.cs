@@ -5,8 +5,8 @@ using Yadokari.Core;
 namespace Yadokari.Disks.Qcow2;
 
 /// <summary>
-/// Compares the reference counts of an image with what refers to its clusters, and makes them right. Works on tables as they are in the file,
-/// however wrong; never on an image that is open as a disk.
+/// Compares the refcounts of an image with the references to its clusters, and rebuilds them. Reads the tables in the file, however corrupt;
+/// never used on an image that is open as a disk.
 /// </summary>
 internal sealed class Qcow2Check
 {
@@ -29,16 +29,16 @@ internal sealed class Qcow2Check
         _header = header;
     }
 
-    /// <summary>Clusters whose count is too high: room is lost, nothing else.</summary>
+    /// <summary>Clusters whose refcount is too high (leaks): only disk space is lost.</summary>
     public long Leaks { get; private set; }
 
-    /// <summary>Counts that are too low, flags that are wrong.</summary>
+    /// <summary>Refcounts that are too low, wrong COPIED flags.</summary>
     public long Errors { get; private set; }
 
-    /// <summary>What no counting makes right: entries that refer to nothing that can be.</summary>
+    /// <summary>Errors that rebuilding refcounts does not repair: invalid entries.</summary>
     public long Unrepairable { get; private set; }
 
-    /// <summary>Clusters of the disk that the image has.</summary>
+    /// <summary>Clusters of the disk that are allocated in the image.</summary>
     public long Allocated { get; private set; }
 
     /// <summary>Those of them that are compressed.</summary>
@@ -72,8 +72,8 @@ internal sealed class Qcow2Check
     }
 
     /// <summary>
-    /// Writes all counts anew, beside the old ones, and flags as the counts demand; takes the marks off the header if all is well then. False where
-    /// the host can't or a count does not fit; the image is then as sound as before.
+    /// Writes a new refcount table and blocks beside the old ones, and corrects the COPIED flags; clears the dirty and corrupt bits if no error is left.
+    /// False on an I/O error of the host, or if a refcount does not fit; the image is unchanged then.
     /// </summary>
     public bool TryRepair()
     {
@@ -411,7 +411,7 @@ internal sealed class Qcow2Check
                 _flags.Add((table, i, right));
             }
 
-            // Who writes goes by the flag, so one that belies even a wrong count is an error.
+            // Writers rely on the flag, so a flag that contradicts even a wrong refcount is an error.
             bool alone = !compressed && (_wrong.TryGetValue(offset >> Bits, out ulong count) ? count : _references[offset >> Bits]) == 1;
             if (alone != ((entry & Qcow2Disk.IsCopied) != 0))
             {

@@ -10,14 +10,14 @@ internal sealed partial class Qcow2Disk
     private readonly MetadataWrites _countTableWrites = new();
     private readonly MetadataWrites _mapWrites = new();
     private readonly List<int> _committedL1 = [];
-    private readonly List<long> _committed = []; // Clusters that nothing refers to once the commit under way is done.
+    private readonly List<long> _freedByCommit = []; // Clusters that are unreferenced once the current commit is done.
 
     // Guarded by _sync.
     private readonly SortedSet<int> _changedL1 = [];
-    private readonly List<long> _dropped = []; // Clusters that tables refer to in the file, and not in memory.
+    private readonly List<long> _dropped = []; // Clusters that tables in the file refer to, and tables in memory no longer.
     private readonly int[] _inFlight = new int[2];
-    private List<long> _unreferred = []; // Clusters that no table refers to any more; somebody may still be reading or writing them.
-    private List<long> _draining = []; // The same, and who came since does not.
+    private List<long> _unreferenced = []; // Clusters that no table refers to any more; requests in flight may still access them.
+    private List<long> _draining = []; // The same, and requests that began since do not access them.
     private int _generation;
     private volatile bool _isDraining;
 
@@ -26,7 +26,7 @@ internal sealed partial class Qcow2Disk
     /// <inheritdoc/>
     public bool TryFlush() => ReadOnly ? !_isCorrupt : TryCommit(counts: false);
 
-    // Somebody begins to read or write clusters. With _sync held.
+    // A request begins to access clusters. With _sync held.
     private int Enter()
     {
         Interlocked.Increment(ref _inFlight[_generation]);
@@ -44,7 +44,7 @@ internal sealed partial class Qcow2Disk
         }
     }
 
-    // Frees what nobody can be reading or writing. With _sync held.
+    // Frees clusters that no request in flight can access. With _sync held.
     private void Drain()
     {
         while (true)
@@ -65,24 +65,24 @@ internal sealed partial class Qcow2Disk
                 }
             }
 
-            if (_unreferred.Count == 0)
+            if (_unreferenced.Count == 0)
             {
                 return;
             }
 
-            (_draining, _unreferred) = (_unreferred, _draining);
+            (_draining, _unreferenced) = (_unreferenced, _draining);
             _generation = 1 - _generation;
             _isDraining = true;
         }
     }
 
-    // Changes need room in the cache, which only a commit makes.
+    // Dirty slices fill the cache: only a commit makes room.
     private bool TryHaveRoom() => !_isCorrupt && (!_l2.IsCrowded || TryCommit(counts: false));
 
-    // Before the first change, an image whose counts are kept back says that they may be wrong. With _sync held.
+    // Before the first change, sets the dirty bit of an image with lazy refcounts. With _sync held.
     private bool TryMarkDirty() => !IsLazy || (_incompatible & Qcow2Header.Dirty) != 0 || WriteIncompatible(_incompatible | Qcow2Header.Dirty);
 
-    // Makes everything lasting that was done before. An image that is marked as dirty may keep its counts back.
+    // Flush: completed changes are on stable storage afterwards. With the dirty bit set, refcount updates may be delayed further.
     private bool TryCommit(bool counts)
     {
         lock (_commit)
@@ -109,7 +109,7 @@ internal sealed partial class Qcow2Disk
                 }
 
                 _changedL1.Clear();
-                _committed.AddRange(_dropped);
+                _freedByCommit.AddRange(_dropped);
                 _dropped.Clear();
             }
 
@@ -120,7 +120,7 @@ internal sealed partial class Qcow2Disk
             {
                 _counts!.EndWriting(done);
                 _l2.EndWriting(done);
-                (done ? _unreferred : _dropped).AddRange(_committed);
+                (done ? _unreferenced : _dropped).AddRange(_freedByCommit);
                 if (!done)
                 {
                     _changedL1.UnionWith(_committedL1);
@@ -129,7 +129,7 @@ internal sealed partial class Qcow2Disk
                 Drain();
             }
 
-            _committed.Clear();
+            _freedByCommit.Clear();
             _committedL1.Clear();
             _countWrites.Clear();
             _countTableWrites.Clear();
@@ -138,10 +138,10 @@ internal sealed partial class Qcow2Disk
         }
     }
 
-    // The last commits: all counts are right afterwards, and the image says so.
+    // The last commits: all refcounts are written, and the dirty bit is cleared.
     private void Close()
     {
-        // The second writes the counts of what the first left free.
+        // The second writes the refcounts of clusters that the first one freed.
         if (TryCommit(counts: true) && (!_counts!.HasChanged || TryCommit(counts: true)) && !_counts.HasChanged && (_incompatible & Qcow2Header.Dirty) != 0)
         {
             WriteIncompatible(_incompatible & ~Qcow2Header.Dirty);

@@ -57,7 +57,7 @@ internal sealed partial class Qcow2Disk
     private static ulong Entry(ReadOnlySpan<byte> slice, int index) =>
         slice.IsEmpty ? 0 : BinaryPrimitives.ReadUInt64BigEndian(slice[(index * 8)..]);
 
-    // Finds what is at an offset, and how far it goes on like that. False where the host can't tell or it makes no sense.
+    // Maps an offset, and finds the length of the run of the same kind. False on an I/O error of the host or an invalid entry.
     private bool TryMap(long offset, long length, out Run run)
     {
         run = default;
@@ -95,7 +95,7 @@ internal sealed partial class Qcow2Disk
             ulong next = Entry(slice, ++index);
             if (!TryDecode(next, out Kind other, out long place))
             {
-                break; // It is complained of when it is asked for.
+                break; // An invalid entry is reported when its cluster is accessed.
             }
 
             if (other != kind || ((entry ^ next) & IsCopied) != 0 || (kind == Kind.Data && place != host + within + reach))
@@ -113,7 +113,7 @@ internal sealed partial class Qcow2Disk
     // Whether what the image does not have reads as zeroes.
     private bool HasNoBacking(long offset) => _backing is null || offset >= _backing.Length;
 
-    // A cluster's L2 table becomes one that nothing else refers to. False where the host can't.
+    // Makes a cluster's L2 table writable: copies it if its refcount is not 1. False on an I/O error of the host.
     private bool TryOwnTable(long cluster)
     {
         int at = (int)(cluster >> _header.L2Bits);
@@ -163,7 +163,7 @@ internal sealed partial class Qcow2Disk
         return true;
     }
 
-    // A table that is shared is never changed in memory: the file has all of it.
+    // A shared table is never dirty: the file has its content.
     private bool TryCopy(long from, long to)
     {
         byte[] table = new byte[_clusterSize];
@@ -188,7 +188,7 @@ internal sealed partial class Qcow2Disk
         return first;
     }
 
-    // What an entry referred to is free once the table without it is in the file.
+    // The cluster of an old entry is freed once the table without the entry is in the file.
     private void Drop(ulong entry)
     {
         if ((entry & IsCompressed) != 0)

@@ -6,18 +6,18 @@ namespace Yadokari.Disks.Qcow2;
 
 internal sealed partial class Qcow2Disk
 {
-    private readonly List<(long First, long End)> _changing = []; // Guest clusters whose place is being changed without the lock.
+    private readonly List<(long First, long End)> _reallocating = []; // Guest clusters that are being reallocated without the lock.
     private long _packedEnd; // Where the last compressed cluster ended in the file, or 0.
 
     private enum Way
     {
-        // The image has the cluster to itself.
+        // The cluster is allocated with refcount 1 (COPIED): it is written in place.
         InPlace,
 
         // Likewise, but the cluster reads as zeroes as yet.
         Reuse,
 
-        // It needs another.
+        // It needs a new cluster (copy on write).
         New,
     }
 
@@ -93,7 +93,7 @@ internal sealed partial class Qcow2Disk
     /// <summary>Compresses a cluster. Returns the bytes it takes, or -1 where it is better left as it is.</summary>
     internal int Pack(ReadOnlySpan<byte> cluster, byte[] packed) => _compressed.Pack(cluster, packed);
 
-    // Room for compressed data: behind the last, also across the end of a cluster where the next is free.
+    // Allocates space for compressed data behind the last, also across a cluster boundary if the next cluster is free.
     private bool TryPlace(int length, out long place)
     {
         place = _packedEnd;
@@ -127,7 +127,7 @@ internal sealed partial class Qcow2Disk
         return true;
     }
 
-    // How the next part of a write is to be done. It waits for others who are changing the place of the same clusters.
+    // Plans the next part of a write. Waits for threads that are reallocating the same clusters.
     private bool TryPlan(long offset, long length, out Step step)
     {
         step = default;
@@ -195,15 +195,15 @@ internal sealed partial class Qcow2Disk
 
         long end = (offset + length - 1) >> _clusterBits << _clusterBits;
         step = new Step(way, host, clusters, fresh, IsZeroed(Entry(slice, index), offset - within), IsZeroed(Entry(slice, index + clusters - 1), end), length, 0);
-        _changing.Add((cluster, cluster + clusters));
+        _reallocating.Add((cluster, cluster + clusters));
         return true;
     }
 
-    // Returns how many clusters from this one on nobody else is changing. False after a wait: look again.
+    // Returns how many clusters from this one on no other thread is reallocating. False after a wait: the caller looks again.
     private bool WaitFor(long cluster, out long free)
     {
         free = long.MaxValue / 2; // Sums with it fit.
-        foreach ((long first, long end) in _changing)
+        foreach ((long first, long end) in _reallocating)
         {
             if (cluster >= first && cluster < end)
             {
@@ -231,7 +231,7 @@ internal sealed partial class Qcow2Disk
     private bool IsZeroed(ulong entry, long offset) =>
         TryDecode(entry, out Kind kind, out _) && (kind == Kind.Zero || (kind == Kind.Unallocated && HasNoBacking(offset)));
 
-    // Writes whole clusters to where they will be, and then has the table refer to them.
+    // Writes whole clusters to their new location, and then updates the L2 table.
     private bool TryChange(long offset, in Step step, ref PieceCursor cursor)
     {
         long within = offset & (_clusterSize - 1);
@@ -249,7 +249,7 @@ internal sealed partial class Qcow2Disk
                 _counts!.Release(step.Host >> _clusterBits, step.Clusters);
             }
 
-            _changing.Remove((start >> _clusterBits, past >> _clusterBits));
+            _reallocating.Remove((start >> _clusterBits, past >> _clusterBits));
             Monitor.PulseAll(_sync);
         }
 
@@ -276,7 +276,7 @@ internal sealed partial class Qcow2Disk
         return true;
     }
 
-    // What a write leaves of a cluster goes along to its new place.
+    // Copy on write: copies the part of a cluster that the write does not cover.
     private bool TryKeep(long offset, long host, long length, bool isZero, bool fresh)
     {
         if (length == 0 || (isZero && fresh))

@@ -6,23 +6,23 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Disks.Qcow2;
 
 /// <summary>
-/// A qcow2 image of version 2 or 3 (QEMU's docs/interop/qcow2.txt), with all of its chain of backing files. Data of clusters that the image has to
-/// itself goes straight between the file and the guest's memory, as many at a time as there are threads; tables are looked at and changed under a
-/// lock, in memory, and reach the file in a commit, whose order leaves a sound image at any moment: data and reference counts first, then the
-/// tables that refer to them, and only then is what they no longer refer to free.
+/// A qcow2 image of version 2 or 3 (QEMU's docs/interop/qcow2.txt) with its chain of backing files. Data of clusters with refcount 1 is transferred
+/// between the file and guest memory without a lock, by any number of threads; tables are read and changed under a lock, in memory, and written to
+/// the file in a commit, whose order keeps the image consistent at any moment: data and refcounts first, then the tables that refer to them, and
+/// only then are clusters freed that are no longer referenced.
 /// </summary>
 internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
 {
-    /// <summary>In an entry of an L1 or L2 table: nothing else refers to what it refers to.</summary>
+    /// <summary>QCOW_OFLAG_COPIED, in an entry of an L1 or L2 table: the refcount is exactly 1.</summary>
     internal const ulong IsCopied = 1UL << 63;
 
-    /// <summary>In an entry of an L2 table: the cluster is compressed.</summary>
+    /// <summary>QCOW_OFLAG_COMPRESSED, in an entry of an L2 table: the cluster is compressed.</summary>
     internal const ulong IsCompressed = 1UL << 62;
 
-    /// <summary>In an entry of an L2 table of version 3: the cluster reads as zeroes.</summary>
+    /// <summary>QCOW_OFLAG_ZERO, in an entry of an L2 table of version 3: the cluster reads as zeroes.</summary>
     internal const ulong IsZero = 1;
 
-    /// <summary>In an entry: where what it refers to is.</summary>
+    /// <summary>Mask of the host offset in an entry.</summary>
     internal const ulong OffsetMask = 0x00FF_FFFF_FFFF_FE00;
 
     private const int L2CacheBytes = 4 << 20;
@@ -37,7 +37,7 @@ internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
     private readonly int _entriesPerSlice;
     private readonly CompressedClusters _compressed;
 
-    private readonly object _sync = new(); // Taken after _commit. Guards everything below but the counters of _inFlight.
+    private readonly object _sync = new(); // Lock order: after _commit. Guards everything below but the counters of _inFlight.
     private readonly ulong[] _l1;
     private readonly TableCache _l2;
     private readonly HashSet<long> _metadata;
@@ -80,7 +80,7 @@ internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
     internal static ReadOnlySpan<byte> Zeroes => s_zeroes;
 
     /// <summary>Opens an image whose backing file is open.</summary>
-    /// <param name="path">What messages call it.</param>
+    /// <param name="path">Its name in messages.</param>
     /// <param name="file">The image; belongs to the disk when this returns, and not when it throws.</param>
     /// <param name="readOnly">Not to be written.</param>
     /// <param name="backing">The backing file, if it has one; as <paramref name="file"/>.</param>
@@ -183,7 +183,7 @@ internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
         return free;
     }
 
-    // Something that can't be: nobody reads or writes any more what may be nonsense, and the next one to open the image is warned.
+    // Corruption was found: sets the corrupt bit, and fails further requests, so that no invalid metadata is used.
     private bool FoundCorrupt()
     {
         if (ReadOnly || _isCorrupt)

@@ -7,16 +7,16 @@ namespace Yadokari.Disks.Qcow2;
 /// <summary>The header of a qcow2 image (QEMU's docs/interop/qcow2.txt, "Header", "Header extensions"), checked: what it says lies within the file.</summary>
 internal sealed record Qcow2Header
 {
-    /// <summary>The image may have wrong reference counts: incompatible feature 0.</summary>
+    /// <summary>Dirty bit, incompatible feature 0: refcounts may be inconsistent.</summary>
     public const ulong Dirty = 1;
 
-    /// <summary>The image must not be written: incompatible feature 1.</summary>
+    /// <summary>Corrupt bit, incompatible feature 1: the image must not be written.</summary>
     public const ulong Corrupt = 2;
 
-    /// <summary>Clusters are compressed by what the header names: incompatible feature 3.</summary>
+    /// <summary>Compression type bit, incompatible feature 3: the header has a compression_type.</summary>
     public const ulong OtherCompression = 8;
 
-    /// <summary>Reference counts may be kept back: compatible feature 0.</summary>
+    /// <summary>Lazy refcounts bit, compatible feature 0: refcount updates may be delayed.</summary>
     public const ulong LazyRefcounts = 1;
 
     /// <summary>Bitmaps are consistent: autoclear feature 0.</summary>
@@ -62,7 +62,7 @@ internal sealed record Qcow2Header
     /// <summary>The format of the backing file, or null where the image does not say.</summary>
     public string? BackingFormat { get; init; }
 
-    /// <summary>Logarithm of the bytes of a cluster.</summary>
+    /// <summary>Binary logarithm of the cluster size.</summary>
     public int ClusterBits { get; init; } = 16;
 
     /// <summary>Bytes of the disk.</summary>
@@ -86,13 +86,13 @@ internal sealed record Qcow2Header
     /// <summary>Where their table is.</summary>
     public long SnapshotsOffset { get; init; }
 
-    /// <summary>Features without which the image can't be understood.</summary>
+    /// <summary>Incompatible features: a reader has to support all of them.</summary>
     public ulong Incompatible { get; init; }
 
-    /// <summary>Features that may be ignored.</summary>
+    /// <summary>Compatible features, which may be ignored.</summary>
     public ulong Compatible { get; init; }
 
-    /// <summary>Features that who writes the image clears unless it keeps them.</summary>
+    /// <summary>Autoclear features: a writer that does not support one clears its bit.</summary>
     public ulong Autoclear { get; init; }
 
     /// <summary>Logarithm of the bits of a reference count.</summary>
@@ -107,7 +107,7 @@ internal sealed record Qcow2Header
     /// <summary>Bytes of that directory.</summary>
     public long BitmapsSize { get; init; }
 
-    /// <summary>Bytes of a cluster.</summary>
+    /// <summary>Cluster size in bytes.</summary>
     public int ClusterSize => 1 << ClusterBits;
 
     /// <summary>Logarithm of the entries of an L2 table.</summary>
@@ -308,7 +308,7 @@ internal sealed record Qcow2Header
         Require(path, IsPlace(L1Offset, (long)L1Entries * 8, fileLength), "its L1 table lies outside of the file");
         Require(path, RefcountTableClusters > 0 && (long)RefcountTableClusters << ClusterBits <= MaxRefcountTableBytes, $"its refcount table has {RefcountTableClusters} clusters");
         Require(path, IsPlace(RefcountTableOffset, (long)RefcountTableClusters << ClusterBits, fileLength), "its refcount table lies outside of the file");
-        Require(path, SnapshotCount <= Qcow2Snapshot.Most, $"it has {SnapshotCount} snapshots");
+        Require(path, SnapshotCount <= Qcow2Snapshot.MaxCount, $"it has {SnapshotCount} snapshots");
         Require(path, SnapshotCount == 0 || IsPlace(SnapshotsOffset, 40L * SnapshotCount, fileLength), "its table of snapshots lies outside of the file");
     }
 

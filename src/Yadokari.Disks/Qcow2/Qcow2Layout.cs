@@ -6,7 +6,7 @@ namespace Yadokari.Disks.Qcow2;
 internal static class Qcow2Layout
 {
     /// <summary>Writes an empty image into an empty file.</summary>
-    /// <param name="path">What messages call it.</param>
+    /// <param name="path">Its name in messages.</param>
     /// <param name="file">The file.</param>
     /// <param name="wanted">Size, geometry, features and backing file; places are found here.</param>
     /// <exception cref="UserErrorException">There can be no such image, or the host can't.</exception>

@@ -13,7 +13,7 @@ namespace Yadokari.Disks.Qcow2;
 internal sealed record Qcow2Snapshot(long L1Offset, int L1Entries, string Id, string Name, DateTimeOffset Taken)
 {
     /// <summary>The most that an image may have, as in QEMU.</summary>
-    public const int Most = 65536;
+    public const int MaxCount = 65536;
 
     private const int FixedSize = 40;
     private const int MaxExtra = 1024;

@@ -4,9 +4,9 @@ using System.Runtime.InteropServices;
 namespace Yadokari.Disks.Qcow2;
 
 /// <summary>
-/// The reference counts of an image's clusters, and what hands clusters out (QEMU's docs/interop/qcow2.txt, "Host cluster management"). Whoever
-/// uses it holds the disk's lock. A count in memory, and so in any block that gets written, is never below what refers to the cluster in the file:
-/// counts may be written at any time, and after a crash at most some are too high.
+/// The refcounts of an image's clusters, and the cluster allocator (QEMU's docs/interop/qcow2.txt, "Host cluster management"). The caller holds
+/// the disk's lock. A refcount in memory, and so in any refcount block that is written, is never less than the number of references in the file:
+/// blocks may be written at any time, and after a crash some refcounts are at most too high (leaks).
 /// </summary>
 internal sealed class Refcounts
 {
@@ -46,8 +46,8 @@ internal sealed class Refcounts
     /// <summary>Whether any count or the table itself waits to be written.</summary>
     public bool HasChanged => _cache.Changed > 0 || _changedEntries.Count > 0 || _moved;
 
-    /// <summary>The most that a count can say.</summary>
-    public ulong Most => _order == 6 ? ulong.MaxValue : (1UL << (1 << _order)) - 1;
+    /// <summary>The maximum value of a refcount.</summary>
+    public ulong MaxCount => _order == 6 ? ulong.MaxValue : (1UL << (1 << _order)) - 1;
 
     private long ClusterSize => 1L << _clusterBits;
 
@@ -82,7 +82,7 @@ internal sealed class Refcounts
         return new Refcounts(file, header, metadata, table);
     }
 
-    /// <summary>Takes clusters that are free, one behind another, and makes the file hold them.</summary>
+    /// <summary>Allocates contiguous free clusters, and extends the file to hold them.</summary>
     /// <param name="wanted">How many at most.</param>
     /// <param name="got">How many.</param>
     /// <param name="fresh">Whether they are known to be zeroes.</param>
@@ -134,7 +134,7 @@ internal sealed class Refcounts
         return first;
     }
 
-    /// <summary>Gives clusters back that nothing in the file ever referred to.</summary>
+    /// <summary>Frees clusters that nothing in the file has ever referred to.</summary>
     public void Release(long first, int count)
     {
         for (int i = 0; i < count; i++)
@@ -145,11 +145,11 @@ internal sealed class Refcounts
         _next = Math.Min(_next, first);
     }
 
-    /// <summary>One more refers to a cluster. False where the host can't, or the count would not fit.</summary>
-    public bool TryIncrement(long cluster) => TryGet(cluster, out ulong count) && count < Most && count > 0 && TrySet(cluster, count + 1);
+    /// <summary>Increments the refcount of a cluster. False on an I/O error of the host, or if it would overflow.</summary>
+    public bool TryIncrement(long cluster) => TryGet(cluster, out ulong count) && count < MaxCount && count > 0 && TrySet(cluster, count + 1);
 
     /// <summary>
-    /// Nothing in the file refers any more to these clusters, once for each time that they are in the list. Where the host can't read a count it stays
+    /// Decrements the refcounts of clusters, once for each time that they are in the list. A refcount that the host can't read stays
     /// too high.
     /// </summary>
     public void Free(List<long> clusters)

@@ -1,6 +1,6 @@
 namespace Yadokari.Disks.Qcow2;
 
-/// <summary>How often each cluster of a file is referred to; room is taken only around those that are.</summary>
+/// <summary>The number of references to each cluster of a file, stored sparsely.</summary>
 internal sealed class References
 {
     private const int ChunkBits = 12;

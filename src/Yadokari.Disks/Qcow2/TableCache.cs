@@ -1,13 +1,13 @@
 namespace Yadokari.Disks.Qcow2;
 
 /// <summary>
-/// Slices of an image's tables in memory, as many as there is room for. Whoever uses it holds the disk's lock. A changed slice stays until it is
-/// written: L2 tables by a commit only, reference counts also when their room is wanted.
+/// A cache of slices of an image's tables. The caller holds the disk's lock. A dirty slice is not evicted before it is written back: L2 tables only
+/// by a commit, refcount blocks also to make room.
 /// </summary>
 /// <param name="file">The image.</param>
 /// <param name="sliceSize">Bytes of a slice.</param>
 /// <param name="capacity">How many slices.</param>
-/// <param name="writesBack">Whether a changed slice may be written at any time.</param>
+/// <param name="writesBack">Whether a dirty slice may be written back at any time.</param>
 internal sealed class TableCache(IImageFile file, int sliceSize, int capacity, bool writesBack)
 {
     private readonly Dictionary<long, int> _where = [];
@@ -32,10 +32,10 @@ internal sealed class TableCache(IImageFile file, int sliceSize, int capacity, b
     /// <summary>Bytes of a slice.</summary>
     public int SliceSize => sliceSize;
 
-    /// <summary>How many slices have changed since they were written.</summary>
+    /// <summary>The number of dirty slices.</summary>
     public int Changed { get; private set; }
 
-    /// <summary>Whether so many have changed that it is time to commit.</summary>
+    /// <summary>Whether so many slices are dirty that a commit is needed.</summary>
     public bool IsCrowded => Changed > capacity / 2;
 
     /// <summary>The slice at an offset, which stays good as long as the lock is held and no other slice is asked for. False where the host can't.</summary>
@@ -76,7 +76,7 @@ internal sealed class TableCache(IImageFile file, int sliceSize, int capacity, b
         return true;
     }
 
-    /// <summary>The slice that was got last has changed.</summary>
+    /// <summary>Marks the slice returned last as dirty.</summary>
     public void Touch()
     {
         ref Slot slot = ref _slots[_last];
@@ -87,7 +87,7 @@ internal sealed class TableCache(IImageFile file, int sliceSize, int capacity, b
         }
     }
 
-    /// <summary>Drops the slices of a range: what they hold is nothing any more.</summary>
+    /// <summary>Invalidates the slices of a range.</summary>
     public void Forget(long offset, long length)
     {
         for (long at = offset; at < offset + length; at += sliceSize)
@@ -136,7 +136,7 @@ internal sealed class TableCache(IImageFile file, int sliceSize, int capacity, b
         }
     }
 
-    // Second chance: a slice that was used since the hand went by stays for one more round.
+    // Clock (second chance) replacement: a slice that was used since the hand passed stays for one more round.
     private bool TryMakeRoom(out int index)
     {
         if (_used < _slots.Length)

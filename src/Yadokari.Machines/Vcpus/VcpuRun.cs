@@ -118,7 +118,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         {
             if (!MayGo())
             {
-                // A vCPU that waits here must not make a debugger wait for it.
+                // A debugger must not wait for a vCPU that is parked here.
                 Gate?.Leave(id);
                 if (!WaitToGo())
                 {
@@ -168,7 +168,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
     }
 
-    // False at the end. Whoever finds that all are parked does the reset that was asked for.
+    // False at the end. The thread that finds all vCPUs parked performs the requested reset.
     private bool WaitToGo()
     {
         lock (_lock)
@@ -193,7 +193,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
     }
 
-    // Under the lock, which is let go meanwhile: a queue's worker that the reset waits for may end the run.
+    // Under the lock, which is released during the reset: a queue's worker that the reset waits for may end the run.
     private void Reset()
     {
         (_resetting, _resetRequested) = (true, false);

@@ -81,7 +81,7 @@ internal sealed class VcpuThread : IBoardVcpu
         }
     }
 
-    /// <summary>Nothing reaches the vCPU any more when this returns: it may be disposed of.</summary>
+    /// <summary>Rejects further calls, and waits for those in flight: the vCPU may be disposed of when this returns.</summary>
     public void Close() => _gate.TryClose();
 
     /// <summary>An interrupt may be there to take. Any thread; nothing once closed.</summary>
@@ -134,7 +134,7 @@ internal sealed class VcpuThread : IBoardVcpu
                 continue;
             }
 
-            // Who is woken for another reason than an interrupt goes on sleeping; a debugger's step is an instruction all the same.
+            // A thread that is woken for another reason than an interrupt sleeps again; a debugger's step ends with HLT all the same.
             if (_halted && !HasInterrupt(_haltedWithInterruptsDisabled) && !_owner.IsStepping(this))
             {
                 Sleep(interruptible: true);

@@ -103,7 +103,7 @@ public sealed class SocketStreams : IStreamHost
 
         public int Write(ReadOnlySpan<byte> data) => socket.Send(data) is var count && count >= 0 ? count : count == HostSocket.Again ? 0 : -1;
 
-        public void EndWriting() => socket.EndSending();
+        public void EndWriting() => socket.ShutdownSend();
 
         public void OnReady(Readiness readiness)
         {

@@ -124,7 +124,7 @@ internal sealed class TcpFlow : IReady, IDisposable
                 }
 
                 _state = State.SynReceived;
-                _socket.SendAtOnce();
+                _socket.DisableNagle();
                 SendSyn();
             }
 
@@ -389,7 +389,7 @@ internal sealed class TcpFlow : IReady, IDisposable
         if (_finReceived && _toHost.Count == 0 && !_hostShutDown)
         {
             _hostShutDown = true;
-            _socket.EndSending();
+            _socket.ShutdownSend();
         }
 
         // Window update: once half the buffer is free, or, if the budget allows no such buffer, once the buffer is empty.

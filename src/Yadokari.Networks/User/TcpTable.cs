@@ -81,7 +81,7 @@ internal sealed class TcpTable : IDisposable
         }
         while (_flows.ContainsKey(conversation));
 
-        socket.SendAtOnce();
+        socket.DisableNagle();
         TryAdd(TcpFlow.FromHost(this, _link, conversation, socket), socket); // If it fails, the guest's SYN-ACK is answered with a RST.
     }
 

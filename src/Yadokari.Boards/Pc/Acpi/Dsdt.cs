@@ -6,7 +6,7 @@ using static Yadokari.Boards.Pc.Acpi.Aml;
 
 namespace Yadokari.Boards.Pc.Acpi;
 
-/// <summary>The board's devices that a guest can't find by looking, in ACPI Machine Language.</summary>
+/// <summary>The board's devices that a guest can't enumerate, in ACPI Machine Language.</summary>
 internal static class Dsdt
 {
     /// <summary>The whole table.</summary>
@@ -68,7 +68,7 @@ internal static class Dsdt
             Ports((ushort)windows.Ports.Start, (ushort)windows.Ports.Length),
             Memory32((uint)windows.Memory.Start, (uint)windows.Memory.Length),
             Memory64(windows.HighMemory.Start, windows.HighMemory.Length))),
-        Method("_OSC", 4, ReturnLastArgument()), // What the guest wants to do itself, it may (ACPI 6.5, 6.2.11).
+        Method("_OSC", 4, ReturnLastArgument()), // Grants the guest control of every feature that it requests (ACPI 6.5, 6.2.11).
         Name("PRTP", Routes(wire => PcLayout.PciIrqs[wire])),
         Name("PRTA", Routes(wire => PcLayout.PciGsi + wire)),
         Method("_PRT", 0, If(Reference("PICF"), Return(Reference("PRTA"))), Return(Reference("PRTP"))));

@@ -26,7 +26,7 @@ internal sealed class BootMedia(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyM
     /// <summary>Whether there is a CD and no disk.</summary>
     public bool HasCdromAlone => disc is not null && disks.Count == 0;
 
-    /// <summary>Refuses disks, a CD and a floppy of which none can be booted from, so that a user who forgot one hears of it before the machine runs.</summary>
+    /// <summary>Refuses disks, a CD and a floppy of which none can be booted from, so that the user gets an error before the machine runs.</summary>
     /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
     public void Check()
     {

@@ -56,7 +56,7 @@ public sealed class RealModeBoot
     /// <summary>Finds places for all parts and makes the option ROM.</summary>
     /// <param name="kernel">A bzImage.</param>
     /// <param name="memory">The guest's RAM, which is looked at, not written.</param>
-    /// <param name="parameters">Command line and initrd. Stays the caller's.</param>
+    /// <param name="parameters">Command line and initrd. Not owned.</param>
     /// <exception cref="UserErrorException">It is no bzImage, or something does not fit.</exception>
     public RealModeBoot(KernelImage kernel, GuestMemory memory, BootParameters parameters)
     {

@@ -7,7 +7,7 @@ namespace Yadokari.Boards.Pc.Panics;
 
 /// <summary>
 /// Finds out that a guest's kernel panicked for good: it said so, on the console or through pvpanic, and after that neither powered off nor
-/// reset nor went idle. A panicked Linux spins; a living one halts sooner or later, so that one which only shows an old log is left alone.
+/// reset nor went idle. A panicked Linux spins; a running one halts sooner or later, so that one which only prints an old log is left alone.
 /// </summary>
 internal sealed class PanicWatch : IConsole, IPassiveDevice
 {
@@ -15,8 +15,8 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
     private const string FirstWords = "Kernel panic - not syncing";
 
     private const int MaxLineLength = 256;
-    private const long PatienceAfterFirst = 20_000_000_000;
-    private const long PatienceAfterLast = 300_000_000;
+    private const long FirstQuietPeriod = 20_000_000_000; // Nanoseconds.
+    private const long LastQuietPeriod = 300_000_000; // Nanoseconds.
 
     private readonly IConsole _next;
     private readonly IClock _clock;
@@ -32,9 +32,9 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
 
     /// <summary>Wires the watch into what the guest's consoles put out.</summary>
     /// <param name="next">Gets all bytes.</param>
-    /// <param name="clock">Times the guest's last chance.</param>
+    /// <param name="clock">Measures the quiet period.</param>
     /// <param name="halts">How often the guest's vCPUs halted, in all. Any thread.</param>
-    /// <param name="panicked">Called when the guest is past hope. On the clock's thread.</param>
+    /// <param name="panicked">Called when the guest is considered dead. On the clock's thread.</param>
     public PanicWatch(IConsole next, IClock clock, Func<long> halts, Action panicked)
     {
         _next = next;
@@ -81,11 +81,11 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
         }
     }
 
-    /// <summary>The guest told through pvpanic. Any thread.</summary>
+    /// <summary>The guest reported a panic through pvpanic. Any thread.</summary>
     public void Report()
     {
         _message ??= FirstWords;
-        Watch(PatienceAfterFirst);
+        Watch(FirstQuietPeriod);
     }
 
     /// <summary>The guest starts anew.</summary>
@@ -112,20 +112,20 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
         if (line.IndexOf("---[ end Kernel panic - not syncing"u8) >= 0)
         {
             _message ??= FirstWords;
-            Watch(PatienceAfterLast);
+            Watch(LastQuietPeriod);
         }
         else
         {
             _message = Encoding.ASCII.GetString(line[at..].TrimEnd("\r"u8));
-            Watch(PatienceAfterFirst);
+            Watch(FirstQuietPeriod);
         }
     }
 
-    private void Watch(long patience)
+    private void Watch(long quietPeriod)
     {
         _haltsThen = _halts();
         _watching = true;
-        _alarm.Arm(_clock.Now + patience);
+        _alarm.Arm(_clock.Now + quietPeriod);
     }
 
     private void LookAgain()
@@ -142,7 +142,7 @@ internal sealed class PanicWatch : IConsole, IPassiveDevice
         }
         else
         {
-            // The guest lives: what looked like a panic was text.
+            // The guest has halted, so it is alive: the text was no panic message.
             _message = null;
         }
     }
