@@ -138,7 +138,7 @@ internal sealed unsafe partial class DirectExecution
         }
 
         // Where it is noted which pages are written, leave to do so is given to none that is only read.
-        if ((rights & Writes) == Writes && (access == AccessKind.Write || !_memory.DirtyPages.IsEnabled) && !_cpu.IsCode(gpa) && _cpu.MayWrite(gpa))
+        if ((rights & Writes) == Writes && (access == AccessKind.Write || !_memory.DirtyPages.IsNoted) && !_cpu.IsCode(gpa) && _cpu.MayWrite(gpa))
         {
             _memory.Written(gpa, 1);
             use |= PageUse.Write;
@@ -162,7 +162,7 @@ internal sealed unsafe partial class DirectExecution
         bool write = (rights & Writes) == Writes;
 
         // Where it is noted which pages are written, one that is read and one that is written must not drive each other out.
-        if (_memory.DirtyPages.IsEnabled || _memory.HostAddress(gpa, Sandbox.LargePage) == 0 || (access == AccessKind.Write && !write))
+        if (_memory.DirtyPages.IsNoted || _memory.HostAddress(gpa, Sandbox.LargePage) == 0 || (access == AccessKind.Write && !write))
         {
             return false;
         }

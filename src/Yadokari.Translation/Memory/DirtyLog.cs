@@ -16,7 +16,7 @@ internal sealed class DirtyLog(DirtyPages pages, Coherence coherence) : IDirtyLo
     /// <inheritdoc/>
     public void Start()
     {
-        if (!pages.IsEnabled)
+        if (!pages.IsNoted)
         {
             pages.Start();
             coherence.StopWriting();
@@ -26,7 +26,7 @@ internal sealed class DirtyLog(DirtyPages pages, Coherence coherence) : IDirtyLo
     /// <inheritdoc/>
     public long Collect(Span<ulong> bitmap)
     {
-        if (!pages.IsEnabled)
+        if (!pages.IsNoted)
         {
             throw new InvalidOperationException("The dirty log is off: start it first.");
         }

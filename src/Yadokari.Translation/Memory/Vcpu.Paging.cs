@@ -85,7 +85,7 @@ internal sealed unsafe partial class Vcpu
         // that was only read, where it is noted which are written.
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
         if (_tlb.IsFree(linear, !write, kind) && !code && (walk.Rights & Marked) == Marked
-            && (write || (!_memory.DirtyPages.IsEnabled && MayWrite(gpa))))
+            && (write || (!_memory.DirtyPages.IsNoted && MayWrite(gpa))))
         {
             _tlb.Fill(linear, !write, kind, gpa, host, walk.IsGlobal);
         }
