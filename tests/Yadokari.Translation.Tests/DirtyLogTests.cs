@@ -189,7 +189,7 @@ public sealed class DirtyLogTests : IDisposable
         device.Start();
         mirror.Follow(first, second, device);
         _pair.Check();
-        Assert.True(mirror.Copied > 200, $"{mirror.Copied} pages");
+        Assert.True(mirror.Copied >= 128, $"{mirror.Copied} pages"); // All that are written, once at least: how often it was collected meanwhile is the host's affair.
     }
 
     [Theory]
