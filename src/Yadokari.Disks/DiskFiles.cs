@@ -204,7 +204,7 @@ public static class DiskFiles
             Span<byte> data = buffer.AsSpan(0, (int)Math.Min(buffer.Length, from.Length - at));
             if (!from.TryRead(at, data))
             {
-                throw new UserErrorException($"The disk '{from.Path}' can't be read at {at}: it is damaged, or the host's disk is.");
+                throw new UserErrorException($"The disk '{from.Path}' can't be read at {at}: the image or the host's disk is damaged.");
             }
 
             for (int start = 0; start < data.Length;)

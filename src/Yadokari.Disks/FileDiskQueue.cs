@@ -12,22 +12,22 @@ namespace Yadokari.Disks;
 internal sealed class FileDiskQueue : IDiskQueue
 {
     private readonly IDisk _disk;
-    private readonly IPlacedDisk _placed;
+    private readonly IExtentDisk _extents;
     private readonly IoUring _ring;
     private readonly Request[] _requests;
 
-    private FileDiskQueue(IDisk disk, IPlacedDisk placed, IoUring ring)
+    private FileDiskQueue(IDisk disk, IExtentDisk placed, IoUring ring)
     {
-        (_disk, _placed, _ring) = (disk, placed, ring);
+        (_disk, _extents, _ring) = (disk, placed, ring);
         _requests = new Request[ring.Slots];
     }
 
     // A read into so many buffers; a flush has none.
-    private record struct Request(FilePlace Place, long Offset, int Pieces, long Length);
+    private record struct Request(FileExtent Extent, long Offset, int Pieces, long Length);
 
     /// <summary>Opens a queue to a disk; a synchronous one if the host's kernel does not permit io_uring.</summary>
     public static IDiskQueue Open<T>(T disk, int depth)
-        where T : IDisk, IPlacedDisk =>
+        where T : IDisk, IExtentDisk =>
         IoUring.TryCreate(depth) is { } ring ? new FileDiskQueue(disk, disk, ring) : new DirectDiskQueue(disk);
 
     /// <inheritdoc/>
@@ -39,16 +39,16 @@ internal sealed class FileDiskQueue : IDiskQueue
             length += piece.Length;
         }
 
-        if (length == 0 || pieces.Length > IoUring.MaxPieces || !_placed.TryPlace(offset, length, out FilePlace place))
+        if (length == 0 || pieces.Length > IoUring.MaxPieces || !_extents.TryMapExtent(offset, length, out FileExtent extent))
         {
             _ring.Submit();
             return _disk.TryRead(offset, pieces) ? DiskProgress.Done : DiskProgress.Failed;
         }
 
-        long done = Math.Max(0, FileVectors.ReadCached(place.File, place.Offset, pieces));
+        long done = Math.Max(0, FileVectors.ReadCached(extent.File, extent.Offset, pieces));
         if (done == length)
         {
-            place.Leave();
+            extent.Release();
             return DiskProgress.Done;
         }
 
@@ -65,8 +65,8 @@ internal sealed class FileDiskQueue : IDiskQueue
             }
         }
 
-        _requests[tag] = new Request(place, offset + done, count, length - done);
-        _ring.Read(place.File, place.Offset + done, count, tag);
+        _requests[tag] = new Request(extent, offset + done, count, length - done);
+        _ring.Read(extent.File, extent.Offset + done, count, tag);
         return DiskProgress.InFlight;
     }
 
@@ -80,7 +80,7 @@ internal sealed class FileDiskQueue : IDiskQueue
     /// <inheritdoc/>
     public DiskProgress Flush(int tag)
     {
-        if (_placed.FlushedFile is not { } file)
+        if (_extents.FlushedFile is not { } file)
         {
             _ring.Submit();
             return _disk.TryFlush() ? DiskProgress.Done : DiskProgress.Failed;
@@ -105,7 +105,7 @@ internal sealed class FileDiskQueue : IDiskQueue
 
         Request request = _requests[tag];
         done = result == request.Length || (request.Pieces == 0 ? _disk.TryFlush() : _disk.TryRead(request.Offset, _ring.Pieces(tag)[..request.Pieces]));
-        request.Place.Leave();
+        request.Extent.Release();
         return true;
     }
 

@@ -9,7 +9,7 @@ namespace Yadokari.Disks;
 /// A raw disk image: a file or block device whose bytes are the disk's. Opened for writing, it is locked exclusively, also against other
 /// processes, until it is disposed of.
 /// </summary>
-public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
+public sealed class RawDisk : IDisk, ISparse, IExtentDisk
 {
     private static readonly byte[] s_zeroes = new byte[64 << 10];
 
@@ -108,10 +108,10 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
     public IDiskQueue OpenQueue(int depth) => _file.Handle is null ? new DirectDiskQueue(this) : FileDiskQueue.Open(this, depth);
 
     /// <inheritdoc/>
-    SafeFileHandle? IPlacedDisk.FlushedFile => _file.Handle;
+    SafeFileHandle? IExtentDisk.FlushedFile => _file.Handle;
 
     /// <inheritdoc/>
-    bool IPlacedDisk.TryPlace(long offset, long length, out FilePlace place)
+    bool IExtentDisk.TryMapExtent(long offset, long length, out FileExtent place)
     {
         if (_file.Handle is not { } file)
         {
@@ -119,12 +119,12 @@ public sealed class RawDisk : IDisk, ISparse, IPlacedDisk
             return false;
         }
 
-        place = new FilePlace(file, offset);
+        place = new FileExtent(file, offset);
         return true;
     }
 
     /// <inheritdoc/>
-    void IPlacedDisk.Leave(int generation)
+    void IExtentDisk.ReleaseExtent(int generation)
     {
     }
 

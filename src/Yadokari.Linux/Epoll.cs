@@ -47,7 +47,7 @@ public sealed unsafe partial class Epoll : IDisposable
         {
             string why = Marshal.GetLastPInvokeErrorMessage();
             Dispose();
-            throw new IOException($"The host gives no descriptor to wait with ({why}).");
+            throw new IOException($"The host can't create an epoll instance ({why}).");
         }
 
         Add(_wake, WakeToken, Readiness.Read);
@@ -59,7 +59,7 @@ public sealed unsafe partial class Epoll : IDisposable
     {
         if (!TryAdd(descriptor, token, readiness))
         {
-            throw new UserErrorException($"The host waits for no more descriptors ({Marshal.GetLastPInvokeErrorMessage()}): raise its limit fs.epoll.max_user_watches.");
+            throw new UserErrorException($"epoll takes no more descriptors ({Marshal.GetLastPInvokeErrorMessage()}): raise its limit fs.epoll.max_user_watches.");
         }
     }
 
@@ -129,5 +129,5 @@ public sealed unsafe partial class Epoll : IDisposable
     private static partial int Control(int epoll, int operation, int descriptor, ReadyEvent* wanted);
 
     [LibraryImport("libc", EntryPoint = "epoll_wait", SetLastError = true)]
-    private static partial int Wait(int epoll, ReadyEvent* events, int most, int milliseconds);
+    private static partial int Wait(int epoll, ReadyEvent* events, int maxEvents, int milliseconds);
 }

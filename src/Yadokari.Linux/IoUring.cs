@@ -236,7 +236,7 @@ public sealed unsafe partial class IoUring : IDisposable
             }
             else if (Marshal.GetLastPInvokeError() is int error and not (Interrupted or TryAgain or Busy))
             {
-                throw new IOException($"The host does no I/O by io_uring any more ({Marshal.GetPInvokeErrorMessage(error)}).");
+                throw new IOException($"io_uring_enter failed ({Marshal.GetPInvokeErrorMessage(error)}).");
             }
         }
         while (_unsubmitted > 0);

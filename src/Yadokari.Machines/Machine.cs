@@ -236,7 +236,7 @@ public sealed class Machine : IDisposable
 
     /// <summary>
     /// Gives everything back, after it has ended the run and waited for calls in flight: those of any member, of alarms, of queues' workers and
-    /// of networks' threads. Any thread, but within no call of the machine's, such as that of a console.
+    /// of networks' threads. Any thread, but within no call of the machine, such as that of a console.
     /// </summary>
     public void Dispose()
     {

@@ -155,6 +155,6 @@ public sealed class PasstNetwork : INetwork
         process.WaitForExit();
         process.Dispose();
         string why = said.LastOrDefault(line => line.Length > 0 && !line.StartsWith("Failed to send", StringComparison.Ordinal)) ?? "it does not say why";
-        throw new ConfigurationException("", $"passt does not start ({why})", "see to that, or take a network of the kind user, which needs nothing");
+        throw new ConfigurationException("", $"passt does not start ({why})", "fix that, or take a network of the kind user, which needs nothing");
     }
 }

@@ -3,8 +3,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Yadokari.Shares;
 
 /// <summary>The guest's open files, by file handle. Any thread.</summary>
-/// <param name="most">The maximum number.</param>
-internal sealed class OpenFiles(int most) : IDisposable
+/// <param name="maxOpen">The maximum number.</param>
+internal sealed class OpenFiles(int maxOpen) : IDisposable
 {
     private readonly Lock _lock = new(); // Innermost.
     private readonly Dictionary<ulong, (SafeFileHandle File, FolderListing? Listing)> _files = [];
@@ -15,7 +15,7 @@ internal sealed class OpenFiles(int most) : IDisposable
     {
         lock (_lock)
         {
-            if (_files.Count < most)
+            if (_files.Count < maxOpen)
             {
                 handle = ++_last;
                 _files.Add(handle, (file, listing));

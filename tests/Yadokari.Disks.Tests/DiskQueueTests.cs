@@ -171,20 +171,20 @@ public sealed class DiskQueueTests : IDisposable
         var disk = (Qcow2Disk)opened;
         using (disk)
         {
-            Assert.True(((IPlacedDisk)disk).TryPlace(0, 4096, out FilePlace place));
-            Assert.Equal(model[..4096], Read(place));
+            Assert.True(((IExtentDisk)disk).TryMapExtent(0, 4096, out FileExtent extent));
+            Assert.Equal(model[..4096], Read(extent));
             Assert.True(disk.TryDiscard(0, 1 << 20) && disk.TryFlush());
             Rewrite();
-            Assert.Equal(model[..4096], Read(place));
-            place.Leave();
+            Assert.Equal(model[..4096], Read(extent));
+            extent.Release();
             Rewrite();
-            Assert.NotEqual(model[..4096], Read(place));
+            Assert.NotEqual(model[..4096], Read(extent));
         }
 
-        static byte[] Read(FilePlace place)
+        static byte[] Read(FileExtent extent)
         {
             byte[] data = new byte[4096];
-            RandomAccess.Read(place.File, data, place.Offset);
+            RandomAccess.Read(extent.File, data, extent.Offset);
             return data;
         }
 

@@ -80,9 +80,9 @@ public sealed partial class OpeningTests : IDisposable
         string path = Make(format);
         using IDisk disk = DiskImage.Open(path, readOnly: false);
         Assert.True(disk.TryWrite(0, new byte[4096]));
-        Assert.SkipUnless(((IPlacedDisk)disk).TryPlace(0, 512, out FilePlace place), "this host's file system does not tell what it has in memory");
-        Assert.Equal(-1, Flock(place.File, ExclusiveLock | DoNotWait)); // By flock(2), one that has it would get it once more.
-        place.Leave();
+        Assert.SkipUnless(((IExtentDisk)disk).TryMapExtent(0, 512, out FileExtent extent), "this host's file system does not tell what it has in memory");
+        Assert.Equal(-1, Flock(extent.File, ExclusiveLock | DoNotWait)); // By flock(2), one that has it would get it once more.
+        extent.Release();
         Assert.True(disk.TryFlush());
     }
 

@@ -629,9 +629,9 @@ public sealed class PcTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0, 1, "A memory of 0 bytes")]
+    [InlineData(0, 1, "Memory of 0 bytes")]
     [InlineData(3 << 20, 1, "4M or more")]
-    [InlineData((5 << 20) + 1, 1, "whole number of mebibytes")]
+    [InlineData((5 << 20) + 1, 1, "multiple of 1 MiB")]
     [InlineData(1L << 50, 1, "more than this host's")]
     [InlineData(32 << 20, 0, "A machine of 0 CPUs")]
     [InlineData(32 << 20, 33, "A machine of 33 CPUs")]

@@ -42,7 +42,7 @@ public sealed class LimitTests
         }
     }
 
-    private sealed class Nobody : IReady
+    private sealed class Nobody : IReadyHandler
     {
         public void OnReady(Readiness readiness)
         {

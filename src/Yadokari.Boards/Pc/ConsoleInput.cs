@@ -13,7 +13,7 @@ internal sealed class ConsoleInput : IDevice
 
     private readonly Serial16550 _serial;
     private readonly Lock _lock = new(); // Held while bytes go into the serial port, which calls nothing back from there.
-    private readonly TypedBytes _waiting = new();
+    private readonly InputBuffer _waiting = new();
     private readonly IClock _clock;
     private readonly IAlarm _opened;
     private bool _isOpening;

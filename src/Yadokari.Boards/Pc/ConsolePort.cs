@@ -5,11 +5,11 @@ using Yadokari.Devices.Serial;
 namespace Yadokari.Boards.Pc;
 
 /// <summary>The host's end of a virtio console: an input buffer, and the output. Always connected.</summary>
-/// <param name="output">Gets the output, on a thread of the device's.</param>
+/// <param name="output">Gets the output, on a thread of the device.</param>
 internal sealed class ConsolePort(IConsole output) : IPortHost, IPassiveDevice
 {
     private readonly Lock _lock = new(); // Innermost.
-    private readonly TypedBytes _typed = new();
+    private readonly InputBuffer _typed = new();
 
     /// <inheritdoc/>
     public string Name => "virtio-console-input";

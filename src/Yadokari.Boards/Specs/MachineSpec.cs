@@ -173,7 +173,7 @@ public record MachineSpec
     {
         if (Memory < PcLayout.MinMemory || Memory % (1 << 20) != 0)
         {
-            throw new ConfigurationException("/memory", $"A memory of {Memory} bytes can't be built", $"give a whole number of mebibytes, {PcLayout.MinMemory >> 20}M or more");
+            throw new ConfigurationException("/memory", $"Memory of {Memory} bytes is not supported", $"give a multiple of 1 MiB, {PcLayout.MinMemory >> 20}M or more");
         }
 
         ulong host = (ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
@@ -184,7 +184,7 @@ public record MachineSpec
 
         if (Cpus is < 1 or > PcLayout.MaxCpus)
         {
-            throw new ConfigurationException("/cpus", $"A machine of {Cpus} CPUs can't be built", $"give a number from 1 to {PcLayout.MaxCpus}");
+            throw new ConfigurationException("/cpus", $"A machine of {Cpus} CPUs is not supported", $"give a number from 1 to {PcLayout.MaxCpus}");
         }
 
         if (Append?.Contains('\n') == true)

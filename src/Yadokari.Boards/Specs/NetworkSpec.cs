@@ -35,7 +35,7 @@ public sealed record NetworkSpec : DeviceSpec
         new FlagMember<NetworkSpec>("hostLoopback", "The guest reaches what listens on the host's loopback alone, at the gateway's address", n => n.HostLoopback, (n, on) => n with { HostLoopback = on }, "host-loopback"),
         new TextMember<NetworkSpec>("mac", "The card's address; by default one that is locally administered", n => n.Mac is { } mac ? Show(mac) : null, (n, text) => n with { Mac = ParseMac(text) }, "mac", "ADDRESS", "^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$"),
         new FlagMember<NetworkSpec>("packed", "Offers packed queues too", n => n.Packed, (n, on) => n with { Packed = on }, "packed"),
-        new TextsMember<NetworkSpec>("publish", $"Ports of the host's that are the guest's, each {PortForward.Shape}", n => [.. n.Forwards.Select(f => f.ToString())], (n, texts) => n with { Forwards = [.. texts.Select(PortForward.Parse)] })))
+        new TextsMember<NetworkSpec>("publish", $"Ports of the host forwarded to the guest, each {PortForward.Shape}", n => [.. n.Forwards.Select(f => f.ToString())], (n, texts) => n with { Forwards = [.. texts.Select(PortForward.Parse)] })))
     {
         Name = "networks",
         Option = "--net",
@@ -110,7 +110,7 @@ public sealed record NetworkSpec : DeviceSpec
         "user" => network,
         "passt" => network with { Network = NetworkKind.Passt },
         _ when text.StartsWith(TapKey, StringComparison.Ordinal) => network with { Network = NetworkKind.Tap, Tap = text[TapKey.Length..] },
-        _ => throw new ConfigurationException("", $"'{text}' is no network", $"give {Networks.Shape}"),
+        _ => throw new ConfigurationException("", $"'{text}' is not a network backend", $"give {Networks.Shape}"),
     };
 
     private static PhysicalAddress ParseMac(string text)
@@ -118,6 +118,6 @@ public sealed record NetworkSpec : DeviceSpec
         // A multicast address, or all zeroes, is invalid for a card.
         bool good = PhysicalAddress.TryParse(text.ToUpper(CultureInfo.InvariantCulture).Replace(':', '-'), out PhysicalAddress? mac)
             && mac.GetAddressBytes() is { Length: 6 } bytes && (bytes[0] & 1) == 0 && bytes.Any(b => b != 0);
-        return good ? mac! : throw new ConfigurationException("", $"'{text}' is no address of a card", "give six bytes, the first of them even, as in 52:54:00:12:34:56");
+        return good ? mac! : throw new ConfigurationException("", $"'{text}' is not a MAC address of a card", "give six bytes, the first of them even, as in 52:54:00:12:34:56");
     }
 }

@@ -16,12 +16,12 @@ public sealed record VsockSpec(string Path, uint Cid = VsockSpec.FirstCid) : Dev
 
     /// <summary>The kind.</summary>
     public static DeviceKind<VsockSpec> Vsocks { get; } = new(new VsockSpec(""), new SpecObject<VsockSpec>(
-        new TextMember<VsockSpec>("socket", "Path of the socket that leads to the guest's ports; PATH_PORT is a port of the host's", v => v.Path, Named),
+        new TextMember<VsockSpec>("socket", "Path of the socket that leads to the guest's ports; PATH_PORT is a port of the host", v => v.Path, Named),
         new NumberMember<VsockSpec>("cid", "The guest's address", FirstCid, uint.MaxValue - 1, v => v.Cid == FirstCid ? null : v.Cid, (v, cid) => v with { Cid = (uint)cid }, "cid")))
     {
         Name = "vsock",
         Option = "--vsock",
-        Help = "Sockets between guest and host (vsock): this one leads to the guest's ports, PATH_PORT is a port of the host's",
+        Help = "Sockets between guest and host (vsock): this one leads to the guest's ports, PATH_PORT is a port of the host",
         Repeats = false,
         MainShape = "PATH",
         HasCommas = true,

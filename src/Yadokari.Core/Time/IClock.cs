@@ -10,7 +10,7 @@ public interface IClock
     DateTime UtcNow { get; }
 
     /// <summary>
-    /// The host was suspended, and <see cref="Now"/> has just advanced by that time. On a thread of the clock's, with no lock of a device held. Removing a
+    /// The host was suspended, and <see cref="Now"/> has just advanced by that time. On a thread of the clock, with no lock of a device held. Removing a
     /// handler waits for a call in flight, unless it is that call that removes it.
     /// </summary>
     event Action? Resumed

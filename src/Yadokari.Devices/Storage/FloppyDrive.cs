@@ -16,7 +16,7 @@ public sealed class FloppyDrive(IDisk image, FloppyFormat format)
     /// <summary>The disk change line: active from power-on until the heads move.</summary>
     public bool Changed { get; set; } = true;
 
-    /// <summary>Reads a sector, counted from the first one of the floppy. False on an error of the host's.</summary>
+    /// <summary>Reads a sector, counted from the first one of the floppy. False on an error of the host.</summary>
     public bool TryRead(int sector, Span<byte> data)
     {
         long offset = (long)sector * FloppyFormat.SectorSize;
@@ -29,7 +29,7 @@ public sealed class FloppyDrive(IDisk image, FloppyFormat format)
         return image.TryRead(offset, data);
     }
 
-    /// <summary>Writes a sector. False on an error of the host's, or where the image ends.</summary>
+    /// <summary>Writes a sector. False on an error of the host, or where the image ends.</summary>
     public bool TryWrite(int sector, ReadOnlySpan<byte> data)
     {
         long offset = (long)sector * FloppyFormat.SectorSize;

@@ -166,11 +166,11 @@ public sealed class VirtioNet : VirtioDevice
     // Pops buffers until the frame fits. False if the driver has to make more available first.
     private bool TryHoldBuffers(Virtqueue queue, int length, out bool tooSmall)
     {
-        int most = (Accepted & MergeableBuffers) != 0 ? queue.Size : 1;
+        int maxChains = (Accepted & MergeableBuffers) != 0 ? queue.Size : 1;
         tooSmall = false;
         while (_room < length || _held == 0)
         {
-            if (_held >= most)
+            if (_held >= maxChains)
             {
                 tooSmall = true;
                 return true;

@@ -221,13 +221,13 @@ public sealed class VirtioVsock : VirtioDevice
 
     private int ReadHost(VsockConnection connection, int room)
     {
-        int most = Math.Min(room, connection.Credit);
-        if (!connection.IsEstablished || !connection.MayRead || most == 0 || (connection.GuestShutdown & VsockConnection.ShutdownReceive) != 0)
+        int maxLength = Math.Min(room, connection.Credit);
+        if (!connection.IsEstablished || !connection.MayRead || maxLength == 0 || (connection.GuestShutdown & VsockConnection.ShutdownReceive) != 0)
         {
             return 0;
         }
 
-        int read = connection.Stream.Read(_data.AsSpan(0, most));
+        int read = connection.Stream.Read(_data.AsSpan(0, maxLength));
         if (read < 0)
         {
             connection.MayRead = false;

@@ -8,7 +8,7 @@ namespace Yadokari.Disks.Qcow2;
 internal sealed partial class Qcow2Disk
 {
     /// <inheritdoc/>
-    SafeFileHandle? IPlacedDisk.FlushedFile => null;
+    SafeFileHandle? IExtentDisk.FlushedFile => null;
 
     /// <inheritdoc/>
     public bool TryRead(long offset, Span<byte> data) =>
@@ -50,7 +50,7 @@ internal sealed partial class Qcow2Disk
     public IDiskQueue OpenQueue(int depth) => FileDiskQueue.Open(this, depth);
 
     /// <inheritdoc/>
-    public bool TryPlace(long offset, long length, out FilePlace place)
+    public bool TryMapExtent(long offset, long length, out FileExtent place)
     {
         place = default;
         lock (_sync)
@@ -62,7 +62,7 @@ internal sealed partial class Qcow2Disk
 
             if (run.Kind == Kind.Data && run.Host + length <= _file.Length && _file.Handle is { } file)
             {
-                place = new FilePlace(file, run.Host, this, Enter());
+                place = new FileExtent(file, run.Host, this, Enter());
                 return true;
             }
 
@@ -73,11 +73,11 @@ internal sealed partial class Qcow2Disk
         }
 
         // What is behind is only read: nothing moves there.
-        return _backing is IPlacedDisk backing && offset + length <= _backing.Length && backing.TryPlace(offset, length, out place);
+        return _backing is IExtentDisk backing && offset + length <= _backing.Length && backing.TryMapExtent(offset, length, out place);
     }
 
     /// <inheritdoc/>
-    void IPlacedDisk.Leave(int generation) => Leave(generation);
+    void IExtentDisk.ReleaseExtent(int generation) => Leave(generation);
 
     /// <inheritdoc/>
     public long KnownZeroes(long offset)

@@ -11,7 +11,7 @@ namespace Yadokari.Disks.Qcow2;
 /// the file in a commit, whose order keeps the image consistent at any moment: data and refcounts first, then the tables that refer to them, and
 /// only then are clusters freed that are no longer referenced.
 /// </summary>
-internal sealed partial class Qcow2Disk : IDisk, ISparse, IPlacedDisk
+internal sealed partial class Qcow2Disk : IDisk, ISparse, IExtentDisk
 {
     /// <summary>QCOW_OFLAG_COPIED, in an entry of an L1 or L2 table: the refcount is exactly 1.</summary>
     internal const ulong IsCopied = 1UL << 63;

@@ -41,7 +41,7 @@ internal static class LocalListener
         // Serialized: of two processes that find a stale socket the second would delete the first's new one; and a bound socket that does not listen yet looks stale.
         using SafeFileHandle? alone = FileTree.TryLockFolder(Path.GetDirectoryName(Path.GetFullPath(path)) ?? "/");
         const int InUse = -98;
-        HostSocket socket = HostSocket.OpenLocal() ?? throw new UserErrorException($"The socket '{path}' can't be made, for the host gives none; lift the limit of open files (ulimit -n).");
+        HostSocket socket = HostSocket.OpenLocal() ?? throw new UserErrorException($"The socket '{path}' can't be created; raise the limit of open files (ulimit -n).");
         int error = socket.BindLocal(path);
         if (error == InUse && IsStale(path))
         {
@@ -61,7 +61,7 @@ internal static class LocalListener
 
         socket.Dispose();
         throw error == InUse
-            ? new ConfigurationException("/socket", $"The socket '{path}' can't be made, for there is a file of that name, or a machine that uses it", "give another")
+            ? new ConfigurationException("/socket", $"The socket '{path}' can't be made, because a file of that name exists, or a machine uses it", "give another")
             : new ConfigurationException("/socket", $"The socket '{path}' can't be made ({Marshal.GetPInvokeErrorMessage(-error)})", "check the path and its permissions");
     }
 

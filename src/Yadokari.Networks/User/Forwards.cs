@@ -45,7 +45,7 @@ internal sealed class Forwards : IDisposable
     /// <summary>The guest's IPv4 address: the source of its last packet, or what DHCP assigns.</summary>
     public IpAddress Guest { get; set; } = Routes.Guest4;
 
-    private sealed class TcpPort(Forwards owner, HostSocket socket, ushort guestPort) : IReady
+    private sealed class TcpPort(Forwards owner, HostSocket socket, ushort guestPort) : IReadyHandler
     {
         public void OnReady(Readiness readiness)
         {
@@ -57,7 +57,7 @@ internal sealed class Forwards : IDisposable
     }
 
     // Each peer that sends to this port is mapped to a port of the gateway (NAPT).
-    private sealed class UdpPort(Forwards owner, HostSocket socket, ushort guestPort) : IReady
+    private sealed class UdpPort(Forwards owner, HostSocket socket, ushort guestPort) : IReadyHandler
     {
         private readonly Dictionary<(UInt128 Address, ushort Port), Peer> _peers = [];
 
@@ -143,7 +143,7 @@ internal sealed class Forwards : IDisposable
     private void Open(PortForward forward, Reactor reactor)
     {
         HostSocket socket = HostSocket.Open(forward.Address.AddressFamily, forward.IsUdp ? SocketKind.Datagram : SocketKind.Stream)
-            ?? throw new ConfigurationException("/publish", $"The host has no socket for {forward}", "give an address of a kind that it knows");
+            ?? throw new ConfigurationException("/publish", $"The host can't create a socket for {forward}", "give an address of a family that it supports");
         _sockets.Add(socket);
         int result = socket.Bind(forward.Address, forward.HostPort, shared: !forward.IsUdp);
         if (result == 0 && !forward.IsUdp)
@@ -155,10 +155,10 @@ internal sealed class Forwards : IDisposable
         {
             (string problem, string remedy) = result switch
             {
-                AddressInUse => ($"The port {forward.HostPort} of {forward} is taken on this host", "give another, or end what has it"),
-                PermissionDenied => ($"The port {forward.HostPort} of {forward} is for root alone on this host", "give one from 1024 on"),
-                NoSuchAddress => ($"The address {forward.Address} of {forward} is none of this host's", "give one that it has, or leave it out for 127.0.0.1"),
-                _ => ($"The port {forward.HostPort} of {forward} can't be had ({-result})", "give another"),
+                AddressInUse => ($"The port {forward.HostPort} of {forward} is taken on this host", "give another, or end the program that listens on it"),
+                PermissionDenied => ($"The port {forward.HostPort} of {forward} is privileged on this host", "give one from 1024 on"),
+                NoSuchAddress => ($"The address {forward.Address} of {forward} is not an address of this host", "give one that it has, or leave it out for 127.0.0.1"),
+                _ => ($"The port {forward.HostPort} of {forward} can't be opened (errno {-result})", "give another"),
             };
             throw new ConfigurationException("/publish", problem, remedy);
         }

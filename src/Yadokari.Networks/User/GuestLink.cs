@@ -105,10 +105,10 @@ internal sealed class GuestLink
         WriteChecksum(body, from, to, protocol, checksumAt, complete: true);
         _identification++;
         int extra = isV6 ? Fragment6Size : 0;
-        int most = (Mtu - (Headers(isV6) - EthernetSize) - extra) & ~7;
-        for (int at = 0; at < body.Length; at += most)
+        int maxFragment = (Mtu - (Headers(isV6) - EthernetSize) - extra) & ~7;
+        for (int at = 0; at < body.Length; at += maxFragment)
         {
-            ReadOnlySpan<byte> piece = body[at..Math.Min(body.Length, at + most)];
+            ReadOnlySpan<byte> piece = body[at..Math.Min(body.Length, at + maxFragment)];
             bool last = at + piece.Length == body.Length;
             if (!TryBegin(isV6, extra + piece.Length, out Span<byte> room))
             {

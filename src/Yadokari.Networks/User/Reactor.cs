@@ -7,7 +7,7 @@ namespace Yadokari.Networks.User;
 internal sealed class Reactor : IDisposable
 {
     private readonly Epoll _epoll = new();
-    private readonly Dictionary<ulong, IReady> _handlers = [];
+    private readonly Dictionary<ulong, IReadyHandler> _handlers = [];
     private readonly ReadyEvent[] _events = new ReadyEvent[64];
     private ulong _nextToken;
     private long _deadline = long.MaxValue; // When Wait returns at the latest, in milliseconds of Environment.TickCount64.
@@ -15,7 +15,7 @@ internal sealed class Reactor : IDisposable
 
     /// <summary>The same as <see cref="TryAdd"/>, for a socket that is never removed.</summary>
     /// <exception cref="UserErrorException">epoll does not take the socket.</exception>
-    public void Add(HostSocket socket, IReady owner)
+    public void Add(HostSocket socket, IReadyHandler owner)
     {
         _epoll.Add(socket.Descriptor, _nextToken, Readiness.Read | Readiness.Write);
         _handlers.Add(_nextToken++, owner);
@@ -25,7 +25,7 @@ internal sealed class Reactor : IDisposable
     /// Calls <paramref name="owner"/> whenever the socket becomes ready (edge-triggered), until the socket is closed and <see cref="Remove"/> called.
     /// False if epoll does not take the socket.
     /// </summary>
-    public bool TryAdd(HostSocket socket, IReady owner, out ulong token)
+    public bool TryAdd(HostSocket socket, IReadyHandler owner, out ulong token)
     {
         token = _nextToken;
         if (!_epoll.TryAdd(socket.Descriptor, token, Readiness.Read | Readiness.Write))
@@ -71,7 +71,7 @@ internal sealed class Reactor : IDisposable
     /// <summary>Calls the handler of one of these events.</summary>
     public void Dispatch(int number)
     {
-        if (_handlers.TryGetValue(_events[number].Token, out IReady? owner))
+        if (_handlers.TryGetValue(_events[number].Token, out IReadyHandler? owner))
         {
             owner.OnReady(_events[number].Readiness);
         }

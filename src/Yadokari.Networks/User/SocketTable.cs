@@ -3,7 +3,7 @@ using Yadokari.Linux;
 namespace Yadokari.Networks.User;
 
 /// <summary>A connected socket of the host that stands for one flow of the guest (UDP or ICMP echo).</summary>
-internal sealed class SocketFlow(SocketTable table, Conversation conversation, HostSocket socket) : IReady
+internal sealed class SocketFlow(SocketTable table, Conversation conversation, HostSocket socket) : IReadyHandler
 {
     /// <summary>Addresses and ports of both ends.</summary>
     public Conversation Conversation => conversation;

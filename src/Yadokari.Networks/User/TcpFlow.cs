@@ -8,7 +8,7 @@ namespace Yadokari.Networks.User;
 /// the host's kernel or the buffer here has it; the receive window advertised to the guest is the free space of that buffer. Data is read from
 /// the host only while the send buffer has room to keep it until the guest acknowledges it. Under the network's lock.
 /// </summary>
-internal sealed class TcpFlow : IReady, IDisposable
+internal sealed class TcpFlow : IReadyHandler, IDisposable
 {
     /// <summary>Bytes of <see cref="TcpTable.Budget"/> that a connection holds for its whole lifetime.</summary>
     public const int Reserve = 2 * ByteRing.MinCapacity;
@@ -135,7 +135,7 @@ internal sealed class TcpFlow : IReady, IDisposable
         Move();
     }
 
-    /// <summary>A segment of the guest's.</summary>
+    /// <summary>A segment of the guest.</summary>
     public void OnSegment(in TcpSegment segment)
     {
         if (segment.Has(TcpSegment.Rst))
@@ -448,12 +448,12 @@ internal sealed class TcpFlow : IReady, IDisposable
     private void Send()
     {
         bool tso = (_link.GuestOffloads & (Conversation.Guest.IsV6 ? NetworkOffloads.Tcp6 : NetworkOffloads.Tcp4)) != 0;
-        int most = tso ? Math.Max(_segmentSize, MaxSegment / _segmentSize * _segmentSize) : _segmentSize;
+        int maxLength = tso ? Math.Max(_segmentSize, MaxSegment / _segmentSize * _segmentSize) : _segmentSize;
         while (true)
         {
             int sent = (int)(_sendNext - _sendUnacknowledged);
             int left = _toGuest.Count - sent;
-            int piece = Math.Min(Math.Min(left, _sendWindow - sent), most);
+            int piece = Math.Min(Math.Min(left, _sendWindow - sent), maxLength);
 
             // Silly window syndrome avoidance: no small segment while only the window keeps it small (RFC 9293, 3.8.6.2.1).
             if (piece <= 0 || (piece < _segmentSize && piece < left && sent > 0))

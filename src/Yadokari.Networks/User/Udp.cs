@@ -17,13 +17,13 @@ internal sealed class Udp : IDisposable
     private readonly byte[] _datagram = new byte[HeaderSize + MaxData];
     private readonly GuestLink _link;
     private readonly Routes _routes;
-    private readonly Unreachable _unreachable;
+    private readonly DestinationUnreachable _destinationUnreachable;
     private readonly SocketTable _table;
 
     /// <summary>Creates it without flows.</summary>
-    public Udp(GuestLink link, Routes routes, Reactor reactor, Unreachable unreachable, in NetworkLimits limits)
+    public Udp(GuestLink link, Routes routes, Reactor reactor, DestinationUnreachable unreachable, in NetworkLimits limits)
     {
-        (_link, _routes, _unreachable) = (link, routes, unreachable);
+        (_link, _routes, _destinationUnreachable) = (link, routes, unreachable);
         _table = new SocketTable(reactor, limits.Conversations, IdleTimeout, Receive);
     }
 
@@ -78,7 +78,7 @@ internal sealed class Udp : IDisposable
         {
             if (count < 0)
             {
-                _unreachable.SendPort(flow.Conversation);
+                _destinationUnreachable.SendPort(flow.Conversation);
                 continue;
             }
 

@@ -21,8 +21,8 @@ public sealed class UserNetwork : INetwork
     private readonly Reactor _reactor = new();
     private readonly Reassembly _reassembly = new();
     private readonly Arp _arp;
-    private readonly Neighbours _neighbours;
-    private readonly Unreachable _unreachable;
+    private readonly NeighbourDiscovery _neighbourDiscovery;
+    private readonly DestinationUnreachable _destinationUnreachable;
     private readonly TcpTable _tcp;
     private readonly Udp _udp;
     private readonly Echo _echo;
@@ -45,10 +45,10 @@ public sealed class UserNetwork : INetwork
     {
         var routes = new Routes(hostLoopback);
         _arp = new Arp(_link);
-        _neighbours = new Neighbours(_link);
-        _unreachable = new Unreachable(_link);
+        _neighbourDiscovery = new NeighbourDiscovery(_link);
+        _destinationUnreachable = new DestinationUnreachable(_link);
         _tcp = new TcpTable(_link, routes, _reactor, limits);
-        _udp = new Udp(_link, routes, _reactor, _unreachable, limits);
+        _udp = new Udp(_link, routes, _reactor, _destinationUnreachable, limits);
         _echo = new Echo(_link, routes, _reactor, limits);
         _dhcp = new Dhcp(_udp);
         try
@@ -302,13 +302,13 @@ public sealed class UserNetwork : INetwork
                 reached = _echo.OnRequest(from, to, body);
                 break;
             case GuestLink.Icmp6 when to.IsV6:
-                _neighbours.OnMessage(from, body);
+                _neighbourDiscovery.OnMessage(from, body);
                 break;
         }
 
         if (!reached)
         {
-            _unreachable.Send(packet, from, port: protocol == GuestLink.Udp && Routes.IsOwn(to));
+            _destinationUnreachable.Send(packet, from, port: protocol == GuestLink.Udp && Routes.IsOwn(to));
         }
     }
 

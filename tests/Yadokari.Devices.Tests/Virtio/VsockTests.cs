@@ -69,7 +69,7 @@ public sealed class VsockTests : IDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
-    private readonly record struct Packet(uint HostPort, uint GuestPort, int Operation, uint Flags, uint Room, uint Taken, byte[] Data);
+    private readonly record struct Packet(uint HostPort, uint GuestPort, int Operation, uint Flags, uint BufferSize, uint ForwardedCount, byte[] Data);
 
     [Fact]
     public void The_guest_connects_to_the_host()
@@ -82,7 +82,7 @@ public sealed class VsockTests : IDisposable
         Assert.Equal("hello", Receive(socket, 5));
         socket.Send("good day"u8);
         Packet packet = Next();
-        Assert.Equal((5000u, 1234u, Data, 5u), (packet.HostPort, packet.GuestPort, packet.Operation, packet.Taken));
+        Assert.Equal((5000u, 1234u, Data, 5u), (packet.HostPort, packet.GuestPort, packet.Operation, packet.ForwardedCount));
         Assert.Equal("good day"u8.ToArray(), packet.Data);
         Send(1234, 5000, CreditRequest);
         Assert.Equal(CreditUpdate, Next().Operation);
@@ -183,7 +183,7 @@ public sealed class VsockTests : IDisposable
     {
         using Socket listener = Listen(1);
         Send(5, 1, Request, room: 10);
-        uint room = Next().Room;
+        uint room = Next().BufferSize;
         using Socket socket = listener.Accept();
         socket.Send(new byte[25]);
         Assert.Equal(10, Next().Data.Length);
@@ -204,7 +204,7 @@ public sealed class VsockTests : IDisposable
             while (TryNext(out Packet told))
             {
                 Assert.Equal(CreditUpdate, told.Operation);
-                taken = told.Taken;
+                taken = told.ForwardedCount;
             }
         }
 
@@ -224,7 +224,7 @@ public sealed class VsockTests : IDisposable
 
         while (sent - taken >= room / 2)
         {
-            taken = Next().Taken;
+            taken = Next().ForwardedCount;
         }
 
         Send(5, 1, Data, new byte[1], room: 10, taken: 25);

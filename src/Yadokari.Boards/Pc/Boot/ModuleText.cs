@@ -35,7 +35,7 @@ public readonly record struct ModuleText(string Path, string Arguments)
                 string rest = text[(i + 1)..];
                 return rest.Length == 0 || rest[0] == ' '
                     ? Of(path.ToString(), rest)
-                    : throw new ConfigurationException("", $"The module '{text}' goes on right behind the quoted path", "put a blank between them");
+                    : throw new ConfigurationException("", $"The module '{text}' has no blank behind the quoted path", "put a blank between them");
             }
 
             i += text[i] == '\\' && i + 1 < text.Length ? 1 : 0;

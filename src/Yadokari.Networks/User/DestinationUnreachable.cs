@@ -4,7 +4,7 @@ namespace Yadokari.Networks.User;
 
 /// <summary>Sends ICMP destination unreachable messages to the guest (RFC 792; RFC 4443, 3.1). Under the network's lock.</summary>
 /// <param name="link">Sends to the guest.</param>
-internal sealed class Unreachable(GuestLink link)
+internal sealed class DestinationUnreachable(GuestLink link)
 {
     private const int HeaderSize = 8;
     private const int ChecksumAt = 2;

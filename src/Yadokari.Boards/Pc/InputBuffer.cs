@@ -3,7 +3,7 @@ namespace Yadokari.Boards.Pc;
 /// <summary>
 /// A ring buffer of console input that the guest has not read: 64 KiB at most, for a guest may never read, and a pipe never end. The caller locks it.
 /// </summary>
-internal sealed class TypedBytes
+internal sealed class InputBuffer
 {
     /// <summary>Free bytes.</summary>
     public const int Capacity = 64 << 10;

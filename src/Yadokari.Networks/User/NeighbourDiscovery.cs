@@ -7,7 +7,7 @@ namespace Yadokari.Networks.User;
 /// configures its address (SLAAC) and name server (RFC 4861; RFC 4862; RFC 8106). Under the network's lock.
 /// </summary>
 /// <param name="link">Sends to the guest.</param>
-internal sealed class Neighbours(GuestLink link)
+internal sealed class NeighbourDiscovery(GuestLink link)
 {
     private const byte RouterSolicitation = 133;
     private const byte RouterAdvertisement = 134;
