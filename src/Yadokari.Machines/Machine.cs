@@ -71,7 +71,7 @@ public sealed class Machine : IDisposable
         _parts.Defer(() => _clock.Failed -= _run.Fail);
         config.Console.Ready += OnConsoleReady;
         _parts.Defer(() => config.Console.Ready -= OnConsoleReady);
-        _boot = PowerOn(resources.KernelImage);
+        _boot = PowerOn();
         unfinished.Release();
     }
 
@@ -286,7 +286,7 @@ public sealed class Machine : IDisposable
     {
         _board.Devices.Reset();
         _vm.Clock.Set(0);
-        _boot = PowerOn(null);
+        _boot = PowerOn();
 
         // Code that was translated before may be overwritten by what was loaded now.
         foreach (MemoryRegion region in _memory.Regions)
@@ -297,10 +297,10 @@ public sealed class Machine : IDisposable
         Restarted?.Invoke();
     }
 
-    private BootReport PowerOn(KernelImage? kernel)
+    private BootReport PowerOn()
     {
         X86State state = _threads[0].CopyOfReset();
-        BootReport report = _board.Load(state, kernel);
+        BootReport report = _board.Load(state);
         for (int i = 0; i < _threads.Length; i++)
         {
             _threads[i].PowerOn(i == 0 ? state : null);

@@ -173,9 +173,8 @@ public sealed class PcBoard : IDisposable
     /// Loads what the guest starts with, after power-on or <see cref="DeviceTree.Reset"/>, with all vCPUs parked.
     /// </summary>
     /// <param name="state">The bootstrap processor's state after reset; it is made that of the entry.</param>
-    /// <param name="kernel">The kernel; null to read it again.</param>
     /// <exception cref="UserErrorException">Something does not fit, or can't be read any more.</exception>
-    public BootReport Load(X86State state, KernelImage? kernel = null) => _boot.Load(state, kernel, _pci, _interrupts.Bootstrap, _host.Pio);
+    public BootReport Load(X86State state) => _boot.Load(state, _pci, _interrupts.Bootstrap, _host.Pio);
 
     /// <inheritdoc/>
     public void Dispose() => _board.Dispose();

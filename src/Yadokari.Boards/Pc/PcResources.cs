@@ -41,6 +41,17 @@ public sealed class PcResources : IDisposable
     /// <summary>The backends of the devices of the configuration, in its order; null for a device without one.</summary>
     public IReadOnlyList<IDisposable?> Devices { get; private set; } = [];
 
+    /// <summary>
+    /// Gives the kernel to be loaded: as it was when it was opened, and from the second call on as its file has it now. Its bytes are not kept for a next time.
+    /// </summary>
+    /// <exception cref="UserErrorException">It can't be read any more.</exception>
+    internal KernelImage TakeKernelImage()
+    {
+        KernelImage image = KernelImage ?? Kernel!.Read();
+        KernelImage = null;
+        return image;
+    }
+
     /// <summary>Opens what a configuration names.</summary>
     /// <param name="config">The configuration, checked.</param>
     /// <exception cref="UserErrorException">Something can't be had; nothing stays open.</exception>

@@ -34,11 +34,11 @@ public record MachineSpec
     private static readonly SpecObject<MachineSpec> s_members = new(
         new TextMember<MachineSpec>("memory", "RAM: a whole number with M or G, as in 512M", m => Size(m.Memory), (m, text) => m with { Memory = ParseSize(text) }, pattern: "^[0-9]+[MG]$"),
         new NumberMember<MachineSpec>("cpus", "Processors", 1, PcLayout.MaxCpus, m => m.Cpus, (m, n) => m with { Cpus = (int)n }),
-        new TextMember<MachineSpec>("kernel", "Path of a bzImage, ELF or Multiboot kernel; by default that of the default guest", m => m.Kernel, (m, path) => m with { Kernel = CheckPath(path) }),
-        new TextMember<MachineSpec>("initrd", "Path of an initial RAM disk", m => m.Initrd, (m, path) => m with { Initrd = CheckPath(path) }),
+        new TextMember<MachineSpec>("kernel", "Path of a bzImage, ELF or Multiboot kernel; by default that of the default guest", m => m.Kernel, (m, path) => m with { Kernel = DiskSpec.CheckFile(path) }),
+        new TextMember<MachineSpec>("initrd", "Path of an initial RAM disk", m => m.Initrd, (m, path) => m with { Initrd = DiskSpec.CheckFile(path) }),
         new TextsMember<MachineSpec>("modules", "Files for a Multiboot kernel: each a path and, after a blank, arguments", m => m.Modules, (m, texts) => m with { Modules = CheckModules(texts) }),
         new TextMember<MachineSpec>("append", "Kernel command line", m => m.Append, (m, text) => m with { Append = text }),
-        new TextMember<MachineSpec>("firmware", "Path of a firmware ROM such as SeaBIOS's bios.bin", m => m.Firmware, (m, path) => m with { Firmware = CheckPath(path) }),
+        new TextMember<MachineSpec>("firmware", "Path of a firmware ROM such as SeaBIOS's bios.bin", m => m.Firmware, (m, path) => m with { Firmware = DiskSpec.CheckFile(path) }),
         new TextMember<MachineSpec>("engine", "What runs guest code: translate", m => m.Engine, (m, name) => m with { Engine = name }),
         new ChoiceMember<MachineSpec, DirectRunning>("direct", "User code runs on the processor itself: while that is faster, never, or whenever it can", [("auto", DirectRunning.Auto), ("off", DirectRunning.Off), ("always", DirectRunning.Always)], m => m.Direct, (m, d) => m with { Direct = d }),
         new TextMember<MachineSpec>("console", "Where the serial port goes: stdio, virtio (a virtio console instead), vga (a screen and a keyboard), none, or a file", m => m.ConsoleTo, (m, text) => m with { ConsoleTo = text }));
@@ -249,8 +249,6 @@ public record MachineSpec
     private static bool IsSame(string first, string second) =>
         FileStatus.Of(first, out FileStatus one) == 0 && FileStatus.Of(second, out FileStatus other) == 0
         && (one.Device, one.Inode) == (other.Device, other.Inode);
-
-    private static string CheckPath(string path) => path.Length > 0 ? path : throw new ConfigurationException("", "This names no file", "give the path of one");
 
     private static IReadOnlyList<string> CheckModules(IReadOnlyList<string> texts)
     {

@@ -18,7 +18,11 @@ public sealed class MachineControl(MachineFolder machine)
     public void Stop(TimeSpan patience)
     {
         // A guest that is paused hears of no button, one that just starts not yet: it is pressed again.
-        SetState(ControlApi.Running, mustRun: false);
+        if (IsPaused())
+        {
+            Resume();
+        }
+
         void Press() => Put(ControlApi.PowerPath, new PowerRequest(ControlApi.PressButton), ControlJson.Default.PowerRequest);
 
         Press();
@@ -47,11 +51,11 @@ public sealed class MachineControl(MachineFolder machine)
 
     /// <summary>Pauses the machine: its guest runs no further, and its clocks stand, until <see cref="Resume"/>. Nothing is done where it is paused.</summary>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
-    public void Pause() => SetState(ControlApi.Paused, mustRun: true);
+    public void Pause() => SetState(ControlApi.Paused);
 
     /// <summary>Has a paused machine go on. Nothing is done where it is not paused.</summary>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
-    public void Resume() => SetState(ControlApi.Running, mustRun: true);
+    public void Resume() => SetState(ControlApi.Running);
 
     /// <summary>Whether the machine is paused. False too where its monitor does not answer at once.</summary>
     public bool IsPaused()
@@ -89,12 +93,8 @@ public sealed class MachineControl(MachineFolder machine)
         return (answer.Connection, answer.Rest);
     }
 
-    private void SetState(string state, bool mustRun)
-    {
-        byte[] body = JsonSerializer.SerializeToUtf8Bytes(new StateRequest(state), ControlJson.Default.StateRequest);
-        string request = $"PUT {ControlApi.StatePath}";
-        (mustRun ? ControlClient.Ask(machine, request, body) : ControlClient.TryAsk(machine, request, body))?.Dispose();
-    }
+    private void SetState(string state) => ControlClient
+        .Ask(machine, $"PUT {ControlApi.StatePath}", JsonSerializer.SerializeToUtf8Bytes(new StateRequest(state), ControlJson.Default.StateRequest)).Dispose();
 
     private void Put<T>(string path, T value, JsonTypeInfo<T> type) => ControlClient.TryAsk(machine, $"PUT {path}", JsonSerializer.SerializeToUtf8Bytes(value, type))?.Dispose();
 

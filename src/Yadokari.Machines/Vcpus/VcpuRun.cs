@@ -19,16 +19,12 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
     private int _insideCount;
     private int _stops; // Those that hold the vCPUs.
     private bool _resetting;
-    private long _restarts;
     private MachineEnd? _end;
     private ExceptionDispatchInfo? _failure;
     private volatile bool _resetRequested;
 
     /// <summary>A debugger's gate, if there is one.</summary>
     public IVcpuGate? Gate { get; set; }
-
-    /// <summary>Resets that the guest asked for.</summary>
-    public long Restarts => Volatile.Read(ref _restarts);
 
     // Under the lock, or to see whether it is of use to take it.
     private bool HasEnded => Volatile.Read(ref _end) is not null;
@@ -206,7 +202,6 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         {
             Monitor.Enter(_lock);
             _resetting = false;
-            _restarts++;
             Monitor.PulseAll(_lock);
         }
     }

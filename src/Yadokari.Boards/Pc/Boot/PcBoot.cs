@@ -41,7 +41,7 @@ internal sealed class PcBoot
     }
 
     /// <summary>As <see cref="PcBoard.Load"/>.</summary>
-    public BootReport Load(X86State state, KernelImage? kernel, PciHost pci, LocalApic bootstrap, Bus pio)
+    public BootReport Load(X86State state, PciHost pci, LocalApic bootstrap, Bus pio)
     {
         if (_resources.Firmware is { } firmware)
         {
@@ -50,7 +50,7 @@ internal sealed class PcBoot
             return _realMode?.Load(_memory) ?? new BootReport("firmware", null, TimeSpan.Zero);
         }
 
-        kernel ??= _resources.Kernel!.Read();
+        KernelImage kernel = _resources.TakeKernelImage();
         pci.Assign();
         ulong rsdp = AcpiTables.Write(_memory, AcpiBoard.Of(_config));
         _memory.Write(PcLayout.MpTables, MpTables.Build(_config.Cpus, PcLayout.MpTables));
