@@ -28,13 +28,6 @@ internal sealed class NamedMachines : IDisposable
         Directory.Delete(Folder, recursive: true);
     }
 
-    /// <summary>Processor time of the monitor of the one machine that there is.</summary>
-    public TimeSpan ProcessorTime()
-    {
-        using var monitor = Monitor();
-        return monitor.TotalProcessorTime;
-    }
-
     /// <summary>Kills the monitor of the one machine that there is.</summary>
     public void KillMonitor()
     {
