@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Yadokari.Cli.Progress;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Disks;
 using Yadokari.Host;
 using Yadokari.Host.Consoles;
@@ -97,9 +98,8 @@ internal static class DiskCommand
     /// <exception cref="UserErrorException">It is none.</exception>
     internal static long ParseSize(string what, string text)
     {
-        int shift = text.Length == 0 ? -1 : char.ToUpperInvariant(text[^1]) switch { 'K' => 10, 'M' => 20, 'G' => 30, 'T' => 40, >= '0' and <= '9' => 0, _ => -1 };
-        return shift >= 0 && long.TryParse(shift > 0 ? text[..^1] : text, NumberStyles.None, CultureInfo.InvariantCulture, out long value) && value <= long.MaxValue >> shift
-            ? value << shift
+        return ByteSize.TryParse(text, out ulong size) && size <= long.MaxValue
+            ? (long)size
             : throw new UserErrorException($"{what} {UserText.Shown(text)} is not a size: write bytes, or a whole number with K, M, G or T, as in 10G.");
     }
 

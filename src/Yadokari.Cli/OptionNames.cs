@@ -15,6 +15,6 @@ internal static class OptionNames
         }
 
         string name = parts[1];
-        return MachineSpec.Kinds.FirstOrDefault(k => k.Name == name)?.Option ?? (name == "modules" ? "--module" : $"--{name}");
+        return MachineSpec.Kinds.FirstOrDefault(k => k.Name == name)?.Option ?? MachineSpec.Members.FirstOrDefault(m => m.Name == name)?.Option ?? $"--{name}";
     }
 }

@@ -1,8 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using Microsoft.Extensions.Logging;
-using Yadokari.Boards.Pc;
-using Yadokari.Boards.Pc.Boot;
 using Yadokari.Boards.Specs;
 using Yadokari.Cli.Machines;
 using Yadokari.Cli.Progress;
@@ -17,16 +15,17 @@ namespace Yadokari.Cli;
 /// <summary><c>yado run</c>: its options, and what they may be.</summary>
 internal static class RunCommand
 {
-    private static readonly Option<string?> s_kernel = new("--kernel") { HelpName = "FILE", Description = "bzImage, ELF or Multiboot kernel [default: Debian's kernel for clouds, fetched once]" };
-    private static readonly Option<string?> s_initrd = new("--initrd") { HelpName = "FILE", Description = "Initial RAM disk" };
-    private static readonly Option<string?> s_firmware = new("--firmware") { HelpName = "FILE", Description = "Start in a firmware ROM such as SeaBIOS's bios.bin, which boots a disk or, with --kernel, starts a bzImage" };
+    private const string Again = "; may be given again";
+
     private static readonly Option<string?> s_spec = new("--spec") { HelpName = "FILE", Description = "Specification of the machine in JSON, as 'yado inspect' prints it; an option replaces what it says of the same ('yado inspect --schema' describes it)" };
 
-    // An option for each kind of devices, which its own file describes.
-    private static readonly Dictionary<DeviceKind, Option<string[]>> s_devices = MachineSpec.Kinds.ToDictionary(kind => kind, kind => new Option<string[]>(kind.Option)
+    // An option for each member, and one for each kind of devices: what it is called, how it is written and what it means stands with the specification.
+    private static readonly Dictionary<SpecMember<MachineSpec>, Option> s_members = MachineSpec.Members.ToDictionary(member => member, OptionOf);
+
+    private static readonly Dictionary<DeviceKind, Option> s_devices = MachineSpec.Kinds.ToDictionary(kind => kind, kind => (Option)new Option<string[]>(kind.Option)
     {
         HelpName = kind.Shape,
-        Description = kind.Repeats ? kind.Help + "; may be given again" : kind.Help,
+        Description = kind.Repeats ? kind.Help + Again : kind.Help,
         DefaultValueFactory = _ => kind == NetworkSpec.Networks ? ["user"] : [],
         Arity = ArgumentArity.ZeroOrMore,
         AllowMultipleArgumentsPerToken = false,
@@ -37,36 +36,6 @@ internal static class RunCommand
         HelpName = PortForward.Shape,
         Description = "Port of the host's that is the guest's, of 127.0.0.1 unless another address is given; may be given again",
         DefaultValueFactory = _ => [],
-    };
-
-    private static readonly Option<string[]> s_modules = new("--module")
-    {
-        HelpName = "'FILE TEXT'",
-        Description = "File and arguments for a Multiboot kernel, a path with a blank in double quotes; may be given again",
-        DefaultValueFactory = _ => [],
-    };
-
-    private static readonly Option<string?> s_append = new("--append")
-    {
-        HelpName = "TEXT",
-        Description = $"Kernel command line [default: {KernelCommandLine.Default} for Linux, and for the default guest also quiet mitigations=off]",
-    };
-
-    private static readonly Option<string> s_memory = new("--memory") { HelpName = "SIZE", Description = "Guest memory, in K, M or G", DefaultValueFactory = _ => "512M" };
-    private static readonly Option<string> s_cpus = new("--cpus") { HelpName = "N", Description = "Processors", DefaultValueFactory = _ => "1" };
-    private static readonly Option<string> s_engine = new("--engine") { HelpName = "NAME", Description = "What runs guest code: translate", DefaultValueFactory = _ => "translate" };
-    private static readonly Option<string> s_direct = new("--direct")
-    {
-        HelpName = "auto|off|always",
-        Description = "Run user code on the processor itself, in a process of its own: while that is faster, never, or whenever it can be",
-        DefaultValueFactory = _ => "auto",
-    };
-
-    private static readonly Option<string> s_console = new("--console")
-    {
-        HelpName = "stdio|virtio|vga|FILE|none",
-        Description = "Where the serial port goes; virtio: a virtio console on this terminal, which follows its size; vga: a text screen and a keyboard; on a terminal, Ctrl-A x ends the machine and Ctrl-A h helps",
-        DefaultValueFactory = _ => "stdio",
     };
 
     private static readonly Option<bool> s_stats = new("--stats") { Description = "At the end, print what the engine and the devices did" };
@@ -92,11 +61,8 @@ internal static class RunCommand
             {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado, or output that can't be written;
             with --device debug-exit, 2c+1 after a guest wrote c there.
             """;
-        var command = new Command("run", description)
-        {
-            s_spec, s_kernel, s_initrd, s_modules, s_append, s_firmware, s_memory, s_cpus, s_engine, s_direct, s_console,
-        };
-        foreach (Option option in (IEnumerable<Option>)[.. s_devices.Values, s_publish, s_stats, s_trace, s_gdb, s_logLevel, s_logJson])
+        var command = new Command("run", description);
+        foreach (Option option in (IEnumerable<Option>)[s_spec, .. s_members.Values, .. s_devices.Values, s_publish, s_stats, s_trace, s_gdb, s_logLevel, s_logJson])
         {
             command.Add(option);
         }
@@ -104,7 +70,7 @@ internal static class RunCommand
         RequestOptions.AddTo(command);
         command.SetAction(result =>
         {
-            RunOptions options = Read(result, MemorySize.OfHost());
+            RunOptions options = Read(result);
             return RequestOptions.Read(result, options) is { } request
                 ? Runner.Create(request, options)
                 : Runner.Run(options);
@@ -115,28 +81,25 @@ internal static class RunCommand
     /// <summary>Runs what these options say.</summary>
     public static MachineRun Runner => new(Parse, new ShownWork());
 
-    private static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments), MemorySize.OfHost());
+    private static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments));
 
     /// <summary>Turns a parsed command line into options.</summary>
     /// <param name="result">Parsed without errors.</param>
-    /// <param name="hostMemory">The memory of the host in bytes.</param>
     /// <exception cref="UserErrorException">A value that can't be.</exception>
-    public static RunOptions Read(ParseResult result, ulong hostMemory)
+    public static RunOptions Read(ParseResult result)
     {
         MachineSpec spec = result.GetValue(s_spec) is { } file ? ReadSpec(file) : new MachineSpec { Devices = [new NetworkSpec()] };
-        T Given<T>(Option<T> option, T other) => result.GetResult(option) is { Implicit: false } ? result.GetValue(option)! : other;
+        foreach ((SpecMember<MachineSpec> member, Option option) in s_members)
+        {
+            if (Given(result, option) is { } texts)
+            {
+                spec = Within("/" + member.Name, () => member.Parse(spec, texts));
+            }
+        }
+
         var options = new RunOptions(spec)
         {
-            Kernel = CheckPath("/kernel", Given(s_kernel, spec.Kernel)),
-            Initrd = CheckPath("/initrd", Given(s_initrd, spec.Initrd)),
-            Firmware = CheckPath("/firmware", Given(s_firmware, spec.Firmware)),
-            Modules = CheckModules(Given(s_modules, [.. spec.Modules])),
-            Append = Given(s_append, spec.Append),
-            Memory = Given(s_memory, null!) is { } memory ? MemorySize.Parse(memory, hostMemory) : spec.Memory,
-            Cpus = Given(s_cpus, null!) is { } cpus ? ParseCpus(cpus) : spec.Cpus,
-            Engine = Engines.CheckName(Given(s_engine, spec.Engine)),
-            Direct = Given(s_direct, null!) is { } direct ? ParseDirect(direct) : spec.Direct,
-            ConsoleTo = Given(s_console, spec.ConsoleTo),
+            Engine = Engines.CheckName(spec.Engine),
             Devices = ReadDevices(result, spec.Devices),
             Stats = result.GetValue(s_stats),
             Trace = result.GetValue(s_trace),
@@ -147,6 +110,14 @@ internal static class RunCommand
         options.Check();
         return options;
     }
+
+    private static Option OptionOf(SpecMember<MachineSpec> member) => member.Repeats
+        ? new Option<string[]>(member.Option) { HelpName = member.Value, Description = member.Help + Again }
+        : new Option<string?>(member.Option) { HelpName = member.Value, Description = member.Help, DefaultValueFactory = _ => member.Show(new MachineSpec()) };
+
+    // The values that the user gave; null where the option is not there.
+    private static string[]? Given(ParseResult result, Option option) =>
+        result.GetResult(option) is { Implicit: false } given ? [.. given.Tokens.Select(t => t.Value)] : null;
 
     private static MachineSpec ReadSpec(string path)
     {
@@ -167,10 +138,14 @@ internal static class RunCommand
     private static IReadOnlyList<DeviceSpec> ReadDevices(ParseResult result, IReadOnlyList<DeviceSpec> before)
     {
         List<DeviceSpec> devices = [];
-        foreach ((DeviceKind kind, Option<string[]> option) in s_devices)
+        foreach ((DeviceKind kind, Option option) in s_devices)
         {
-            bool given = result.GetResult(option) is { Implicit: false };
-            string[] texts = given ? result.GetValue(option)! : [];
+            if (Given(result, option) is not { } texts)
+            {
+                devices.AddRange(before.Where(d => d.Kind == kind));
+                continue;
+            }
+
             if (texts.Length > 1 && !kind.Repeats)
             {
                 throw new UserErrorException($"{kind.Option} is given {texts.Length} times: a machine has one at most.");
@@ -181,7 +156,7 @@ internal static class RunCommand
                 texts = texts.Length > 1 ? throw new UserErrorException("--net none goes with no other network: leave it out, or the others.") : [];
             }
 
-            devices.AddRange(given ? texts.Select(kind.Parse) : before.Where(d => d.Kind == kind));
+            devices.AddRange(texts.Select(kind.Parse));
         }
 
         return Publish(devices, result.GetValue(s_publish)!);
@@ -220,31 +195,6 @@ internal static class RunCommand
             throw error.Within(field);
         }
     }
-
-    private static string? CheckPath(string field, string? path) => path is not { Length: 0 }
-        ? path
-        : throw new ConfigurationException(field, "This names no file", "give the path of one");
-
-    private static DirectRunning ParseDirect(string word) => word switch
-    {
-        "auto" => DirectRunning.Auto,
-        "off" => DirectRunning.Off,
-        "always" => DirectRunning.Always,
-        _ => throw new UserErrorException($"--direct {UserText.Shown(word)} is not known: give auto, off or always."),
-    };
-
-    private static IReadOnlyList<string> CheckModules(string[] modules)
-    {
-        Array.ForEach(modules, m => Within("/modules", () => ModuleText.Parse(m)));
-        return modules;
-    }
-
-    private static int ParseCpus(string text) =>
-        !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int cpus)
-            ? throw new UserErrorException($"--cpus {UserText.Shown(text)} is not a number of processors: give --cpus 1.")
-        : cpus == 0 ? throw new UserErrorException("--cpus 0 leaves nothing to run the guest: give --cpus 1.")
-        : cpus > PcLayout.MaxCpus ? throw new UserErrorException($"--cpus {text} is more than a machine can have: give a number from 1 to {PcLayout.MaxCpus}.")
-        : cpus;
 
     private static LogLevel ParseLogLevel(string word) => word switch
     {

@@ -1,9 +1,7 @@
-using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Core.Configuration;
 using Yadokari.Core.Engines;
 using Yadokari.Translation;
-using Yadokari.Translation.Direct;
 
 namespace Yadokari.Host;
 
@@ -26,14 +24,6 @@ public static class Engines
     public static string CheckName(string name) => s_engines.ContainsKey(name)
         ? name
         : throw new ConfigurationException("/engine", $"'{name}' is not an engine", $"give {string.Join(" or ", s_engines.Keys)}");
-
-    /// <summary>When user code runs directly, as the engine calls it.</summary>
-    internal static DirectMode ModeOf(DirectRunning direct) => direct switch
-    {
-        DirectRunning.Off => DirectMode.Off,
-        DirectRunning.Always => DirectMode.Always,
-        _ => DirectMode.Auto,
-    };
 
     /// <summary>Makes an engine that can run on this host.</summary>
     /// <exception cref="UserErrorException">It can't.</exception>

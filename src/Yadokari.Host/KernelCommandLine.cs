@@ -7,14 +7,6 @@ namespace Yadokari.Host;
 /// <summary>What the guest's kernel is told: the user's text as it is, or a default.</summary>
 public static class KernelCommandLine
 {
-    /// <summary>For a kernel of the user's. With panic=-1 a panic resets at once, which ends the run.</summary>
-    public const string Default = "console=ttyS0 panic=-1";
-
-    private const string Screen = "console=tty0";
-    private const string Virtio = "console=hvc0";
-
-    private const string Serial = "console=ttyS0";
-
     /// <summary>Puts it together.</summary>
     /// <param name="options">May hold a text of the user's.</param>
     /// <param name="size">Rows and columns of the terminal, if there is one.</param>
@@ -25,10 +17,10 @@ public static class KernelCommandLine
             return options.Append;
         }
 
-        string text = options.IsDefaultGuest ? GuestMaker.CommandLine + SharesWord([.. options.Devices.OfType<ShareSpec>()]) : Default;
+        string text = options.IsDefaultGuest ? GuestMaker.CommandLine + SharesWord([.. options.Devices.OfType<ShareSpec>()]) : MachineSpec.DefaultAppend;
         if (options.HasScreen || options.HasVirtioConsole)
         {
-            return OnConsole(text, options);
+            return options.OnConsole(text);
         }
 
         // The kernel hands words that it does not know to init as its environment.
@@ -36,10 +28,6 @@ public static class KernelCommandLine
             ? $"{text} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
             : text;
     }
-
-    /// <summary>Names the console that a machine has, in a text for one with a serial port.</summary>
-    internal static string OnConsole(string text, RunOptions options) =>
-        text.Replace(Serial, options.HasScreen ? Screen : options.HasVirtioConsole ? Virtio : Serial, StringComparison.Ordinal);
 
     /// <summary>A word by which the default guest's init knows what to mount; empty where there is nothing.</summary>
     private static string SharesWord(ShareSpec[] shares) =>

@@ -31,7 +31,7 @@ internal sealed class PcGuest : IGuestMachine
         _memory = options.Memory;
         try
         {
-            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, Engines.ModeOf(options.Direct)));
+            IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, options.Direct));
             var config = new PcConfig(options)
             {
                 Kernel = boot.Kernel,

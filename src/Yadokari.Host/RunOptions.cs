@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Yadokari.Boards.Specs;
+using Yadokari.Core.Configuration;
 
 namespace Yadokari.Host;
 
@@ -7,6 +8,8 @@ namespace Yadokari.Host;
 public sealed record RunOptions : MachineSpec
 {
     private const string Virtio = "virtio";
+
+    private const ulong LeastOfCpu = 2UL << 20;
 
     /// <summary>Begins with defaults.</summary>
     public RunOptions()
@@ -45,4 +48,18 @@ public sealed record RunOptions : MachineSpec
 
     /// <summary>Whether everything that boots is the default guest's.</summary>
     public bool IsDefaultGuest => Kernel is null && Initrd is null;
+
+    /// <summary>Looks whether a guest can come up in the memory.</summary>
+    /// <param name="least">Bytes that it takes without what it takes for each processor.</param>
+    /// <param name="guest">What the guest is, for messages.</param>
+    /// <exception cref="ConfigurationException">Its kernel would panic.</exception>
+    public void CheckMemoryFor(string guest, ulong least)
+    {
+        least += (ulong)Cpus * LeastOfCpu;
+        if (Memory < least)
+        {
+            string processors = Cpus == 1 ? "one processor" : $"{Cpus} processors";
+            throw new ConfigurationException("/memory", $"{{/memory}} {ByteSize.Show(Memory)} is too little for {guest} on {processors}", $"give {ByteSize.Show(least)} or more");
+        }
+    }
 }

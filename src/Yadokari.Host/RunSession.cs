@@ -93,7 +93,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         {
             if (options.IsDefaultGuest)
             {
-                GuestMaker.CheckMemory(options.Memory, options.Cpus);
+                GuestMaker.CheckMemory(options);
             }
 
             GuestFiles guest = GuestMaker.FindOrMake(work);

@@ -57,7 +57,7 @@ public sealed class FlatMachine : IDisposable
         _host = new FlatHost();
         _vcpu = _worker.Do(() =>
         {
-            var engine = new TranslationEngine { Direct = Translation.Direct.DirectMode.Off };
+            var engine = new TranslationEngine { Direct = DirectMode.Off };
             long hz = (long)engine.ClockFrequency;
             IVm vm = engine.Create(new VmSpec(_memory, CpuModel.FromHost(new CpuidConfiguration(Cpus: 1, hz, hz)), Vcpus: 1));
             _parts.Defer(() => _worker.Do(vm.Dispose));

@@ -7,7 +7,6 @@ using Yadokari.Core.Lifetimes;
 using Yadokari.Linux;
 using Yadokari.Machines;
 using Yadokari.Translation;
-using Yadokari.Translation.Direct;
 
 namespace Yadokari;
 
@@ -35,7 +34,7 @@ public sealed class VirtualMachine : IAsyncDisposable
         HostClock clock = _parts.Push(new HostClock());
         var config = new PcConfig(spec)
         {
-            CommandLine = spec.Append ?? DefaultCommandLine(spec),
+            CommandLine = spec.Append ?? spec.OnConsole(MachineSpec.DefaultAppend),
             IsDefaultCommandLine = spec.Append is null,
             Console = _output,
             VirtioConsole = HasVirtioConsole(spec),
@@ -144,8 +143,6 @@ public sealed class VirtualMachine : IAsyncDisposable
         _completion.SetException(error);
     }
 
-    private static string DefaultCommandLine(MachineSpec spec) => $"console={(HasVirtioConsole(spec) ? "hvc0" : "ttyS0")} panic=-1";
-
     private static bool HasVirtioConsole(MachineSpec spec) => spec.ConsoleTo switch
     {
         "stdio" or "none" => false,
@@ -156,15 +153,7 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     private static TranslationEngine EngineOf(MachineSpec spec)
     {
-        var engine = new TranslationEngine
-        {
-            Direct = spec.Direct switch
-            {
-                DirectRunning.Off => DirectMode.Off,
-                DirectRunning.Always => DirectMode.Always,
-                _ => DirectMode.Auto,
-            },
-        };
+        var engine = new TranslationEngine { Direct = spec.Direct };
         return spec.Engine != engine.Name ? throw new ConfigurationException("/engine", $"'{spec.Engine}' is not an engine", $"give {engine.Name}")
             : engine.Probe() is { Available: false } support ? throw new UserErrorException($"The engine {engine.Name} can't run on this host: {support.Reason.TrimEnd('.')}.")
             : engine;

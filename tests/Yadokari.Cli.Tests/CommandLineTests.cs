@@ -13,13 +13,11 @@ namespace Yadokari.Cli.Tests;
 
 public sealed class CommandLineTests
 {
-    private const ulong HostMemory = 8UL << 30;
-
     private static RunOptions Read(params string[] arguments)
     {
         ParseResult result = RunCommand.Create().Parse(arguments);
         Assert.Empty(result.Errors);
-        return RunCommand.Read(result, HostMemory);
+        return RunCommand.Read(result);
     }
 
     [Fact]
@@ -118,7 +116,7 @@ public sealed class CommandLineTests
     public void Options_that_do_not_go_together(params string[] arguments)
     {
         ParseResult result = RunCommand.Create().Parse(arguments);
-        Sentence.Check(Assert.ThrowsAny<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
+        Sentence.Check(Assert.ThrowsAny<UserErrorException>(() => RunCommand.Read(result)).Message);
     }
 
     [Theory]
@@ -189,6 +187,13 @@ public sealed class CommandLineTests
     [InlineData("--cpus", "many")]
     [InlineData("--cpus", "")]
     [InlineData("--memory", "")]
+    [InlineData("--memory", "12Q")]
+    [InlineData("--memory", "1.5G")]
+    [InlineData("--memory", "512")]
+    [InlineData("--memory", "3M")]
+    [InlineData("--memory", "16385K")]
+    [InlineData("--memory", "18446744073709551615T")]
+    [InlineData("--direct", "sometimes")]
     [InlineData("--engine", " ")]
     [InlineData("--kernel", "")]
     [InlineData("--firmware", "")]
@@ -209,7 +214,7 @@ public sealed class CommandLineTests
     public void Values_that_can_not_be(string option, string value)
     {
         ParseResult result = RunCommand.Create().Parse([option, value]);
-        Sentence.Check(Assert.ThrowsAny<UserErrorException>(() => RunCommand.Read(result, HostMemory)).Message);
+        Sentence.Check(Assert.ThrowsAny<UserErrorException>(() => RunCommand.Read(result)).Message);
     }
 
     [Fact]

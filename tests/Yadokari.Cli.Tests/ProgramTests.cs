@@ -185,8 +185,8 @@ public sealed class ProgramTests : IDisposable
     public void Bad_values()
     {
         Refuses("--memory 0 ", "run", "--memory", "0");
-        Refuses("--memory 12Q ", "run", "--memory", "12Q");
-        Refuses("--cpus 0 ", "run", "--cpus", "0");
+        Refuses("'12Q' is not a size (--memory)", "run", "--memory", "12Q");
+        Refuses("'0' of 'cpus' is out of range (--cpus): give a number from 1 to 32", "run", "--cpus", "0");
         Refuses("--memory 72M is too little for the default guest on one processor: give 82M", "run", "--memory", "72M");
         Refuses("--memory 128M is too little for the default guest on 32 processors", "run", "--memory", "128M", "--cpus", "32");
         Refuses("--memory 128M is too little for a whole system on one processor: give 162M", "run", "debian", "--memory", "128M");

@@ -122,7 +122,7 @@ public sealed class DebianWorkTests : IDisposable
             Assert.Contains("iperf Done.", Ssh($"iperf3 -c 10.0.2.2 -p {port} -t 2 {way}"), StringComparison.Ordinal);
             if (!server.WaitForExit(60_000))
                 server.Kill();
-            rest.Wait(TestContext.Current.CancellationToken);
+            Assert.True(rest.Wait(60_000, TestContext.Current.CancellationToken));
         }
     }
 

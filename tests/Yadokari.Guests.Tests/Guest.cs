@@ -132,6 +132,7 @@ internal sealed class Guest : IDisposable
 
     private GuestConsole Start()
     {
+        Hang.FailIfTooMany();
         var append = "console=ttyS0" + _words;
         var start = OnQemu
             ? new ProcessStartInfo("qemu-system-x86_64",

@@ -10,7 +10,7 @@ namespace Yadokari.Guests.Tests;
 internal sealed class GuestConsole
 {
     // No test waits this long for a guest that works, however slow the host: it only guards against hangs.
-    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(8);
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(5);
 
     private readonly Process _process;
     private readonly StringBuilder _text = new();
@@ -70,7 +70,7 @@ internal sealed class GuestConsole
                 }
                 var left = s_patience - Stopwatch.GetElapsedTime(began);
                 if (left <= TimeSpan.Zero || !Monitor.Wait(_text, left))
-                    Assert.Fail($"The console did not show '{text}' within {s_patience.TotalMinutes} minutes.\n{Tail()}");
+                    Assert.Fail($"The console did not show '{text}' within {s_patience.TotalMinutes} minutes.\n{Tail()}\n{Hang.Describe(_process)}");
             }
         }
     }
@@ -89,8 +89,9 @@ internal sealed class GuestConsole
     public int WaitForEnd()
     {
         if (!_process.WaitForExit(s_patience))
-            Assert.Fail($"The machine did not end within {s_patience.TotalMinutes} minutes.\n{Tail()}");
-        _reading.Wait(TestContext.Current.CancellationToken);
+            Assert.Fail($"The machine did not end within {s_patience.TotalMinutes} minutes.\n{Tail()}\n{Hang.Describe(_process)}");
+        if (!_reading.Wait((int)s_patience.TotalMilliseconds, TestContext.Current.CancellationToken))
+            Assert.Fail($"The machine ended with exit code {_process.ExitCode}, and a process that it left behind has its console open.\n{Tail()}");
         return _process.ExitCode;
     }
 

@@ -10,6 +10,7 @@ internal sealed class NamedMachines : IDisposable
     public NamedMachines()
     {
         Assert.SkipWhen(Guest.OnQemu, "The commands are yado's.");
+        Hang.FailIfTooMany();
         Guest.HostProgram("mke2fs");
         Guest.HostProgram("apt-get");
     }
@@ -59,9 +60,14 @@ internal sealed class NamedMachines : IDisposable
         process.StandardInput.Close();
         var errors = process.StandardError.ReadToEndAsync();
         var output = process.StandardOutput.ReadToEndAsync();
-        if (!process.WaitForExit(Patience))
-            process.Kill(entireProcessTree: true);
-        return (process.ExitCode, output.Result, errors.Result);
+        if (process.WaitForExit(Patience) && Task.WaitAll([output, errors], Patience))
+            return (process.ExitCode, output.Result, errors.Result);
+        List<string> threads = [Hang.Describe(process)];
+        foreach (var monitor in Process.GetProcessesByName("yado").Where(one => one.Id != process.Id))
+            threads.Add(Hang.Describe(monitor));
+        process.Kill(entireProcessTree: true);
+        process.WaitForExit();
+        return (process.ExitCode, "", $"It, or a process that it left behind with its output open, did not end within {Patience.TotalMinutes} minutes.\n{string.Join('\n', threads)}");
     }
 
     /// <summary>A command, to be started.</summary>

@@ -5,6 +5,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Yadokari.Core.Configuration;
+using Yadokari.Core.Engines;
 using Yadokari.Disks;
 using Yadokari.Networks;
 
@@ -24,7 +25,7 @@ public sealed class MachineSpecTests
         Append = "console=ttyS0 \"x y\"",
         Firmware = "bios.bin",
         Engine = "other",
-        Direct = DirectRunning.Always,
+        Direct = DirectMode.Always,
         ConsoleTo = "vga",
         Devices =
         [

@@ -629,10 +629,10 @@ public sealed class PcTests : IDisposable
     }
 
     [Theory]
-    [InlineData(0, 1, "Memory of 0 bytes")]
-    [InlineData(3 << 20, 1, "4M or more")]
-    [InlineData((5 << 20) + 1, 1, "multiple of 1 MiB")]
-    [InlineData(1L << 50, 1, "more than this host's")]
+    [InlineData(0, 1, "0 bytes is too little")]
+    [InlineData(3 << 20, 1, "give at least 4M")]
+    [InlineData((5 << 20) + 1, 1, "are not a whole number of mebibytes")]
+    [InlineData(1L << 50, 1, "/memory 1024T is more than this host has")]
     [InlineData(32 << 20, 0, "A machine of 0 CPUs")]
     [InlineData(32 << 20, 33, "A machine of 33 CPUs")]
     public void A_configuration_out_of_range_is_refused(long memory, int cpus, string expected)

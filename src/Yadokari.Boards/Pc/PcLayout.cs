@@ -202,9 +202,6 @@ public static class PcLayout
     /// <summary>The most network cards of a board.</summary>
     public const int MaxNetworks = 3;
 
-    /// <summary>The least RAM a board is built with.</summary>
-    public const ulong MinMemory = 4UL << 20;
-
     /// <summary>First DMA controller.</summary>
     public const ushort DmaFirst = 0x00;
 

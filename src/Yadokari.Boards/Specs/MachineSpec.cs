@@ -7,22 +7,10 @@ using Yadokari.Boards.Pc;
 using Yadokari.Boards.Pc.Boot;
 using Yadokari.Core;
 using Yadokari.Core.Configuration;
+using Yadokari.Core.Engines;
 using Yadokari.Linux;
 
 namespace Yadokari.Boards.Specs;
-
-/// <summary>When user-mode code of the guest runs directly on the processor (direct execution).</summary>
-public enum DirectRunning
-{
-    /// <summary>While that is faster.</summary>
-    Auto,
-
-    /// <summary>Never.</summary>
-    Off,
-
-    /// <summary>Whenever it can be.</summary>
-    Always,
-}
 
 /// <summary>The specification of a machine by the user: one JSON document, or the options of <c>yado run</c>. Immutable.</summary>
 public record MachineSpec
@@ -32,16 +20,22 @@ public record MachineSpec
         [DiskSpec.Disks, NetworkSpec.Networks, ShareSpec.Shares, VsockSpec.Vsocks, PortSpec.Ports, CdromSpec.Cdroms, FloppySpec.Floppies, TestDeviceSpec.TestDevices];
 
     private static readonly SpecObject<MachineSpec> s_members = new(
-        new TextMember<MachineSpec>("memory", "RAM: a whole number with M or G, as in 512M", m => Size(m.Memory), (m, text) => m with { Memory = ParseSize(text) }, pattern: "^[0-9]+[MG]$"),
+        new TextMember<MachineSpec>("kernel", "bzImage, ELF or Multiboot kernel; by default that of a small Debian guest, which is fetched once", m => m.Kernel, (m, path) => m with { Kernel = DiskSpec.CheckFile(path) }, value: "FILE"),
+        new TextMember<MachineSpec>("initrd", "Initial RAM disk", m => m.Initrd, (m, path) => m with { Initrd = DiskSpec.CheckFile(path) }, value: "FILE"),
+        new TextsMember<MachineSpec>("modules", "Files for a Multiboot kernel: each a path, in double quotes if it has a blank, and after a blank arguments", m => m.Modules, (m, texts) => m with { Modules = CheckModules(texts) }, "module", "'FILE TEXT'"),
+        new TextMember<MachineSpec>("append", "Kernel command line; by default console=ttyS0 (or what the console is), panic=-1, and for the default guest also quiet mitigations=off", m => m.Append, (m, text) => m with { Append = text }),
+        new TextMember<MachineSpec>("firmware", "Firmware ROM such as SeaBIOS's bios.bin, which boots a disk or, if there is a kernel too, starts that, a bzImage", m => m.Firmware, (m, path) => m with { Firmware = DiskSpec.CheckFile(path) }, value: "FILE"),
+        new TextMember<MachineSpec>("memory", "Guest memory, in K, M or G", m => ByteSize.Show(m.Memory), (m, text) => m with { Memory = ParseMemory(text) }, value: "SIZE", pattern: "^[0-9]+[KMGTkmgt]([iI][bB])?$"),
         new NumberMember<MachineSpec>("cpus", "Processors", 1, PcLayout.MaxCpus, m => m.Cpus, (m, n) => m with { Cpus = (int)n }),
-        new TextMember<MachineSpec>("kernel", "Path of a bzImage, ELF or Multiboot kernel; by default that of the default guest", m => m.Kernel, (m, path) => m with { Kernel = DiskSpec.CheckFile(path) }),
-        new TextMember<MachineSpec>("initrd", "Path of an initial RAM disk", m => m.Initrd, (m, path) => m with { Initrd = DiskSpec.CheckFile(path) }),
-        new TextsMember<MachineSpec>("modules", "Files for a Multiboot kernel: each a path and, after a blank, arguments", m => m.Modules, (m, texts) => m with { Modules = CheckModules(texts) }),
-        new TextMember<MachineSpec>("append", "Kernel command line", m => m.Append, (m, text) => m with { Append = text }),
-        new TextMember<MachineSpec>("firmware", "Path of a firmware ROM such as SeaBIOS's bios.bin", m => m.Firmware, (m, path) => m with { Firmware = DiskSpec.CheckFile(path) }),
-        new TextMember<MachineSpec>("engine", "What runs guest code: translate", m => m.Engine, (m, name) => m with { Engine = name }),
-        new ChoiceMember<MachineSpec, DirectRunning>("direct", "User code runs on the processor itself: while that is faster, never, or whenever it can", [("auto", DirectRunning.Auto), ("off", DirectRunning.Off), ("always", DirectRunning.Always)], m => m.Direct, (m, d) => m with { Direct = d }),
-        new TextMember<MachineSpec>("console", "Where the serial port goes: stdio, virtio (a virtio console instead), vga (a screen and a keyboard), none, or a file", m => m.ConsoleTo, (m, text) => m with { ConsoleTo = text }));
+        new TextMember<MachineSpec>("engine", "What runs guest code: translate", m => m.Engine, (m, name) => m with { Engine = name }, value: "NAME"),
+        new ChoiceMember<MachineSpec, DirectMode>("direct", "Run user code on the processor itself, in a process of its own: while that is faster, never, or whenever it can be", [("auto", DirectMode.Auto), ("off", DirectMode.Off), ("always", DirectMode.Always)], m => m.Direct, (m, d) => m with { Direct = d }),
+        new TextMember<MachineSpec>("console", "Where the serial port goes; virtio: a virtio console on this terminal instead, which follows its size; vga: a text screen and a keyboard; on a terminal, Ctrl-A x ends the machine and Ctrl-A h helps", m => m.ConsoleTo, (m, text) => m with { ConsoleTo = text }, value: "stdio|virtio|vga|FILE|none"));
+
+    /// <summary>The members beside devices, each of which is an option of <c>yado run</c> too.</summary>
+    public static IReadOnlyList<SpecMember<MachineSpec>> Members => s_members.Members;
+
+    /// <summary>The least memory in bytes.</summary>
+    public const ulong LeastMemory = 4UL << 20;
 
     /// <summary>Bytes of RAM, a multiple of a mebibyte.</summary>
     public ulong Memory { get; init; } = 512UL << 20;
@@ -58,8 +52,17 @@ public record MachineSpec
     /// <summary>Files for a Multiboot kernel: each a path and, after a blank, arguments (<see cref="ModuleText.Parse"/>).</summary>
     public IReadOnlyList<string> Modules { get; init; } = [];
 
-    /// <summary>The kernel command line; null for a default.</summary>
+    /// <summary>The kernel command line; null for <see cref="DefaultAppend"/>.</summary>
     public string? Append { get; init; }
+
+    /// <summary>A command line for a kernel of the user's and a serial console. With panic=-1 a panic resets at once, which ends the run.</summary>
+    public const string DefaultAppend = SerialConsole + " panic=-1";
+
+    private const string SerialConsole = "console=ttyS0";
+
+    /// <summary>Names the console that the machine has, in a command line for one with a serial port.</summary>
+    public string OnConsole(string commandLine) =>
+        commandLine.Replace(SerialConsole, ConsoleTo switch { "vga" => "console=tty0", "virtio" => "console=hvc0", _ => SerialConsole }, StringComparison.Ordinal);
 
     /// <summary>
     /// Path of a firmware ROM, which the processor starts in; with a kernel, it starts that, a bzImage. Null for none, except that a kernel
@@ -71,7 +74,7 @@ public record MachineSpec
     public string Engine { get; init; } = "translate";
 
     /// <summary>When user-mode code of the guest runs directly on the processor (direct execution).</summary>
-    public DirectRunning Direct { get; init; }
+    public DirectMode Direct { get; init; }
 
     /// <summary><c>stdio</c>, <c>virtio</c>, <c>vga</c>, <c>none</c>, or a file.</summary>
     public string ConsoleTo { get; init; } = "stdio";
@@ -171,15 +174,19 @@ public record MachineSpec
     /// <exception cref="ConfigurationException">Something can't be.</exception>
     public void Check()
     {
-        if (Memory < PcLayout.MinMemory || Memory % (1 << 20) != 0)
+        if (Memory > HostMemory.Available)
         {
-            throw new ConfigurationException("/memory", $"Memory of {Memory} bytes is not supported", $"give a multiple of 1 MiB, {PcLayout.MinMemory >> 20}M or more");
+            throw new ConfigurationException("/memory", $"{{/memory}} {ByteSize.Show(Memory)} is more than this host has ({ByteSize.Show(HostMemory.Available)})", "give less, as in {/memory} 512M");
         }
 
-        ulong host = (ulong)GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
-        if (Memory > host)
+        if (Memory < LeastMemory)
         {
-            throw new ConfigurationException("/memory", $"A memory of {Memory >> 20} MiB is more than this host's {host >> 20} MiB", "give less");
+            throw new ConfigurationException("/memory", $"{{/memory}} {ByteSize.Show(Memory)} is too little for a guest", $"give at least {ByteSize.Show(LeastMemory)}, as in {{/memory}} 512M");
+        }
+
+        if (Memory % (1 << 20) != 0)
+        {
+            throw new ConfigurationException("/memory", $"{{/memory}} {Memory} bytes are not a whole number of mebibytes", $"give one, as in {{/memory}} {ByteSize.Show(Memory)}");
         }
 
         if (Cpus is < 1 or > PcLayout.MaxCpus)
@@ -260,13 +267,8 @@ public record MachineSpec
         return texts;
     }
 
-    private static string Size(ulong bytes) => bytes % (1 << 30) == 0 ? $"{bytes >> 30}G" : $"{bytes >> 20}M";
-
-    private static ulong ParseSize(string text)
-    {
-        int shift = text is [.., 'G'] ? 30 : text is [.., 'M'] ? 20 : 0;
-        return shift > 0 && uint.TryParse(text.AsSpan(0, text.Length - 1), System.Globalization.NumberStyles.None, null, out uint number) && number < 1 << 24
-            ? (ulong)number << shift
-            : throw new ConfigurationException("", $"'{text}' is not a size", "give a whole number with M or G, as in 512M");
-    }
+    private static ulong ParseMemory(string text) =>
+        !ByteSize.TryParse(text, out ulong bytes) ? throw new ConfigurationException("", $"'{text}' is not a size", "give a whole number with K, M or G, as in 512M")
+        : bytes != 0 && char.IsAsciiDigit(text.TrimEnd()[^1]) ? throw new ConfigurationException("", $"'{text}' has no unit", $"give {text}M for mebibytes or {text}G for gibibytes")
+        : bytes;
 }

@@ -35,7 +35,7 @@ public sealed record NetworkSpec : DeviceSpec
         new FlagMember<NetworkSpec>("hostLoopback", "The guest reaches what listens on the host's loopback alone, at the gateway's address", n => n.HostLoopback, (n, on) => n with { HostLoopback = on }, "host-loopback"),
         new TextMember<NetworkSpec>("mac", "The card's address; by default one that is locally administered", n => n.Mac is { } mac ? Show(mac) : null, (n, text) => n with { Mac = ParseMac(text) }, "mac", "ADDRESS", "^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$"),
         new FlagMember<NetworkSpec>("packed", "Offers packed queues too", n => n.Packed, (n, on) => n with { Packed = on }, "packed"),
-        new TextsMember<NetworkSpec>("publish", $"Ports of the host forwarded to the guest, each {PortForward.Shape}", n => [.. n.Forwards.Select(f => f.ToString())], (n, texts) => n with { Forwards = [.. texts.Select(PortForward.Parse)] })))
+        new TextsMember<NetworkSpec>("publish", $"Ports of the host forwarded to the guest, each {PortForward.Shape}", n => [.. n.Forwards.Select(f => f.ToString())], (n, texts) => n with { Forwards = [.. texts.Select(PortForward.Parse)] }, "publish", PortForward.Shape)))
     {
         Name = "networks",
         Option = "--net",

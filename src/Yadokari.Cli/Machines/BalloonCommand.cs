@@ -2,6 +2,8 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using System.Net.Sockets;
+using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Host;
 using Yadokari.Host.Consoles;
 using Yadokari.Host.Control;
@@ -29,14 +31,18 @@ internal static class BalloonCommand
             (ulong now, ulong full) = control.Balloon();
             if (result.GetValue(size) is { } text)
             {
-                now = Wait(control, MemorySize.Parse(text, full, "SIZE", "the machine"));
+                now = Wait(control, Parse(text));
             }
 
-            StandardStreams.Output.WriteLine($"{machine.Name} has {MemorySize.Show(now)} of {MemorySize.Show(full)}");
+            StandardStreams.Output.WriteLine($"{machine.Name} has {ByteSize.Show(now)} of {ByteSize.Show(full)}");
             return ExitCodes.Success;
         });
         return command;
     }
+
+    private static ulong Parse(string text) => ByteSize.TryParse(text, out ulong size)
+        ? size
+        : throw new UserErrorException($"SIZE {UserText.Shown(text)} is not a size: write a whole number with K, M or G, as in 512M.");
 
     private static ulong Wait(MachineControl control, ulong wanted)
     {

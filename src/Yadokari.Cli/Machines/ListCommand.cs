@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 using Yadokari.Host;
 using Yadokari.Host.Consoles;
 using Yadokari.Host.Control;
@@ -63,7 +64,7 @@ internal static class ListCommand
             State(r),
             r.Config?.Recipe ?? "-",
             r.Config?.Cpus.ToString(CultureInfo.InvariantCulture) ?? "-",
-            r.Config is { } config ? MemorySize.Show(config.Memory) : "-",
+            r.Config is { } config ? ByteSize.Show(config.Memory) : "-",
             r.Config is { DiskSize: > 0 and long size } ? DiskSize.Show(size) : "-",
             r.Process is { } process ? Time(DateTimeOffset.UtcNow - process.Started) : "-",
             r.Process is { Ports.Count: > 0 } p ? string.Join(' ', p.Ports) : "-",

@@ -74,7 +74,7 @@ internal static class RequestOptions
         }
         else
         {
-            MemorySize.CheckEnough(options.Memory, options.Cpus, LeastMemory, "a whole system");
+            options.CheckMemoryFor("a whole system", LeastMemory);
         }
 
         if (detach && options.HasScreen)

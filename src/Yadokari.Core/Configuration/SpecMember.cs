@@ -10,7 +10,8 @@ namespace Yadokari.Core.Configuration;
 /// <typeparam name="T">The specification, a record.</typeparam>
 /// <param name="name">In JSON.</param>
 /// <param name="help">What it means, for help and the schema.</param>
-public abstract class SpecMember<T>(string name, string help)
+/// <param name="word">Its setting behind an option, as <c>word=VALUE</c>; null for none.</param>
+public abstract class SpecMember<T>(string name, string help, string? word)
 {
     /// <summary>Its name in JSON.</summary>
     public string Name => name;
@@ -18,8 +19,20 @@ public abstract class SpecMember<T>(string name, string help)
     /// <summary>What it means.</summary>
     public string Help => help;
 
+    /// <summary>Its setting behind an option; null for none.</summary>
+    protected string? Word => word;
+
+    /// <summary>What it is called as an option of its own: <c>--memory</c>.</summary>
+    public virtual string Option => "--" + name;
+
+    /// <summary>Whether the option may be given again.</summary>
+    public virtual bool Repeats => false;
+
+    /// <summary>What help calls its value.</summary>
+    public abstract string Value { get; }
+
     /// <summary>How it is written behind the other settings of an option; null if it is not a setting there.</summary>
-    public virtual string? Shape => null;
+    public virtual string? Shape => word is null ? null : $"[,{word}={Value}]";
 
     /// <summary>What the schema says of its value.</summary>
     public abstract JsonObject Schema();
@@ -31,13 +44,27 @@ public abstract class SpecMember<T>(string name, string help)
     /// <summary>Writes name and value; nothing where that is the default.</summary>
     public abstract void Write(Utf8JsonWriter json, T spec);
 
+    /// <summary>Takes the values of an option of its own, one or more, instead of what was there.</summary>
+    /// <exception cref="ConfigurationException">One can't be; the field is empty.</exception>
+    public virtual T Parse(T spec, IReadOnlyList<string> texts) => Parse(spec, texts[^1]);
+
     /// <summary>Takes a setting of a command line. False if it is not this member's.</summary>
     /// <exception cref="ConfigurationException">It is, and its value can't be; the field is empty.</exception>
-    public virtual bool TryTake(ref T spec, string setting) => false;
+    public virtual bool TryTake(ref T spec, string setting)
+    {
+        if (word is null || !setting.StartsWith(word, StringComparison.Ordinal) || setting.Length <= word.Length || setting[word.Length] != '=')
+        {
+            return false;
+        }
 
-    /// <summary>The value of a setting <c>word=value</c>; null if the setting is another.</summary>
-    protected static string? ValueOf(string setting, string? word) =>
-        word is not null && setting.StartsWith(word, StringComparison.Ordinal) && setting.Length > word.Length && setting[word.Length] == '=' ? setting[(word.Length + 1)..] : null;
+        spec = Parse(spec, setting[(word.Length + 1)..]);
+        return true;
+    }
+
+    /// <summary>What it is as text, as <see cref="Parse(T, IReadOnlyList{string})"/> takes it; null where it is not given.</summary>
+    public abstract string? Show(T spec);
+
+    private protected abstract T Parse(T spec, string text);
 
     /// <summary>What is said of a value of the wrong type.</summary>
     protected ConfigurationException WrongType(JsonElement value, string wanted) =>
@@ -62,10 +89,10 @@ public abstract class SpecMember<T>(string name, string help)
 /// <param name="word">Its setting on a command line, as <c>word=VALUE</c>; null for none.</param>
 /// <param name="value">What help calls the value.</param>
 /// <param name="pattern">A regular expression for the schema; null for any text.</param>
-public sealed class TextMember<T>(string name, string help, Func<T, string?> get, Func<T, string, T> set, string? word = null, string value = "TEXT", string? pattern = null) : SpecMember<T>(name, help)
+public sealed class TextMember<T>(string name, string help, Func<T, string?> get, Func<T, string, T> set, string? word = null, string value = "TEXT", string? pattern = null) : SpecMember<T>(name, help, word)
 {
     /// <inheritdoc/>
-    public override string? Shape => word is null ? null : $"[,{word}={value}]";
+    public override string Value => value;
 
     /// <inheritdoc/>
     public override JsonObject Schema() => pattern is null ? new() { ["type"] = "string" } : new() { ["type"] = "string", ["pattern"] = pattern };
@@ -83,16 +110,9 @@ public sealed class TextMember<T>(string name, string help, Func<T, string?> get
     }
 
     /// <inheritdoc/>
-    public override bool TryTake(ref T spec, string setting)
-    {
-        if (ValueOf(setting, word) is not { } text)
-        {
-            return false;
-        }
+    public override string? Show(T spec) => get(spec);
 
-        spec = set(spec, text);
-        return true;
-    }
+    private protected override T Parse(T spec, string text) => set(spec, text);
 }
 
 /// <summary>True or false, by default false.</summary>
@@ -101,10 +121,13 @@ public sealed class TextMember<T>(string name, string help, Func<T, string?> get
 /// <param name="get">Reads it.</param>
 /// <param name="set">Sets it; may throw a <see cref="ConfigurationException"/> without a field.</param>
 /// <param name="word">Its setting on a command line.</param>
-public sealed class FlagMember<T>(string name, string help, Func<T, bool> get, Func<T, bool, T> set, string? word = null) : SpecMember<T>(name, help)
+public sealed class FlagMember<T>(string name, string help, Func<T, bool> get, Func<T, bool, T> set, string? word = null) : SpecMember<T>(name, help, word)
 {
     /// <inheritdoc/>
-    public override string? Shape => word is null ? null : $"[,{word}]";
+    public override string Value => "on|off";
+
+    /// <inheritdoc/>
+    public override string? Shape => Word is null ? null : $"[,{Word}]";
 
     /// <inheritdoc/>
     public override JsonObject Schema() => new() { ["type"] = "boolean", ["default"] = false };
@@ -125,14 +148,24 @@ public sealed class FlagMember<T>(string name, string help, Func<T, bool> get, F
     /// <inheritdoc/>
     public override bool TryTake(ref T spec, string setting)
     {
-        if (setting != word)
+        if (setting != Word)
         {
-            return false;
+            return base.TryTake(ref spec, setting);
         }
 
         spec = set(spec, true);
         return true;
     }
+
+    /// <inheritdoc/>
+    public override string? Show(T spec) => get(spec) ? "on" : null;
+
+    private protected override T Parse(T spec, string text) => text switch
+    {
+        "on" => set(spec, true),
+        "off" => set(spec, false),
+        _ => throw new ConfigurationException("", $"The {Name} '{text}' is not known", "give on or off"),
+    };
 }
 
 /// <summary>One of a few words.</summary>
@@ -142,11 +175,11 @@ public sealed class FlagMember<T>(string name, string help, Func<T, bool> get, F
 /// <param name="get">Reads it; null for the default.</param>
 /// <param name="set">Sets it.</param>
 /// <param name="word">Its setting on a command line, as <c>word=CHOICE</c>; null for none.</param>
-public sealed class ChoiceMember<T, TValue>(string name, string help, IReadOnlyList<(string Word, TValue Value)> words, Func<T, TValue?> get, Func<T, TValue, T> set, string? word = null) : SpecMember<T>(name, help)
+public sealed class ChoiceMember<T, TValue>(string name, string help, IReadOnlyList<(string Word, TValue Value)> words, Func<T, TValue?> get, Func<T, TValue, T> set, string? word = null) : SpecMember<T>(name, help, word)
     where TValue : struct
 {
     /// <inheritdoc/>
-    public override string? Shape => word is null ? null : $"[,{word}={string.Join('|', words.Select(w => w.Word))}]";
+    public override string Value => string.Join('|', words.Select(w => w.Word));
 
     /// <inheritdoc/>
     public override JsonObject Schema() => new() { ["enum"] = new JsonArray([.. words.Select(w => (JsonNode)w.Word)]) };
@@ -157,23 +190,16 @@ public sealed class ChoiceMember<T, TValue>(string name, string help, IReadOnlyL
     /// <inheritdoc/>
     public override void Write(Utf8JsonWriter json, T spec)
     {
-        if (get(spec) is { } value)
+        if (Show(spec) is { } text)
         {
-            json.WriteString(Name, words.First(w => w.Value.Equals(value)).Word);
+            json.WriteString(Name, text);
         }
     }
 
     /// <inheritdoc/>
-    public override bool TryTake(ref T spec, string setting)
-    {
-        if (ValueOf(setting, word) is not { } text)
-        {
-            return false;
-        }
+    public override string? Show(T spec) => get(spec) is { } value ? words.First(w => w.Value.Equals(value)).Word : null;
 
-        spec = Take(spec, text);
-        return true;
-    }
+    private protected override T Parse(T spec, string text) => Take(spec, text);
 
     private string Choices => string.Join(" or ", words.Select(w => w.Word));
 
@@ -202,10 +228,10 @@ public sealed class ChoiceMember<T, TValue>(string name, string help, IReadOnlyL
 /// <param name="set">Sets it.</param>
 /// <param name="word">Its setting on a command line, as <c>word=N</c>; null for none.</param>
 /// <param name="value">What help calls the value.</param>
-public sealed class NumberMember<T>(string name, string help, long least, long most, Func<T, long?> get, Func<T, long, T> set, string? word = null, string value = "N") : SpecMember<T>(name, help)
+public sealed class NumberMember<T>(string name, string help, long least, long most, Func<T, long?> get, Func<T, long, T> set, string? word = null, string value = "N") : SpecMember<T>(name, help, word)
 {
     /// <inheritdoc/>
-    public override string? Shape => word is null ? null : $"[,{word}={value}]";
+    public override string Value => value;
 
     /// <inheritdoc/>
     public override JsonObject Schema() => new() { ["type"] = "integer", ["minimum"] = least, ["maximum"] = most };
@@ -224,23 +250,19 @@ public sealed class NumberMember<T>(string name, string help, long least, long m
     }
 
     /// <inheritdoc/>
-    public override bool TryTake(ref T spec, string setting)
-    {
-        if (ValueOf(setting, word) is not { } text)
-        {
-            return false;
-        }
+    public override string? Show(T spec) => get(spec)?.ToString(CultureInfo.InvariantCulture);
 
+    private protected override T Parse(T spec, string text)
+    {
         bool hex = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase);
-        spec = long.TryParse(hex ? text[2..] : text, hex ? NumberStyles.AllowHexSpecifier : NumberStyles.None, CultureInfo.InvariantCulture, out long number)
+        return long.TryParse(hex ? text[2..] : text, hex ? NumberStyles.AllowHexSpecifier : NumberStyles.None, CultureInfo.InvariantCulture, out long number)
             ? Set(spec, number)
             : throw OutOfRange(text);
-        return true;
     }
 
     private T Set(T spec, long number) => number >= least && number <= most ? set(spec, number) : throw OutOfRange(number.ToString(CultureInfo.InvariantCulture));
 
-    private ConfigurationException OutOfRange(string text) => new("", $"The {Name} '{text}' can't be", $"give a number from {least} to {most}");
+    private ConfigurationException OutOfRange(string text) => new("", $"The value '{text}' of '{Name}' is out of range", $"give a number from {least} to {most}");
 }
 
 /// <summary>A list of texts, or of what is written as text.</summary>
@@ -248,8 +270,19 @@ public sealed class NumberMember<T>(string name, string help, long least, long m
 /// <param name="help">What it means.</param>
 /// <param name="get">Reads it.</param>
 /// <param name="set">Sets it; may throw a <see cref="ConfigurationException"/> without a field.</param>
-public sealed class TextsMember<T>(string name, string help, Func<T, IReadOnlyList<string>> get, Func<T, IReadOnlyList<string>, T> set) : SpecMember<T>(name, help)
+/// <param name="one">What one is called, for the option.</param>
+/// <param name="value">What help calls one.</param>
+public sealed class TextsMember<T>(string name, string help, Func<T, IReadOnlyList<string>> get, Func<T, IReadOnlyList<string>, T> set, string one, string value = "TEXT") : SpecMember<T>(name, help, null)
 {
+    /// <inheritdoc/>
+    public override string Option => "--" + one;
+
+    /// <inheritdoc/>
+    public override bool Repeats => true;
+
+    /// <inheritdoc/>
+    public override string Value => value;
+
     /// <inheritdoc/>
     public override JsonObject Schema() => new() { ["type"] = "array", ["items"] = new JsonObject { ["type"] = "string" } };
 
@@ -273,4 +306,12 @@ public sealed class TextsMember<T>(string name, string help, Func<T, IReadOnlyLi
             json.WriteEndArray();
         }
     }
+
+    /// <inheritdoc/>
+    public override T Parse(T spec, IReadOnlyList<string> texts) => set(spec, texts);
+
+    /// <inheritdoc/>
+    public override string? Show(T spec) => null;
+
+    private protected override T Parse(T spec, string text) => set(spec, [text]);
 }

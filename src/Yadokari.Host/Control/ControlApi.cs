@@ -1,3 +1,4 @@
+
 namespace Yadokari.Host.Control;
 
 /// <summary>
@@ -169,11 +170,12 @@ internal sealed class ControlApi : IDisposable
     private Answer SetBalloon(HttpRequest request)
     {
         const ulong page = 4096;
+        const ulong least = 16UL << 20; // Below this no kernel with a balloon comes along.
         ulong target = ControlJson.Read(request.Body, ControlJson.Default.BalloonRequest).Target;
-        if (target % page != 0 || target < MemorySize.Least || target > _machine.Memory)
+        if (target % page != 0 || target < least || target > _machine.Memory)
         {
             throw new HttpError(
-                400, "/target", $"A guest can't make do with {target} bytes", $"give a multiple of {page} from {MemorySize.Least} to {_machine.Memory}");
+                400, "/target", $"A guest can't make do with {target} bytes", $"give a multiple of {page} from {least} to {_machine.Memory}");
         }
 
         return Answer.Of(HttpResponse.Json(Balloon(target), ControlJson.Default.BalloonStatus));

@@ -1,3 +1,4 @@
+using Yadokari.Boards.Specs;
 using Yadokari.Core;
 
 namespace Yadokari.Host.DefaultGuest;
@@ -9,14 +10,14 @@ internal static class GuestMaker
     private static readonly string[] s_kernels = ["linux-image-cloud-amd64", "linux-image-virtual"];
 
     /// <summary>What the kernel is told: little to say, and nothing to look for that this machine has not got.</summary>
-    public const string CommandLine = KernelCommandLine.Default + " quiet mitigations=off 8250.nr_uarts=1";
+    public const string CommandLine = MachineSpec.DefaultAppend + " quiet mitigations=off 8250.nr_uarts=1";
 
     // Found by trial: with 76M one processor comes up, with 128M 32 do; with 72M and 96M they are often deadlocked on memory.
     private const ulong LeastMemory = 80UL << 20;
 
     /// <summary>Looks whether the guest can come up in a machine.</summary>
     /// <exception cref="UserErrorException">Its kernel would panic.</exception>
-    public static void CheckMemory(ulong memory, int cpus) => MemorySize.CheckEnough(memory, cpus, LeastMemory, "the default guest");
+    public static void CheckMemory(RunOptions options) => options.CheckMemoryFor("the default guest", LeastMemory);
 
     /// <summary>The user's guest, made if it is not there yet.</summary>
     /// <exception cref="UserErrorException">It can't be made.</exception>

@@ -22,7 +22,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
     private const string Ready = "ready";
 
     /// <summary>What the kernel of a recipe's system is told.</summary>
-    private const string CommandLineText = $"root=LABEL={DebianImage.Label} {KernelCommandLine.Default} quiet mitigations=off 8250.nr_uarts=1";
+    private const string CommandLineText = $"root=LABEL={DebianImage.Label} {MachineSpec.DefaultAppend} quiet mitigations=off 8250.nr_uarts=1";
 
     // Without a card there is no network to wait for, which systemd would do for two minutes.
     private const string NoNetwork = " systemd.mask=systemd-networkd-wait-online.service";
@@ -210,7 +210,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
             {
                 Kernel = machine.Kernel,
                 Initrd = machine.Initrd,
-                Append = options.Append ?? KernelCommandLine.OnConsole(CommandLineText, options) + (options.Devices.Any(d => d is NetworkSpec) ? "" : NoNetwork),
+                Append = options.Append ?? options.OnConsole(CommandLineText) + (options.Devices.Any(d => d is NetworkSpec) ? "" : NoNetwork),
                 Devices = MachineSpec.Order([new DiskSpec(machine.Disk), new DiskSpec(machine.Seed, ReadOnly: true), .. options.Devices]),
             };
         }

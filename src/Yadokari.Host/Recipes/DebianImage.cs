@@ -3,6 +3,7 @@ using System.Text;
 using Yadokari.Boards.Specs;
 using Yadokari.Core;
 using Yadokari.Host.DefaultGuest;
+using Yadokari.Linux;
 using Yadokari.Machines;
 
 namespace Yadokari.Host.Recipes;
@@ -286,11 +287,11 @@ internal sealed class DebianImage
             Kernel = files.Kernel,
             Initrd = initrd,
             Devices = [new DiskSpec(files.Disk), new DiskSpec(packages, ReadOnly: true)],
-            Memory = Math.Min(memory, MemorySize.OfHost() / 2) & ~((1UL << 20) - 1),
+            Memory = Math.Min(memory, HostMemory.Available / 2) & ~((1UL << 20) - 1),
             Cpus = 1, // dpkg does one thing after another.
             ConsoleTo = "none",
         };
-        using var machine = new PcGuest(options, new BootFiles(files.Kernel, initrd, KernelCommandLine.Default + " quiet mitigations=off"), console, null);
+        using var machine = new PcGuest(options, new BootFiles(files.Kernel, initrd, MachineSpec.DefaultAppend + " quiet mitigations=off"), console, null);
         MachineEnd end;
         using (_interrupted.Register(machine.Stop))
         {

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Yadokari.Core;
+using Yadokari.Core.Configuration;
 
 namespace Yadokari.Host.Recipes;
 
@@ -7,7 +8,7 @@ namespace Yadokari.Host.Recipes;
 public static class DiskSize
 {
     /// <summary>The least that a system fits in.</summary>
-    public const long Least = 2L << 30;
+    public const ulong Least = 2UL << 30;
 
     /// <summary>Reads a size in bytes.</summary>
     /// <param name="member">The option or member that it was given in.</param>
@@ -15,22 +16,10 @@ public static class DiskSize
     /// <exception cref="UserErrorException">Not a size, or one that no system fits in.</exception>
     public static long Parse(string member, string text)
     {
-        string trimmed = text.Trim();
-        int shift = trimmed.Length == 0 ? 0 : char.ToUpperInvariant(trimmed[^1]) switch
-        {
-            'M' => 20,
-            'G' => 30,
-            'T' => 40,
-            _ => 0,
-        };
-        if (shift == 0 || !long.TryParse(trimmed[..^1], NumberStyles.None, CultureInfo.InvariantCulture, out long number))
-        {
-            throw new UserErrorException($"{member} {UserText.Shown(text)} is not a size: write a whole number with M, G or T, as in 8G.");
-        }
-
-        Int128 size = (Int128)number << shift;
-        return size < Least ? throw new UserErrorException($"{member} {text} is too little for a system: give 2G or more.")
-            : size > 16L << 40 ? throw new UserErrorException($"{member} {text} is more than a file can have: give 16T or less.")
+        return !ByteSize.TryParse(text, out ulong size) || char.IsAsciiDigit(text.TrimEnd()[^1])
+            ? throw new UserErrorException($"{member} {UserText.Shown(text)} is not a size: write a whole number with M, G or T, as in 8G.")
+            : size < Least ? throw new UserErrorException($"{member} {text} is too little for a system: give 2G or more.")
+            : size > 16UL << 40 ? throw new UserErrorException($"{member} {text} is more than a file can have: give 16T or less.")
             : (long)size;
     }
 

@@ -43,7 +43,7 @@ internal sealed class DirectAccount
 
     /// <summary>
     /// Samples are taken after so much direct running at first, and after twice as much each time, or more where there is no doubt, unless they
-    /// contradict what was known.
+    /// contradict what was known. Where translated code waits, a sample costs more, and is taken after as much more.
     /// </summary>
     private const long FirstSample = 25_000_000;
 
@@ -51,9 +51,6 @@ internal sealed class DirectAccount
     private const long LastOfDetours = 4 * FirstSample;
 
     private const double Same = 1.5;
-
-    /// <summary>A program that traps less often than after so many times a stop's cost translated hardly loses by its stops.</summary>
-    private const int Seldom = 10;
 
     /// <summary>Where stops take less than one part in so many, a measure makes no difference.</summary>
     private const int Negligible = 8;
@@ -113,10 +110,14 @@ internal sealed class DirectAccount
     /// <summary>How many times as long its own code takes translated as directly; null if that was not measured.</summary>
     public double? Gain { get; private set; }
 
-    private long LongestSample => DirectSample.LeastProgress * Seldom * _outlook.StopCost;
+    // A program that traps less often can't lose by its stops: what it runs translated between two, and waits, is more than what it would run directly
+    // and a stop.
+    private long LongestSample => (long)(DirectSample.LeastProgress * _outlook.StopCost / (_outlook.Contention.Factor - (1 / Least)));
 
     // What it gained since it was taken on, all in all.
     private long Gained => (long)(_allRan * (Gain ?? Supposed) * _outlook.Contention.Factor) - _allWhole;
+
+    private long Stretched(long interval) => (long)(interval * _outlook.Contention.Factor);
 
     /// <summary>It ran translated. Returns whether it is to run directly from now on.</summary>
     /// <param name="time">For so long, the guest's kernel included.</param>
@@ -146,7 +147,7 @@ internal sealed class DirectAccount
             _worthDetours = false;
             _paid = false;
             _interval = FirstSample;
-            _untilSample = FirstSample;
+            _untilSample = Stretched(FirstSample);
             (_allRan, _allWhole) = (0, 0);
             _sampledOnce = false;
             _triedAgain = false;
@@ -248,7 +249,7 @@ internal sealed class DirectAccount
         {
             _worthDetours = _sample.Tells && _sample.Favours;
             _interval = Math.Min(_interval * 2, LastOfDetours);
-            _untilSample = _interval;
+            _untilSample = Stretched(_interval);
             _balance = 0;
             if (_sample.Tells && !_worthDetours)
             {
@@ -282,7 +283,7 @@ internal sealed class DirectAccount
             _outlook.Learn(_code, Gain, _needed);
         }
 
-        _untilSample = _interval;
+        _untilSample = Stretched(_interval);
         if (!_sample.Tells || _sample.Favours || !(first || _doubted))
         {
             _doubted = false;

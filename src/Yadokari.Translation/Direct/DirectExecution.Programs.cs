@@ -1,3 +1,4 @@
+using Yadokari.Core.Engines;
 using Yadokari.Linux;
 using Yadokari.X86.Paging;
 

@@ -1,3 +1,4 @@
+using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.Linux;
 using Yadokari.Translation.Code;
@@ -8,19 +9,6 @@ using Yadokari.X86.State;
 using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Direct;
-
-/// <summary>When user code runs on the processor itself.</summary>
-public enum DirectMode
-{
-    /// <summary>Never: all code is translated.</summary>
-    Off,
-
-    /// <summary>While a program computes for long stretches between traps.</summary>
-    Auto,
-
-    /// <summary>Whenever it can be, whatever it costs: for tests.</summary>
-    Always,
-}
 
 /// <summary>
 /// Direct execution of user code: trap and emulate, for programs that run long between traps. Each such program has a
