@@ -314,6 +314,20 @@ public sealed class DirectAccountTests
     }
 
     [Fact]
+    public void Where_translated_code_waits_for_others_samples_are_rarer_and_shorter()
+    {
+        // It stops seldom, so that little is to be learned by translating it for a while.
+        var idle = new Modelled(Account(new DirectOutlook()), 6, 200_000);
+        idle.Work(300_000_000);
+        _outlook.Contention.Translated(100_000_000, 100_000_000);
+        _outlook.Contention.Directly(100_000_000, 0);
+        var busy = new Modelled(Account(_outlook), 6, 200_000);
+        busy.Work(300_000_000);
+        Assert.True(idle.Account.Direct && busy.Account.Direct);
+        Assert.InRange(busy.Sampled, Tick, idle.Sampled / 2);
+    }
+
+    [Fact]
     public void A_program_begins_where_another_with_the_same_code_ended()
     {
         var first = new DirectAccount(_outlook, 0x7000);
@@ -418,6 +432,9 @@ public sealed class DirectAccountTests
 
         public double Spent { get; private set; }
 
+        // Of that, translated to be compared.
+        public long Sampled { get; private set; }
+
         // What the better way would have taken for each piece of work.
         public double Better { get; private set; }
 
@@ -449,6 +466,7 @@ public sealed class DirectAccountTests
             uint whole = (uint)_traps;
             _traps -= whole;
             Spent += Tick;
+            Sampled += account.Taken ? Tick : 0;
             account.Translated(Tick, whole, 0, alone: true);
             return traps * Between;
         }
