@@ -31,10 +31,9 @@ internal interface IGuestMachine : IDisposable
     /// <summary>Tells the guest of its console's size, where it can know. Any thread.</summary>
     void Resize(int rows, int columns);
 
-    /// <summary>Asks the guest to make do with so much memory, if that is given. Any thread.</summary>
-    /// <param name="wanted">Bytes: a multiple of 4096, no more than it has been built with.</param>
-    /// <returns>Bytes that it has now, and that it has been built with. The guest's driver goes along in its own time.</returns>
-    (ulong Now, ulong Full) Balloon(ulong? wanted);
+    /// <summary>Calls a device of the machine's (<see cref="Machine.Use"/>). Any thread, as far as what is called allows.</summary>
+    TResult Use<T, TResult>(Func<T, TResult> call)
+        where T : class;
 
     /// <summary>Presses and releases keys of the keyboard: codes of set 2. Any thread.</summary>
     void Press(byte[] stroke);

@@ -22,13 +22,11 @@ internal sealed class PcGuest : IGuestMachine
     private readonly HostClock _clock = new();
     private readonly DebugSession? _debugger;
     private readonly Machine _pc;
-    private readonly ulong _memory;
 
     /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
     /// <exception cref="UserErrorException">Something can't be used.</exception>
     public PcGuest(RunOptions options, BootFiles boot, IConsole console, TextWriter? trace)
     {
-        _memory = options.Memory;
         try
         {
             IEngine engine = Engines.Create(options.Engine, new EngineOptions(trace, options.Stats, options.Direct));
@@ -99,15 +97,8 @@ internal sealed class PcGuest : IGuestMachine
     public void Resize(int rows, int columns) => _pc.ResizeConsole(rows, columns);
 
     /// <inheritdoc/>
-    public (ulong Now, ulong Full) Balloon(ulong? wanted)
-    {
-        if (wanted is { } bytes)
-        {
-            _pc.Balloon.Target = (long)(_memory - Math.Min(bytes, _memory));
-        }
-
-        return (_memory - Math.Min((ulong)_pc.Balloon.Actual, _memory), _memory);
-    }
+    public TResult Use<T, TResult>(Func<T, TResult> call)
+        where T : class => _pc.Use(call);
 
     /// <inheritdoc/>
     public void Press(byte[] stroke) => _pc.Keyboard.Press(stroke);

@@ -290,7 +290,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         End(ExitCodes.Internal);
     }
 
-    private void Tell(string what, ulong? target = null, int? exitCode = null) => Events.Publish(new RunEvent(DateTimeOffset.UtcNow, what, target, exitCode));
+    private void Tell(string what, int? exitCode = null) => Events.Publish(new RunEvent(DateTimeOffset.UtcNow, what, ExitCode: exitCode));
 
     private void SayFarewell()
     {
@@ -378,17 +378,13 @@ internal sealed class RunSession : IMonitor, IDisposable
     }
 
     /// <inheritdoc/>
-    public (ulong Now, ulong Full)? Balloon(ulong? wanted)
+    public TResult? Use<T, TResult>(Func<T, TResult> call)
+        where T : class
+        where TResult : struct
     {
-        if (wanted is { } target)
-        {
-            Tell("balloon", target);
-            Log.BalloonSet(target);
-        }
-
         lock (_lock)
         {
-            return _machine?.Balloon(wanted);
+            return _machine?.Use(call);
         }
     }
 

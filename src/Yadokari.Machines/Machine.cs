@@ -8,7 +8,6 @@ using Yadokari.Core.Lifetimes;
 using Yadokari.Core.Memory;
 using Yadokari.Core.Time;
 using Yadokari.Devices.Display;
-using Yadokari.Devices.Virtio;
 using Yadokari.Linux;
 using Yadokari.Machines.Vcpus;
 using Yadokari.X86;
@@ -81,9 +80,6 @@ public sealed class Machine : IDisposable
     /// <summary>Guest RAM.</summary>
     public GuestMemory Memory => Undisposed(_memory);
 
-    /// <summary>Takes memory from the guest and gives it back, as far as the guest's driver goes along.</summary>
-    public VirtioBalloon Balloon => Undisposed(_board.Balloon);
-
     /// <summary>The keyboard, if there is a screen too.</summary>
     public KeyboardInput Keyboard => Undisposed(_board.Screen.Keyboard);
 
@@ -149,6 +145,18 @@ public sealed class Machine : IDisposable
     {
         using CallGate.Scope call = _calls.Enter(this);
         return _board.Screen.Look(frame);
+    }
+
+    /// <summary>Calls a device of the board, which is not disposed of meanwhile. Any thread, as far as what is called allows.</summary>
+    /// <typeparam name="T">The device's class, of which the board has one.</typeparam>
+    /// <typeparam name="TResult">What the call returns.</typeparam>
+    /// <param name="call">Gets the device; must not keep it.</param>
+    /// <exception cref="InvalidOperationException">The board has no such device.</exception>
+    public TResult Use<T, TResult>(Func<T, TResult> call)
+        where T : class
+    {
+        using CallGate.Scope scope = _calls.Enter(this);
+        return call(_board.Find<T>() ?? throw new InvalidOperationException($"The board has no {typeof(T).Name}."));
     }
 
     /// <summary>

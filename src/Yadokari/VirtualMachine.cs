@@ -15,7 +15,7 @@ namespace Yadokari;
 /// or it is disposed of. Members may be called from any thread at any time, and none blocks for the guest; once it is disposed of, they throw
 /// <see cref="ObjectDisposedException"/>, but for <see cref="Console"/>, <see cref="Completion"/> and <see cref="DisposeAsync"/>.
 /// </summary>
-public sealed class VirtualMachine : IAsyncDisposable
+public sealed partial class VirtualMachine : IAsyncDisposable
 {
     private readonly DisposableStack _parts = new(); // In the order in which they were made.
     private readonly TaskCompletionSource<MachineEnd> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -60,19 +60,6 @@ public sealed class VirtualMachine : IAsyncDisposable
 
     /// <summary>Whether it is paused.</summary>
     public bool IsPaused => _machine.IsPaused;
-
-    /// <summary>Bytes of memory that the guest has at present: what it was given less what it has left to the host.</summary>
-    public ulong Memory => _memory - Math.Min((ulong)_machine.Balloon.Actual, _memory);
-
-    /// <summary>
-    /// Bytes of memory that the guest is asked to make do with, at most what it was given: so much at the start. It goes along when, and if, its balloon driver
-    /// does.
-    /// </summary>
-    public ulong MemoryTarget
-    {
-        get => _memory - Math.Min((ulong)_machine.Balloon.Target, _memory);
-        set => _machine.Balloon.Target = (long)(_memory - Math.Min(value, _memory));
-    }
 
     /// <summary>Builds a machine and starts it.</summary>
     /// <param name="spec">

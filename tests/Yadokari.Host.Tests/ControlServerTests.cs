@@ -335,11 +335,15 @@ public sealed class ControlServerTests : IDisposable
         }
 
         foreach (JsonTypeInfo type in (JsonTypeInfo[])[
-            ControlJson.Default.MachineStatus, ControlJson.Default.BalloonStatus, ControlJson.Default.BalloonRequest, ControlJson.Default.PowerRequest,
+            BalloonJson.Default.BalloonStatus, BalloonJson.Default.BalloonRequest, ControlJson.Default.PowerRequest,
             ControlJson.Default.SizeRequest, ControlJson.Default.RunEvent, ControlJson.Default.Problem])
         {
-            Assert.Equal(type.Properties.Select(p => p.Name).Order(), schemas.GetProperty(type.Type.Name).GetProperty("properties").EnumerateObject().Select(p => p.Name).Order());
+            Assert.Equal(type.Properties.Select(p => p.Name).Order(), Described(type).Order());
         }
+
+        Assert.Equal(ControlJson.Default.MachineStatus.Properties.Select(p => p.Name).Append("balloon").Order(), Described(ControlJson.Default.MachineStatus).Order());
+
+        IEnumerable<string> Described(JsonTypeInfo type) => schemas.GetProperty(type.Type.Name).GetProperty("properties").EnumerateObject().Select(p => p.Name);
     }
 
     private static void CheckProblem(string body, int status, string? field)

@@ -34,11 +34,11 @@ public sealed class LineLoggerTests
     public void Entry_in_json_has_its_values()
     {
         LineLogger log = Make(LogLevel.Trace, json: true);
-        log.BalloonSet(1UL << 40);
+        log.MachineEnded(3);
         log.RequestFailed(new InvalidOperationException("a\nb"));
         string[] lines = _output.ToString().Split("\r\n", StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal(
-            """{"time":"1970-01-01T00:00:00+00:00","level":"info","event":"BalloonSet","message":"the guest is to make do with 1099511627776 bytes of memory","target":1099511627776}""", lines[0]);
+            """{"time":"1970-01-01T00:00:00+00:00","level":"info","event":"MachineEnded","message":"the machine has ended with exit code 3","exitCode":3}""", lines[0]);
         using var failed = JsonDocument.Parse(lines[1]);
         Assert.Contains("a\nb", failed.RootElement.GetProperty("exception").GetString(), StringComparison.Ordinal);
     }

@@ -161,7 +161,8 @@ public sealed class RunSessionTests : IDisposable
         {
         }
 
-        public (ulong Now, ulong Full) Balloon(ulong? wanted) => (0, 0);
+        public TResult Use<T, TResult>(Func<T, TResult> call)
+            where T : class => throw new NotSupportedException();
 
         public int Type(ReadOnlySpan<byte> keys) => keys.Length;
 

@@ -1,6 +1,7 @@
 using System.Text;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Yadokari.Devices.Virtio;
 using Yadokari.Host.Control;
 
 namespace Yadokari.Host.Tests;
@@ -90,14 +91,25 @@ internal sealed class ScriptedMonitor : IMonitor
 
     public void Resize(int rows, int columns) => Note($"size {rows} {columns}");
 
-    public (ulong Now, ulong Full)? Balloon(ulong? wanted)
+    // Half of the memory is in the balloon.
+    public TResult? Use<T, TResult>(Func<T, TResult> call)
+        where T : class
+        where TResult : struct
     {
-        if (wanted is not null)
+        if (IsGone)
         {
-            Note($"balloon {wanted}");
+            return null;
         }
 
-        return IsGone ? null : (1 << 28, 1 << 29);
+        var balloon = new VirtioBalloon();
+        balloon.WriteConfig(4, [0, 0, 1, 0]);
+        TResult result = call((T)(object)balloon);
+        if (balloon.Target != 0)
+        {
+            Note($"balloon {(long)Description.Memory - balloon.Target}");
+        }
+
+        return result;
     }
 
     public void Fail(Exception error) => Note($"fail {error.Message}");

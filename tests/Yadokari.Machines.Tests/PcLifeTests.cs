@@ -134,7 +134,8 @@ public sealed class PcLifeTests : IDisposable
             }
 
             object?[] arguments = [.. method.GetParameters().Select(p => p.ParameterType.IsValueType ? Activator.CreateInstance(p.ParameterType) : null)];
-            Exception? thrown = Record.Exception(() => method.Invoke(pc, arguments));
+            MethodInfo called = method.IsGenericMethodDefinition ? method.MakeGenericMethod(typeof(VirtioBalloon), typeof(long)) : method;
+            Exception? thrown = Record.Exception(() => called.Invoke(pc, arguments));
             Assert.True(thrown?.InnerException is ObjectDisposedException, $"{method.Name}: {thrown?.InnerException?.GetType().Name ?? "nothing"}");
         }
 
@@ -148,7 +149,7 @@ public sealed class PcLifeTests : IDisposable
     {
         var engine = new FakeEngine(_ => VmExit.Shutdown);
         var pc = new Machine(Config, engine);
-        (GuestMemory memory, IX86VcpuHost host, VirtioBalloon balloon, KeyboardInput keyboard) = (pc.Memory, pc.Host, pc.Balloon, pc.Keyboard);
+        (GuestMemory memory, IX86VcpuHost host, VirtioBalloon balloon, KeyboardInput keyboard) = (pc.Memory, pc.Host, pc.Use((VirtioBalloon b) => b), pc.Keyboard);
         pc.Run();
         pc.Dispose();
         Assert.False(memory.Write(0, [1]));

@@ -41,7 +41,6 @@ public sealed class PcBoard : IDisposable
     private readonly PciHost _pci;
     private readonly PcConsole _console;
     private readonly PcScreen _screen;
-    private readonly VirtioBalloon _balloon = new();
     private readonly AcpiPowerManagement _power;
     private readonly PcBoot _boot;
     private readonly PcDrives _drives;
@@ -115,7 +114,7 @@ public sealed class PcBoard : IDisposable
         }
 
         AddVirtio(new VirtioEntropy());
-        AddVirtio(_balloon);
+        AddVirtio(new VirtioBalloon());
         _board.AddPorts(new PostCode(), PcLayout.PostCode, 1);
         IDisk[] disks = [.. config.Devices.Zip(resources.Devices).Where(d => d.First is DiskSpec).Select(d => (IDisk)d.Second!)];
         _boot = new PcBoot(config, resources, new BootMedia(disks, _drives.Cdrom, _drives.Floppy), memory, fwCfg, rtc);
@@ -134,8 +133,9 @@ public sealed class PcBoard : IDisposable
     /// <summary>Screen and keyboard.</summary>
     public PcScreen Screen => _screen;
 
-    /// <summary>Takes memory from the guest and gives it back, as far as the guest's driver goes along.</summary>
-    public VirtioBalloon Balloon => _balloon;
+    /// <summary>The only device of a class, also one behind a virtio transport; null where there is none.</summary>
+    public T? Find<T>()
+        where T : class => Devices.OfType<T>().Concat(Devices.OfType<VirtioPci>().Select(v => v.Device).OfType<T>()).SingleOrDefault();
 
     /// <summary>Where RAM lies: that of the guest, and that which holds the firmware's ROM.</summary>
     public static IReadOnlyList<(ulong Gpa, ulong Length)> RamRegions(PcConfig config, PcResources resources)

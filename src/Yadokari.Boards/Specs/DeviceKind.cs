@@ -7,7 +7,7 @@ namespace Yadokari.Boards.Specs;
 /// <summary>A kind of devices that users may ask for: what it is called and how it is written. Immutable; any thread.</summary>
 public abstract class DeviceKind
 {
-    /// <summary>What it is called in JSON: <c>disks</c>, a list, or <c>vsock</c>.</summary>
+    /// <summary>What it is called in JSON: <c>disks</c>, a list, or what a machine has one of.</summary>
     public required string Name { get; init; }
 
     /// <summary>Its option: <c>--disk</c>.</summary>

@@ -149,6 +149,9 @@ public sealed class VirtioPci : PciFunction
     /// <inheritdoc/>
     public override string Name => $"virtio-{_device.Name}";
 
+    /// <summary>The device that it gives to the guest.</summary>
+    public VirtioDevice Device => _device;
+
     /// <inheritdoc/>
     public override void Pause()
     {

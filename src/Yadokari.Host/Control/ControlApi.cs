@@ -1,3 +1,5 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace Yadokari.Host.Control;
 
@@ -21,9 +23,6 @@ internal sealed class ControlApi : IDisposable
 
     /// <summary>The machine.</summary>
     public const string MachinePath = "/machine";
-
-    /// <summary>How much of its memory the guest has.</summary>
-    public const string BalloonPath = "/machine/balloon";
 
     /// <summary>Whether the machine runs or is paused.</summary>
     public const string StatePath = "/machine/state";
@@ -51,6 +50,7 @@ internal sealed class ControlApi : IDisposable
     private readonly MachineDescription _machine;
     private readonly Dictionary<string, Action> _powerActions;
     private readonly Dictionary<(string Method, string Path), Func<HttpRequest, Answer>> _routes;
+    private readonly IReadOnlyList<IControlResource> _resources;
     private readonly Lazy<MonitorMetrics> _metrics;
     private volatile bool _ending;
 
@@ -61,7 +61,8 @@ internal sealed class ControlApi : IDisposable
     {
         _monitor = monitor;
         _machine = machine;
-        _metrics = new Lazy<MonitorMetrics>(() => new MonitorMetrics(monitor, machine));
+        _resources = [new BalloonControl(monitor, machine)];
+        _metrics = new Lazy<MonitorMetrics>(() => new MonitorMetrics(monitor, machine, _resources));
         _powerActions = new Dictionary<string, Action>(StringComparer.Ordinal)
         {
             [PressButton] = monitor.PressPower,
@@ -69,17 +70,25 @@ internal sealed class ControlApi : IDisposable
         };
         _routes = new Dictionary<(string, string), Func<HttpRequest, Answer>>
         {
-            [("GET", MachinePath)] = _ => Answer.Of(HttpResponse.Json(Status, ControlJson.Default.MachineStatus)),
+            [("GET", MachinePath)] = _ => Answer.Of(HttpResponse.Json(Status)),
             [("PUT", StatePath)] = SetState,
             [("PUT", PowerPath)] = Power,
-            [("GET", BalloonPath)] = _ => Answer.Of(HttpResponse.Json(Balloon(null), ControlJson.Default.BalloonStatus)),
-            [("PUT", BalloonPath)] = SetBalloon,
             [("GET", ConsolePath)] = Console,
             [("PUT", ConsoleSizePath)] = Resize,
             [("GET", EventsPath)] = _ => new Answer(new HttpResponse(200, "text/event-stream", null, ("Cache-Control", "no-store")), After.StreamEvents),
             [("GET", "/metrics")] = _ => Answer.Of(new HttpResponse(200, PrometheusText.ContentType, _metrics.Value.Collect())),
             [("GET", "/openapi.json")] = _ => Answer.Of(new HttpResponse(200, "application/json", s_openApi)),
         };
+        foreach (IControlResource resource in _resources)
+        {
+            string path = $"{MachinePath}/{resource.Name}";
+            _routes.Add(("GET", path), _ => Show(resource));
+            _routes.Add(("PUT", path), request =>
+            {
+                resource.Set(request.Body);
+                return Show(resource);
+            });
+        }
     }
 
     /// <summary>What becomes of the connection after the answer.</summary>
@@ -98,14 +107,24 @@ internal sealed class ControlApi : IDisposable
     /// <summary>Methods and paths of all resources.</summary>
     public IEnumerable<(string Method, string Path)> Routes => _routes.Keys;
 
-    private MachineStatus Status => new(
-        _machine.Name,
-        _ending ? "ending" : _monitor.IsPaused ? Paused : Running,
-        _machine.Vcpus,
-        _machine.Memory,
-        _monitor.Balloon(null) is var (now, full) ? new BalloonStatus(now, full) : null,
-        Environment.ProcessId,
-        _machine.Started);
+    private JsonNode Status
+    {
+        get
+        {
+            var status = new MachineStatus(
+                _machine.Name, _ending ? "ending" : _monitor.IsPaused ? Paused : Running, _machine.Vcpus, _machine.Memory, Environment.ProcessId, _machine.Started);
+            JsonNode node = JsonSerializer.SerializeToNode(status, ControlJson.Default.MachineStatus)!;
+            foreach (IControlResource resource in _resources)
+            {
+                if (resource.Status() is { } state)
+                {
+                    node[resource.Name] = state;
+                }
+            }
+
+            return node;
+        }
+    }
 
     /// <summary>Does what a request asks for.</summary>
     /// <exception cref="HttpError">It asks for nothing that there is, or that can be.</exception>
@@ -167,22 +186,8 @@ internal sealed class ControlApi : IDisposable
         _monitor.End(ExitCodes.Signal(Kill));
     }
 
-    private Answer SetBalloon(HttpRequest request)
-    {
-        const ulong page = 4096;
-        const ulong least = 16UL << 20; // Below this no kernel with a balloon comes along.
-        ulong target = ControlJson.Read(request.Body, ControlJson.Default.BalloonRequest).Target;
-        if (target % page != 0 || target < least || target > _machine.Memory)
-        {
-            throw new HttpError(
-                400, "/target", $"A guest can't make do with {target} bytes", $"give a multiple of {page} from {least} to {_machine.Memory}");
-        }
-
-        return Answer.Of(HttpResponse.Json(Balloon(target), ControlJson.Default.BalloonStatus));
-    }
-
-    private BalloonStatus Balloon(ulong? target) => _monitor.Balloon(target) is var (now, full)
-        ? new BalloonStatus(now, full)
+    private Answer Show(IControlResource resource) => resource.Status() is { } status
+        ? Answer.Of(HttpResponse.Json(status))
         : throw Passing();
 
     private HttpError Passing() => new(409, null, $"The machine {_machine.Name} starts anew or ends just now", "ask again");

@@ -4,24 +4,15 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace Yadokari.Host.Control;
 
-/// <summary>A machine, as <c>GET /machine</c> shows it.</summary>
+/// <summary>A machine, as <c>GET /machine</c> shows it: in the same object, each <see cref="IControlResource"/> is a member.</summary>
 /// <param name="Name">Its name.</param>
 /// <param name="State"><c>running</c>, <c>paused</c>, or <c>ending</c>.</param>
 /// <param name="Vcpus">How many vCPUs.</param>
 /// <param name="Memory">Bytes of memory that it was built with.</param>
-/// <param name="Balloon">How much of it the guest has; null while the machine starts anew or ends.</param>
 /// <param name="Process">The monitor's process.</param>
 /// <param name="Started">When it started.</param>
-internal sealed record MachineStatus(string Name, string State, int Vcpus, ulong Memory, BalloonStatus? Balloon, int Process, DateTimeOffset Started);
-
-/// <summary>Memory, as <c>/machine/balloon</c> shows it.</summary>
-/// <param name="Current">Bytes that the guest has just now.</param>
-/// <param name="Full">Bytes that the machine was built with.</param>
-internal sealed record BalloonStatus(ulong Current, ulong Full);
-
-/// <summary>The body of <c>PUT /machine/balloon</c>.</summary>
-/// <param name="Target">Bytes that the guest is to make do with.</param>
-internal sealed record BalloonRequest([property: JsonRequired] ulong Target);
+[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Skip)]
+internal sealed record MachineStatus(string Name, string State, int Vcpus, ulong Memory, int Process, DateTimeOffset Started);
 
 /// <summary>The body of <c>PUT /machine/state</c>.</summary>
 /// <param name="State"><c>running</c> or <c>paused</c>.</param>
@@ -45,8 +36,6 @@ internal sealed record SizeRequest([property: JsonRequired] ushort Rows, [proper
     RespectNullableAnnotations = true,
     MaxDepth = 8)]
 [JsonSerializable(typeof(MachineStatus))]
-[JsonSerializable(typeof(BalloonStatus))]
-[JsonSerializable(typeof(BalloonRequest))]
 [JsonSerializable(typeof(StateRequest))]
 [JsonSerializable(typeof(PowerRequest))]
 [JsonSerializable(typeof(SizeRequest))]

@@ -2,7 +2,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-using System.Text.Json.Serialization.Metadata;
+using System.Text.Json.Nodes;
 
 namespace Yadokari.Host.Control;
 
@@ -20,7 +20,7 @@ internal sealed record HttpResponse(int Status, string? ContentType, byte[]? Bod
     public static HttpResponse NoContent { get; } = new(204, null, null);
 
     /// <summary>A value as JSON.</summary>
-    public static HttpResponse Json<T>(T value, JsonTypeInfo<T> type) => new(200, "application/json", JsonSerializer.SerializeToUtf8Bytes(value, type));
+    public static HttpResponse Json(JsonNode value) => new(200, "application/json", Encoding.UTF8.GetBytes(value.ToJsonString()));
 
     /// <summary>A refusal.</summary>
     public static HttpResponse Refusal(HttpError error) => new(

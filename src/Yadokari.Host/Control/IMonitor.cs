@@ -29,8 +29,10 @@ internal interface IMonitor
     /// <summary>Tells the guest of the size of its console's terminal.</summary>
     void Resize(int rows, int columns);
 
-    /// <summary>As <see cref="IGuestMachine.Balloon"/>; null where the machine starts anew, or ends.</summary>
-    (ulong Now, ulong Full)? Balloon(ulong? wanted);
+    /// <summary>As <see cref="IGuestMachine.Use"/>; null where the machine starts anew, or ends.</summary>
+    TResult? Use<T, TResult>(Func<T, TResult> call)
+        where T : class
+        where TResult : struct;
 
     /// <summary>As <see cref="IGuestMachine.Statistics"/>; empty where the machine starts anew, or ends.</summary>
     IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics { get; }

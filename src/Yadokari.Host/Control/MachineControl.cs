@@ -71,15 +71,6 @@ public sealed class MachineControl(MachineFolder machine)
         }
     }
 
-    /// <summary>Bytes of memory that the guest has just now, and that the machine was built with.</summary>
-    /// <exception cref="UserErrorException">The machine does not run.</exception>
-    public (ulong Now, ulong Full) Balloon() => Balloon("GET", null);
-
-    /// <summary>The same, once the guest was asked to make do with so much memory from now on, in bytes. It goes along in its own time.</summary>
-    /// <exception cref="UserErrorException">The machine does not run, or can't make do with that.</exception>
-    public (ulong Now, ulong Full) Balloon(ulong target) =>
-        Balloon("PUT", JsonSerializer.SerializeToUtf8Bytes(new BalloonRequest(target), ControlJson.Default.BalloonRequest));
-
     /// <summary>Tells the guest of the size of its console's terminal. A virtio console follows it; a serial port has none. Nothing is done where the machine does not run.</summary>
     internal void ResizeConsole(int rows, int columns) =>
         Put(ControlApi.ConsoleSizePath, new SizeRequest((ushort)rows, (ushort)columns), ControlJson.Default.SizeRequest);
@@ -98,10 +89,11 @@ public sealed class MachineControl(MachineFolder machine)
 
     private void Put<T>(string path, T value, JsonTypeInfo<T> type) => ControlClient.TryAsk(machine, $"PUT {path}", JsonSerializer.SerializeToUtf8Bytes(value, type))?.Dispose();
 
-    private (ulong Now, ulong Full) Balloon(string method, byte[]? body)
+    /// <summary>Sends a request, and returns the answer's body.</summary>
+    /// <exception cref="UserErrorException">The machine does not run, or its monitor refuses.</exception>
+    internal byte[] Ask(string request, byte[]? body)
     {
-        using ControlClient.Answer answer = ControlClient.Ask(machine, $"{method} {ControlApi.BalloonPath}", body);
-        BalloonStatus status = JsonSerializer.Deserialize(answer.Body, ControlJson.Default.BalloonStatus)!;
-        return (status.Current, status.Full);
+        using ControlClient.Answer answer = ControlClient.Ask(machine, request, body);
+        return answer.Body;
     }
 }

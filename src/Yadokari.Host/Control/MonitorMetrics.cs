@@ -13,7 +13,7 @@ internal sealed class MonitorMetrics : IDisposable
     private readonly Dictionary<Instrument, List<(double Value, KeyValuePair<string, object?>[] Labels)>> _samples = [];
 
     /// <summary>Makes the instruments.</summary>
-    public MonitorMetrics(IMonitor monitor, MachineDescription machine)
+    public MonitorMetrics(IMonitor monitor, MachineDescription machine, IReadOnlyList<IControlResource> resources)
     {
         _listener.InstrumentPublished = (instrument, listener) =>
         {
@@ -31,7 +31,11 @@ internal sealed class MonitorMetrics : IDisposable
             _listener.Start();
             _meter.CreateObservableGauge("yadokari.machine.vcpus", () => (long)machine.Vcpus, null, "vCPUs of the machine.");
             _meter.CreateObservableGauge("yadokari.machine.memory", () => (long)machine.Memory, "bytes", "Memory that the machine was built with.");
-            _meter.CreateObservableGauge("yadokari.machine.balloon.current", () => Balloon(monitor), "bytes", "Memory that the guest has just now.");
+            foreach (IControlResource resource in resources)
+            {
+                _meter.CreateObservableGauge($"yadokari.machine.{resource.Name}.current", () => Current(resource), resource.Gauge.Unit, resource.Gauge.Help);
+            }
+
             _meter.CreateObservableGauge("yadokari.machine.start.time", () => machine.Started.ToUnixTimeMilliseconds() / 1000.0, "seconds", "When the machine was started, since the beginning of 1970.");
             _meter.CreateObservableCounter("process.cpu", () => Environment.CpuUsage.TotalTime.TotalSeconds, "seconds", "Processor time of the monitor, its vCPUs among it.");
             _meter.CreateObservableGauge("process.resident.memory", () => Environment.WorkingSet, "bytes", "Memory of the host that the monitor has, the guest's among it.");
@@ -69,8 +73,8 @@ internal sealed class MonitorMetrics : IDisposable
         _meter.Dispose();
     }
 
-    private static IEnumerable<Measurement<long>> Balloon(IMonitor monitor) =>
-        monitor.Balloon(null) is var (now, _) ? [new Measurement<long>((long)now)] : [];
+    private static IEnumerable<Measurement<long>> Current(IControlResource resource) =>
+        resource.Current() is { } now ? [new Measurement<long>(now)] : [];
 
     // Names may come twice, as those of two devices of a kind: Prometheus refuses a sample that comes twice.
     private static IEnumerable<Measurement<double>> Statistics(IMonitor monitor) => monitor.Statistics

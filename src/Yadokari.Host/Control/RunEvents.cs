@@ -2,8 +2,8 @@ namespace Yadokari.Host.Control;
 
 /// <summary>Something that happened to a machine, as <c>GET /events</c> tells of it.</summary>
 /// <param name="Time">When.</param>
-/// <param name="Event"><c>started</c>, <c>reset</c>, <c>paused</c>, <c>resumed</c>, <c>power-button</c>, <c>balloon</c>, or <c>ended</c>.</param>
-/// <param name="Target">Of <c>balloon</c>: bytes that the guest is to make do with.</param>
+/// <param name="Event"><c>started</c>, <c>reset</c>, <c>paused</c>, <c>resumed</c>, <c>power-button</c>, <c>ended</c>, or the name of a resource that was set.</param>
+/// <param name="Target">What that was set to.</param>
 /// <param name="ExitCode">Of <c>ended</c>: see <see cref="ExitCodes"/>.</param>
 internal sealed record RunEvent(DateTimeOffset Time, string Event, ulong? Target = null, int? ExitCode = null);
 

@@ -25,10 +25,6 @@ internal static partial class LogEntries
     [LoggerMessage(5, LogLevel.Information, "the power button is pressed")]
     public static partial void PowerButtonPressed(this ILogger log);
 
-    /// <summary>The balloon has a new target.</summary>
-    [LoggerMessage(6, LogLevel.Information, "the guest is to make do with {Target} bytes of memory")]
-    public static partial void BalloonSet(this ILogger log, ulong target);
-
     /// <summary>A request was done.</summary>
     [LoggerMessage(7, LogLevel.Debug, "{Method} {Path} is answered with {Status}")]
     public static partial void RequestAnswered(this ILogger log, string method, string path, int status);

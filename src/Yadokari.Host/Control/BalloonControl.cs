@@ -1,0 +1,90 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
+using Microsoft.Extensions.Logging;
+using Yadokari.Core;
+using Yadokari.Devices.Virtio;
+
+namespace Yadokari.Host.Control;
+
+/// <summary>Memory, as <c>/machine/balloon</c> shows it.</summary>
+/// <param name="Current">Bytes that the guest has at present.</param>
+/// <param name="Full">Bytes that the machine was built with.</param>
+internal sealed record BalloonStatus(ulong Current, ulong Full);
+
+/// <summary>The body of <c>PUT /machine/balloon</c>.</summary>
+/// <param name="Target">Bytes that the guest is to make do with.</param>
+internal sealed record BalloonRequest([property: JsonRequired] ulong Target);
+
+/// <summary>The guest's memory: how much it has, and how much it is asked to make do with. Its driver follows in its own time. Any thread.</summary>
+internal sealed partial class BalloonControl(IMonitor monitor, MachineDescription machine) : IControlResource
+{
+    private const ulong Page = 4096;
+
+    // Below this no kernel with a balloon comes along.
+    private const ulong Least = 16UL << 20;
+
+    /// <inheritdoc/>
+    public string Name => "balloon";
+
+    /// <inheritdoc/>
+    public (string Unit, string Help) Gauge => ("bytes", "Memory that the guest has at present.");
+
+    /// <inheritdoc/>
+    public JsonNode? Status() => Current() is { } now
+        ? JsonSerializer.SerializeToNode(new BalloonStatus((ulong)now, machine.Memory), BalloonJson.Default.BalloonStatus)
+        : null;
+
+    /// <inheritdoc/>
+    public long? Current() => monitor.Use((VirtioBalloon balloon) => (long)machine.Memory - Math.Min(balloon.Actual, (long)machine.Memory));
+
+    /// <inheritdoc/>
+    public void Set(byte[] body)
+    {
+        ulong target = ControlJson.Read(body, BalloonJson.Default.BalloonRequest).Target;
+        if (target % Page != 0 || target < Least || target > machine.Memory)
+        {
+            throw new HttpError(400, "/target", $"A guest can't make do with {target} bytes", $"give a multiple of {Page} from {Least} to {machine.Memory}");
+        }
+
+        if (monitor.Use((VirtioBalloon balloon) => balloon.Target = (long)(machine.Memory - target)) is not null)
+        {
+            monitor.Events.Publish(new RunEvent(DateTimeOffset.UtcNow, Name, target));
+            LogTarget(monitor.Log, target);
+        }
+    }
+
+    [LoggerMessage(6, LogLevel.Information, "the guest is to make do with {Target} bytes of memory", EventName = "BalloonSet")]
+    private static partial void LogTarget(ILogger log, ulong target);
+}
+
+/// <summary>The requests for it.</summary>
+public static class BalloonRequests
+{
+    private const string Path = "/machine/balloon";
+
+    /// <summary>Bytes of memory that the guest has at present, and that the machine was built with.</summary>
+    /// <exception cref="UserErrorException">The machine does not run.</exception>
+    public static (ulong Now, ulong Full) Balloon(this MachineControl control) => Ask(control, "GET", null);
+
+    /// <summary>The same, once the guest was asked to make do with so much memory from now on, in bytes. Its driver follows in its own time.</summary>
+    /// <exception cref="UserErrorException">The machine does not run, or can't make do with that.</exception>
+    public static (ulong Now, ulong Full) Balloon(this MachineControl control, ulong target) =>
+        Ask(control, "PUT", JsonSerializer.SerializeToUtf8Bytes(new BalloonRequest(target), BalloonJson.Default.BalloonRequest));
+
+    private static (ulong Now, ulong Full) Ask(MachineControl control, string method, byte[]? body)
+    {
+        BalloonStatus status = JsonSerializer.Deserialize(control.Ask($"{method} {Path}", body), BalloonJson.Default.BalloonStatus)!;
+        return (status.Current, status.Full);
+    }
+}
+
+/// <summary>Reads and writes them as <see cref="ControlJson"/> does.</summary>
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+    UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
+    AllowDuplicateProperties = false,
+    MaxDepth = 8)]
+[JsonSerializable(typeof(BalloonStatus))]
+[JsonSerializable(typeof(BalloonRequest))]
+internal sealed partial class BalloonJson : JsonSerializerContext;
