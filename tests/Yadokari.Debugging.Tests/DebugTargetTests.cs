@@ -229,8 +229,10 @@ public sealed class DebugTargetTests
         AwaitProgress(machine, 0);
     }
 
-    [Fact]
-    public void A_reset_waits_until_the_debugger_lets_the_machine_go_on()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_reset_waits_until_the_machine_is_neither_stopped_nor_paused(bool resumedFirst)
     {
         using var machine = new ScriptedMachine(ScriptedMachine.Loop, vcpus: 2);
         using var debugger = new Debugger(machine);
@@ -239,12 +241,26 @@ public sealed class DebugTargetTests
             machine.Target.Stop();
             machine.Run.RequestReset();
             machine.Run.Pause();
+            if (resumedFirst)
+            {
+                machine.Run.Resume();
+            }
+            else
+            {
+                machine.Target.Resume([VcpuAction.Run, VcpuAction.Run]);
+            }
+
             Thread.Yield();
             Assert.Equal(resets, machine.Resets);
-            machine.Run.Resume();
-            Thread.Yield();
-            Assert.Equal(resets, machine.Resets);
-            machine.Target.Resume([VcpuAction.Run, VcpuAction.Run]);
+            if (resumedFirst)
+            {
+                machine.Target.Resume([VcpuAction.Run, VcpuAction.Run]);
+            }
+            else
+            {
+                machine.Run.Resume();
+            }
+
             SpinUntil(() => machine.Resets == resets + 1);
             AwaitProgress(machine, 1);
         }
@@ -341,6 +357,8 @@ public sealed class DebugTargetTests
         }
 
         machine.End(7);
+        Assert.False(machine.Run.HoldAll());
+        Assert.False(machine.Run.Pause());
         Assert.Equal(new DebugStop(0, DebugStopReason.Ended, 7), machine.Target.Stop());
         machine.Target.Detach();
     }
@@ -361,9 +379,10 @@ public sealed class DebugTargetTests
                 {
                     if (machine.Run.Pause())
                     {
-                        long[] paused = Executed(machine);
+                        (long[] paused, int resets) = (Executed(machine), machine.Resets);
                         Thread.Yield();
                         Assert.Equal(paused, Executed(machine));
+                        Assert.Equal(resets, machine.Resets);
                         machine.Run.Resume();
                     }
                 }),
@@ -372,8 +391,9 @@ public sealed class DebugTargetTests
                 {
                     if (machine.Target.Stop() is { Reason: not DebugStopReason.Ended })
                     {
-                        int resets = machine.Resets;
+                        (long[] stopped, int resets) = (Executed(machine), machine.Resets);
                         Thread.Yield();
+                        Assert.Equal(stopped, Executed(machine));
                         Assert.Equal(resets, machine.Resets);
                         machine.Target.Resume(Actions(rounds));
                         Interlocked.Increment(ref rounds);
