@@ -62,6 +62,7 @@ public sealed class Machine : IDisposable
             _parts.Defer(_threads[i].Close);
         }
 
+        _host.WithholdsInterrupts = vcpu => _threads[vcpu].Vcpu.SingleStep;
         _board = _parts.Push(new PcBoard(config, resources, _memory, _clock, _host, _vm, _threads, new BoardMachine(this)));
         resources.OnFailure(_run.Fail);
         _clock.Resumed += OnHostResumed;
@@ -83,7 +84,7 @@ public sealed class Machine : IDisposable
     /// <summary>The keyboard, if there is a screen too.</summary>
     public KeyboardInput Keyboard => Undisposed(_board.Screen.Keyboard);
 
-    /// <summary>The vCPUs, for debuggers: to be touched only while a gate holds them all, or after <see cref="Run"/>.</summary>
+    /// <summary>The vCPUs, for debuggers: to be touched only while <see cref="RunControl"/> holds them all, or after <see cref="Run"/>.</summary>
     public IReadOnlyList<IX86Vcpu> Vcpus => Undisposed<IX86Vcpu[]>([.. _threads.Select(t => t.Vcpu)]);
 
     /// <summary>What vCPUs ask of this machine, for debuggers.</summary>
@@ -101,16 +102,8 @@ public sealed class Machine : IDisposable
     /// <summary>Whether it is paused. Any thread.</summary>
     public bool IsPaused => Undisposed(Volatile.Read(ref _paused));
 
-    /// <summary>Where a debugger holds vCPUs back; to be set before <see cref="Run"/>.</summary>
-    public IVcpuGate? Gate
-    {
-        get => Undisposed(_run).Gate;
-        set
-        {
-            Undisposed(_run).Gate = value;
-            _host.WithholdsInterrupts = value is null ? null : value.IsStepping;
-        }
-    }
+    /// <summary>How a debugger stops the vCPUs. Independent of <see cref="Pause"/>: a vCPU runs when neither holds it.</summary>
+    public IRunControl RunControl => Undisposed(_run);
 
     /// <summary>What boot, engine, vCPUs and devices did, in the order to show it.</summary>
     public IReadOnlyList<(string Group, string Name, double Value, string Unit)> Statistics
@@ -184,7 +177,7 @@ public sealed class Machine : IDisposable
                 return true;
             }
 
-            if (!_run.StopTheWorld())
+            if (!_run.Pause())
             {
                 return false;
             }
@@ -210,7 +203,7 @@ public sealed class Machine : IDisposable
                 _clock.Start();
                 _host.PvClock?.Resume();
                 _board.Devices.Resume();
-                _run.StartTheWorld();
+                _run.Resume();
             }
         }
     }
@@ -233,13 +226,6 @@ public sealed class Machine : IDisposable
     {
         using CallGate.Scope call = _calls.Enter(this);
         _board.PressPowerButton();
-    }
-
-    /// <summary>Brings a vCPU's thread out of guest code or its sleep, to pass its gate. Any thread.</summary>
-    public void Wake(int vcpu)
-    {
-        using CallGate.Scope call = _calls.Enter(this);
-        _threads[vcpu].Wake();
     }
 
     /// <summary>

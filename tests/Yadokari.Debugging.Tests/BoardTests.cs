@@ -10,7 +10,7 @@ using Yadokari.X86.Engines;
 
 namespace Yadokari.Debugging.Tests;
 
-/// <summary>The PC's vCPU loop behind the gate, with scripted processors in it.</summary>
+/// <summary>A whole PC behind its debugger, with scripted processors in it.</summary>
 public sealed class BoardTests
 {
     private const ulong Entry = 0x100_0000;
@@ -71,6 +71,46 @@ public sealed class BoardTests
         Assert.True(client.IsClosed());
     }
 
+    [Fact]
+    public void A_PC_that_its_debugger_stopped_can_be_paused_and_the_other_way_round()
+    {
+        using var board = new Board(ScriptedMachine.Loop, cpus: 2);
+        using var client = new RawClient(board.Server.EndPoint);
+        Assert.Equal("OK", client.Ask($"Z0,{Entry + 3:x},1"));
+        Assert.Equal("T05thread:1;", Resume(client, "vCont;c"));
+        Assert.True(board.Pc.Pause());
+        Assert.Equal(Entry + 3, Rip(client));
+        Assert.Equal("OK", client.Ask($"z0,{Entry + 3:x},1"));
+        client.SendPacket("vCont;s:1");
+        Assert.Equal('+', client.ReadByte());
+        board.Pc.Resume();
+        Assert.Equal("T05thread:1;", client.ReadPacket());
+        Assert.Equal(Entry + 4, Rip(client));
+
+        client.SendPacket("c");
+        Assert.Equal('+', client.ReadByte());
+        Assert.True(board.Pc.Pause());
+        client.SendRaw("\u0003");
+        Assert.Equal("T02thread:1;", client.ReadPacket());
+        long stopped = board.Vcpu.Executed;
+        board.Pc.Resume();
+        Assert.Equal("OK", client.Ask("D"));
+        Assert.True(SpinWait.SpinUntil(() => board.Vcpu.Executed > stopped, TimeSpan.FromSeconds(20)));
+    }
+
+    [Fact]
+    public void A_reset_of_a_PC_that_its_debugger_stopped_comes_when_it_goes_on()
+    {
+        using var board = new Board(ScriptedMachine.Loop, cpus: 2);
+        using var client = new RawClient(board.Server.EndPoint);
+        Assert.Equal("T05thread:1;", Resume(client, "vCont;s:1"));
+        board.Pc.Host.PioWrite(0, PcLayout.ResetControl, [6]);
+        Assert.Equal(Entry + 3, Rip(client));
+        Assert.Equal("OK", client.Ask($"Z0,{Entry:x},1"));
+        Assert.Equal("T05thread:1;", Resume(client, "vCont;c"));
+        Assert.Equal((Entry, 1), (Rip(client), board.Vcpu.Executed));
+    }
+
     private static string Resume(RawClient client, string packet)
     {
         client.SendPacket(packet);
@@ -92,22 +132,19 @@ public sealed class BoardTests
         {
             File.WriteAllBytes(_kernel, PvhKernel(code));
             Pc = new Machine(new PcConfig { Memory = 32 << 20, Cpus = cpus, Kernel = _kernel, Console = new Silence(), Clock = new StillClock() }, _engine);
-            Gate = new DebugGate(Pc.Vcpus, Pc.Memory, Pc.Host, Pc.Wake, Pc.Stop, startStopped: true);
-            Pc.Gate = new GateOfPc(Gate);
-            Server = GdbServer.Start(Gate, 0);
+            var target = new DebugTarget(Pc.Vcpus, Pc.Memory, Pc.Host, Pc.RunControl, Pc.Stop, startStopped: true);
+            Server = GdbServer.Start(target, 0);
             _run = Task.Factory.StartNew(
                 () =>
                 {
                     MachineEnd end = Pc.Run();
-                    Gate.Finish(0);
+                    target.Finish(0);
                     return end;
                 },
                 TaskCreationOptions.LongRunning);
         }
 
         public Machine Pc { get; }
-
-        public DebugGate Gate { get; }
 
         public GdbServer Server { get; }
 
@@ -164,22 +201,6 @@ public sealed class BoardTests
             BinaryPrimitives.WriteUInt64LittleEndian(header[40..], size);
             BinaryPrimitives.WriteUInt64LittleEndian(header[48..], 4);
         }
-    }
-
-    /// <summary>What stands between the board's gate and the debugger's; the command line has the same.</summary>
-    private sealed class GateOfPc(DebugGate gate) : IVcpuGate
-    {
-        public void Enter(int vcpu) => gate.Enter(vcpu);
-
-        public void Debug(int vcpu) => gate.Report(vcpu, DebugStopReason.Debug);
-
-        public void Shutdown(int vcpu) => gate.Report(vcpu, DebugStopReason.Shutdown);
-
-        public void Leave(int vcpu) => gate.Leave(vcpu);
-
-        public void Open() => gate.Open();
-
-        public bool IsStepping(int vcpu) => gate.IsStepping(vcpu);
     }
 
     private sealed class ScriptedEngine : IEngine

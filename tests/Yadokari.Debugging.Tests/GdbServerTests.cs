@@ -146,7 +146,7 @@ public sealed class GdbServerTests
     [Fact]
     public void Stepping_over_HLT_ends_and_a_halted_guest_can_be_stopped()
     {
-        using var guest = new Served([0x90, 0xF4, 0x90], startStopped: true);
+        using var guest = new Served([0x90, 0xF4, 0x90, 0xF4], startStopped: true);
         using var client = guest.Connect();
         Assert.Equal("T05thread:1;", Resume(client, "s"));
         Assert.Equal("T05thread:1;", Resume(client, "s"));
@@ -327,12 +327,12 @@ public sealed class GdbServerTests
     {
         using var guest = new Served(ScriptedMachine.Loop);
         int taken = guest.Server.EndPoint.Port;
-        string message = Assert.Throws<UserErrorException>(() => GdbServer.Start(guest.Machine.Gate, taken)).Message;
+        string message = Assert.Throws<UserErrorException>(() => GdbServer.Start(guest.Machine.Target, taken)).Message;
         Assert.Contains($"--gdb {taken}", message);
         Assert.Contains("give another port", message);
         Assert.DoesNotContain('\n', message);
-        Assert.Contains("70000", Assert.Throws<UserErrorException>(() => GdbServer.Start(guest.Machine.Gate, 70000)).Message);
-        Assert.Contains("-1", Assert.Throws<UserErrorException>(() => GdbServer.Start(guest.Machine.Gate, -1)).Message);
+        Assert.Contains("70000", Assert.Throws<UserErrorException>(() => GdbServer.Start(guest.Machine.Target, 70000)).Message);
+        Assert.Contains("-1", Assert.Throws<UserErrorException>(() => GdbServer.Start(guest.Machine.Target, -1)).Message);
     }
 
     private static string Resume(RawClient client, string packet)

@@ -1,15 +1,16 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
+using Yadokari.Machines;
+using Yadokari.Machines.Vcpus;
 using Yadokari.X86.Engines;
 using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Tests;
 
 /// <summary>
-/// A machine of <see cref="ScriptedVcpu"/>s with a thread each, whose loop is the one that a board has to write around a
-/// <see cref="DebugGate"/>. Code is mapped at <see cref="Code"/>, a stack page below <see cref="StackTop"/>.
+/// <see cref="ScriptedVcpu"/>s on the threads of a real machine, which meet as they do there, with memory and without devices. Code is mapped at
+/// <see cref="Code"/>, a stack page below <see cref="StackTop"/>.
 /// </summary>
 internal sealed class ScriptedMachine : IDisposable
 {
@@ -25,9 +26,10 @@ internal sealed class ScriptedMachine : IDisposable
     private const ulong Root = 0x1000;
 
     private readonly nint _host;
-    private readonly Thread[] _threads;
-    private readonly AutoResetEvent[] _wakeUps;
-    private volatile bool _ended;
+    private readonly VcpuThread[] _threads;
+    private readonly Task<MachineEnd> _ended;
+    private volatile int _exitCode;
+    private int _resets;
     private ulong _nextTable = Root + 0x1000;
 
     public ScriptedMachine(byte[] code, int vcpus = 1, bool startStopped = false)
@@ -41,92 +43,61 @@ internal sealed class ScriptedMachine : IDisposable
         Map(StackTop - 4096, StackPage);
         Memory.Write(CodePage, code);
         Host = new Priorities(vcpus);
-        Vcpus = [.. Enumerable.Range(0, vcpus).Select(NewVcpu)];
-        _wakeUps = [.. Vcpus.Select(_ => new AutoResetEvent(false))];
-        Gate = new DebugGate(Vcpus, Memory, Host, Wake, () => End(137), startStopped);
-        _threads = [.. Vcpus.Select(v => new Thread(() => Drive(v)) { IsBackground = true })];
-        foreach (Thread thread in _threads)
+        Vcpus = [.. Enumerable.Range(0, vcpus).Select(id => new ScriptedVcpu(id, Memory))];
+        _threads = new VcpuThread[vcpus];
+        Run = new VcpuRun(Host, _threads, Reset);
+        for (int i = 0; i < vcpus; i++)
         {
-            thread.Start();
+            _threads[i] = new VcpuThread(Vcpus[i], Run);
+            _threads[i].PowerOn(Start());
         }
+
+        Target = new DebugTarget(Vcpus, Memory, Host, Run, Kill, startStopped);
+        _ended = Task.Factory.StartNew(
+            () =>
+            {
+                MachineEnd end = Run.ToEnd();
+                Target.Finish(end.Reason == EndReason.TripleFault ? 3 : _exitCode);
+                return end;
+            },
+            TaskCreationOptions.LongRunning);
     }
 
     public GuestMemory Memory { get; }
 
     public ScriptedVcpu[] Vcpus { get; }
 
-    public DebugGate Gate { get; }
+    public VcpuRun Run { get; }
+
+    public DebugTarget Target { get; }
 
     public Priorities Host { get; }
 
+    /// <summary>How often it was reset.</summary>
+    public int Resets => Volatile.Read(ref _resets);
+
+    /// <summary>Waits for the end.</summary>
+    public EndReason Ended()
+    {
+        Assert.True(_ended.Wait(TimeSpan.FromSeconds(20)), "The machine does not end.");
+        return _ended.Result.Reason;
+    }
+
+    /// <summary>Ends it and waits until the debugger has been told.</summary>
     public void End(int exitCode)
     {
-        _ended = true;
-        Gate.Finish(exitCode);
-        for (int i = 0; i < Vcpus.Length; i++)
-        {
-            Wake(i);
-        }
+        _exitCode = exitCode;
+        Kill();
+        Ended();
     }
 
     public void Dispose()
     {
         End(0);
-        foreach (Thread thread in _threads)
-        {
-            thread.Join();
-        }
-
         Marshal.FreeHGlobal(_host);
     }
 
-    private void Drive(ScriptedVcpu vcpu)
-    {
-        bool halted = false;
-        while (true)
-        {
-            Gate.Enter(vcpu.Id);
-            if (_ended)
-            {
-                break;
-            }
-
-            if (halted)
-            {
-                _wakeUps[vcpu.Id].WaitOne();
-                continue;
-            }
-
-            switch (vcpu.Run())
-            {
-                case VmExit.Halted or VmExit.HaltedWithInterruptsDisabled:
-                    halted = true;
-                    if (Gate.IsStepping(vcpu.Id))
-                    {
-                        Gate.Report(vcpu.Id, DebugStopReason.Debug);
-                    }
-
-                    break;
-                case VmExit.Debug:
-                    Gate.Report(vcpu.Id, DebugStopReason.Debug);
-                    break;
-                case VmExit.Shutdown:
-                    Gate.Report(vcpu.Id, DebugStopReason.Shutdown);
-                    End(3);
-                    break;
-            }
-        }
-
-        Gate.Leave(vcpu.Id);
-    }
-
-    private void Wake(int vcpu)
-    {
-        Vcpus[vcpu].Kick();
-        _wakeUps[vcpu].Set();
-    }
-
-    private ScriptedVcpu NewVcpu(int id)
+    private static X86State Start()
     {
         var state = new X86State
         {
@@ -149,9 +120,15 @@ internal sealed class ScriptedMachine : IDisposable
         state.Xsave[24] = 0x80;
         state.Xsave[25] = 0x1F;
         state.Xsave[160] = 0x42;
-        var vcpu = new ScriptedVcpu(id, Memory);
-        vcpu.Load(state);
-        return vcpu;
+        return state;
+    }
+
+    private void Kill() => Run.End(new MachineEnd(EndReason.Stopped));
+
+    private void Reset()
+    {
+        Array.ForEach(_threads, thread => thread.PowerOn(Start()));
+        Interlocked.Increment(ref _resets);
     }
 
     private void Map(ulong linear, ulong physical)

@@ -8,7 +8,7 @@ internal sealed class Served : IDisposable
     public Served(byte[] code, int vcpus = 1, bool startStopped = false)
     {
         Machine = new ScriptedMachine(code, vcpus, startStopped);
-        Server = GdbServer.Start(Machine.Gate, 0);
+        Server = GdbServer.Start(Machine.Target, 0);
     }
 
     public ScriptedMachine Machine { get; }

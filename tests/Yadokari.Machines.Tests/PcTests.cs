@@ -303,7 +303,8 @@ public sealed class PcTests : IDisposable
 
             Task.Delay(50).ContinueWith(_ => // Nothing tells that it sleeps.
             {
-                pc!.Wake(0);
+                pc!.Pause();
+                pc.Resume();
                 Thread.Sleep(50); // Nor that it goes on sleeping.
                 Assert.Equal(1, runs);
 

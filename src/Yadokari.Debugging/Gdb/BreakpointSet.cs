@@ -4,7 +4,7 @@ namespace Yadokari.Debugging.Gdb;
 /// Breakpoints of one debugger. Software and hardware ones are the same to an engine, which patches no guest memory for either; they are
 /// told apart for the debugger's sake, which may have both at one address.
 /// </summary>
-internal sealed class BreakpointSet(IDebugTarget target)
+internal sealed class BreakpointSet(DebugTarget target)
 {
     private const int Limit = 4096;
 

@@ -29,7 +29,7 @@ internal sealed class GdbCommands
     private const int SignalTrap = 5;
     private const int SignalAbort = 6;
 
-    private readonly IDebugTarget _target;
+    private readonly DebugTarget _target;
     private readonly VcpuView[] _vcpus;
     private readonly BreakpointSet _breakpoints;
     private int _general;
@@ -41,7 +41,7 @@ internal sealed class GdbCommands
     private bool _tellsHardware;
 
     /// <summary>Begins with nothing set.</summary>
-    public GdbCommands(IDebugTarget target)
+    public GdbCommands(DebugTarget target)
     {
         _target = target;
         _breakpoints = new BreakpointSet(target);

@@ -15,7 +15,7 @@ public sealed class GdbServer : IDisposable
     private const int SendTimeoutMilliseconds = 10_000;
     private const int FarewellMilliseconds = 1_000;
 
-    private readonly IDebugTarget _target;
+    private readonly DebugTarget _target;
     private readonly TcpListener _listener;
     private readonly Action<string>? _log;
     private readonly Action<Exception>? _failed;
@@ -26,7 +26,7 @@ public sealed class GdbServer : IDisposable
     private GdbSession? _session;
     private volatile bool _disposed;
 
-    private GdbServer(IDebugTarget target, TcpListener listener, Action<string>? log, Action<Exception>? failed)
+    private GdbServer(DebugTarget target, TcpListener listener, Action<string>? log, Action<Exception>? failed)
     {
         _target = target;
         _listener = listener;
@@ -46,7 +46,7 @@ public sealed class GdbServer : IDisposable
     /// <param name="log">Told, a line each, when debuggers come and go. Called on the server's threads.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>, for the server's threads.</param>
     /// <exception cref="UserErrorException">The port is out of range, taken or forbidden, or the address is not this host's.</exception>
-    public static GdbServer Start(IDebugTarget target, int port, IPAddress? address = null, Action<string>? log = null, Action<Exception>? failed = null)
+    public static GdbServer Start(DebugTarget target, int port, IPAddress? address = null, Action<string>? log = null, Action<Exception>? failed = null)
     {
         if (port is < 0 or > 65535)
         {

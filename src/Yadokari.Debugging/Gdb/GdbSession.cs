@@ -20,22 +20,19 @@ internal sealed class GdbSession
         Resend,
         Interrupt,
         Closed,
-        Stopped,
+        Reported,
     }
 
-    private readonly record struct Input(InputKind Kind, byte[] Packet, DebugStop Stop);
+    private readonly record struct Input(InputKind Kind, byte[] Packet);
 
-    private readonly IDebugTarget _target;
+    private readonly DebugTarget _target;
     private readonly TcpClient _client;
     private readonly NetworkStream _stream;
     private readonly Action _ended;
     private readonly PacketReader _reader = new(GdbCommands.PacketSize);
     private readonly BlockingCollection<Input> _inputs = [];
 
-    // What the client sent before the machine had stopped.
-    private readonly Queue<Input> _early = [];
-
-    // Backpressure for a client that floods; stop events of the machine, which are few, never wait.
+    // Backpressure for a client that floods; reports of the machine, which are few, never wait.
     private readonly SemaphoreSlim _room = new(QueuedInputs);
     private readonly CancellationTokenSource _over = new();
     private readonly GdbCommands _commands;
@@ -50,7 +47,7 @@ internal sealed class GdbSession
     /// Takes over a connection. <paramref name="ended"/> is called on the session's thread when it is over; <paramref name="failed"/> is as with
     /// <see cref="HostThread.Start"/>.
     /// </summary>
-    public GdbSession(IDebugTarget target, TcpClient client, Action ended, Action<Exception>? failed)
+    public GdbSession(DebugTarget target, TcpClient client, Action ended, Action<Exception>? failed)
     {
         _target = target;
         _client = client;
@@ -63,7 +60,7 @@ internal sealed class GdbSession
     /// <summary>Attaches to the machine and begins to serve.</summary>
     public void Start()
     {
-        _target.Attach(stop => _inputs.Add(new Input(InputKind.Stopped, [], stop)));
+        _target.Attach(() => _inputs.Add(new Input(InputKind.Reported, [])));
         _started = true; // Before it may say anything: what it has begun to say is waited for.
         HostThread.Start("gdb reader", Receive, _failed);
         HostThread.Start("gdb session", Run, _failed);
@@ -72,7 +69,7 @@ internal sealed class GdbSession
     /// <summary>Ends the session, giving it a while to say what is queued. Any thread.</summary>
     public void Close(TimeSpan timeout)
     {
-        _inputs.Add(new Input(InputKind.Closed, [], default));
+        _inputs.Add(new Input(InputKind.Closed, []));
         if (!_started || !_done.Wait(timeout))
         {
             _client.Dispose();
@@ -102,7 +99,7 @@ internal sealed class GdbSession
                         ClientEvent.Resend => InputKind.Resend,
                         _ => InputKind.Interrupt,
                     };
-                    _inputs.Add(new Input(kind, what == ClientEvent.Packet ? _reader.Packet : [], default));
+                    _inputs.Add(new Input(kind, what == ClientEvent.Packet ? _reader.Packet : []));
                 }
             }
         }
@@ -111,7 +108,7 @@ internal sealed class GdbSession
             // The client has disconnected: there is nothing to report.
         }
 
-        _inputs.Add(new Input(InputKind.Closed, [], default));
+        _inputs.Add(new Input(InputKind.Closed, []));
     }
 
     private void Run()
@@ -119,9 +116,13 @@ internal sealed class GdbSession
         try
         {
             // The machine stops first: every answer is about a stopped machine.
-            AwaitStop();
-            while (Serve())
+            if (_target.Stop() is { Reason: not DebugStopReason.Ended } stop)
             {
+                _running = false;
+                _commands.OnStopped(stop);
+                while (Serve())
+                {
+                }
             }
         }
         catch (Exception exception) when (exception is IOException or ObjectDisposedException)
@@ -141,8 +142,8 @@ internal sealed class GdbSession
     /// <summary>Handles one input; false ends the session.</summary>
     private bool Serve()
     {
-        Input input = _early.TryDequeue(out Input first) ? first : _inputs.Take();
-        if (input.Kind is not (InputKind.Stopped or InputKind.Closed))
+        Input input = _inputs.Take();
+        if (input.Kind is not (InputKind.Reported or InputKind.Closed))
         {
             _room.Release();
         }
@@ -152,16 +153,11 @@ internal sealed class GdbSession
             case InputKind.Closed:
                 return false;
 
-            case InputKind.Stopped:
-                return OnStopped(input.Stop);
+            case InputKind.Reported:
+                return !_target.HasReport || Stop(); // Another stop may have told it already.
 
             case InputKind.Interrupt:
-                if (_running)
-                {
-                    _target.Stop();
-                }
-
-                return true;
+                return !_running || Stop();
 
             case InputKind.BadPacket:
                 if (_acknowledge)
@@ -256,13 +252,17 @@ internal sealed class GdbSession
         }
     }
 
-    private bool OnStopped(DebugStop stop)
+    // Stops the machine and tells the debugger why; false where it has ended.
+    private bool Stop()
     {
-        bool tell = _running;
-        _running = false;
+        if (_target.Stop() is not { } stop)
+        {
+            return true;
+        }
+
         if (stop.Reason == DebugStopReason.Ended)
         {
-            if (tell)
+            if (_running)
             {
                 Send($"W{stop.ExitCode & 0xFF:x2}");
             }
@@ -270,6 +270,7 @@ internal sealed class GdbSession
             return false;
         }
 
+        _running = false;
         if (stop.Reason == DebugStopReason.Shutdown)
         {
             Say($"vCPU {stop.Vcpu}: triple fault\n");
@@ -278,32 +279,6 @@ internal sealed class GdbSession
         _commands.OnStopped(stop);
         Send(_commands.StopReply());
         return true;
-    }
-
-    /// <summary>Waits for the stop event of Attach; packets that the client sends during the wait are queued in order.</summary>
-    private void AwaitStop()
-    {
-        while (true)
-        {
-            Input input = _inputs.Take();
-            if (input.Kind == InputKind.Stopped)
-            {
-                _running = false;
-                _commands.OnStopped(input.Stop);
-                if (input.Stop.Reason == DebugStopReason.Ended)
-                {
-                    _early.Enqueue(new Input(InputKind.Closed, [], default));
-                }
-
-                break;
-            }
-
-            _early.Enqueue(input);
-            if (input.Kind == InputKind.Closed)
-            {
-                break;
-            }
-        }
     }
 
     /// <summary>Text for the debugger's user, outside of any answer.</summary>

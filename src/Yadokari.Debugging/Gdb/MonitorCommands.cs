@@ -16,7 +16,7 @@ internal static class MonitorCommands
         """;
 
     /// <summary>Carries a command out and gives its answer.</summary>
-    public static string Run(string command, IDebugTarget target, IReadOnlyList<VcpuView> vcpus, int current)
+    public static string Run(string command, DebugTarget target, IReadOnlyList<VcpuView> vcpus, int current)
     {
         string[] words = command.Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
         using var writer = new StringWriter { NewLine = "\n" };

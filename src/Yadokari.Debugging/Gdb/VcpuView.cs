@@ -7,7 +7,7 @@ using Yadokari.X86.State;
 namespace Yadokari.Debugging.Gdb;
 
 /// <summary>Registers and memory of one stopped vCPU. The state is saved once a stop, and loaded back with each change.</summary>
-internal sealed class VcpuView(IDebugTarget target, int index)
+internal sealed class VcpuView(DebugTarget target, int index)
 {
     private readonly X86State _state = new();
     private bool _saved;

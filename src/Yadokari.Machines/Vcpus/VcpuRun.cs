@@ -7,26 +7,27 @@ namespace Yadokari.Machines.Vcpus;
 
 /// <summary>
 /// The run of all vCPUs from power-on to the machine's end. It is where their threads meet: before each entry into guest code they pass here, and are held
-/// back while the machine is reset or paused.
+/// back while the machine is reset, while it is paused, and by a debugger.
 /// </summary>
 /// <param name="host">What the vCPUs ask.</param>
 /// <param name="threads">Filled by the time of the run.</param>
 /// <param name="reset">Puts the machine back to power-on. Called with all vCPUs parked, on one's thread.</param>
-internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset) : IVcpuThreadOwner
+internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset) : IVcpuThreadOwner, IRunControl
 {
     private readonly object _lock = new(); // Guards what follows. Nothing is called inside it.
-    private readonly bool[] _inside = new bool[threads.Length]; // May run guest code.
+    private readonly bool[] _inside = new bool[threads.Length]; // May run guest code; the others are parked.
+    private readonly bool[] _held = new bool[threads.Length]; // By a debugger.
     private int _insideCount;
-    private int _stops; // Those that hold the vCPUs.
+    private bool _paused;
     private bool _resetting;
     private MachineEnd? _end;
     private ExceptionDispatchInfo? _failure;
     private volatile bool _resetRequested;
 
-    /// <summary>A debugger's gate, if there is one.</summary>
-    public IVcpuGate? Gate { get; set; }
+    /// <inheritdoc/>
+    public Func<int, VmExit, bool>? DebugExit { get; set; }
 
-    // Under the lock, or to see whether it is of use to take it.
+    // Written without the lock, too.
     private bool HasEnded => Volatile.Read(ref _end) is not null;
 
     /// <summary>Runs until the end; the calling thread waits.</summary>
@@ -46,7 +47,6 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
     {
         if (Interlocked.CompareExchange(ref _end, end, null) is null)
         {
-            Gate?.Open();
             Recall();
         }
     }
@@ -66,41 +66,47 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
     }
 
     /// <summary>
-    /// Waits until no vCPU runs guest code, and holds them all until <see cref="StartTheWorld"/>; once for each call. Any thread but a vCPU's, with no lock
-    /// held that a device takes.
+    /// Pauses the vCPUs: when this returns none runs guest code, nor does until <see cref="Resume"/>. Any thread but a vCPU's, with no lock held that a device
+    /// takes.
     /// </summary>
-    /// <returns>False where the run has ended: nothing is to be started again then.</returns>
-    public bool StopTheWorld()
+    /// <returns>False where the run has ended: nothing is to be resumed then.</returns>
+    public bool Pause()
     {
         lock (_lock)
         {
-            _stops++;
+            _paused = true;
         }
 
-        Recall();
+        return RecallAndWait();
+    }
+
+    /// <summary>Lets the vCPUs go on after <see cref="Pause"/>, but for those that a debugger holds. Any thread.</summary>
+    public void Resume()
+    {
         lock (_lock)
         {
-            while (_insideCount > 0 || _resetting)
-            {
-                Monitor.Wait(_lock);
-            }
-
-            if (HasEnded)
-            {
-                _stops--;
-                return false;
-            }
-
-            return true;
+            _paused = false;
+            Monitor.PulseAll(_lock);
         }
     }
 
-    /// <summary>Lets the vCPUs go again.</summary>
-    public void StartTheWorld()
+    /// <inheritdoc/>
+    public bool HoldAll()
     {
         lock (_lock)
         {
-            _stops--;
+            Array.Fill(_held, true);
+        }
+
+        return RecallAndWait();
+    }
+
+    /// <inheritdoc/>
+    public void Release(ReadOnlySpan<bool> stay)
+    {
+        lock (_lock)
+        {
+            stay.CopyTo(_held);
             Monitor.PulseAll(_lock);
         }
     }
@@ -109,78 +115,23 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
     public bool Pass(VcpuThread thread)
     {
         int id = thread.Vcpu.Id;
-        Park(id);
-        while (true)
-        {
-            if (!MayGo())
-            {
-                // A debugger must not wait for a vCPU that is parked here.
-                Gate?.Leave(id);
-                if (!WaitToGo())
-                {
-                    return false;
-                }
-            }
-
-            Gate?.Enter(id);
-            lock (_lock)
-            {
-                if (!IsHeld)
-                {
-                    _inside[id] = true;
-                    _insideCount++;
-                    return true;
-                }
-            }
-        }
-    }
-
-    /// <inheritdoc/>
-    public bool HasInterrupt(int vcpu) => host.HasInterrupt(vcpu);
-
-    /// <inheritdoc/>
-    public bool IsStepping(VcpuThread thread) => Gate?.IsStepping(thread.Vcpu.Id) == true;
-
-    /// <inheritdoc/>
-    public void OnDebug(VcpuThread thread) => Gate?.Debug(thread.Vcpu.Id);
-
-    /// <inheritdoc/>
-    public void OnShutdown(VcpuThread thread)
-    {
-        Gate?.Shutdown(thread.Vcpu.Id);
-        var state = new X86State();
-        thread.Vcpu.Save(state);
-        End(new MachineEnd(EndReason.TripleFault) { Vcpu = thread.Vcpu.Id, State = state });
-    }
-
-    // Under the lock.
-    private bool IsHeld => _stops > 0 || _resetRequested || _resetting || HasEnded;
-
-    private bool MayGo()
-    {
         lock (_lock)
         {
-            return !IsHeld;
-        }
-    }
-
-    // False at the end. The thread that finds all vCPUs parked performs the requested reset.
-    private bool WaitToGo()
-    {
-        lock (_lock)
-        {
+            Park(id);
             while (!HasEnded)
             {
-                if (_resetRequested && !_resetting && _insideCount == 0 && _stops == 0)
+                if (IsResetDue)
                 {
                     Reset();
                 }
-                else if (IsHeld)
+                else if (_paused || _held[id] || _resetRequested || _resetting)
                 {
                     Monitor.Wait(_lock);
                 }
                 else
                 {
+                    _inside[id] = true;
+                    _insideCount++;
                     return true;
                 }
             }
@@ -188,6 +139,33 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
             return false;
         }
     }
+
+    /// <inheritdoc/>
+    public bool HasInterrupt(int vcpu) => host.HasInterrupt(vcpu);
+
+    /// <inheritdoc/>
+    public void OnDebug(VcpuThread thread, VmExit exit)
+    {
+        int id = thread.Vcpu.Id;
+        if (DebugExit?.Invoke(id, exit) == true)
+        {
+            lock (_lock)
+            {
+                _held[id] = true;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public void OnShutdown(VcpuThread thread)
+    {
+        var state = new X86State();
+        thread.Vcpu.Save(state);
+        End(new MachineEnd(EndReason.TripleFault) { Vcpu = thread.Vcpu.Id, State = state });
+    }
+
+    // Under the lock. The thread that finds all vCPUs parked performs the requested reset; not while a debugger holds them all and looks at them.
+    private bool IsResetDue => _resetRequested && !_resetting && _insideCount == 0 && !_paused && _held.Contains(false);
 
     // Under the lock, which is released during the reset: a queue's worker that the reset waits for may end the run.
     private void Reset()
@@ -206,17 +184,15 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
     }
 
+    // Under the lock.
     private void Park(int vcpu)
     {
-        lock (_lock)
+        if (_inside[vcpu])
         {
-            if (_inside[vcpu])
+            _inside[vcpu] = false;
+            if (--_insideCount == 0)
             {
-                _inside[vcpu] = false;
-                if (--_insideCount == 0)
-                {
-                    Monitor.PulseAll(_lock);
-                }
+                Monitor.PulseAll(_lock);
             }
         }
     }
@@ -234,8 +210,10 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
         finally
         {
-            Park(thread.Vcpu.Id);
-            Gate?.Leave(thread.Vcpu.Id);
+            lock (_lock)
+            {
+                Park(thread.Vcpu.Id);
+            }
         }
     }
 
@@ -250,6 +228,21 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         lock (_lock)
         {
             Monitor.PulseAll(_lock);
+        }
+    }
+
+    // Brings all vCPUs here and waits until they are; false at the end.
+    private bool RecallAndWait()
+    {
+        Recall();
+        lock (_lock)
+        {
+            while (_insideCount > 0 || _resetting)
+            {
+                Monitor.Wait(_lock);
+            }
+
+            return !HasEnded;
         }
     }
 }

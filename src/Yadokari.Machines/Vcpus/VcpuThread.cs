@@ -27,8 +27,8 @@ internal sealed class VcpuThread : IBoardVcpu
     private bool _awaitsStartUp; // Written by the vCPU's thread only, which reads it without the lock.
 
     private bool _halted;
-
     private bool _haltedWithInterruptsDisabled;
+    private bool _shutDown;
     private long _sleptTicks;
     private long _halts;
 
@@ -72,7 +72,7 @@ internal sealed class VcpuThread : IBoardVcpu
 
         bool waits = state.Activity == ActivityState.WaitForSipi;
         _vcpu.Load(state);
-        _halted = false;
+        _halted = _shutDown = false;
         lock (_sleep)
         {
             _awaitsStartUp = waits;
@@ -128,6 +128,12 @@ internal sealed class VcpuThread : IBoardVcpu
         while (_owner.Pass(this))
         {
             TakeMessages();
+            if (_shutDown)
+            {
+                _owner.OnShutdown(this);
+                continue;
+            }
+
             if (_awaitsStartUp)
             {
                 Sleep(interruptible: false);
@@ -135,14 +141,15 @@ internal sealed class VcpuThread : IBoardVcpu
             }
 
             // A thread that is woken for another reason than an interrupt sleeps again; a debugger's step ends with HLT all the same.
-            if (_halted && !HasInterrupt(_haltedWithInterruptsDisabled) && !_owner.IsStepping(this))
+            if (_halted && !HasInterrupt(_haltedWithInterruptsDisabled) && !_vcpu.SingleStep)
             {
                 Sleep(interruptible: true);
                 continue;
             }
 
             _halted = false;
-            switch (_vcpu.Run())
+            VmExit exit = _vcpu.Run();
+            switch (exit)
             {
                 case VmExit.Halted:
                     OnHalt(forGood: false);
@@ -151,10 +158,11 @@ internal sealed class VcpuThread : IBoardVcpu
                     OnHalt(forGood: true);
                     break;
                 case VmExit.Shutdown:
-                    _owner.OnShutdown(this);
+                    _shutDown = true; // Acted on once a debugger has let it pass.
+                    _owner.OnDebug(this, exit);
                     break;
                 case VmExit.Debug:
-                    _owner.OnDebug(this);
+                    _owner.OnDebug(this, exit);
                     break;
             }
         }
@@ -163,9 +171,9 @@ internal sealed class VcpuThread : IBoardVcpu
     private void OnHalt(bool forGood)
     {
         Volatile.Write(ref _halts, _halts + 1);
-        if (_owner.IsStepping(this))
+        if (_vcpu.SingleStep)
         {
-            _owner.OnDebug(this);
+            _owner.OnDebug(this, VmExit.Debug);
             return;
         }
 
@@ -258,7 +266,7 @@ internal sealed class VcpuThread : IBoardVcpu
         if (init)
         {
             _vcpu.Load(AfterInit());
-            _halted = false;
+            _halted = _shutDown = false;
         }
 
         if (page != NoPage)
