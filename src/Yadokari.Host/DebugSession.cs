@@ -1,4 +1,3 @@
-using Yadokari.Boards.Pc;
 using Yadokari.Debugging;
 using Yadokari.Debugging.Gdb;
 using Yadokari.Host.Consoles;
@@ -22,13 +21,7 @@ internal sealed class DebugSession : IDisposable
     }
 
     /// <summary>Tells gdb how the machine ended.</summary>
-    public void Finish(MachineEnd end) => _target.Finish(end.Reason switch
-    {
-        EndReason.PowerOff => ExitCodes.Success,
-        EndReason.Panic => ExitCodes.GuestPanic,
-        EndReason.TripleFault => ExitCodes.TripleFault,
-        _ => ExitCodes.EndedByUser,
-    });
+    public void Finish(MachineEnd end) => _target.Finish(ExitCodes.Of(end));
 
     /// <inheritdoc/>
     public void Dispose() => _server.Dispose();

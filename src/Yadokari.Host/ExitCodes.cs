@@ -1,3 +1,6 @@
+using Yadokari.Boards.Pc;
+using Yadokari.Machines;
+
 namespace Yadokari.Host;
 
 /// <summary>What <c>yado</c> ends with. Documented for users in README.md and in <c>yado run --help</c>.</summary>
@@ -29,6 +32,18 @@ public static class ExitCodes
 
     /// <summary>A test guest wrote a code to the debug exit port: always odd, as QEMU's isa-debug-exit has it and test kernels expect.</summary>
     public static int DebugExit(uint code) => (int)((code << 1) | 1) & 0xFF;
+
+    /// <summary>How a machine ended.</summary>
+    public static int Of(MachineEnd end) => end.Reason switch
+    {
+        EndReason.Panic or EndReason.Reset or EndReason.TripleFault when end.Panic is not null => GuestPanic,
+        EndReason.PowerOff => Success,
+        EndReason.Panic => GuestPanic,
+        EndReason.TripleFault => TripleFault,
+        EndReason.DebugExit => DebugExit(end.Code),
+        EndReason.Stopped => EndedByUser,
+        _ => Internal,
+    };
 
     /// <summary>A signal ended the machine, as shells count: 128 and its number.</summary>
     public static int Signal(int number) => 128 + number;

@@ -220,27 +220,11 @@ internal sealed class RunSession : IMonitor, IDisposable
             }
         }
 
-        if (end.Panic is { } panic && end.Reason is EndReason.Panic or EndReason.Reset or EndReason.TripleFault)
-        {
-            _farewell = $"the guest's kernel panicked: {panic}";
-            return ExitCodes.GuestPanic;
-        }
-
-        switch (end.Reason)
-        {
-            case EndReason.PowerOff:
-                return ExitCodes.Success;
-            case EndReason.Panic:
-                _farewell = "the guest's kernel panicked.";
-                return ExitCodes.GuestPanic;
-            case EndReason.TripleFault:
-                _farewell = $"vCPU {end.Vcpu} of the guest shut down after a triple fault{(end.State is { } state ? $" at {state.Rip:x16}" : "")}.";
-                return ExitCodes.TripleFault;
-            case EndReason.DebugExit:
-                return ExitCodes.DebugExit(end.Code);
-            default:
-                return ExitCodes.Internal;
-        }
+        int ended = ExitCodes.Of(end);
+        _farewell = ended == ExitCodes.GuestPanic ? $"the guest's kernel panicked{(end.Panic is { } panic ? $": {panic}" : ".")}"
+            : end.Reason == EndReason.TripleFault ? $"vCPU {end.Vcpu} of the guest shut down after a triple fault{(end.State is { } state ? $" at {state.Rip:x16}" : "")}."
+            : _farewell;
+        return ended;
     }
 
     /// <inheritdoc/>
