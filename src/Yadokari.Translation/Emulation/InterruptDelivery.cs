@@ -272,28 +272,7 @@ internal static unsafe class InterruptDelivery
         Stack stack = Stack.Current(cpu);
         if (level < cpu.Cpl)
         {
-            if (!Stack.OfLevel(cpu, level, external, out stack))
-            {
-                return Outcome.Fault;
-            }
-
-            if (leavesVirtual)
-            {
-                for (int index = Gs; index >= Ds; index--)
-                {
-                    if (!stack.Push(cpu, cpu.Segments[index].Selector, size))
-                    {
-                        return Outcome.Fault;
-                    }
-                }
-
-                if (!stack.Push(cpu, cpu.Segments[Es].Selector, size))
-                {
-                    return Outcome.Fault;
-                }
-            }
-
-            if (!stack.Push(cpu, cpu.Segments[Ss].Selector, size) || !stack.Push(cpu, cpu.Rsp, size))
+            if (!Stack.OfLevel(cpu, level, external, out stack) || !PushOuterStack(cpu, ref stack, size, leavesVirtual))
             {
                 return Outcome.Fault;
             }
@@ -322,6 +301,23 @@ internal static unsafe class InterruptDelivery
         cpu.SetSegment(Cs, code.ToSegment((ushort)((gate.GateSelector & ~3) | level)));
         cpu.Rip = offset;
         return Outcome.Jumped;
+    }
+
+    // What an inner level's stack begins with: where the stack of the interrupted level is, and behind virtual-8086 mode its data segments.
+    private static bool PushOuterStack(Vcpu cpu, ref Stack stack, int size, bool leavesVirtual)
+    {
+        if (leavesVirtual)
+        {
+            foreach (int index in (ReadOnlySpan<int>)[Gs, Fs, Ds, Es])
+            {
+                if (!stack.Push(cpu, cpu.Segments[index].Selector, size))
+                {
+                    return false;
+                }
+            }
+        }
+
+        return stack.Push(cpu, cpu.Segments[Ss].Selector, size) && stack.Push(cpu, cpu.Rsp, size);
     }
 
     /// <summary>The code segment of a gate: present, and not less privileged than what is interrupted.</summary>
