@@ -56,53 +56,18 @@ internal sealed unsafe partial class Translator
 
     private void EmitRedirected(in Instruction instruction, bool memory, int displacement, int slot)
     {
-        Instruction host = instruction;
-        bool changed = memory || !Code64;
-        bool high = false;
-        bool clash = false;
-        int operands = instruction.OpCount;
-        for (int i = 0; i < operands; i++)
-        {
-            if (instruction.GetOpKind(i) != OpKind.Register)
-            {
-                continue;
-            }
-
-            Register register = instruction.GetOpRegister(i);
-            high |= GuestRegisters.IsHighByte(register);
-            int guest = GuestRegisters.Number(register);
-            if (guest < 0)
-            {
-                continue;
-            }
-
-            Host mapped = GuestRegisters.HostOf(guest);
-            clash |= mapped >= Host.R8;
-            if (mapped != (Host)guest)
-            {
-                changed = true;
-            }
-        }
-
-        if (!changed)
+        if (!memory && Code64 && !IsRenamed(instruction))
         {
             CopyBytes(instruction);
             return;
         }
 
-        // Guest registers that live in memory, or that can't stand beside AH..BH, pass through scratch registers.
-        Span<(int Guest, Host Host, bool Store)> passed = stackalloc (int, Host, bool)[5];
-        int count = 0;
-        Host borrowed = Host.None;
-        for (int i = 0; i < operands; i++)
+        Instruction host = instruction;
+        bool besideHigh = StandsBesideHighByte(instruction, out bool high);
+        PassedRegisters passed = new(stackalloc PassedRegister[5]);
+        for (int i = 0; i < instruction.OpCount; i++)
         {
-            if (instruction.GetOpKind(i) != OpKind.Register)
-            {
-                continue;
-            }
-
-            Register register = instruction.GetOpRegister(i);
-            int guest = GuestRegisters.Number(register);
+            int guest = GuestOperand(instruction, i);
             if (guest < 0)
             {
                 continue;
@@ -115,38 +80,12 @@ internal sealed unsafe partial class Translator
             }
 
             Host mapped = GuestRegisters.HostOf(guest);
-            if (mapped == Host.None || (high && clash && mapped >= Host.R8))
+            if (IsPassed(mapped, besideHigh))
             {
-                int known = -1;
-                for (int k = 0; k < count; k++)
-                {
-                    known = passed[k].Guest == guest ? k : known;
-                }
-
-                if (known < 0)
-                {
-                    Host scratch = NextScratch(instruction, memory, high, count, ref borrowed);
-                    passed[count] = (guest, scratch, false);
-                    known = count++;
-                    if (mapped == Host.None)
-                    {
-                        if (!OnlyWritten(instruction, guest))
-                        {
-                            _a.Load(scratch, Mem.State(StateLayout.Gpr(guest)));
-                        }
-                    }
-                    else
-                    {
-                        _a.Move(scratch, mapped);
-                    }
-                }
-
-                OpAccess access = _use.AccessOf(instruction, i);
-                passed[known].Store |= access is not (OpAccess.Read or OpAccess.None or OpAccess.NoMemAccess or OpAccess.CondRead);
-                mapped = passed[known].Host;
+                mapped = Pass(instruction, i, guest, memory, high, ref passed);
             }
 
-            SetRegister(ref host, i, GuestRegisters.InWidthOf(register, mapped));
+            SetRegister(ref host, i, GuestRegisters.InWidthOf(instruction.GetOpRegister(i), mapped));
         }
 
         if (memory)
@@ -161,9 +100,116 @@ internal sealed unsafe partial class Translator
         }
 
         Encode(host);
-        for (int k = 0; k < count; k++)
+        TakeBack(passed);
+    }
+
+    /// <summary>A guest's register that an instruction finds in a scratch register.</summary>
+    /// <param name="Guest">Its number.</param>
+    /// <param name="Host">Where it is meanwhile.</param>
+    /// <param name="Store">Whether the instruction may change it.</param>
+    private record struct PassedRegister(int Guest, Host Host, bool Store);
+
+    /// <summary>Those of one instruction, in the order in which scratch registers are handed out.</summary>
+    private ref struct PassedRegisters(Span<PassedRegister> room)
+    {
+        private readonly Span<PassedRegister> _room = room;
+
+        /// <summary>How many there are.</summary>
+        public int Count { get; private set; }
+
+        /// <summary>The register whose guest value is in the spare slot meanwhile; or None.</summary>
+        public Host Borrowed = Host.None;
+
+        public readonly ref PassedRegister this[int index] => ref _room[index];
+
+        /// <summary>The index of a guest's register, or -1.</summary>
+        public readonly int Find(int guest)
         {
-            (int guest, Host scratch, bool store) = passed[k];
+            for (int i = Count - 1; i >= 0; i--)
+            {
+                if (_room[i].Guest == guest)
+                {
+                    return i;
+                }
+            }
+
+            return -1;
+        }
+
+        public int Add(int guest, Host host)
+        {
+            _room[Count] = new PassedRegister(guest, host, false);
+            return Count++;
+        }
+    }
+
+    // The number of an operand's general register, or -1 where it is none or the high byte of one.
+    private static int GuestOperand(in Instruction instruction, int operand)
+        => instruction.GetOpKind(operand) == OpKind.Register ? GuestRegisters.Number(instruction.GetOpRegister(operand)) : -1;
+
+    // Whether an instruction names a guest register that has another number on the host, or none.
+    private static bool IsRenamed(in Instruction instruction)
+    {
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            int guest = GuestOperand(instruction, i);
+            if (guest >= 0 && GuestRegisters.HostOf(guest) != (Host)guest)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    // Whether an instruction names one of AH..BH, and beside it a register whose host register takes a REX prefix, with which there are none.
+    private static bool StandsBesideHighByte(in Instruction instruction, out bool high)
+    {
+        high = false;
+        bool extended = false;
+        for (int i = 0; i < instruction.OpCount; i++)
+        {
+            high |= instruction.GetOpKind(i) == OpKind.Register && GuestRegisters.IsHighByte(instruction.GetOpRegister(i));
+            int guest = GuestOperand(instruction, i);
+            extended |= guest >= 0 && GuestRegisters.HostOf(guest) >= Host.R8;
+        }
+
+        return high && extended;
+    }
+
+    // Guest registers that live in memory, or that can't stand beside AH..BH, pass through scratch registers.
+    private static bool IsPassed(Host mapped, bool besideHigh) => mapped == Host.None || (besideHigh && mapped >= Host.R8);
+
+    // The scratch register that stands for an operand, loaded at its first use where the instruction reads it.
+    private Host Pass(in Instruction instruction, int operand, int guest, bool memory, bool high, ref PassedRegisters passed)
+    {
+        int known = passed.Find(guest);
+        if (known < 0)
+        {
+            Host scratch = NextScratch(instruction, memory, high, passed.Count, ref passed.Borrowed);
+            known = passed.Add(guest, scratch);
+            Host mapped = GuestRegisters.HostOf(guest);
+            if (mapped != Host.None)
+            {
+                _a.Move(scratch, mapped);
+            }
+            else if (!OnlyWritten(instruction, guest))
+            {
+                _a.Load(scratch, Mem.State(StateLayout.Gpr(guest)));
+            }
+        }
+
+        OpAccess access = _use.AccessOf(instruction, operand);
+        passed[known].Store |= access is not (OpAccess.Read or OpAccess.None or OpAccess.NoMemAccess or OpAccess.CondRead);
+        return passed[known].Host;
+    }
+
+    // What an instruction changed goes back where it lives, and the register that it borrowed gets its value again.
+    private void TakeBack(in PassedRegisters passed)
+    {
+        for (int i = 0; i < passed.Count; i++)
+        {
+            (int guest, Host scratch, bool store) = passed[i];
             if (!store)
             {
                 continue;
@@ -180,9 +226,9 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        if (borrowed != Host.None)
+        if (passed.Borrowed != Host.None)
         {
-            _a.Load(borrowed, Mem.State(s_spare));
+            _a.Load(passed.Borrowed, Mem.State(s_spare));
         }
     }
 
@@ -232,22 +278,12 @@ internal sealed unsafe partial class Translator
         bool memory = InstructionUse.HasMemoryOperand(guestInstruction);
         Instruction instruction = guestInstruction;
         int slot = memory ? -1 : MemoryForms.Choose(ref instruction);
-        bool high = false;
-        bool clash = false;
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            Register register = instruction.GetOpKind(i) == OpKind.Register ? instruction.GetOpRegister(i) : Register.None;
-            int guest = GuestRegisters.Number(register);
-            high |= GuestRegisters.IsHighByte(register);
-            clash |= guest >= 0 && GuestRegisters.HostOf(guest) >= Host.R8;
-        }
-
+        bool besideHigh = StandsBesideHighByte(instruction, out bool high);
         uint passed = 0;
         for (int i = 0; i < instruction.OpCount; i++)
         {
-            int guest = instruction.GetOpKind(i) == OpKind.Register ? GuestRegisters.Number(instruction.GetOpRegister(i)) : -1;
-            Host mapped = guest < 0 || i == slot ? Host.Rax : GuestRegisters.HostOf(guest);
-            passed |= mapped == Host.None || (high && clash && mapped >= Host.R8) ? 1u << guest : 0;
+            int guest = i == slot ? -1 : GuestOperand(instruction, i);
+            passed |= guest >= 0 && IsPassed(GuestRegisters.HostOf(guest), besideHigh) ? 1u << guest : 0;
         }
 
         // As NextScratch hands them out: one or two registers are free.
