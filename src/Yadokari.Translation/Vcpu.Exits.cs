@@ -24,90 +24,33 @@ internal sealed unsafe partial class Vcpu
             }
 
             var site = (Site*)_code.Cache.Writable((byte*)State->ExitSite);
+            ExitsByKind[(int)site->Kind]++;
             if (site->Kind == SiteKind.Gone)
             {
-                ExitsByKind[(int)SiteKind.Gone]++;
-                SetLinearRip(State->ExitValue);
-                block = FindBlock(CurrentMode());
-                if (block == null)
-                {
-                    return DeliverRaised();
-                }
-
-                if (Trace == null && (block.Mode & CpuMode.Single) == 0)
-                {
-                    _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
-                }
-
-                return Outcome.Jumped;
+                return FollowGone(out block);
             }
 
             Block from = _code.ByNumber(site->Block)!;
-            long flushes = _code.CacheFlushes;
             ulong page = (from.Mode & CpuMode.User) != 0 ? State->CodePage : from.LinearPage;
             ulong linear = page + (ulong)site->GuestOffset;
             block = null;
-            ExitsByKind[(int)site->Kind]++;
             switch (site->Kind)
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
                     TakeX87Notes(from, page, site->GuestOffset);
-                    if (from.UsesSimd && RaisesPendingX87())
+                    if (!FillsTlb(site, from, out Outcome outcome))
                     {
-                        return DeliverRaised();
+                        return outcome;
                     }
 
-                    if (!Code64 && (uint)State->ExitValue + (ulong)site->Size > 1ul << 32)
-                    {
-                        // Whether that wraps around or exceeds the limit is for the segment to say.
-                        return LimitedAccess(site->Size, site->Write != 0);
-                    }
-
-                    ulong cr2 = Cr2;
-                    Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
-                    if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
-                    {
-                        byte* resume = (byte*)State->ExitSite + site->Resume;
-                        Enter(resume, from.UsesSimd);
-                        continue;
-                    }
-
-                    if (site->Extra > 1)
-                    {
-                        // One check stood for several accesses: which of them is to blame shows when they run one by one.
-                        if (reach == Reach.Fault)
-                        {
-                            ClearRaised();
-                            Cr2 = cr2;
-                        }
-
-                        _steps = site->Extra;
-                        _code.SharingFailed(from, site->Base);
-                        return Outcome.Retry;
-                    }
-
-                    if (reach == Reach.Fault)
-                    {
-                        // Only vector instructions have masks and ask for aligned operands, but for CMPXCHG16B, and only an address that
-                        // is not canonical asks who used it.
-                        bool whole = site->Size < 16 && IsCanonical(State->ExitValue + site->Size - 1);
-                        return !from.UsesSimd && whole && RaisedVector == (int)Vector.PageFault
-                            ? DeliverRaised()
-                            : MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
-                    }
-
-                    return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
+                    Enter((byte*)State->ExitSite + site->Resume, from.UsesSimd);
+                    continue;
 
                 case SiteKind.Limit:
                     SetLinearRip(linear);
                     TakeX87Notes(from, page, site->GuestOffset);
-                    if (from.UsesSimd && RaisesPendingX87())
-                    {
-                        return DeliverRaised();
-                    }
-
-                    return LimitedAccess(site->Size, site->Write != 0);
+                    return from.UsesSimd && RaisesPendingX87() ? DeliverRaised() : LimitedAccess(site->Size, site->Write != 0);
 
                 case SiteKind.Emulate:
                     SetLinearRip(linear);
@@ -115,72 +58,17 @@ internal sealed unsafe partial class Vcpu
 
                 case SiteKind.Link:
                     SetLinearRip(linear);
-                    block = FindBlock(CurrentMode());
-                    if (block == null)
-                    {
-                        return DeliverRaised();
-                    }
-
-                    // The block may have gone with a cache that was full, and describe another by now, or its page with the other block's
-                    // translation.
-                    if (Trace == null && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
-                    {
-                        _code.Link(site, block, LinearRip, _fetchGlobal);
-                    }
-
-                    return Outcome.Jumped;
+                    return FollowLink(site, from, out block);
 
                 case SiteKind.Lookup:
-                    if (from.Mode.HasFlag(CpuMode.Code64) && !IsCanonical(State->ExitValue))
-                    {
-                        return RefuseBranch(from, page);
-                    }
-
-                    SetLinearRip(State->ExitValue);
-                    if ((from.Mode & CpuMode.Single) != 0)
-                    {
-                        return Outcome.Jumped;
-                    }
-
-                    block = FindBlock(CurrentMode());
-                    if (block == null)
-                    {
-                        return DeliverRaised();
-                    }
-
-                    if (Trace == null)
-                    {
-                        _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
-                        if (site->Resume != 0 && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
-                        {
-                            _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
-                        }
-                    }
-
-                    return Outcome.Jumped;
+                    return FollowLookup(site, from, page, out block);
 
                 case SiteKind.Recheck:
-                    // Nothing of it ran yet. What runs one by one does so still: found for another mode, this block would never be settled.
                     SetLinearRip(linear);
-                    block = FindBlock(from.Mode);
+                    block = Recheck(site, from);
                     if (block == null)
                     {
                         return DeliverRaised();
-                    }
-
-                    if (block == from && _code.CacheFlushes == flushes)
-                    {
-                        *(int*)((byte*)site + site->Resume) = _tlb.FetchEpoch(from.SecondGlobal);
-                    }
-
-                    if (block != from)
-                    {
-                        Trace?.Enter(this, block);
-                    }
-
-                    if (block.UsesSimd)
-                    {
-                        FetchExtended();
                     }
 
                     Enter(block.Entry, simd: false);
@@ -192,6 +80,164 @@ internal sealed unsafe partial class Vcpu
                     return Outcome.Jumped;
             }
         }
+    }
+
+    // A jump by linear address whose block is gone.
+    private Outcome FollowGone(out Block? block)
+    {
+        SetLinearRip(State->ExitValue);
+        block = FindBlock(CurrentMode());
+        if (block == null)
+        {
+            return DeliverRaised();
+        }
+
+        if (Trace == null && (block.Mode & CpuMode.Single) == 0)
+        {
+            _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
+        }
+
+        return Outcome.Jumped;
+    }
+
+    // An access that the TLB does not know. True: it does now, and the block goes on with it; false: that came of it.
+    private bool FillsTlb(Site* site, Block from, out Outcome outcome)
+    {
+        outcome = Outcome.Jumped;
+        if (from.UsesSimd && RaisesPendingX87())
+        {
+            outcome = DeliverRaised();
+            return false;
+        }
+
+        if (!Code64 && (uint)State->ExitValue + (ulong)site->Size > 1ul << 32)
+        {
+            // Whether that wraps around or exceeds the limit is for the segment to say.
+            outcome = LimitedAccess(site->Size, site->Write != 0);
+            return false;
+        }
+
+        ulong cr2 = Cr2;
+        Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
+        if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
+        {
+            return true;
+        }
+
+        outcome = MissedAccess(site, from, reach, cr2);
+        return false;
+    }
+
+    // An access that is none to plain RAM within one page: it faults, or is made in steps.
+    private Outcome MissedAccess(Site* site, Block from, Reach reach, ulong cr2)
+    {
+        if (site->Extra > 1)
+        {
+            // One check stood for several accesses: which of them is to blame shows when they run one by one.
+            if (reach == Reach.Fault)
+            {
+                ClearRaised();
+                Cr2 = cr2;
+            }
+
+            _steps = site->Extra;
+            _code.SharingFailed(from, site->Base);
+            return Outcome.Retry;
+        }
+
+        if (reach == Reach.Fault)
+        {
+            // Only vector instructions have masks and ask for aligned operands, but for CMPXCHG16B, and only an address that
+            // is not canonical asks who used it.
+            bool whole = site->Size < 16 && IsCanonical(State->ExitValue + site->Size - 1);
+            return !from.UsesSimd && whole && RaisedVector == (int)Vector.PageFault
+                ? DeliverRaised()
+                : MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
+        }
+
+        return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
+    }
+
+    // A jump to a known address, not linked to its block yet.
+    private Outcome FollowLink(Site* site, Block from, out Block? block)
+    {
+        long flushes = _code.CacheFlushes;
+        block = FindBlock(CurrentMode());
+        if (block == null)
+        {
+            return DeliverRaised();
+        }
+
+        // The block may have gone with a cache that was full, and describe another by now, or its page with the other block's
+        // translation.
+        if (Trace == null && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
+        {
+            _code.Link(site, block, LinearRip, _fetchGlobal);
+        }
+
+        return Outcome.Jumped;
+    }
+
+    // A jump to an address that the code computed, or into another page.
+    private Outcome FollowLookup(Site* site, Block from, ulong page, out Block? block)
+    {
+        block = null;
+        if (from.Mode.HasFlag(CpuMode.Code64) && !IsCanonical(State->ExitValue))
+        {
+            return RefuseBranch(from, page);
+        }
+
+        SetLinearRip(State->ExitValue);
+        if ((from.Mode & CpuMode.Single) != 0)
+        {
+            return Outcome.Jumped;
+        }
+
+        long flushes = _code.CacheFlushes;
+        block = FindBlock(CurrentMode());
+        if (block == null)
+        {
+            return DeliverRaised();
+        }
+
+        if (Trace == null)
+        {
+            _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
+            if (site->Resume != 0 && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
+            {
+                _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
+            }
+        }
+
+        return Outcome.Jumped;
+    }
+
+    // The block for an instruction across two pages, whose second may be mapped otherwise by now; null for a fault, which is raised. Nothing
+    // of it ran yet. What runs one by one does so still: found for another mode, this block would never be settled.
+    private Block? Recheck(Site* site, Block from)
+    {
+        long flushes = _code.CacheFlushes;
+        Block? block = FindBlock(from.Mode);
+        if (block == null)
+        {
+            return null;
+        }
+
+        if (block != from)
+        {
+            Trace?.Enter(this, block);
+        }
+        else if (_code.CacheFlushes == flushes)
+        {
+            *(int*)((byte*)site + site->Resume) = _tlb.FetchEpoch(from.SecondGlobal);
+        }
+
+        if (block.UsesSimd)
+        {
+            FetchExtended();
+        }
+
+        return block;
     }
 
     private Outcome Emulate(in Instruction instruction)

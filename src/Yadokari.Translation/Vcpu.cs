@@ -208,64 +208,14 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         Block? block = null;
         while (true)
         {
-            if (State->Pending != 0)
+            if (State->Pending != 0 && IsKicked(ref block))
             {
-                Interlocked.Exchange(ref State->Pending, 0);
-                ParkWhileStopped();
-                if (_a20 != _a20Wanted)
-                {
-                    _a20 = _a20Wanted;
-                    FlushTlbAll();
-                    block = null;
-                }
-
-                if (_kicked)
-                {
-                    _kicked = false;
-                    return VmExit.Kicked;
-                }
+                return VmExit.Kicked;
             }
 
-            if (Events.InterruptShadow)
+            if (!TakesEvents(ref block))
             {
-                // One instruction runs before the next look at interrupts.
-                Events.InterruptShadow = false;
-                _shadowed = true;
-            }
-            else if (Events.HasNmi)
-            {
-                Events.TakeNmi();
-                Interrupts++;
-                block = null;
-                Trace?.Interrupt(this, (int)Vector.Nmi);
-                if (InterruptDelivery.Deliver(this, (int)Vector.Nmi, null, software: false) == Outcome.Shutdown)
-                {
-                    return Ended();
-                }
-            }
-            else if (_host.HasInterrupt(Id))
-            {
-                State->InterruptWaiting = 1;
-                int vector = (State->SystemFlags & 0x200) != 0 ? _host.AcknowledgeInterrupt(Id) : -1;
-                if (vector >= 0)
-                {
-                    Interrupts++;
-                    block = null;
-                    if (Cpl == 3)
-                    {
-                        Direct?.Interrupted();
-                    }
-
-                    Trace?.Interrupt(this, vector);
-                    if (InterruptDelivery.Deliver(this, vector, null, software: false) == Outcome.Shutdown)
-                    {
-                        return Ended();
-                    }
-                }
-            }
-            else
-            {
-                State->InterruptWaiting = 0;
+                return Ended();
             }
 
             CpuMode mode = CurrentMode();
@@ -286,84 +236,8 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             }
 
             first = false;
-            bool single = (mode & CpuMode.Single) != 0;
             ulong resume = State->SystemFlags & FlagResume;
-            if (single && HitsBreakpoint())
-            {
-                block = null;
-                if (DeliverRaised() == Outcome.Shutdown)
-                {
-                    return Ended();
-                }
-
-                continue;
-            }
-
-            if ((mode & ~CpuMode.Down) == DirectUserMode && Direct != null)
-            {
-                if (Direct.Wants())
-                {
-                    block = null;
-                    if (Direct.Run() == Outcome.Fault && DeliverRaised() == Outcome.Shutdown)
-                    {
-                        return Ended();
-                    }
-
-                    continue;
-                }
-            }
-
-            bool aligned = ChecksAlignment;
-            if (aligned)
-            {
-                mode |= CpuMode.Single;
-                single = true;
-            }
-
-            if (block == null || !block.Valid || block.Mode != mode)
-            {
-                block = FindBlock(mode);
-                if (block == null)
-                {
-                    if (DeliverRaised() == Outcome.Shutdown)
-                    {
-                        return Ended();
-                    }
-
-                    continue;
-                }
-            }
-
-            if (aligned && IsUnaligned(mode))
-            {
-                block = null;
-                if (DeliverRaised() == Outcome.Shutdown)
-                {
-                    return Ended();
-                }
-
-                continue;
-            }
-
-            Trace?.Enter(this, block);
-            bool trap = (State->SystemFlags & FlagTrap) != 0;
-            long deliveries = Events.Deliveries;
-            ulong hits = single && _debugRegisters.AreEnabled ? FindHits() : 0;
-            _emulated = Mnemonic.INVALID;
-            if (block.UsesSimd)
-            {
-                FetchExtended();
-            }
-
-            Enter(block.Entry, simd: false);
-            Outcome outcome = AfterExit(ref block);
-            if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, hits, deliveries))
-            {
-                block = null;
-                outcome = DeliverRaised();
-            }
-
-            switch (outcome)
+            switch (RunNext(mode, ref block))
             {
                 case Outcome.Retry:
                     // It has not run: what was to run alone still is, and is not handed to the processor, which may have stopped at it.
@@ -386,6 +260,127 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                     return Ended();
             }
         }
+    }
+
+    // Deals with what other threads asked for while it ran, or says that it was to come out.
+    private bool IsKicked(ref Block? block)
+    {
+        Interlocked.Exchange(ref State->Pending, 0);
+        ParkWhileStopped();
+        if (_a20 != _a20Wanted)
+        {
+            _a20 = _a20Wanted;
+            FlushTlbAll();
+            block = null;
+        }
+
+        bool kicked = _kicked;
+        if (kicked)
+        {
+            _kicked = false;
+        }
+
+        return kicked;
+    }
+
+    // Delivers an NMI or an interrupt that waits, unless the next instruction is to run before. False: it did not reach the guest.
+    private bool TakesEvents(ref Block? block)
+    {
+        if (Events.InterruptShadow)
+        {
+            // One instruction runs before the next look at interrupts.
+            Events.InterruptShadow = false;
+            _shadowed = true;
+            return true;
+        }
+
+        int vector = -1;
+        if (Events.HasNmi)
+        {
+            Events.TakeNmi();
+            vector = (int)Vector.Nmi;
+        }
+        else if (_host.HasInterrupt(Id))
+        {
+            State->InterruptWaiting = 1;
+            vector = (State->SystemFlags & 0x200) != 0 ? _host.AcknowledgeInterrupt(Id) : -1;
+            if (vector >= 0 && Cpl == 3)
+            {
+                Direct?.Interrupted();
+            }
+        }
+        else
+        {
+            State->InterruptWaiting = 0;
+        }
+
+        if (vector < 0)
+        {
+            return true;
+        }
+
+        Interrupts++;
+        block = null;
+        Trace?.Interrupt(this, vector);
+        return InterruptDelivery.Deliver(this, vector, null, software: false) != Outcome.Shutdown;
+    }
+
+    // Runs what is at RIP: user code on the processor itself, or a block, which is the last one if that still fits.
+    private Outcome RunNext(CpuMode mode, ref Block? block)
+    {
+        if ((mode & CpuMode.Single) != 0 && HitsBreakpoint())
+        {
+            block = null;
+            return DeliverRaised();
+        }
+
+        if ((mode & ~CpuMode.Down) == DirectUserMode && Direct != null && Direct.Wants())
+        {
+            block = null;
+            return Direct.Run() == Outcome.Fault ? DeliverRaised() : Outcome.Jumped;
+        }
+
+        bool aligned = ChecksAlignment;
+        if (aligned)
+        {
+            mode |= CpuMode.Single;
+        }
+
+        if (block == null || !block.Valid || block.Mode != mode)
+        {
+            block = FindBlock(mode);
+        }
+
+        if (block == null || (aligned && IsUnaligned(mode)))
+        {
+            block = null;
+            return DeliverRaised();
+        }
+
+        return RunBlock(ref block, single: (mode & CpuMode.Single) != 0);
+    }
+
+    private Outcome RunBlock(ref Block? block, bool single)
+    {
+        Trace?.Enter(this, block!);
+        bool trap = (State->SystemFlags & FlagTrap) != 0;
+        long deliveries = Events.Deliveries;
+        ulong hits = single && _debugRegisters.AreEnabled ? FindHits() : 0;
+        _emulated = Mnemonic.INVALID;
+        if (block!.UsesSimd)
+        {
+            FetchExtended();
+        }
+
+        Enter(block.Entry, simd: false);
+        Outcome outcome = AfterExit(ref block);
+        if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, hits, deliveries))
+        {
+            block = null;
+            outcome = DeliverRaised();
+        }
+
+        return outcome;
     }
 
     private VmExit Ended()
