@@ -373,11 +373,7 @@ internal sealed unsafe partial class DirectExecution
     {
         if (program.Sandbox is { } sandbox)
         {
-            if (_holder == sandbox)
-            {
-                FetchExtended();
-            }
-
+            _registers.FetchExtended(sandbox);
             Part(sandbox);
             program.Sandbox = null;
             _held.Remove(program);
@@ -398,11 +394,7 @@ internal sealed unsafe partial class DirectExecution
 
     private void Drop(Program program, Sandbox sandbox)
     {
-        if (_holder == sandbox)
-        {
-            FetchExtended();
-        }
-
+        _registers.FetchExtended(sandbox);
         Part(sandbox);
         sandbox.Dispose();
         program.Sandbox = null;

@@ -31,26 +31,12 @@ public enum DirectMode
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
-    // Selectors of Linux's user segments (arch/x86/include/asm/segment.h), which the process has. Programs can read theirs: only those that
-    // have the same are run directly.
-    private const ushort CodeSelector = 0x33;
-    private const ushort DataSelector = 0x2B;
-
     // si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address; of SIGTRAP, TRAP_BRKPT for INT1 and TRAP_TRACE for
     // a single step (Linux: arch/x86/kernel/traps.c).
     private const int KernelSignal = 0x80;
     private const int BreakpointTrap = 1;
     private const int StepTrap = 2;
     private const byte Int1 = 0xF1;
-    private const string ProcessEnded = "the host ended the process in which a guest's program ran; the machine's state is lost";
-    private const ulong FlagTrap = 1ul << 8;
-    private const ulong FlagResume = 1ul << 16;
-
-    // TF, NT, RF, VM, VIF, VIP: the process can't be given them, or means something else by them.
-    private const ulong ForeignFlags = FlagTrap | (1ul << 14) | FlagResume | (1ul << 17) | (1ul << 19) | (1ul << 20);
-
-    // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
-    private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
     // An INT1 was seen at which the host stopped, and not behind it.
     private static bool s_hostStopsAtInt1;
@@ -59,6 +45,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private readonly GuestMemory _memory;
     private readonly TranslatedCode _code;
     private readonly DirectMode _mode;
+    private readonly DirectRegisters _registers;
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
     private Sandbox? _joined;
@@ -69,9 +56,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     private long _began;
     private bool _refused;
-
-    // The process that has the vCPU's extended state, which most stops need not see.
-    private Sandbox? _holder;
 
     // The thread whose children the processes are.
     private int _thread = Environment.CurrentManagedThreadId;
@@ -88,6 +72,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _memory = memory;
         _code = code;
         _mode = mode;
+        _registers = new DirectRegisters(cpu);
         _holds = Holds;
         _scan = new UserCode(cpu.Vm.InstructionSet.Decoding);
         _code.CodeForgotten += Forget;
@@ -198,10 +183,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return false;
         }
 
-        ref readonly SegmentState stack = ref _cpu.Segments[2];
-        return _cpu.Segments[1].Selector == CodeSelector && stack.Selector == DataSelector
-            && IsPlain(0) && IsPlain(3) && _cpu.Segments[4].Selector == 0 && _cpu.Segments[5].Selector == 0
-            && (_cpu.State->SystemFlags & ForeignFlags) == 0
+        return _registers.CanCross
             && (_cpu.Dr[7] & DebugRegisters.Enables) == 0
             && (_cpu.Cr4 & Cr4.FSGSBASE) != 0
             && _cpu.Xcr0 == Vcpu.HostXsaveMask
@@ -253,7 +235,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         BringUpToDate(program, sandbox);
-        Compose(out TracedRegisters registers);
+        _registers.Compose(out TracedRegisters registers);
         if ((sandbox.UseOf(registers.Rip) & PageUse.Execute) == 0 && !Show(sandbox, registers.Rip, AccessKind.Execute))
         {
             return Avoid(program, registers.Rip);
@@ -265,7 +247,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         program.Missed = ulong.MaxValue;
-        if (!sandbox.Settle() || !sandbox.Load(registers) || !LoadExtended(sandbox))
+        if (!sandbox.Settle() || !sandbox.Load(registers) || !_registers.LoadExtended(sandbox))
         {
             // The registers are still the vCPU's, which goes on under translation.
             _refused = true;
@@ -280,7 +262,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             if (_cpu.State->Pending != 0)
             {
                 _running = null;
-                TakeBack(sandbox, registers);
+                _registers.TakeBack(sandbox, registers);
                 return Outcome.Jumped;
             }
 
@@ -290,7 +272,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _running = null;
             if (stop == TraceStop.Gone)
             {
-                throw new InvalidOperationException(ProcessEnded);
+                throw new InvalidOperationException(DirectRegisters.ProcessEnded);
             }
 
             sandbox.Save(out registers);
@@ -305,7 +287,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                     bool keep = Judge(program, sandbox);
                     if (_mode == DirectMode.Auto && !program.Account.Direct)
                     {
-                        Outcome outcome = TakeBack(sandbox, registers) ? Outcome.Retry : Outcome.Fault;
+                        Outcome outcome = _registers.TakeBack(sandbox, registers) ? Outcome.Retry : Outcome.Fault;
                         if (!keep)
                         {
                             GiveBack();
@@ -363,21 +345,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     }
 
     /// <summary>Brings the vCPU's x87 and vector registers back from the process that has them.</summary>
-    public void FetchExtended()
-    {
-        if (_holder is { } sandbox)
-        {
-            _holder = null;
-            _cpu.State->ExtendedAway = 0;
-            var area = new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength);
-            if (!sandbox.SaveExtended(area))
-            {
-                throw new InvalidOperationException(ProcessEnded);
-            }
-
-            _cpu.LoadX87Pointers(area);
-        }
-    }
+    public void FetchExtended() => _registers.FetchExtended();
 
     public void Dispose()
     {
@@ -399,69 +367,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _currentRoot = ulong.MaxValue;
         _joined = null;
         _thread = Environment.CurrentManagedThreadId;
-    }
-
-    private bool IsPlain(int segment) => _cpu.Segments[segment].Selector is 0 or DataSelector;
-
-    private void Compose(out TracedRegisters r)
-    {
-        r = default;
-        (r.Rax, r.Rcx, r.Rdx, r.Rbx) = (_cpu.Rax, _cpu.Rcx, _cpu.Rdx, _cpu.Rbx);
-        (r.Rsp, r.Rbp, r.Rsi, r.Rdi) = (_cpu.Rsp, _cpu.Rbp, _cpu.Rsi, _cpu.Rdi);
-        (r.R8, r.R9, r.R10, r.R11) = (_cpu.Gpr(8), _cpu.Gpr(9), _cpu.Gpr(10), _cpu.Gpr(11));
-        (r.R12, r.R13, r.R14, r.R15) = (_cpu.Gpr(12), _cpu.Gpr(13), _cpu.Gpr(14), _cpu.Gpr(15));
-        r.OrigRax = ulong.MaxValue;
-        r.Rip = _cpu.Rip;
-        r.Rflags = (_cpu.Rflags & UserFlags) | 0x202;
-        (r.Cs, r.Ss, r.Ds, r.Es) = (CodeSelector, DataSelector, _cpu.Segments[3].Selector, _cpu.Segments[0].Selector);
-        (r.FsBase, r.GsBase) = (_cpu.State->SegmentBase[4], _cpu.State->SegmentBase[5]);
-    }
-
-    // The guest's registers as the process left them. False: a segment register holds what the guest's tables do not, and that is raised.
-    private bool TakeBack(Sandbox sandbox, in TracedRegisters r)
-    {
-        (_cpu.Rax, _cpu.Rcx, _cpu.Rdx, _cpu.Rbx) = (r.Rax, r.Rcx, r.Rdx, r.Rbx);
-        (_cpu.Rsp, _cpu.Rbp, _cpu.Rsi, _cpu.Rdi) = (r.Rsp, r.Rbp, r.Rsi, r.Rdi);
-        (_cpu.Gpr(8), _cpu.Gpr(9), _cpu.Gpr(10), _cpu.Gpr(11)) = (r.R8, r.R9, r.R10, r.R11);
-        (_cpu.Gpr(12), _cpu.Gpr(13), _cpu.Gpr(14), _cpu.Gpr(15)) = (r.R12, r.R13, r.R14, r.R15);
-        _cpu.Rip = r.Rip;
-        _cpu.Rflags = (_cpu.Rflags & ~UserFlags) | (r.Rflags & UserFlags);
-        _holder = sandbox;
-        _cpu.State->ExtendedAway = 1;
-        bool known = true;
-        foreach ((int index, ulong selector) in (ReadOnlySpan<(int, ulong)>)[(1, r.Cs), (2, r.Ss), (3, r.Ds), (0, r.Es), (4, r.Fs), (5, r.Gs)])
-        {
-            known &= _cpu.Segments[index].Selector == selector || SegmentInstructions.Reload(_cpu, index, (ushort)selector);
-        }
-
-        Rebase(4, r.FsBase);
-        Rebase(5, r.GsBase);
-        return known;
-    }
-
-    private bool LoadExtended(Sandbox sandbox)
-    {
-        if (_holder != sandbox)
-        {
-            var area = new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength);
-            _cpu.StoreX87Pointers(area);
-            if (!sandbox.LoadExtended(area))
-            {
-                return false;
-            }
-        }
-
-        _holder = null;
-        _cpu.State->ExtendedAway = 0;
-        return true;
-    }
-
-    private void Rebase(int segment, ulong start)
-    {
-        if (_cpu.Segments[segment].Base != start)
-        {
-            _cpu.SetSegment(segment, _cpu.Segments[segment] with { Base = start });
-        }
     }
 
     private Outcome Finish(Program program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
@@ -506,7 +411,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 break;
         }
 
-        if (!TakeBack(sandbox, registers))
+        if (!_registers.TakeBack(sandbox, registers))
         {
             return Outcome.Fault;
         }
@@ -535,7 +440,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private bool IsOverflow(Sandbox sandbox, in TracedRegisters registers)
     {
         sandbox.ReadSignal(out int code, out _);
-        if (code != KernelSignal || (registers.Rflags & FlagResume) != 0 || sandbox.Owns(registers.Rip))
+        if (code != KernelSignal || (registers.Rflags & DirectRegisters.FlagResume) != 0 || sandbox.Owns(registers.Rip))
         {
             return false;
         }
