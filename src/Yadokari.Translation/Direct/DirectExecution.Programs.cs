@@ -362,8 +362,7 @@ internal sealed unsafe partial class DirectExecution
             _outlook.Stopped(monitor, own);
         }
 
-        (_scan.HidesClock, _scan.HidesProcessor, _scan.KeepsBases)
-            = (sandbox.HidesClock, sandbox.HidesProcessor && _cpu.Vm.UsesCpuidFaulting, HostFeatures.UserBases);
+        _codePages.Learn(sandbox.HidesClock, sandbox.HidesProcessor && _cpu.Vm.UsesCpuidFaulting, HostFeatures.UserBases);
         _thread = Environment.CurrentManagedThreadId;
         return sandbox;
     }

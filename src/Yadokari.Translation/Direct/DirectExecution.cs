@@ -46,6 +46,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private readonly TranslatedCode _code;
     private readonly DirectMode _mode;
     private readonly DirectRegisters _registers;
+    private readonly CodePages _codePages;
+    private readonly PageMirror _pages;
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
     private Sandbox? _joined;
@@ -60,9 +62,6 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // The thread whose children the processes are.
     private int _thread = Environment.CurrentManagedThreadId;
 
-    // The last page that could not be shown holds code that must be translated.
-    private bool _sensitive;
-
     private volatile Sandbox? _running;
 
     public DirectExecution(Vcpu cpu, GuestMemory memory, TranslatedCode code, DirectMode mode)
@@ -73,16 +72,17 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _code = code;
         _mode = mode;
         _registers = new DirectRegisters(cpu);
-        _holds = Holds;
-        _scan = new UserCode(cpu.Vm.InstructionSet.Decoding);
+        _codePages = new CodePages(cpu, memory, code);
+        _pages = new PageMirror(cpu, memory, code, _codePages);
+        _holds = _pages.Holds;
         _code.CodeForgotten += Forget;
     }
 
     /// <summary>RDTSC stops the process, as far as is known; where it does not, pages with it run translated.</summary>
-    public bool HidesClock => _scan.HidesClock;
+    public bool HidesClock => _codePages.HidesClock;
 
     /// <summary>CPUID stops the process, as far as is known; where it does not, pages with it run translated.</summary>
-    public bool HidesProcessor => _scan.HidesProcessor;
+    public bool HidesProcessor => _codePages.HidesProcessor;
 
     /// <summary>Times that user code was entered.</summary>
     public long Entries { get; private set; }
@@ -97,7 +97,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public long Traps { get; private set; }
 
     /// <summary>Pages mapped into sandboxes.</summary>
-    public long PagesMapped { get; private set; }
+    public long PagesMapped => _pages.PagesMapped;
 
     /// <summary>Programs taken on.</summary>
     public long Promotions { get; private set; }
@@ -236,14 +236,14 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         BringUpToDate(program, sandbox);
         _registers.Compose(out TracedRegisters registers);
-        if ((sandbox.UseOf(registers.Rip) & PageUse.Execute) == 0 && !Show(sandbox, registers.Rip, AccessKind.Execute))
+        if ((sandbox.UseOf(registers.Rip) & PageUse.Execute) == 0 && !_pages.Show(sandbox, registers.Rip, AccessKind.Execute))
         {
             return Avoid(program, registers.Rip);
         }
 
         if (program.Missed < 1ul << 47 && sandbox.UseOf(program.Missed) == PageUse.None && !sandbox.Owns(program.Missed))
         {
-            _ = Show(sandbox, program.Missed, AccessKind.Read);
+            _ = _pages.Show(sandbox, program.Missed, AccessKind.Read);
         }
 
         program.Missed = ulong.MaxValue;
@@ -267,7 +267,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             }
 
             Entries++;
-            _sensitive = false;
+            _pages.ForgetRefusal();
             TraceStop stop = sandbox.Run(out int signal);
             _running = null;
             if (stop == TraceStop.Gone)
@@ -280,7 +280,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             {
                 sandbox.ReadSignal(out int code, out ulong address);
                 program.Missed = code != KernelSignal ? address : ulong.MaxValue;
-                if (code != KernelSignal && Resolve(sandbox, address, registers.Rip))
+                if (code != KernelSignal && _pages.Resolve(sandbox, address, registers.Rip))
                 {
                     Faults++;
                     Charge(program);
@@ -320,13 +320,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public void StopWriting(ulong gpa) => Revoke(gpa, PageUse.Write);
 
     /// <summary>No program may write any page unseen.</summary>
-    public void StopWriting()
-    {
-        foreach (Program program in _held)
-        {
-            program.Sandbox!.Revoke(PageUse.Write);
-        }
-    }
+    public void StopWriting() => Revoke(PageUse.Write);
 
     /// <summary>Makes user code stop soon. Any thread; after the pending word was set.</summary>
     public void Kick() => _running?.Kick();
@@ -367,6 +361,73 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _currentRoot = ulong.MaxValue;
         _joined = null;
         _thread = Environment.CurrentManagedThreadId;
+    }
+
+    private void BringUpToDate(Program program, Sandbox sandbox)
+    {
+        if (_joined != sandbox)
+        {
+            _affinity ??= new Affinity(_cpu.Vm.Vcpus > 1 ? _cpu.Id : null);
+            _affinity.Join(sandbox.ProcessId);
+            _joined = sandbox;
+        }
+
+        if (program.Stale || program.Pcid != _cpu.CurrentPcid)
+        {
+            sandbox.Review(_holds);
+        }
+        else
+        {
+            foreach (ulong linear in program.Suspects)
+            {
+                sandbox.Review(linear, _holds);
+            }
+        }
+
+        program.Stale = false;
+        program.Pcid = _cpu.CurrentPcid;
+        program.LastRun = ++_runs;
+        program.Suspects.Clear();
+    }
+
+    private void Revoke(ulong gpa, PageUse use)
+    {
+        foreach (Program program in _held)
+        {
+            program.Sandbox!.Revoke(gpa, use);
+        }
+    }
+
+    // A page's code was written, or (all ones) nothing is known of any page.
+    private void Forget(ulong gpa)
+    {
+        if (gpa == ulong.MaxValue)
+        {
+            _outlook.ForgetPages();
+            _codePages.Forget();
+            Revoke(PageUse.Execute);
+            return;
+        }
+
+        _outlook.Forget(gpa);
+        _code.StopReporting(gpa);
+        if (_codePages.Forget(gpa, out HashSet<ulong>? followers))
+        {
+            Revoke(gpa, PageUse.Execute);
+        }
+
+        foreach (ulong follower in followers ?? [])
+        {
+            Forget(follower);
+        }
+    }
+
+    private void Revoke(PageUse use)
+    {
+        foreach (Program program in _held)
+        {
+            program.Sandbox!.Revoke(use);
+        }
     }
 
     private Outcome Finish(Program program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
@@ -428,7 +489,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         Traps += stop == TraceStop.SystemCall ? 0 : 1;
-        if (_sensitive)
+        if (_pages.RefusedCode)
         {
             Detour(program);
         }
@@ -483,7 +544,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     // The code at RIP is not for the process: either the guest is to take a fault, or its page holds what shows the host.
     private Outcome Avoid(Program program, ulong rip)
     {
-        if (_sensitive)
+        if (_pages.RefusedCode)
         {
             program.Avoided = rip & ~0xFFFul;
         }
