@@ -19,7 +19,6 @@ public sealed class LengthTests
     {
         ["Yadokari.Translation.Vcpu"] = 2589,
         ["Yadokari.Translation.Code.Translator"] = 2400,
-        ["Yadokari.Translation.Direct.DirectExecution"] = 1249,
         ["Yadokari.Disks.Qcow2.Qcow2Disk"] = 1167,
         ["Yadokari.Devices.Interrupts.LocalApic"] = 1133,
         ["Yadokari.Shares.FolderShare"] = 1090,

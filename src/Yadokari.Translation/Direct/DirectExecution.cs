@@ -31,21 +31,12 @@ public enum DirectMode
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
-    // si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address; of SIGTRAP, TRAP_BRKPT for INT1 and TRAP_TRACE for
-    // a single step (Linux: arch/x86/kernel/traps.c).
-    private const int KernelSignal = 0x80;
-    private const int BreakpointTrap = 1;
-    private const int StepTrap = 2;
-    private const byte Int1 = 0xF1;
-
-    // An INT1 was seen at which the host stopped, and not behind it.
-    private static bool s_hostStopsAtInt1;
-
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
     private readonly TranslatedCode _code;
     private readonly DirectMode _mode;
     private readonly DirectRegisters _registers;
+    private readonly HostTraps _traps;
     private readonly CodePages _codePages;
     private readonly PageMirror _pages;
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
@@ -53,7 +44,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private Sandbox? _joined;
 
     // At the last look at a translated program, and what its thread had run and waited by then.
-    private Snapshot _looked;
+    private DirectSnapshot _looked;
     private (long Ran, long Waited) _lookedSchedule;
 
     private long _began;
@@ -72,6 +63,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _code = code;
         _mode = mode;
         _registers = new DirectRegisters(cpu);
+        _traps = new HostTraps(cpu);
+        _programs = new DirectPrograms(cpu, memory, mode, _outlook, Release);
         _codePages = new CodePages(cpu, memory, code);
         _pages = new PageMirror(cpu, memory, code, _codePages);
         _holds = _pages.Holds;
@@ -117,7 +110,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
     public void Interrupted()
     {
-        if (Current(create: false) is { } current && current.Lingering.Interrupted(_cpu.State->ReportedRuns))
+        if (_programs.Current(create: false) is { } current && current.Lingering.Interrupted(_cpu.State->ReportedRuns))
         {
             current.Avoided = ulong.MaxValue;
             Turned();
@@ -128,7 +121,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        Snapshot before = _looked;
+        DirectSnapshot before = _looked;
         long ran = TracedProcess.ThreadTime - before.ThreadTime;
         if (ran < LeastRun)
         {
@@ -137,7 +130,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         (long began, long waited) = _lookedSchedule;
         Look();
-        Program program = Current(create: true)!;
+        DirectProgram program = _programs.Current(create: true)!;
         program.LastRun = ++_runs;
         bool taken = program.Account.Taken;
         if (!program.Account.Direct)
@@ -177,7 +170,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return false;
         }
 
-        Program? program = Current(create: _mode == DirectMode.Always);
+        DirectProgram? program = _programs.Current(create: _mode == DirectMode.Always);
         if (program == null || (!program.Account.Direct && _mode != DirectMode.Always) || Lingers(program))
         {
             return false;
@@ -191,7 +184,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     }
 
     // Whether translated code had better go on: it is in a page that can't run directly, or was there just now.
-    private bool Lingers(Program program)
+    private bool Lingers(DirectProgram program)
     {
         switch (program.Lingering.Next((_cpu.Rip & ~0xFFFul) == program.Avoided, _cpu.State->ReportedRuns))
         {
@@ -213,19 +206,19 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public Outcome Run()
     {
         _began = TracedProcess.ThreadTime;
-        Outcome outcome = RunUntilStopped(out Program program);
+        Outcome outcome = RunUntilStopped(out DirectProgram program);
         Charge(program);
         return outcome;
     }
 
-    private Outcome RunUntilStopped(out Program program)
+    private Outcome RunUntilStopped(out DirectProgram program)
     {
-        program = Current(create: false)!;
+        program = _programs.Current(create: false)!;
         if (_thread != Environment.CurrentManagedThreadId)
         {
             // The thread that traced them is gone, and so are they.
             Dispose();
-            program = Current(create: true)!;
+            program = _programs.Current(create: true)!;
         }
 
         Sandbox? sandbox = program.Sandbox ?? Start(program);
@@ -279,8 +272,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             if (stop == TraceStop.Signal && signal == SignalAction.Sigsegv)
             {
                 sandbox.ReadSignal(out int code, out ulong address);
-                program.Missed = code != KernelSignal ? address : ulong.MaxValue;
-                if (code != KernelSignal && _pages.Resolve(sandbox, address, registers.Rip))
+                program.Missed = code != HostTraps.KernelSignal ? address : ulong.MaxValue;
+                if (code != HostTraps.KernelSignal && _pages.Resolve(sandbox, address, registers.Rip))
                 {
                     Faults++;
                     Charge(program);
@@ -328,14 +321,14 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>CR3 was written.</summary>
     public void Turned()
     {
-        ulong root = _cpu.Cr3 & RootBits;
+        ulong root = _programs.Root;
         if (root != _turnedRoot)
         {
             _turnedRoot = root;
             _turns++;
         }
 
-        _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Account.Direct: true }) ? 1 : 0;
+        _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || _programs.Current(create: false) is { Account.Direct: true }) ? 1 : 0;
     }
 
     /// <summary>Brings the vCPU's x87 and vector registers back from the process that has them.</summary>
@@ -343,9 +336,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     public void Dispose()
     {
-        _schedule?.Dispose();
-        _schedule = null;
-        foreach (Program program in _held)
+        _schedule.Dispose();
+        foreach (DirectProgram program in _held)
         {
             program.Sandbox!.Dispose();
             program.Sandbox = null;
@@ -358,12 +350,11 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         _held.Clear();
         _programs.Clear();
-        _currentRoot = ulong.MaxValue;
         _joined = null;
         _thread = Environment.CurrentManagedThreadId;
     }
 
-    private void BringUpToDate(Program program, Sandbox sandbox)
+    private void BringUpToDate(DirectProgram program, Sandbox sandbox)
     {
         if (_joined != sandbox)
         {
@@ -372,27 +363,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _joined = sandbox;
         }
 
-        if (program.Stale || program.Pcid != _cpu.CurrentPcid)
-        {
-            sandbox.Review(_holds);
-        }
-        else
-        {
-            foreach (ulong linear in program.Suspects)
-            {
-                sandbox.Review(linear, _holds);
-            }
-        }
-
-        program.Stale = false;
-        program.Pcid = _cpu.CurrentPcid;
+        program.BringUpToDate(_cpu.CurrentPcid, _holds);
         program.LastRun = ++_runs;
-        program.Suspects.Clear();
     }
 
     private void Revoke(ulong gpa, PageUse use)
     {
-        foreach (Program program in _held)
+        foreach (DirectProgram program in _held)
         {
             program.Sandbox!.Revoke(gpa, use);
         }
@@ -424,13 +401,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
     private void Revoke(PageUse use)
     {
-        foreach (Program program in _held)
+        foreach (DirectProgram program in _held)
         {
             program.Sandbox!.Revoke(use);
         }
     }
 
-    private Outcome Finish(Program program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
+    private Outcome Finish(DirectProgram program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
     {
         bool step = true;
         if (sandbox.Owns(registers.Rip))
@@ -460,11 +437,11 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 break;
             case TraceStop.Signal when signal == SignalAction.Sigtrap:
                 sandbox.ReadSignal(out int trap, out _);
-                trapped = trap == StepTrap;
-                step = trap is KernelSignal or BreakpointTrap;
-                registers.Rip -= trapped || !step || (trap == BreakpointTrap && IsAtInt1(registers.Rip)) ? 0 : BreakpointLength(registers.Rip);
+                trapped = trap == HostTraps.StepTrap;
+                step = HostTraps.IsBreakpoint(trap);
+                registers.Rip -= _traps.BreakpointLength(trap, registers.Rip);
                 break;
-            case TraceStop.Signal when signal == SignalAction.Sigsegv && IsOverflow(sandbox, registers):
+            case TraceStop.Signal when signal == SignalAction.Sigsegv && _traps.IsOverflow(sandbox, registers):
                 registers.Rip -= 2;
                 break;
             case TraceStop.Signal:
@@ -497,52 +474,8 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         return Avoid(program, registers.Rip);
     }
 
-    // INT 4 is a trap, which the host tells apart from #GP by no more than that it leaves RF clear (SDM 3B 18.3.1.1) and comes after the instruction.
-    private bool IsOverflow(Sandbox sandbox, in TracedRegisters registers)
-    {
-        sandbox.ReadSignal(out int code, out _);
-        if (code != KernelSignal || (registers.Rflags & DirectRegisters.FlagResume) != 0 || sandbox.Owns(registers.Rip))
-        {
-            return false;
-        }
-
-        ulong cr2 = _cpu.Cr2;
-        bool interrupt = _cpu.Read(registers.Rip - 2, out ushort last) && last == 0x04CD;
-        _cpu.ClearRaised();
-        _cpu.Cr2 = cr2;
-        return interrupt;
-    }
-
-    // INT3 and INT1 are one byte, INT 3 is two.
-    private ulong BreakpointLength(ulong after)
-    {
-        bool one = !_cpu.Read(after - 1, out byte last) || last is 0xCC or Int1;
-        _cpu.ClearRaised();
-        return one ? 1u : 2u;
-    }
-
-    // Whether the host stopped at an INT1, and not behind it as processors do: a hypervisor that catches #DB may hand it on so. Where an INT1
-    // stands on both sides, what was seen of the host before decides.
-    private bool IsAtInt1(ulong rip)
-    {
-        ulong cr2 = _cpu.Cr2;
-        const int Longest = 15;
-        int length = 0;
-        byte value;
-        while (_cpu.Read(rip + (ulong)length, out value) && length < Longest - 1 && InstructionForms.IsPrefix(value, 64))
-        {
-            length++;
-        }
-
-        bool behind = _cpu.Read(rip - 1, out byte last) && last == Int1;
-        _cpu.ClearRaised();
-        _cpu.Cr2 = cr2;
-        s_hostStopsAtInt1 |= value == Int1 && !behind;
-        return value == Int1 && s_hostStopsAtInt1;
-    }
-
     // The code at RIP is not for the process: either the guest is to take a fault, or its page holds what shows the host.
-    private Outcome Avoid(Program program, ulong rip)
+    private Outcome Avoid(DirectProgram program, ulong rip)
     {
         if (_pages.RefusedCode)
         {
