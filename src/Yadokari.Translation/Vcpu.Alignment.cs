@@ -28,7 +28,7 @@ internal sealed unsafe partial class Vcpu
         ulong cr2 = Cr2;
         FetchExtended();
         bool found = Fetch(out Instruction instruction) && MayCheck(instruction, mode)
-            && !(HasPendingX87 && InstructionClasses.WaitsForX87(instruction)) && _accesses.AreUnaligned(instruction);
+            && !(X87.HasPending && InstructionClasses.WaitsForX87(instruction)) && _accesses.AreUnaligned(instruction);
         Cr2 = cr2;
         ClearRaised();
         if (found)

@@ -1,5 +1,6 @@
 using Iced.Intel;
 using Yadokari.Translation.Code;
+using Yadokari.Translation.Emulation;
 
 namespace Yadokari.Translation;
 
@@ -7,7 +8,7 @@ namespace Yadokari.Translation;
 internal sealed unsafe partial class Vcpu
 {
     /// <summary>Decodes the instruction at RIP, or raises the fault its fetch meets.</summary>
-    private bool Fetch(out Instruction instruction)
+    internal bool Fetch(out Instruction instruction)
     {
         instruction = default;
         ulong linear = LinearRip;
@@ -148,7 +149,7 @@ internal sealed unsafe partial class Vcpu
         return true;
     }
 
-    private void SetLinearRip(ulong linear)
+    internal void SetLinearRip(ulong linear)
     {
         if (Code64)
         {
@@ -205,15 +206,14 @@ internal sealed unsafe partial class Vcpu
             mode |= CpuMode.Down;
         }
 
-        bool breakpoints = _debugRegisters.HasAny(Cr4);
-        if ((flags & FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || breakpoints)
+        if ((flags & Operands.FlagTrap) != 0 || SingleStep || _breakpoints.Count != 0 || Debugging.HasBreakpoints)
         {
             mode |= CpuMode.Single;
         }
         else
         {
             // The next instruction would clear it; only breakpoints tell whether it was there.
-            State->SystemFlags &= ~FlagResume;
+            State->SystemFlags &= ~Operands.FlagResume;
         }
 
         if ((Cr0 & X86.Cr0.TS) != 0)

@@ -38,7 +38,7 @@ internal sealed unsafe partial class Vcpu
             {
                 case SiteKind.Miss:
                     SetLinearRip(linear);
-                    TakeX87Notes(from, page, site->GuestOffset);
+                    X87.TakeNotes(from, page, site->GuestOffset);
                     if (!FillsTlb(site, from, out Outcome outcome))
                     {
                         return outcome;
@@ -49,8 +49,8 @@ internal sealed unsafe partial class Vcpu
 
                 case SiteKind.Limit:
                     SetLinearRip(linear);
-                    TakeX87Notes(from, page, site->GuestOffset);
-                    return from.UsesSimd && RaisesPendingX87() ? DeliverRaised() : LimitedAccess(site->Size, site->Write != 0);
+                    X87.TakeNotes(from, page, site->GuestOffset);
+                    return from.UsesSimd && X87.RaisesPending() ? DeliverRaised() : LimitedAccess(site->Size, site->Write != 0);
 
                 case SiteKind.Emulate:
                     SetLinearRip(linear);
@@ -104,7 +104,7 @@ internal sealed unsafe partial class Vcpu
     private bool FillsTlb(Site* site, Block from, out Outcome outcome)
     {
         outcome = Outcome.Jumped;
-        if (from.UsesSimd && RaisesPendingX87())
+        if (from.UsesSimd && X87.RaisesPending())
         {
             outcome = DeliverRaised();
             return false;
@@ -243,7 +243,7 @@ internal sealed unsafe partial class Vcpu
     private Outcome Emulate(in Instruction instruction)
     {
         ulong rip = State->Rip;
-        _emulated = instruction.Mnemonic;
+        Debugging.Emulates(instruction.Mnemonic);
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
         Outcome outcome;
@@ -414,12 +414,12 @@ internal sealed unsafe partial class Vcpu
             Gpr((int)borrowed) = State->SaveRcx;
         }
 
-        TakeX87Notes(block, page, offset);
+        X87.TakeNotes(block, page, offset);
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
             // What waits for the x87 takes its exception before it could raise one of SSE's.
-            bool x87 = HasPendingX87 && InstructionClasses.WaitsForX87(instruction);
+            bool x87 = X87.HasPending && InstructionClasses.WaitsForX87(instruction);
             Raise(instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv ? Vector.DivideError : x87 ? Vector.X87 : Vector.Simd);
         }
         else

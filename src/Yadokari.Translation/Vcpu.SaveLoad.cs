@@ -49,8 +49,8 @@ internal sealed unsafe partial class Vcpu
         }
 
         new ReadOnlySpan<byte>(XsaveArea, XsaveLength).CopyTo(state.Xsave);
-        StoreX87Pointers(state.Xsave);
-        (state.X87CodeSelector, state.X87DataSelector) = (X87.CodeSelector, X87.DataSelector);
+        X87.Store(state.Xsave);
+        (state.X87CodeSelector, state.X87DataSelector) = (X87.Pointers.CodeSelector, X87.Pointers.DataSelector);
     }
 
     /// <inheritdoc/>
@@ -86,8 +86,8 @@ internal sealed unsafe partial class Vcpu
             ulong* header = (ulong*)(XsaveArea + 512);
             header[0] &= HostXsaveMask;
             header[1] = 0;
-            LoadX87Pointers(state.Xsave);
-            (X87.CodeSelector, X87.DataSelector) = (header[0] & 1) != 0 ? (state.X87CodeSelector, state.X87DataSelector) : default;
+            X87.Load(state.Xsave);
+            (X87.Pointers.CodeSelector, X87.Pointers.DataSelector) = (header[0] & 1) != 0 ? (state.X87CodeSelector, state.X87DataSelector) : default;
         }
 
         MsrFile.Load(state.Msrs);
@@ -191,7 +191,7 @@ internal sealed unsafe partial class Vcpu
         new Span<byte>(XsaveArea, StateLayout.XsaveLength).Clear();
         *(ushort*)XsaveArea = 0x37F;
         *(uint*)(XsaveArea + 24) = 0x1F80;
-        X87 = default;
+        X87.Pointers = default;
     }
 
     private static ulong FindHostXsaveMask()

@@ -38,6 +38,9 @@ internal sealed unsafe partial class Vcpu
     /// </summary>
     internal SegmentUnit Segments { get; }
 
+    /// <summary>Of x87 state what is not in <see cref="XsaveArea"/>.</summary>
+    internal X87Unit X87 { get; }
+
     internal ref ulong Cr0 => ref State->Cr0;
 
     internal ref ulong Cr2 => ref State->Cr2;
@@ -84,7 +87,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>Brings x87 and vector registers back if they are still where the program ran directly.</summary>
-    private void FetchExtended()
+    internal void FetchExtended()
     {
         if (State->ExtendedAway != 0)
         {

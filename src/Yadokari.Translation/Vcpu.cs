@@ -22,6 +22,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly IX86VcpuHost _host;
     private readonly TranslatedCode _code;
     private readonly Coherence _coherence;
+    private readonly InstructionAccesses _accesses;
     private readonly byte* _window;
     private CpuMode _mode;
     private bool _modeStale = true;
@@ -45,9 +46,10 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _tlb = new Tlb(_memory);
         _window = _tlb.Window;
         Segments = new SegmentUnit(State);
+        X87 = new X87Unit(this);
         MsrFile = new MsrFile(vm.Model);
-        _debugRegisters = new Breakpoints(Dr);
         _accesses = new InstructionAccesses(this);
+        Debugging = new DebugUnit(this, _accesses);
         _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
@@ -156,6 +158,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <inheritdoc/>
     public bool HasNmi => Events.HasNmi;
 
+    /// <summary>What the guest's own debugger asked for.</summary>
+    internal DebugUnit Debugging { get; }
+
     /// <summary>What waits to be delivered.</summary>
     internal PendingEvents Events { get; } = new();
 
@@ -236,7 +241,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             }
 
             first = false;
-            ulong resume = State->SystemFlags & FlagResume;
+            ulong resume = State->SystemFlags & Operands.FlagResume;
             switch (RunNext(mode, ref block))
             {
                 case Outcome.Retry:
@@ -328,7 +333,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     // Runs what is at RIP: user code on the processor itself, or a block, which is the last one if that still fits.
     private Outcome RunNext(CpuMode mode, ref Block? block)
     {
-        if ((mode & CpuMode.Single) != 0 && HitsBreakpoint())
+        if ((mode & CpuMode.Single) != 0 && Debugging.HitsBreakpoint())
         {
             block = null;
             return DeliverRaised();
@@ -363,10 +368,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private Outcome RunBlock(ref Block? block, bool single)
     {
         Trace?.Enter(this, block!);
-        bool trap = (State->SystemFlags & FlagTrap) != 0;
-        long deliveries = Events.Deliveries;
-        ulong hits = single && _debugRegisters.AreEnabled ? FindHits() : 0;
-        _emulated = Mnemonic.INVALID;
+        Debugging.Begin(single);
         if (block!.UsesSimd)
         {
             FetchExtended();
@@ -374,7 +376,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
         Enter(block.Entry, simd: false);
         Outcome outcome = AfterExit(ref block);
-        if ((single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && TrapsAfter(outcome, trap, hits, deliveries))
+        if (Debugging.TrapsAfter(outcome))
         {
             block = null;
             outcome = DeliverRaised();
@@ -512,7 +514,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
         if (State->X87Last != 0 || State->X87Operand != X87Pointers.NoOperand)
         {
-            TakeX87Pointers();
+            X87.TakePointers();
         }
 
         // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.

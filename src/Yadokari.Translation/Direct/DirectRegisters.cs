@@ -91,7 +91,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
         if (_holder != sandbox)
         {
             var area = new Span<byte>(cpu.XsaveArea, Vcpu.XsaveLength);
-            cpu.StoreX87Pointers(area);
+            cpu.X87.Store(area);
             if (!sandbox.LoadExtended(area))
             {
                 return false;
@@ -116,7 +116,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
                 throw new InvalidOperationException(ProcessEnded);
             }
 
-            cpu.LoadX87Pointers(area);
+            cpu.X87.Load(area);
         }
     }
 

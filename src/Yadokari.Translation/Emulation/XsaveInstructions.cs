@@ -152,7 +152,7 @@ internal static unsafe class XsaveInstructions
         }
         else if ((wanted & ComponentX87) != 0)
         {
-            cpu.X87 = default;
+            cpu.X87.Pointers = default;
         }
 
         if (loadsMxcsr)
@@ -307,13 +307,13 @@ internal static unsafe class XsaveInstructions
         Span<byte> head = stackalloc byte[MxcsrOffset];
         head.Clear();
         area[..5].CopyTo(head);
-        if (HostX87.Saving == X87PointerSaving.Always || cpu.HasPendingX87)
+        if (HostX87.Saving == X87PointerSaving.Always || cpu.X87.HasPending)
         {
-            cpu.StoreX87Pointers(head);
+            cpu.X87.Store(head);
             if (!IsWide(instruction))
             {
-                MemoryMarshal.Write(head[12..], HostX87.HasSelectors ? cpu.X87.CodeSelector : 0u);
-                MemoryMarshal.Write(head[20..], HostX87.HasSelectors ? cpu.X87.DataSelector : 0u);
+                MemoryMarshal.Write(head[12..], HostX87.HasSelectors ? cpu.X87.Pointers.CodeSelector : 0u);
+                MemoryMarshal.Write(head[20..], HostX87.HasSelectors ? cpu.X87.Pointers.DataSelector : 0u);
             }
         }
         else if (HostX87.Saving == X87PointerSaving.Never)
@@ -346,7 +346,7 @@ internal static unsafe class XsaveInstructions
         ulong code = MemoryMarshal.Read<ulong>(head[8..]);
         ulong data = MemoryMarshal.Read<ulong>(head[16..]);
         bool wide = IsWide(instruction);
-        cpu.X87 = new X87Pointers
+        cpu.X87.Pointers = new X87Pointers
         {
             Opcode = (ushort)(MemoryMarshal.Read<ushort>(head[6..]) & 0x7FF),
             Instruction = wide ? HostX87.Held(code) : (uint)code,
