@@ -407,7 +407,7 @@ internal sealed unsafe partial class Vcpu
 
         Fetch(out Instruction instruction);
         ClearRaised();
-        Code.Host borrowed = Translator.BorrowedBy(instruction);
+        Code.Host borrowed = RegisterRenaming.BorrowedBy(instruction);
         if (borrowed != Code.Host.None)
         {
             // Lent registers keep their numbers.

@@ -56,18 +56,18 @@ internal sealed unsafe partial class Translator
 
     private void EmitRedirected(in Instruction instruction, bool memory, int displacement, int slot)
     {
-        if (!memory && Code64 && !IsRenamed(instruction))
+        if (!memory && Code64 && !RegisterRenaming.IsRenamed(instruction))
         {
             CopyBytes(instruction);
             return;
         }
 
         Instruction host = instruction;
-        bool besideHigh = StandsBesideHighByte(instruction, out bool high);
+        bool besideHigh = RegisterRenaming.StandsBesideHighByte(instruction, out bool high);
         PassedRegisters passed = new(stackalloc PassedRegister[5]);
         for (int i = 0; i < instruction.OpCount; i++)
         {
-            int guest = GuestOperand(instruction, i);
+            int guest = RegisterRenaming.GuestOperand(instruction, i);
             if (guest < 0)
             {
                 continue;
@@ -75,27 +75,27 @@ internal sealed unsafe partial class Translator
 
             if (i == slot)
             {
-                ToSlot(ref host, i, guest);
+                HostForms.ToSlot(ref host, i, guest);
                 continue;
             }
 
             Host mapped = GuestRegisters.HostOf(guest);
-            if (IsPassed(mapped, besideHigh))
+            if (RegisterRenaming.IsPassed(mapped, besideHigh))
             {
                 mapped = Pass(instruction, i, guest, memory, high, ref passed);
             }
 
-            SetRegister(ref host, i, GuestRegisters.InWidthOf(instruction.GetOpRegister(i), mapped));
+            HostForms.SetRegister(ref host, i, GuestRegisters.InWidthOf(instruction.GetOpRegister(i), mapped));
         }
 
         if (memory)
         {
-            Redirect(ref host, displacement);
+            HostForms.Redirect(ref host, displacement);
         }
 
         if (!Code64)
         {
-            host.Code = Code64Form(host.Code);
+            host.Code = HostForms.Code64Form(host.Code);
             host.CodeSize = CodeSize.Code64;
         }
 
@@ -142,43 +142,6 @@ internal sealed unsafe partial class Translator
             return Count++;
         }
     }
-
-    // The number of an operand's general register, or -1 where it is none or the high byte of one.
-    private static int GuestOperand(in Instruction instruction, int operand)
-        => instruction.GetOpKind(operand) == OpKind.Register ? GuestRegisters.Number(instruction.GetOpRegister(operand)) : -1;
-
-    // Whether an instruction names a guest register that has another number on the host, or none.
-    private static bool IsRenamed(in Instruction instruction)
-    {
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            int guest = GuestOperand(instruction, i);
-            if (guest >= 0 && GuestRegisters.HostOf(guest) != (Host)guest)
-            {
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    // Whether an instruction names one of AH..BH, and beside it a register whose host register takes a REX prefix, with which there are none.
-    private static bool StandsBesideHighByte(in Instruction instruction, out bool high)
-    {
-        high = false;
-        bool extended = false;
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            high |= instruction.GetOpKind(i) == OpKind.Register && GuestRegisters.IsHighByte(instruction.GetOpRegister(i));
-            int guest = GuestOperand(instruction, i);
-            extended |= guest >= 0 && GuestRegisters.HostOf(guest) >= Host.R8;
-        }
-
-        return high && extended;
-    }
-
-    // Guest registers that live in memory, or that can't stand beside AH..BH, pass through scratch registers.
-    private static bool IsPassed(Host mapped, bool besideHigh) => mapped == Host.None || (besideHigh && mapped >= Host.R8);
 
     // The scratch register that stands for an operand, loaded at its first use where the instruction reads it.
     private Host Pass(in Instruction instruction, int operand, int guest, bool memory, bool high, ref PassedRegisters passed)
@@ -267,98 +230,10 @@ internal sealed unsafe partial class Translator
 
         // Three in one instruction (MULX, ANDN, PDEP ...), or no legacy register left: borrow one that it does not name.
         // R8 to R14 are nobody's implicit operand; beside a high byte none of them will do, but no such instruction has two others.
-        borrowed = Lendable(instruction);
+        borrowed = RegisterRenaming.Lendable(instruction);
         _a.Store(Mem.State(s_spare), borrowed);
         return borrowed;
     }
-
-    /// <summary>The register that the host code of an instruction borrows, whose guest value is in the spare slot meanwhile; or None.</summary>
-    public static Host BorrowedBy(in Instruction guestInstruction)
-    {
-        bool memory = InstructionUse.HasMemoryOperand(guestInstruction);
-        Instruction instruction = guestInstruction;
-        int slot = memory ? -1 : MemoryForms.Choose(ref instruction);
-        bool besideHigh = StandsBesideHighByte(instruction, out bool high);
-        uint passed = 0;
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            int guest = i == slot ? -1 : GuestOperand(instruction, i);
-            passed |= guest >= 0 && IsPassed(GuestRegisters.HostOf(guest), besideHigh) ? 1u << guest : 0;
-        }
-
-        // As NextScratch hands them out: one or two registers are free.
-        int free = (memory ? 0 : 1) + (high ? 0 : 1);
-        return System.Numerics.BitOperations.PopCount(passed) <= free ? Host.None : Lendable(instruction);
-    }
-
-    private static Host Lendable(in Instruction instruction)
-    {
-        foreach (Host candidate in (ReadOnlySpan<Host>)[Host.R8, Host.R9, Host.R12, Host.R13, Host.R14])
-        {
-            bool named = false;
-            for (int i = 0; i < instruction.OpCount; i++)
-            {
-                named |= instruction.GetOpKind(i) == OpKind.Register && GuestRegisters.Number(instruction.GetOpRegister(i)) == (int)candidate;
-            }
-
-            if (!named)
-            {
-                return candidate;
-            }
-        }
-
-        throw new InvalidOperationException("no register left to borrow");
-    }
-
-    private static void ToSlot(ref Instruction host, int operand, int guest)
-    {
-        host.SetOpKind(operand, OpKind.Memory);
-        host.MemoryBase = Register.None;
-        host.MemoryIndex = Register.None;
-        host.MemoryDisplacement64 = (ulong)StateLayout.Gpr(guest);
-        host.MemoryDisplSize = 8;
-        host.SegmentPrefix = Register.GS;
-    }
-
-    private static void Redirect(ref Instruction host, int displacement)
-    {
-        host.MemoryBase = Register.RBP;
-        host.MemoryIndex = Register.None;
-        host.MemoryIndexScale = 1;
-        host.MemoryDisplacement64 = (ulong)displacement;
-        host.MemoryDisplSize = displacement == 0 ? 0 : displacement == (sbyte)displacement ? 1 : 8;
-        host.SegmentPrefix = Register.None;
-        host.Code = host.Code switch
-        {
-            Iced.Intel.Code.Mov_AL_moffs8 => Iced.Intel.Code.Mov_r8_rm8,
-            Iced.Intel.Code.Mov_AX_moffs16 => Iced.Intel.Code.Mov_r16_rm16,
-            Iced.Intel.Code.Mov_EAX_moffs32 => Iced.Intel.Code.Mov_r32_rm32,
-            Iced.Intel.Code.Mov_RAX_moffs64 => Iced.Intel.Code.Mov_r64_rm64,
-            Iced.Intel.Code.Mov_moffs8_AL => Iced.Intel.Code.Mov_rm8_r8,
-            Iced.Intel.Code.Mov_moffs16_AX => Iced.Intel.Code.Mov_rm16_r16,
-            Iced.Intel.Code.Mov_moffs32_EAX => Iced.Intel.Code.Mov_rm32_r32,
-            Iced.Intel.Code.Mov_moffs64_RAX => Iced.Intel.Code.Mov_rm64_r64,
-            _ => host.Code,
-        };
-    }
-
-    // Forms of 16- and 32-bit code whose opcodes mean something else in 64-bit mode.
-    private static Iced.Intel.Code Code64Form(Iced.Intel.Code code) => code switch
-    {
-        Iced.Intel.Code.Inc_r16 => Iced.Intel.Code.Inc_rm16,
-        Iced.Intel.Code.Inc_r32 => Iced.Intel.Code.Inc_rm32,
-        Iced.Intel.Code.Dec_r16 => Iced.Intel.Code.Dec_rm16,
-        Iced.Intel.Code.Dec_r32 => Iced.Intel.Code.Dec_rm32,
-        Iced.Intel.Code.Add_rm8_imm8_82 => Iced.Intel.Code.Add_rm8_imm8,
-        Iced.Intel.Code.Or_rm8_imm8_82 => Iced.Intel.Code.Or_rm8_imm8,
-        Iced.Intel.Code.Adc_rm8_imm8_82 => Iced.Intel.Code.Adc_rm8_imm8,
-        Iced.Intel.Code.Sbb_rm8_imm8_82 => Iced.Intel.Code.Sbb_rm8_imm8,
-        Iced.Intel.Code.And_rm8_imm8_82 => Iced.Intel.Code.And_rm8_imm8,
-        Iced.Intel.Code.Sub_rm8_imm8_82 => Iced.Intel.Code.Sub_rm8_imm8,
-        Iced.Intel.Code.Xor_rm8_imm8_82 => Iced.Intel.Code.Xor_rm8_imm8,
-        Iced.Intel.Code.Cmp_rm8_imm8_82 => Iced.Intel.Code.Cmp_rm8_imm8,
-        _ => code,
-    };
 
     private void CopyBytes(in Instruction instruction)
     {
@@ -386,28 +261,6 @@ internal sealed unsafe partial class Translator
     public string? LastRefusal { get; private set; }
 
     private void EmitRefused() => _a.Bytes([0x0F, 0x0B]);
-
-    private static void SetRegister(ref Instruction instruction, int operand, Register register)
-    {
-        switch (operand)
-        {
-            case 0:
-                instruction.Op0Register = register;
-                break;
-            case 1:
-                instruction.Op1Register = register;
-                break;
-            case 2:
-                instruction.Op2Register = register;
-                break;
-            case 3:
-                instruction.Op3Register = register;
-                break;
-            default:
-                instruction.Op4Register = register;
-                break;
-        }
-    }
 
     private void EmitLea(in Instruction instruction)
     {
