@@ -207,8 +207,8 @@ internal sealed class TranslationVm : IVm
                 }
 
                 rows.Add(("vcpu " + vcpu.Id, "instructions across pages", vcpu.Crossings, ""));
-                rows.Add(("vcpu " + vcpu.Id, "TLB misses filled", vcpu.TlbFills, ""));
-                rows.Add(("vcpu " + vcpu.Id, "TLB flushes", vcpu.TlbFlushes, ""));
+                rows.Add(("vcpu " + vcpu.Id, "TLB misses filled", vcpu.Mmu.Fills, ""));
+                rows.Add(("vcpu " + vcpu.Id, "TLB flushes", vcpu.Mmu.Flushes, ""));
                 rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Bounces, ""));
                 rows.Add(("vcpu " + vcpu.Id, "interrupts", vcpu.Interrupts, ""));
                 rows.Add(("vcpu " + vcpu.Id, "exceptions", vcpu.Exceptions, ""));

@@ -43,7 +43,7 @@ internal sealed unsafe partial class Vcpu
             return null;
         }
 
-        if (!TranslateFetch(linear, out ulong gpa))
+        if (!Mmu.TranslateFetch(linear, out ulong gpa))
         {
             return null;
         }
@@ -69,17 +69,17 @@ internal sealed unsafe partial class Vcpu
         Crossings++;
 
         // The instruction crosses into the next page: what stands there decides each time which block it is.
-        bool global = _fetchGlobal;
-        if (!TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
+        bool global = Mmu.FetchIsGlobal;
+        if (!Mmu.TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
         {
             return null;
         }
 
-        _secondFetchGlobal = _fetchGlobal;
-        _fetchGlobal = global;
+        bool secondGlobal = Mmu.FetchIsGlobal;
+        Mmu.FetchIsGlobal = global;
         if (block != null && block.SecondGpa == second)
         {
-            if (_secondFetchGlobal || !block.SecondGlobal)
+            if (secondGlobal || !block.SecondGlobal)
             {
                 return block;
             }
@@ -94,7 +94,7 @@ internal sealed unsafe partial class Vcpu
             return null;
         }
 
-        return _code.Translate(gpa, second, linear, mode, _tlb.FetchEpoch(_secondFetchGlobal), _secondFetchGlobal);
+        return _code.Translate(gpa, second, linear, mode, _tlb.FetchEpoch(secondGlobal), secondGlobal);
     }
 
     /// <summary>
@@ -140,7 +140,7 @@ internal sealed unsafe partial class Vcpu
             return true;
         }
 
-        if (!TranslateFetch(linear, out ulong gpa))
+        if (!Mmu.TranslateFetch(linear, out ulong gpa))
         {
             return false;
         }

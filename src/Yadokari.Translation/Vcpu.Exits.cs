@@ -94,7 +94,7 @@ internal sealed unsafe partial class Vcpu
 
         if (Trace == null && (block.Mode & CpuMode.Single) == 0)
         {
-            _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
+            _tlb.FillJump(State->ExitValue, block, Mmu.FetchIsGlobal);
         }
 
         return Outcome.Jumped;
@@ -118,7 +118,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         ulong cr2 = Cr2;
-        Reach reach = Translate(State->ExitValue, site->Write != 0, CurrentTlb, out byte* _, out ulong _);
+        Reach reach = Mmu.Translate(State->ExitValue, site->Write != 0, Mmu.CurrentTlb, out byte* _, out ulong _);
         if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
         {
             return true;
@@ -172,7 +172,7 @@ internal sealed unsafe partial class Vcpu
         // translation.
         if (Trace == null && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
         {
-            _code.Link(site, block, LinearRip, _fetchGlobal);
+            _code.Link(site, block, LinearRip, Mmu.FetchIsGlobal);
         }
 
         return Outcome.Jumped;
@@ -202,7 +202,7 @@ internal sealed unsafe partial class Vcpu
 
         if (Trace == null)
         {
-            _tlb.FillJump(State->ExitValue, block, _fetchGlobal);
+            _tlb.FillJump(State->ExitValue, block, Mmu.FetchIsGlobal);
             if (site->Resume != 0 && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
             {
                 _code.LinkFar(site, block, (long)((State->ExitValue & ~0xFFFul) - page), State->FetchEpoch);
@@ -341,14 +341,14 @@ internal sealed unsafe partial class Vcpu
             return DeliverAccessFault(instruction, store);
         }
 
-        if (!TranslateFetch(LinearRip, out ulong gpa))
+        if (!Mmu.TranslateFetch(LinearRip, out ulong gpa))
         {
             return DeliverRaised();
         }
 
         CpuMode mode = CurrentMode();
         ulong second = 0;
-        if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
+        if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !Mmu.TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
         {
             return DeliverRaised();
         }

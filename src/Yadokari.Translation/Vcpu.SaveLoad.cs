@@ -96,10 +96,10 @@ internal sealed unsafe partial class Vcpu
         TscAdjust = adjust;
         Events.Load(state);
         Activity = state.Activity;
-        _a20 = _a20Wanted = state.A20;
+        Mmu.A20 = _a20Wanted = state.A20;
         _shadowed = false;
         _steps = 0;
-        FlushTlbAll();
+        Mmu.FlushAll();
         ModeChanged();
     }
 
@@ -140,7 +140,7 @@ internal sealed unsafe partial class Vcpu
     private bool DebugCopy(ulong address, Span<byte> data, bool write)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
+        var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits) { WrapsAtMebibyte = !Mmu.A20 };
         while (!data.IsEmpty)
         {
             PageWalkResult walk = PageWalk.Probe(_memory, context, address, AccessKind.Read);

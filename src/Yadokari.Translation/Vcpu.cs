@@ -23,6 +23,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly TranslatedCode _code;
     private readonly Coherence _coherence;
     private readonly InstructionAccesses _accesses;
+    private readonly Tlb _tlb;
     private readonly byte* _window;
     private CpuMode _mode;
     private bool _modeStale = true;
@@ -45,12 +46,12 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
         _tlb = new Tlb(_memory);
         _window = _tlb.Window;
+        Mmu = new Mmu(this, _memory, _tlb, _code.CrossPage);
         Segments = new SegmentUnit(State);
         X87 = new X87Unit(this);
         MsrFile = new MsrFile(vm.Model);
         _accesses = new InstructionAccesses(this);
         Debugging = new DebugUnit(this, _accesses);
-        _probeFetch = ProbeFetch;
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
         _code.Cleared += _tlb.FlushJumps;
@@ -160,6 +161,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     /// <summary>What the guest's own debugger asked for.</summary>
     internal DebugUnit Debugging { get; }
+
+    /// <summary>How its linear addresses are translated.</summary>
+    internal Mmu Mmu { get; }
 
     /// <summary>What waits to be delivered.</summary>
     internal PendingEvents Events { get; } = new();
@@ -272,10 +276,10 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     {
         Interlocked.Exchange(ref State->Pending, 0);
         ParkWhileStopped();
-        if (_a20 != _a20Wanted)
+        if (Mmu.A20 != _a20Wanted)
         {
-            _a20 = _a20Wanted;
-            FlushTlbAll();
+            Mmu.A20 = _a20Wanted;
+            Mmu.FlushAll();
             block = null;
         }
 

@@ -62,7 +62,7 @@ internal sealed unsafe class CodePages(Vcpu cpu, GuestMemory memory, TranslatedC
         }
 
         // The page before tells where the first instruction begins.
-        PageWalkResult before = PageWalk.Probe(memory, cpu.UserPaging, page - 4096, AccessKind.Execute);
+        PageWalkResult before = PageWalk.Probe(memory, cpu.Mmu.UserPaging, page - 4096, AccessKind.Execute);
         int first = 0;
         if (before.Succeeded && memory.HostAddress(before.PhysicalAddress, 4096) != 0)
         {

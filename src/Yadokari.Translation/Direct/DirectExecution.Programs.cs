@@ -189,7 +189,7 @@ internal sealed unsafe partial class DirectExecution
             }
         }
 
-        program.Take(sandbox, _cpu.CurrentPcid);
+        program.Take(sandbox, _cpu.Mmu.CurrentPcid);
         _held.Add(program);
         Begin(program, sandbox);
         program.DetourTime = program.Time;

@@ -363,7 +363,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _joined = sandbox;
         }
 
-        program.BringUpToDate(_cpu.CurrentPcid, _holds);
+        program.BringUpToDate(_cpu.Mmu.CurrentPcid, _holds);
         program.LastRun = ++_runs;
     }
 

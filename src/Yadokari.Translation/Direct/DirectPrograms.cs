@@ -56,7 +56,7 @@ internal sealed class DirectPrograms(Vcpu cpu, GuestMemory memory, DirectMode mo
             }
 
             ulong page = cpu.Rip & ~0xFFFul;
-            PageWalkResult walk = PageWalk.Probe(memory, cpu.UserPaging, page, AccessKind.Read);
+            PageWalkResult walk = PageWalk.Probe(memory, cpu.Mmu.UserPaging, page, AccessKind.Read);
             _current = new DirectProgram(root, page, walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue, outlook);
             _programs.Add(root, _current);
         }
@@ -71,7 +71,7 @@ internal sealed class DirectPrograms(Vcpu cpu, GuestMemory memory, DirectMode mo
             return true;
         }
 
-        PageWalkResult walk = PageWalk.Probe(memory, cpu.UserPaging, program.Witness, AccessKind.Read);
+        PageWalkResult walk = PageWalk.Probe(memory, cpu.Mmu.UserPaging, program.Witness, AccessKind.Read);
         return walk.Succeeded && walk.PhysicalAddress == program.WitnessGpa;
     }
 

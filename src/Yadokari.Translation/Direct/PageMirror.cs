@@ -25,7 +25,7 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
     /// <summary>Whether the guest's page tables still say what a sandbox shows.</summary>
     public bool Holds(ulong linear, ulong gpa, uint length, PageUse use)
     {
-        PageWalkResult walk = PageWalk.Probe(memory, cpu.UserPaging, linear, (use & PageUse.Execute) != 0 ? AccessKind.Execute : AccessKind.Read);
+        PageWalkResult walk = PageWalk.Probe(memory, cpu.Mmu.UserPaging, linear, (use & PageUse.Execute) != 0 ? AccessKind.Execute : AccessKind.Read);
         return walk.Succeeded && walk.PhysicalAddress == gpa && walk.PageSize >= length
             && (walk.Rights & (PageRights.Readable | PageRights.Accessed)) == (PageRights.Readable | PageRights.Accessed)
             && ((use & PageUse.Write) == 0 || (walk.Rights & Writes) == Writes);
@@ -56,7 +56,7 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
     public bool Show(Sandbox sandbox, ulong linear, AccessKind access)
     {
         RefusedCode = false;
-        PageWalkResult walk = PageWalk.Walk(memory, cpu.UserPaging, linear, access);
+        PageWalkResult walk = PageWalk.Walk(memory, cpu.Mmu.UserPaging, linear, access);
         if (!walk.Succeeded)
         {
             return false;
@@ -85,7 +85,7 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
             }
 
             AccessKind kind = access == AccessKind.Execute ? AccessKind.Execute : AccessKind.Read;
-            walk = PageWalk.Probe(memory, cpu.UserPaging, near, kind);
+            walk = PageWalk.Probe(memory, cpu.Mmu.UserPaging, near, kind);
             if (walk.Succeeded && (walk.Rights & PageRights.Accessed) != 0)
             {
                 _ = Show(sandbox, near, walk.PhysicalAddress, walk.Rights, kind);

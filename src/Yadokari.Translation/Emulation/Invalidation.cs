@@ -26,7 +26,7 @@ internal static unsafe class Invalidation
         ulong linear = !cpu.Code64 ? (uint)(cpu.Segments[segment].Base + offset)
             : segment >= Fs ? cpu.Segments[segment].Base + offset
             : offset;
-        cpu.FlushTlbPage(linear);
+        cpu.Mmu.FlushPage(linear);
         return Outcome.Next;
     }
 
@@ -55,16 +55,16 @@ internal static unsafe class Invalidation
         switch (type)
         {
             case 0:
-                cpu.FlushTlbPage(linear, (int)pcid);
+                cpu.Mmu.FlushPage(linear, (int)pcid);
                 break;
             case 1:
-                cpu.FlushPcid((int)pcid);
+                cpu.Mmu.FlushPcid((int)pcid);
                 break;
             case 2:
-                cpu.FlushTlbAll();
+                cpu.Mmu.FlushAll();
                 break;
             default:
-                cpu.FlushPcids();
+                cpu.Mmu.FlushPcids();
                 break;
         }
 

@@ -95,7 +95,7 @@ internal unsafe struct StringRun
             return false;
         }
 
-        Reach reach = cpu.Translate(linear, write, cpu.CurrentTlb, out host, out _);
+        Reach reach = cpu.Mmu.Translate(linear, write, cpu.Mmu.CurrentTlb, out host, out _);
         fault = reach == Translation.Reach.Fault;
         return reach == Translation.Reach.Ram;
     }

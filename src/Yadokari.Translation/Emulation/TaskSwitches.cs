@@ -134,7 +134,7 @@ internal static unsafe class TaskSwitches
         cpu.Cr0 |= X86.Cr0.TS;
         if (layout.Wide && (cpu.Cr0 & X86.Cr0.PG) != 0)
         {
-            cpu.LoadPageTables(cr3, keep: false);
+            cpu.Mmu.LoadPageTables(cr3, keep: false);
         }
 
         for (int i = 0; i < 8; i++)

@@ -38,13 +38,13 @@ internal sealed unsafe partial class Vcpu
         => Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: true, user ? TlbKind.User : TlbKind.Supervisor);
 
     /// <summary>Reads with the rights of the current privilege level; nothing is read from devices twice.</summary>
-    internal bool ReadLinear(ulong linear, Span<byte> data) => Copy(linear, data, write: false, CurrentTlb);
+    internal bool ReadLinear(ulong linear, Span<byte> data) => Copy(linear, data, write: false, Mmu.CurrentTlb);
 
     /// <summary>Writes with the rights of the current privilege level; where a part can't be written nothing is.</summary>
     internal bool WriteLinear(ulong linear, ReadOnlySpan<byte> data)
 
         // SAFETY: a span that can be written is only what Copy takes for both ways: a write leaves it as it is.
-        => Copy(linear, MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(data), data.Length), write: true, CurrentTlb);
+        => Copy(linear, MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(data), data.Length), write: true, Mmu.CurrentTlb);
 
     /// <summary>Checks that a range could be written now (or read), raising the fault that writing it would raise.</summary>
     internal bool ProbeLinear(ulong linear, int length, bool write)
@@ -52,7 +52,7 @@ internal sealed unsafe partial class Vcpu
         while (length > 0)
         {
             int piece = (int)Math.Min((ulong)length, 4096 - (linear & 4095));
-            if (Translate(linear, write, CurrentTlb, out _, out _) == Reach.Fault)
+            if (Mmu.Translate(linear, write, Mmu.CurrentTlb, out _, out _) == Reach.Fault)
             {
                 return false;
             }
@@ -124,7 +124,7 @@ internal sealed unsafe partial class Vcpu
     private bool Copy(ulong linear, Span<byte> data, bool write, TlbKind kind)
     {
         int first = (int)Math.Min((ulong)data.Length, 4096 - (linear & 4095));
-        Reach reach = Translate(linear, write, kind, out byte* host, out ulong gpa);
+        Reach reach = Mmu.Translate(linear, write, kind, out byte* host, out ulong gpa);
         if (reach == Reach.Fault)
         {
             return false;
@@ -137,7 +137,7 @@ internal sealed unsafe partial class Vcpu
         if (!rest.IsEmpty)
         {
             // Operands reach over one page boundary at most; longer ones (XSAVE areas) are asked for a page at a time below.
-            restReach = Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
+            restReach = Mmu.Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
             if (restReach == Reach.Fault)
             {
                 return false;
@@ -155,7 +155,7 @@ internal sealed unsafe partial class Vcpu
             if (reach == Reach.Device)
             {
                 // What was found before the call of the device may be stale.
-                restReach = Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
+                restReach = Mmu.Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
                 if (restReach == Reach.Fault)
                 {
                     return false;
@@ -173,7 +173,7 @@ internal sealed unsafe partial class Vcpu
         switch (reach)
         {
             case Reach.Ram when write:
-                // SAFETY: Translate gave a pointer into one page of guest RAM; the piece ends within that page.
+                // SAFETY: Mmu.Translate gave a pointer into one page of guest RAM; the piece ends within that page.
                 StoreWhole(host, data);
                 break;
             case Reach.Ram:
