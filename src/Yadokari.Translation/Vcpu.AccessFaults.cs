@@ -27,7 +27,7 @@ internal sealed unsafe partial class Vcpu
 
         const int Part = 8;
         bool parted = size == Part + 2 && IsWithinCanonical(linear, Part);
-        if (parted && !ProbeLinear(linear, Part, store))
+        if (parted && !Memory.ProbeLinear(linear, Part, store))
         {
             // Of the x87's ten bytes the first eight are looked at before the rest.
             return DeliverAccessFault(instruction, store);
@@ -84,7 +84,7 @@ internal sealed unsafe partial class Vcpu
             return Emulate(instruction);
         }
 
-        ulong offset = EffectiveAddress(instruction, out int segment);
+        ulong offset = Memory.EffectiveAddress(instruction, out int segment);
         ulong first = (uint)(Segments[segment].Base + offset);
         bool masked = MaskedMoves.TryMask(this, instruction, out MaskedOperand mask);
         if ((!masked || mask.Mask != 0) && IsMisaligned(instruction.Code, first))
@@ -95,33 +95,19 @@ internal sealed unsafe partial class Vcpu
 
         if (!masked)
         {
-            return Linear(segment, offset, size, store, out ulong linear) ? Bounce(linear, size, store) : DeliverRaised();
+            return Memory.Linear(segment, offset, size, store, out ulong linear) ? Bounce(linear, size, store) : DeliverRaised();
         }
 
         for (int i = 0; i < 64; i++)
         {
             if ((mask.Mask >> i & 1) != 0
-                && !(LinearOfElement(segment, offset, i, mask.Bytes, store, out ulong element) && ProbeLinear(element, mask.Bytes, store)))
+                && !(Memory.LinearOfElement(segment, offset, i, mask.Bytes, store, out ulong element) && Memory.ProbeLinear(element, mask.Bytes, store)))
             {
                 return DeliverRaised();
             }
         }
 
         return Bounce(first, size, store);
-    }
-
-    /// <summary>As <see cref="Linear"/>, of an element: one behind the last offset of 32 bits is beyond its segment, and not at its beginning.</summary>
-    internal bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
-    {
-        ulong at = offset + (ulong)(index * bytes);
-        if (Code64 || at <= uint.MaxValue)
-        {
-            return Linear(segment, at, bytes, write, out linear);
-        }
-
-        linear = 0;
-        Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection);
-        return false;
     }
 
     /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
@@ -139,7 +125,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     private bool ConcernsStack(in Instruction instruction, bool store)
-        => (instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory)) || SegmentOf(instruction) == 2;
+        => (instruction.IsStackInstruction && (store || instruction.Op0Kind != OpKind.Memory)) || Memory.SegmentOf(instruction) == 2;
 
     /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
     private Outcome RefuseBranch(Block from, ulong page)
@@ -157,7 +143,7 @@ internal sealed unsafe partial class Vcpu
                 break;
             case FlowControl.IndirectCall:
                 // The quadword that the return address replaced.
-                Write(Rsp, State->ReplacedTop);
+                Memory.Write(Rsp, State->ReplacedTop);
                 Rsp += 8;
                 break;
             case FlowControl.Next:

@@ -323,14 +323,14 @@ internal sealed unsafe partial class Vcpu
             return DeliverRaised();
         }
 
-        if (write && !(masked ? MaskedMoves.ProbeMasked(this, linear, size, mask) : ProbeLinear(linear, size, write: true)))
+        if (write && !(masked ? MaskedMoves.ProbeMasked(this, linear, size, mask) : Memory.ProbeLinear(linear, size, write: true)))
         {
             return DeliverAccessFault(instruction, store);
         }
 
         byte* buffer = _window + StateLayout.Bounce + (linear & 63);
         var data = new Span<byte>(buffer, size);
-        if (read && !masked && !ReadLinear(linear, data))
+        if (read && !masked && !Memory.ReadLinear(linear, data))
         {
             return DeliverRaised();
         }
@@ -373,7 +373,7 @@ internal sealed unsafe partial class Vcpu
             return HostFault();
         }
 
-        if (write && !(masked ? MaskedMoves.WriteMasked(this, linear, data, mask) : WriteLinear(linear, data)))
+        if (write && !(masked ? MaskedMoves.WriteMasked(this, linear, data, mask) : Memory.WriteLinear(linear, data)))
         {
             return DeliverAccessFault(instruction, store);
         }

@@ -47,6 +47,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _tlb = new Tlb(_memory);
         _window = _tlb.Window;
         Mmu = new Mmu(this, _memory, _tlb, _code.CrossPage);
+        Memory = new LinearMemory(this);
         Segments = new SegmentUnit(State);
         X87 = new X87Unit(this);
         MsrFile = new MsrFile(vm.Model);
@@ -164,6 +165,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     /// <summary>How its linear addresses are translated.</summary>
     internal Mmu Mmu { get; }
+
+    /// <summary>What its emulated instructions access.</summary>
+    internal LinearMemory Memory { get; }
 
     /// <summary>What waits to be delivered.</summary>
     internal PendingEvents Events { get; } = new();

@@ -93,7 +93,7 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
             cpu.SetLinearRip(page + X87Pointers.OffsetOf(notes[last].Note));
             if (cpu.Fetch(out Instruction instruction))
             {
-                Pointers.Operand = cpu.EffectiveAddress(instruction, out int segment);
+                Pointers.Operand = cpu.Memory.EffectiveAddress(instruction, out int segment);
                 Pointers.DataSelector = (ushort)cpu.State->Selectors[segment];
             }
 

@@ -80,7 +80,7 @@ internal sealed class HostTraps(Vcpu cpu)
         where T : unmanaged
     {
         ulong cr2 = cpu.Cr2;
-        bool read = cpu.Read(linear, out value);
+        bool read = cpu.Memory.Read(linear, out value);
         cpu.ClearRaised();
         cpu.Cr2 = cr2;
         return read;

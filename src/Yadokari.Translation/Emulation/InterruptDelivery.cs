@@ -120,7 +120,7 @@ internal static unsafe class InterruptDelivery
         }
 
         ulong rsp = cpu.Rsp;
-        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 4)), out uint target)
+        if (!cpu.Memory.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 4)), out uint target)
             || !Push(cpu, ref rsp, cpu.Rflags, 2)
             || !Push(cpu, ref rsp, cpu.Segments[Cs].Selector, 2)
             || !Push(cpu, ref rsp, cpu.Rip, 2))
@@ -146,7 +146,7 @@ internal static unsafe class InterruptDelivery
         }
 
         ulong entry = cpu.Segments.Idtr.Base + ((ulong)vector * 16);
-        if (!cpu.ReadSystem(entry, out ulong low) || !cpu.ReadSystem(entry + 8, out ulong high))
+        if (!cpu.Memory.ReadSystem(entry, out ulong low) || !cpu.Memory.ReadSystem(entry + 8, out ulong high))
         {
             return Outcome.Fault;
         }
@@ -199,8 +199,8 @@ internal static unsafe class InterruptDelivery
 
         var frame = new Frame64(cpu.Rip, cpu.Segments[Cs].Selector, flags, cpu.Rsp, cpu.Segments[Ss].Selector);
         bool written = errorCode is { } error
-            ? cpu.WriteAs(rsp, new ErrorFrame64(error, frame), user: level == 3)
-            : cpu.WriteAs(rsp, frame, user: level == 3);
+            ? cpu.Memory.WriteAs(rsp, new ErrorFrame64(error, frame), user: level == 3)
+            : cpu.Memory.WriteAs(rsp, frame, user: level == 3);
         if (!written || !MarkAccessed(cpu, code, codeAddress))
         {
             return Outcome.Fault;
@@ -229,7 +229,7 @@ internal static unsafe class InterruptDelivery
             return cpu.Raise(Vector.GeneralProtection, gateError);
         }
 
-        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 8)), out ulong low))
+        if (!cpu.Memory.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 8)), out ulong low))
         {
             return Outcome.Fault;
         }
@@ -353,7 +353,7 @@ internal static unsafe class InterruptDelivery
             return Refuse(cpu, Vector.InvalidTss, ErrorOf(cpu.Segments.Tr.Selector, external));
         }
 
-        return cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out value);
+        return cpu.Memory.ReadSystem(cpu.Segments.Tr.Base + offset, out value);
     }
 
     // SDM 2A INT n.

@@ -32,7 +32,7 @@ internal static unsafe class X87State
 
         Span<byte> image = stackalloc byte[28];
         PutEnvironment(cpu, image, field);
-        if (!cpu.WriteLinear(linear, image[..(field * 7)]))
+        if (!cpu.Memory.WriteLinear(linear, image[..(field * 7)]))
         {
             return Outcome.Fault;
         }
@@ -53,7 +53,7 @@ internal static unsafe class X87State
         if (!CheckX87(cpu)
             || !CheckPendingX87(cpu)
             || !EnvironmentAddress(cpu, instruction, field * 7, write: false, out ulong linear)
-            || !cpu.ReadLinear(linear, image[..(field * 7)]))
+            || !cpu.Memory.ReadLinear(linear, image[..(field * 7)]))
         {
             return Outcome.Fault;
         }
@@ -80,7 +80,7 @@ internal static unsafe class X87State
             area.Slice(32 + (i * 16), 10).CopyTo(image[((field * 7) + (i * 10))..]);
         }
 
-        if (!cpu.WriteLinear(linear, image[..length]))
+        if (!cpu.Memory.WriteLinear(linear, image[..length]))
         {
             return Outcome.Fault;
         }
@@ -102,7 +102,7 @@ internal static unsafe class X87State
         if (!CheckX87(cpu)
             || !CheckPendingX87(cpu)
             || !EnvironmentAddress(cpu, instruction, length, write: false, out ulong linear)
-            || !cpu.ReadLinear(linear, image[..length]))
+            || !cpu.Memory.ReadLinear(linear, image[..length]))
         {
             return Outcome.Fault;
         }
@@ -127,9 +127,9 @@ internal static unsafe class X87State
     {
         int first = FieldBytes(instruction);
         return Address(cpu, instruction, first, write, out linear)
-            && cpu.ProbeLinear(linear, first, write)
+            && cpu.Memory.ProbeLinear(linear, first, write)
             && Address(cpu, instruction, length, write, out linear)
-            && cpu.ProbeLinear(linear + (ulong)length - 1, 1, write);
+            && cpu.Memory.ProbeLinear(linear + (ulong)length - 1, 1, write);
     }
 
     private static bool CheckX87(Vcpu cpu)
