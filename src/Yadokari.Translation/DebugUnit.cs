@@ -135,7 +135,7 @@ internal sealed unsafe class DebugUnit(Vcpu cpu, InstructionAccesses accesses)
             return 0;
         }
 
-        if (!cpu.Fetch(out Instruction instruction))
+        if (!cpu.Fetch.TryDecode(out Instruction instruction))
         {
             cpu.ClearRaised();
             return 0;

@@ -13,7 +13,7 @@ internal sealed unsafe partial class Vcpu
         int vector = RaisedVector;
         uint errorCode = RaisedErrorCode;
         ulong address = Cr2;
-        if (!Fetch(out Instruction instruction))
+        if (!Fetch.TryDecode(out Instruction instruction))
         {
             return DeliverRaised();
         }
@@ -74,7 +74,7 @@ internal sealed unsafe partial class Vcpu
     /// </summary>
     private Outcome LimitedAccess(int size, bool store)
     {
-        if (!Fetch(out Instruction instruction))
+        if (!Fetch.TryDecode(out Instruction instruction))
         {
             return DeliverRaised();
         }
@@ -131,7 +131,7 @@ internal sealed unsafe partial class Vcpu
     private Outcome RefuseBranch(Block from, ulong page)
     {
         SetLinearRip(page + from.Table[2 * (from.Instructions - 1)]);
-        if (!Fetch(out Instruction instruction))
+        if (!Fetch.TryDecode(out Instruction instruction))
         {
             return DeliverRaised();
         }

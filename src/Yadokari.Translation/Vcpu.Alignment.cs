@@ -27,7 +27,7 @@ internal sealed unsafe partial class Vcpu
     {
         ulong cr2 = Cr2;
         FetchExtended();
-        bool found = Fetch(out Instruction instruction) && MayCheck(instruction, mode)
+        bool found = Fetch.TryDecode(out Instruction instruction) && MayCheck(instruction, mode)
             && !(X87.HasPending && InstructionClasses.WaitsForX87(instruction)) && _accesses.AreUnaligned(instruction);
         Cr2 = cr2;
         ClearRaised();

@@ -86,7 +86,7 @@ internal sealed unsafe partial class Vcpu
     private Outcome FollowGone(out Block? block)
     {
         SetLinearRip(State->ExitValue);
-        block = FindBlock(CurrentMode());
+        block = Fetch.FindBlock(Mode.Current);
         if (block == null)
         {
             return DeliverRaised();
@@ -162,7 +162,7 @@ internal sealed unsafe partial class Vcpu
     private Outcome FollowLink(Site* site, Block from, out Block? block)
     {
         long flushes = _code.CacheFlushes;
-        block = FindBlock(CurrentMode());
+        block = Fetch.FindBlock(Mode.Current);
         if (block == null)
         {
             return DeliverRaised();
@@ -194,7 +194,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         long flushes = _code.CacheFlushes;
-        block = FindBlock(CurrentMode());
+        block = Fetch.FindBlock(Mode.Current);
         if (block == null)
         {
             return DeliverRaised();
@@ -217,7 +217,7 @@ internal sealed unsafe partial class Vcpu
     private Block? Recheck(Site* site, Block from)
     {
         long flushes = _code.CacheFlushes;
-        Block? block = FindBlock(from.Mode);
+        Block? block = Fetch.FindBlock(from.Mode);
         if (block == null)
         {
             return null;
@@ -299,7 +299,7 @@ internal sealed unsafe partial class Vcpu
     /// <summary>One instruction whose memory operand is no plain RAM: its operand goes through a buffer.</summary>
     private Outcome Bounce(ulong linear, int size, bool store)
     {
-        if (!Fetch(out Instruction instruction))
+        if (!Fetch.TryDecode(out Instruction instruction))
         {
             return DeliverRaised();
         }
@@ -346,7 +346,7 @@ internal sealed unsafe partial class Vcpu
             return DeliverRaised();
         }
 
-        CpuMode mode = CurrentMode();
+        CpuMode mode = Mode.Current;
         ulong second = 0;
         if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !Mmu.TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
         {
@@ -405,7 +405,7 @@ internal sealed unsafe partial class Vcpu
             Gpr(0) = State->SaveRax;
         }
 
-        Fetch(out Instruction instruction);
+        Fetch.TryDecode(out Instruction instruction);
         ClearRaised();
         Code.Host borrowed = RegisterRenaming.BorrowedBy(instruction);
         if (borrowed != Code.Host.None)

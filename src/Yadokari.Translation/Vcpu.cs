@@ -25,9 +25,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly InstructionAccesses _accesses;
     private readonly Tlb _tlb;
     private readonly byte* _window;
-    private CpuMode _mode;
-    private bool _modeStale = true;
-    private ulong _modeFlags;
     private volatile bool _kicked;
     private volatile bool _disposed; // The memory of the state is given back.
     private HashSet<ulong> _breakpoints = [];
@@ -46,6 +43,8 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         Trace = vm.TraceWriter == null ? null : new Trace(vm.TraceWriter);
         _tlb = new Tlb(_memory);
         _window = _tlb.Window;
+        Mode = new BlockMode(this, _tlb);
+        Fetch = new InstructionFetch(this, _memory, _code, _tlb);
         Mmu = new Mmu(this, _memory, _tlb, _code.CrossPage);
         Memory = new LinearMemory(this);
         Segments = new SegmentUnit(State);
@@ -113,9 +112,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <summary>Exits by <see cref="SiteKind"/>.</summary>
     internal long[] ExitsByKind { get; } = new long[Enum.GetValues<SiteKind>().Length];
 
-    /// <summary>Entries into instructions that cross a page boundary.</summary>
-    internal long Crossings { get; private set; }
-
     internal long Interrupts { get; private set; }
 
     internal long Exceptions { get; private set; }
@@ -162,6 +158,15 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     /// <summary>What the guest's own debugger asked for.</summary>
     internal DebugUnit Debugging { get; }
+
+    /// <summary>For which mode its blocks are translated now.</summary>
+    internal BlockMode Mode { get; }
+
+    /// <summary>What is at RIP.</summary>
+    internal InstructionFetch Fetch { get; }
+
+    /// <summary>A debugger steps it or has breakpoints in it.</summary>
+    internal bool IsDebugged => SingleStep || _breakpoints.Count != 0;
 
     /// <summary>How its linear addresses are translated.</summary>
     internal Mmu Mmu { get; }
@@ -231,7 +236,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 return Ended();
             }
 
-            CpuMode mode = CurrentMode();
+            CpuMode mode = Mode.Current;
             bool shadowed = _shadowed;
             bool stepping = _steps > 0;
             if (shadowed || stepping)
@@ -361,7 +366,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
         if (block == null || !block.Valid || block.Mode != mode)
         {
-            block = FindBlock(mode);
+            block = Fetch.FindBlock(mode);
         }
 
         if (block == null || (aligned && IsUnaligned(mode)))
@@ -532,6 +537,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             FastCalls.FinishFastCall(this);
         }
 
-        _modeStale |= ((State->SystemFlags ^ _modeFlags) & (1ul << 18)) != 0;
+        Mode.NoteFlags();
     }
 }

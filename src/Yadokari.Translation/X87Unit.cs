@@ -91,7 +91,7 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
         {
             ulong rip = cpu.State->Rip;
             cpu.SetLinearRip(page + X87Pointers.OffsetOf(notes[last].Note));
-            if (cpu.Fetch(out Instruction instruction))
+            if (cpu.Fetch.TryDecode(out Instruction instruction))
             {
                 Pointers.Operand = cpu.Memory.EffectiveAddress(instruction, out int segment);
                 Pointers.DataSelector = (ushort)cpu.State->Selectors[segment];
@@ -135,6 +135,6 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
     /// </summary>
     public bool RaisesPending()
         => HasPending
-            && (!cpu.Fetch(out Instruction instruction)
+            && (!cpu.Fetch.TryDecode(out Instruction instruction)
                 || (InstructionClasses.WaitsForX87(instruction) && cpu.Raise(Vector.X87) == Vcpu.Outcome.Fault));
 }
