@@ -209,7 +209,7 @@ internal sealed class TranslationVm : IVm
                 rows.Add(("vcpu " + vcpu.Id, "instructions across pages", vcpu.Fetch.Crossings, ""));
                 rows.Add(("vcpu " + vcpu.Id, "TLB misses filled", vcpu.Mmu.Fills, ""));
                 rows.Add(("vcpu " + vcpu.Id, "TLB flushes", vcpu.Mmu.Flushes, ""));
-                rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Bounces, ""));
+                rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Accesses.Bounces, ""));
                 rows.Add(("vcpu " + vcpu.Id, "interrupts", vcpu.Interrupts, ""));
                 rows.Add(("vcpu " + vcpu.Id, "exceptions", vcpu.Exceptions, ""));
                 rows.Add(("vcpu " + vcpu.Id, "system calls", vcpu.SystemCalls, ""));

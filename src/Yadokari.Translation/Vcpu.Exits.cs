@@ -39,7 +39,7 @@ internal sealed unsafe partial class Vcpu
                 case SiteKind.Miss:
                     SetLinearRip(linear);
                     X87.TakeNotes(from, page, site->GuestOffset);
-                    if (!FillsTlb(site, from, out Outcome outcome))
+                    if (!Accesses.FillsTlb(site, from, out Outcome outcome))
                     {
                         return outcome;
                     }
@@ -50,7 +50,7 @@ internal sealed unsafe partial class Vcpu
                 case SiteKind.Limit:
                     SetLinearRip(linear);
                     X87.TakeNotes(from, page, site->GuestOffset);
-                    return from.UsesSimd && X87.RaisesPending() ? DeliverRaised() : LimitedAccess(site->Size, site->Write != 0);
+                    return from.UsesSimd && X87.RaisesPending() ? DeliverRaised() : Accesses.LimitedAccess(site->Size, site->Write != 0);
 
                 case SiteKind.Emulate:
                     SetLinearRip(linear);
@@ -100,64 +100,6 @@ internal sealed unsafe partial class Vcpu
         return Outcome.Jumped;
     }
 
-    // An access that the TLB does not know. True: it does now, and the block goes on with it; false: that came of it.
-    private bool FillsTlb(Site* site, Block from, out Outcome outcome)
-    {
-        outcome = Outcome.Jumped;
-        if (from.UsesSimd && X87.RaisesPending())
-        {
-            outcome = DeliverRaised();
-            return false;
-        }
-
-        if (!Code64 && (uint)State->ExitValue + (ulong)site->Size > 1ul << 32)
-        {
-            // Whether that wraps around or exceeds the limit is for the segment to say.
-            outcome = LimitedAccess(site->Size, site->Write != 0);
-            return false;
-        }
-
-        ulong cr2 = Cr2;
-        Reach reach = Mmu.Translate(State->ExitValue, site->Write != 0, Mmu.CurrentTlb, out byte* _, out ulong _);
-        if (reach == Reach.Ram && (State->ExitValue & 4095) + site->Size <= 4096 && from.Valid)
-        {
-            return true;
-        }
-
-        outcome = MissedAccess(site, from, reach, cr2);
-        return false;
-    }
-
-    // An access that is none to plain RAM within one page: it faults, or is made in steps.
-    private Outcome MissedAccess(Site* site, Block from, Reach reach, ulong cr2)
-    {
-        if (site->Extra > 1)
-        {
-            // One check stood for several accesses: which of them is to blame shows when they run one by one.
-            if (reach == Reach.Fault)
-            {
-                ClearRaised();
-                Cr2 = cr2;
-            }
-
-            _steps = site->Extra;
-            _code.SharingFailed(from, site->Base);
-            return Outcome.Retry;
-        }
-
-        if (reach == Reach.Fault)
-        {
-            // Only vector instructions have masks and ask for aligned operands, but for CMPXCHG16B, and only an address that
-            // is not canonical asks who used it.
-            bool whole = site->Size < 16 && IsCanonical(State->ExitValue + site->Size - 1);
-            return !from.UsesSimd && whole && RaisedVector == (int)Vector.PageFault
-                ? DeliverRaised()
-                : MissFault(State->ExitValue, site->Size, site->Write != 0, cr2);
-        }
-
-        return from.Valid ? Bounce(State->ExitValue, site->Size, site->Write != 0) : Outcome.Retry;
-    }
-
     // A jump to a known address, not linked to its block yet.
     private Outcome FollowLink(Site* site, Block from, out Block? block)
     {
@@ -182,7 +124,7 @@ internal sealed unsafe partial class Vcpu
     private Outcome FollowLookup(Site* site, Block from, ulong page, out Block? block)
     {
         block = null;
-        if (from.Mode.HasFlag(CpuMode.Code64) && !IsCanonical(State->ExitValue))
+        if (from.Mode.HasFlag(CpuMode.Code64) && !Operands.IsCanonical(State->ExitValue))
         {
             return RefuseBranch(from, page);
         }
@@ -240,14 +182,42 @@ internal sealed unsafe partial class Vcpu
         return block;
     }
 
-    private Outcome Emulate(in Instruction instruction)
+    /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
+    private Outcome RefuseBranch(Block from, ulong page)
+    {
+        SetLinearRip(page + from.Table[2 * (from.Instructions - 1)]);
+        if (!Fetch.TryDecode(out Instruction instruction))
+        {
+            return DeliverRaised();
+        }
+
+        switch (instruction.FlowControl)
+        {
+            case FlowControl.Return:
+                Rsp -= 8 + (instruction.OpCount == 0 ? 0u : instruction.Immediate16);
+                break;
+            case FlowControl.IndirectCall:
+                // The quadword that the return address replaced.
+                Memory.Write(Rsp, State->ReplacedTop);
+                Rsp += 8;
+                break;
+            case FlowControl.Next:
+                State->Rip += (ulong)instruction.Length;
+                break;
+        }
+
+        Raise(Vector.GeneralProtection);
+        return DeliverRaised();
+    }
+
+    internal Outcome Emulate(in Instruction instruction)
     {
         ulong rip = State->Rip;
         Debugging.Emulates(instruction.Mnemonic);
         Trace?.Emulate(this, instruction);
         long start = _vm.Timed ? Stopwatch.GetTimestamp() : 0;
         Outcome outcome;
-        using (IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default)
+        using (Atomically(instruction))
         {
             bool has = _vm.InstructionSet.Has(instruction);
             if (!has || Emulator.IsUnknown(instruction))
@@ -276,7 +246,7 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    private ulong NextRip(ulong rip, int length) => Code64 ? rip + (ulong)length
+    internal ulong NextRip(ulong rip, int length) => Code64 ? rip + (ulong)length
         : Segments.IsCode32 ? (uint)rip + (uint)length : (ushort)((uint)rip + (uint)length);
 
     internal Outcome DeliverRaised()
@@ -296,96 +266,8 @@ internal sealed unsafe partial class Vcpu
         return outcome == Outcome.Shutdown ? outcome : Outcome.Jumped;
     }
 
-    /// <summary>One instruction whose memory operand is no plain RAM: its operand goes through a buffer.</summary>
-    private Outcome Bounce(ulong linear, int size, bool store)
-    {
-        if (!Fetch.TryDecode(out Instruction instruction))
-        {
-            return DeliverRaised();
-        }
-
-        if (InstructionClasses.TreatmentOf(instruction.Code) != Treatment.Native || Emulator.Handles(instruction.Code))
-        {
-            return Emulate(instruction);
-        }
-
-        Bounces++;
-        using Coherence.Section stopped = IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default;
-
-        // An x87 store may leave memory as it is, its exception pending.
-        bool read = _code.Translator.Use.ReadsMemory(instruction)
-            || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
-        bool write = _code.Translator.Use.WritesMemory(instruction);
-        bool masked = MaskedMoves.TryMask(this, instruction, out MaskedOperand mask);
-        bool checks = !masked || (mask.Mask != 0 && IsMisaligned(instruction.Code, linear));
-        if (checks && IsRefused(instruction, linear, size, store))
-        {
-            return DeliverRaised();
-        }
-
-        if (write && !(masked ? MaskedMoves.ProbeMasked(this, linear, size, mask) : Memory.ProbeLinear(linear, size, write: true)))
-        {
-            return DeliverAccessFault(instruction, store);
-        }
-
-        byte* buffer = _window + StateLayout.Bounce + (linear & 63);
-        var data = new Span<byte>(buffer, size);
-        if (read && !masked && !Memory.ReadLinear(linear, data))
-        {
-            return DeliverRaised();
-        }
-
-        // What a store leaves out is not written back, so that only loads read.
-        if (masked && !write && !MaskedMoves.ReadMasked(this, linear, data, mask))
-        {
-            return DeliverAccessFault(instruction, store);
-        }
-
-        if (!Mmu.TranslateFetch(LinearRip, out ulong gpa))
-        {
-            return DeliverRaised();
-        }
-
-        CpuMode mode = Mode.Current;
-        ulong second = 0;
-        if ((gpa & 4095) + (ulong)instruction.Length > 4096 && !Mmu.TranslateFetch((LinearRip & ~0xFFFul) + 4096, out second))
-        {
-            return DeliverRaised();
-        }
-
-        Block? block = _code.FindBounce(gpa, LinearRip, mode);
-        if (block == null || block.SecondGpa != second)
-        {
-            block = _code.Translate(gpa, second, LinearRip, mode, bounce: true)!;
-        }
-
-        if (block.Refused)
-        {
-            return Emulate(instruction);
-        }
-
-        State->BouncePointer = (ulong)buffer;
-        State->CodePage = LinearRip & ~0xFFFul;
-        ulong next = NextRip(State->Rip, instruction.Length);
-        Enter(block.Entry, simd: false);
-        if (State->FaultSignal != 0)
-        {
-            return HostFault();
-        }
-
-        if (write && !(masked ? MaskedMoves.WriteMasked(this, linear, data, mask) : Memory.WriteLinear(linear, data)))
-        {
-            return DeliverAccessFault(instruction, store);
-        }
-
-        State->Rip = next;
-        return Outcome.Jumped;
-    }
-
-    internal long Bounces { get; private set; }
-
     // The processor raised an exception while it ran a guest's instruction: the guest's own.
-    private Outcome HostFault()
+    internal Outcome HostFault()
     {
         int signal = (int)State->FaultSignal;
         State->FaultSignal = 0;

@@ -45,6 +45,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _window = _tlb.Window;
         Mode = new BlockMode(this, _tlb);
         Fetch = new InstructionFetch(this, _memory, _code, _tlb);
+        Accesses = new AccessSlowPath(this, _code);
         Mmu = new Mmu(this, _memory, _tlb, _code.CrossPage);
         Memory = new LinearMemory(this);
         Segments = new SegmentUnit(State);
@@ -66,7 +67,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <summary>PAUSE that the monitor saw: where vCPUs outnumber processors.</summary>
     internal long Pauses { get; set; }
 
-    /// <summary>Whether an instruction that the monitor carries out in steps must look like one to other vCPUs.</summary>
+    /// <summary>While an instruction is carried out in steps that must look like one to other vCPUs, those stand still.</summary>
+    internal Coherence.Section Atomically(in Instruction instruction) => IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default;
+
     private bool IsAtomic(in Instruction instruction)
         => _vm.Vcpus > 1 && (instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.OpCount == 2
             && (instruction.Op0Kind == OpKind.Memory || instruction.Op1Kind == OpKind.Memory)));
@@ -161,6 +164,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     /// <summary>For which mode its blocks are translated now.</summary>
     internal BlockMode Mode { get; }
+
+    /// <summary>Deals with accesses that its translated code can't make.</summary>
+    internal AccessSlowPath Accesses { get; }
 
     /// <summary>What is at RIP.</summary>
     internal InstructionFetch Fetch { get; }
@@ -490,6 +496,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <summary>The next instruction runs under translation, alone.</summary>
     internal void StepOnce() => _steps = Math.Max(_steps, 1);
 
+    /// <summary>So many instructions run under translation, each alone.</summary>
+    internal void StepOneByOne(int instructions) => _steps = instructions;
+
     private bool _shadowed;
 
     // Instructions to run one by one before blocks run again.
@@ -512,7 +521,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _tlb.Dispose();
     }
 
-    private void Enter(byte* code, bool simd)
+    internal void Enter(byte* code, bool simd)
     {
         Exits++;
         _tlb.Enter();

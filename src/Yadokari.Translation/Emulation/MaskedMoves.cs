@@ -182,7 +182,7 @@ internal static unsafe class MaskedMoves
 
     // An element that reaches beyond the canonical addresses is refused before a page that it begins in is looked at.
     private static bool IsWhole(Vcpu cpu, ulong linear, int bytes)
-        => cpu.IsWithinCanonical(linear, bytes) || cpu.Raise(Vector.GeneralProtection, 0) == Outcome.Next;
+        => cpu.Memory.IsWithinCanonical(linear, bytes) || cpu.Raise(Vector.GeneralProtection, 0) == Outcome.Next;
 
     // Bytes of memory for a bit of the mask: that of the result where several small factors make one sum.
     private static int ElementOf(in Instruction instruction) => instruction.Mnemonic switch

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using Yadokari.Translation.Emulation;
 
 namespace Yadokari.Translation;
 
@@ -65,6 +66,9 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
 
         return true;
     }
+
+    /// <summary>Whether all bytes of an access have addresses that are canonical, where there are others.</summary>
+    public bool IsWithinCanonical(ulong linear, int size) => !cpu.LongMode || (Operands.IsCanonical(linear) && Operands.IsCanonical(linear + (ulong)size - 1));
 
     /// <summary>
     /// The linear address of an offset in a segment, after the checks of the mode: canonical in 64-bit mode, usable, rights and limit
