@@ -75,13 +75,10 @@ internal sealed unsafe class DebugUnit(Vcpu cpu, InstructionAccesses accesses)
     /// breakpoints on data and ports that were hit; those that a load of SS hit outlive an INT n that comes next: its handler has not begun
     /// when they are taken. INT1 takes them with its own.
     /// </summary>
-    public bool TrapsAfter(Outcome outcome)
-    {
-        if (!(_single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) || outcome == Outcome.Retry)
-        {
-            return false;
-        }
+    public bool TrapsAfter(Outcome outcome) => (_single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && outcome != Outcome.Retry && Traps(outcome);
 
+    private bool Traps(Outcome outcome)
+    {
         bool trap = _trap;
         ulong hits = _hits;
         ulong held = cpu.Events.TakeBreakpoints(_deliveries);

