@@ -94,7 +94,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
         ulong offset = cpu.Memory.EffectiveAddress(instruction, out int segment);
         ulong first = (uint)(cpu.Segments[segment].Base + offset);
         bool masked = MaskedMoves.TryMask(cpu, instruction, out MaskedOperand mask);
-        if ((!masked || mask.Mask != 0) && cpu.IsMisaligned(instruction.Code, first))
+        if ((!masked || mask.Mask != 0) && cpu.Alignment.IsMisaligned(instruction.Code, first))
         {
             cpu.Raise(Vector.GeneralProtection);
             return cpu.DeliverRaised();
@@ -160,7 +160,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
     /// </summary>
     private bool IsRefused(in Instruction instruction, ulong linear, int size, bool store)
     {
-        if (cpu.IsMisaligned(instruction.Code, linear))
+        if (cpu.Alignment.IsMisaligned(instruction.Code, linear))
         {
             cpu.Raise(Vector.GeneralProtection);
             return true;
@@ -196,7 +196,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
             || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
         bool write = code.Translator.Use.WritesMemory(instruction);
         bool masked = MaskedMoves.TryMask(cpu, instruction, out MaskedOperand mask);
-        bool checks = !masked || (mask.Mask != 0 && cpu.IsMisaligned(instruction.Code, linear));
+        bool checks = !masked || (mask.Mask != 0 && cpu.Alignment.IsMisaligned(instruction.Code, linear));
         if (checks && IsRefused(instruction, linear, size, store))
         {
             return cpu.DeliverRaised();

@@ -69,7 +69,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
             }
 
             bool write = instruction.Op0Kind == OpKind.Memory;
-            if (!cpu.Memory.LinearOfElement(segment, offset, i, mask.Bytes, write, out ulong linear) || cpu.IsMisaligned(instruction.Code, linear))
+            if (!cpu.Memory.LinearOfElement(segment, offset, i, mask.Bytes, write, out ulong linear) || cpu.Alignment.IsMisaligned(instruction.Code, linear))
             {
                 return false;
             }
@@ -118,7 +118,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
 
             // These look late whether their segment may be written.
             bool intent = write && kind != MemorySize.Fxsave_512Byte && instruction.Mnemonic != Mnemonic.Arpl;
-            faults = !cpu.Memory.Linear(segment, offset, part, intent, out ulong linear) || cpu.IsMisaligned(instruction.Code, linear);
+            faults = !cpu.Memory.Linear(segment, offset, part, intent, out ulong linear) || cpu.Alignment.IsMisaligned(instruction.Code, linear);
             if (faults)
             {
                 return false;

@@ -23,7 +23,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly IX86VcpuHost _host;
     private readonly TranslatedCode _code;
     private readonly Coherence _coherence;
-    private readonly InstructionAccesses _accesses;
     private readonly Tlb _tlb;
     private readonly byte* _window;
     private volatile bool _kicked;
@@ -52,8 +51,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         Segments = new SegmentUnit(State);
         X87 = new X87Unit(this);
         MsrFile = new MsrFile(vm.Model);
-        _accesses = new InstructionAccesses(this);
-        Debugging = new DebugUnit(this, _accesses);
+        InstructionAccesses accesses = new(this);
+        Debugging = new DebugUnit(this, accesses);
+        Alignment = new AlignmentChecks(this, accesses);
         _code.PageBecomesCode = BecomesCode;
         _code.PageIsNoCode = gpa => _coherence.IsNoCode(this, gpa);
         _code.Cleared += _tlb.FlushJumps;
@@ -165,6 +165,9 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     /// <summary>For which mode its blocks are translated now.</summary>
     internal BlockMode Mode { get; }
+
+    /// <summary>Which accesses must be aligned.</summary>
+    internal AlignmentChecks Alignment { get; }
 
     /// <summary>Deals with accesses that its translated code can't make.</summary>
     internal AccessSlowPath Accesses { get; }
@@ -367,7 +370,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             return Direct.Run() == Outcome.Fault ? DeliverRaised() : Outcome.Jumped;
         }
 
-        bool aligned = ChecksAlignment;
+        bool aligned = Alignment.AreOn;
         if (aligned)
         {
             mode |= CpuMode.Single;
@@ -378,7 +381,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             block = Fetch.FindBlock(mode);
         }
 
-        if (block == null || (aligned && IsUnaligned(mode)))
+        if (block == null || (aligned && Alignment.Fail(mode)))
         {
             block = null;
             return DeliverRaised();

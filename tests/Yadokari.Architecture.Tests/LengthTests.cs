@@ -18,7 +18,7 @@ public sealed class LengthTests
     private static readonly Dictionary<string, int> s_longClasses = new()
     {
         ["Yadokari.Translation.Code.Translator"] = 2253,
-        ["Yadokari.Translation.Vcpu"] = 1421,
+        ["Yadokari.Translation.Vcpu"] = 1355,
         ["Yadokari.Disks.Qcow2.Qcow2Disk"] = 1167,
         ["Yadokari.Devices.Interrupts.LocalApic"] = 1133,
         ["Yadokari.Shares.FolderShare"] = 1090,

@@ -57,7 +57,7 @@ public sealed unsafe class X87Tests
     [InlineData(Cr0.EM | Cr0.TS | Cr0.MP)]
     public void Control_registers_switch_instructions_off(ulong cr0)
     {
-        bool avx = (Vcpu.HostXsaveMask & 4) != 0;
+        bool avx = (HostXsave.Mask & 4) != 0;
         using EmulationMachine m = Machine();
         foreach ((string kind, byte[] code) in s_instructions)
         {

@@ -179,7 +179,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         return _registers.CanCross
             && (_cpu.Dr[7] & DebugRegisters.Enables) == 0
             && (_cpu.Cr4 & Cr4.FSGSBASE) != 0
-            && _cpu.Xcr0 == Vcpu.HostXsaveMask
+            && _cpu.Xcr0 == HostXsave.Mask
             && !(program.Sandbox?.Owns(_cpu.Rip) ?? false);
     }
 

@@ -90,7 +90,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
     {
         if (_holder != sandbox)
         {
-            var area = new Span<byte>(cpu.XsaveArea, Vcpu.XsaveLength);
+            var area = new Span<byte>(cpu.XsaveArea, HostXsave.AreaBytes);
             cpu.X87.Store(area);
             if (!sandbox.LoadExtended(area))
             {
@@ -110,7 +110,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
         {
             _holder = null;
             cpu.State->ExtendedAway = 0;
-            var area = new Span<byte>(cpu.XsaveArea, Vcpu.XsaveLength);
+            var area = new Span<byte>(cpu.XsaveArea, HostXsave.AreaBytes);
             if (!sandbox.SaveExtended(area))
             {
                 throw new InvalidOperationException(ProcessEnded);

@@ -63,7 +63,7 @@ internal static unsafe class MaskedMoves
         }
 
         const ulong Alignment = 8; // MASKMOVDQU's too: it is two stores.
-        if (cpu.ChecksAlignment && (linear & (Alignment - 1)) != 0)
+        if (cpu.Alignment.AreOn && (linear & (Alignment - 1)) != 0)
         {
             return cpu.Raise(Vector.AlignmentCheck);
         }

@@ -154,7 +154,7 @@ internal static unsafe class StackInstructions
     // Whether an access of ENTER to the stack is not refused by alignment checking. An address that is none is for the access to refuse.
     private static bool IsAligned(Vcpu cpu, ulong rsp, int bytes)
     {
-        if (!cpu.ChecksAlignment)
+        if (!cpu.Alignment.AreOn)
         {
             return true;
         }
