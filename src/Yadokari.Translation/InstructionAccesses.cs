@@ -60,7 +60,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
     // Under a mask each element stands for itself.
     private bool HasUnalignedElement(in Instruction instruction, in MaskedOperand mask)
     {
-        ulong offset = cpu.EffectiveAddress(instruction, out int segment);
+        ulong offset = cpu.Memory.EffectiveAddress(instruction, out int segment);
         for (int i = 0; i < 64; i++)
         {
             if ((mask.Mask >> i & 1) == 0)
@@ -69,7 +69,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
             }
 
             bool write = instruction.Op0Kind == OpKind.Memory;
-            if (!cpu.LinearOfElement(segment, offset, i, mask.Bytes, write, out ulong linear) || cpu.IsMisaligned(instruction.Code, linear))
+            if (!cpu.Memory.LinearOfElement(segment, offset, i, mask.Bytes, write, out ulong linear) || cpu.Alignment.IsMisaligned(instruction.Code, linear))
             {
                 return false;
             }
@@ -79,7 +79,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
                 return true;
             }
 
-            if (!cpu.ProbeLinear(linear, mask.Bytes, write))
+            if (!cpu.Memory.ProbeLinear(linear, mask.Bytes, write))
             {
                 return false;
             }
@@ -118,7 +118,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
 
             // These look late whether their segment may be written.
             bool intent = write && kind != MemorySize.Fxsave_512Byte && instruction.Mnemonic != Mnemonic.Arpl;
-            faults = !cpu.Linear(segment, offset, part, intent, out ulong linear) || cpu.IsMisaligned(instruction.Code, linear);
+            faults = !cpu.Memory.Linear(segment, offset, part, intent, out ulong linear) || cpu.Alignment.IsMisaligned(instruction.Code, linear);
             if (faults)
             {
                 return false;
@@ -129,7 +129,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
                 return true;
             }
 
-            faults = !cpu.Linear(segment, offset, size, write, out _) || !cpu.ProbeLinear(linear, size, write);
+            faults = !cpu.Memory.Linear(segment, offset, size, write, out _) || !cpu.Memory.ProbeLinear(linear, size, write);
             if (faults)
             {
                 return false;

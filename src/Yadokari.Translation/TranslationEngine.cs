@@ -206,10 +206,10 @@ internal sealed class TranslationVm : IVm
                     rows.Add(("vcpu " + vcpu.Id, "  for " + kind.ToString().ToLowerInvariant(), vcpu.ExitsByKind[(int)kind], ""));
                 }
 
-                rows.Add(("vcpu " + vcpu.Id, "instructions across pages", vcpu.Crossings, ""));
-                rows.Add(("vcpu " + vcpu.Id, "TLB misses filled", vcpu.TlbFills, ""));
-                rows.Add(("vcpu " + vcpu.Id, "TLB flushes", vcpu.TlbFlushes, ""));
-                rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Bounces, ""));
+                rows.Add(("vcpu " + vcpu.Id, "instructions across pages", vcpu.Fetch.Crossings, ""));
+                rows.Add(("vcpu " + vcpu.Id, "TLB misses filled", vcpu.Mmu.Fills, ""));
+                rows.Add(("vcpu " + vcpu.Id, "TLB flushes", vcpu.Mmu.Flushes, ""));
+                rows.Add(("vcpu " + vcpu.Id, "bounced accesses", vcpu.Accesses.Bounces, ""));
                 rows.Add(("vcpu " + vcpu.Id, "interrupts", vcpu.Interrupts, ""));
                 rows.Add(("vcpu " + vcpu.Id, "exceptions", vcpu.Exceptions, ""));
                 rows.Add(("vcpu " + vcpu.Id, "system calls", vcpu.SystemCalls, ""));

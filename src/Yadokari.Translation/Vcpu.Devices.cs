@@ -18,13 +18,13 @@ internal sealed unsafe partial class Vcpu
         _host.PioWrite(Id, port, data);
     }
 
-    private void ReadDevice(ulong gpa, Span<byte> data)
+    internal void ReadDevice(ulong gpa, Span<byte> data)
     {
         using var outside = new Outside(this);
         _host.MmioRead(Id, gpa, data);
     }
 
-    private void WriteDevice(ulong gpa, ReadOnlySpan<byte> data)
+    internal void WriteDevice(ulong gpa, ReadOnlySpan<byte> data)
     {
         using var outside = new Outside(this);
         _host.MmioWrite(Id, gpa, data);

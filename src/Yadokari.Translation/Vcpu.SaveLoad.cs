@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using Yadokari.X86.Engines;
 using Yadokari.X86.Msrs;
 using Yadokari.X86.Paging;
@@ -10,9 +8,6 @@ namespace Yadokari.Translation;
 /// <summary>The architectural state in and out, and a debugger's view of memory.</summary>
 internal sealed unsafe partial class Vcpu
 {
-    /// <summary>State components that the host and this engine handle: x87, SSE, AVX, AVX-512.</summary>
-    internal static readonly ulong HostXsaveMask = FindHostXsaveMask();
-
     /// <inheritdoc/>
     public void Save(X86State state)
     {
@@ -43,14 +38,14 @@ internal sealed unsafe partial class Vcpu
         state.Msrs[MsrIndex.SysenterEsp] = SysenterEsp;
         state.Msrs[MsrIndex.SysenterEip] = SysenterEip;
         state.Msrs[MsrIndex.TscAux] = TscAux;
-        if (state.Xsave.Length != XsaveLength)
+        if (state.Xsave.Length != HostXsave.AreaBytes)
         {
-            state.Xsave = new byte[XsaveLength];
+            state.Xsave = new byte[HostXsave.AreaBytes];
         }
 
-        new ReadOnlySpan<byte>(XsaveArea, XsaveLength).CopyTo(state.Xsave);
-        StoreX87Pointers(state.Xsave);
-        (state.X87CodeSelector, state.X87DataSelector) = (X87.CodeSelector, X87.DataSelector);
+        new ReadOnlySpan<byte>(XsaveArea, HostXsave.AreaBytes).CopyTo(state.Xsave);
+        X87.Store(state.Xsave);
+        (state.X87CodeSelector, state.X87DataSelector) = (X87.Pointers.CodeSelector, X87.Pointers.DataSelector);
     }
 
     /// <inheritdoc/>
@@ -82,12 +77,12 @@ internal sealed unsafe partial class Vcpu
         ResetXsave();
         if (state.Xsave.Length >= 576)
         {
-            state.Xsave.AsSpan(0, Math.Min(state.Xsave.Length, XsaveLength)).CopyTo(new Span<byte>(XsaveArea, XsaveLength));
+            state.Xsave.AsSpan(0, Math.Min(state.Xsave.Length, HostXsave.AreaBytes)).CopyTo(new Span<byte>(XsaveArea, HostXsave.AreaBytes));
             ulong* header = (ulong*)(XsaveArea + 512);
-            header[0] &= HostXsaveMask;
+            header[0] &= HostXsave.Mask;
             header[1] = 0;
-            LoadX87Pointers(state.Xsave);
-            (X87.CodeSelector, X87.DataSelector) = (header[0] & 1) != 0 ? (state.X87CodeSelector, state.X87DataSelector) : default;
+            X87.Load(state.Xsave);
+            (X87.Pointers.CodeSelector, X87.Pointers.DataSelector) = (header[0] & 1) != 0 ? (state.X87CodeSelector, state.X87DataSelector) : default;
         }
 
         MsrFile.Load(state.Msrs);
@@ -96,10 +91,10 @@ internal sealed unsafe partial class Vcpu
         TscAdjust = adjust;
         Events.Load(state);
         Activity = state.Activity;
-        _a20 = _a20Wanted = state.A20;
+        Mmu.A20 = _a20Wanted = state.A20;
         _shadowed = false;
         _steps = 0;
-        FlushTlbAll();
+        Mmu.FlushAll();
         ModeChanged();
     }
 
@@ -140,7 +135,7 @@ internal sealed unsafe partial class Vcpu
     private bool DebugCopy(ulong address, Span<byte> data, bool write)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
+        var context = new PagingContext(Cr0, Cr3, Cr4, Efer, false, true, PhysicalAddressBits) { WrapsAtMebibyte = !Mmu.A20 };
         while (!data.IsEmpty)
         {
             PageWalkResult walk = PageWalk.Probe(_memory, context, address, AccessKind.Read);
@@ -166,12 +161,9 @@ internal sealed unsafe partial class Vcpu
         return true;
     }
 
-    /// <summary>Bytes of the XSAVE area in the standard format with all of <see cref="HostXsaveMask"/>.</summary>
-    internal static readonly int XsaveLength = (HostXsaveMask & 0xE0) != 0 ? 2688 : (HostXsaveMask & 4) != 0 ? 832 : 576;
-
     private void Reset()
     {
-        State->XsaveMask = HostXsaveMask;
+        State->XsaveMask = HostXsave.Mask;
         State->HostMxcsr = 0x1F80;
         State->X87Operand = X87Pointers.NoOperand;
         State->SystemFlags = 2;
@@ -191,18 +183,6 @@ internal sealed unsafe partial class Vcpu
         new Span<byte>(XsaveArea, StateLayout.XsaveLength).Clear();
         *(ushort*)XsaveArea = 0x37F;
         *(uint*)(XsaveArea + 24) = 0x1F80;
-        X87 = default;
-    }
-
-    private static ulong FindHostXsaveMask()
-    {
-        (_, _, int ecx, _) = X86Base.CpuId(1, 0);
-        if ((ecx & (1 << 27)) == 0)
-        {
-            return 3;
-        }
-
-        (int eax, _, _, _) = X86Base.CpuId(13, 0);
-        return Avx512F.IsSupported ? (uint)eax & 0xE7 : Avx.IsSupported ? (uint)eax & 7 : 3;
+        X87.Pointers = default;
     }
 }

@@ -38,6 +38,9 @@ internal sealed unsafe partial class Vcpu
     /// </summary>
     internal SegmentUnit Segments { get; }
 
+    /// <summary>Of x87 state what is not in <see cref="XsaveArea"/>.</summary>
+    internal X87Unit X87 { get; }
+
     internal ref ulong Cr0 => ref State->Cr0;
 
     internal ref ulong Cr2 => ref State->Cr2;
@@ -84,7 +87,7 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>Brings x87 and vector registers back if they are still where the program ran directly.</summary>
-    private void FetchExtended()
+    internal void FetchExtended()
     {
         if (State->ExtendedAway != 0)
         {
@@ -150,5 +153,19 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>To be called after any change of CR0, CR4, EFER, XCR0, CPL, segments or system flags: the mode of blocks is worked out anew.</summary>
-    internal void ModeChanged() => _modeStale = true;
+    internal void ModeChanged() => Mode.Changed();
+
+    /// <summary>Goes on at a linear address.</summary>
+    internal void SetLinearRip(ulong linear)
+    {
+        if (Code64)
+        {
+            State->Rip = linear;
+            return;
+        }
+
+        // Jumps of 16-bit code wrap around within their 64 KiB.
+        uint rip = (uint)(linear - Segments[1].Base);
+        State->Rip = !Segments.IsCode32 && Segments.CodeLimit <= 0xFFFF ? (ushort)rip : rip;
+    }
 }

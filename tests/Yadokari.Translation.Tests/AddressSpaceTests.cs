@@ -33,7 +33,7 @@ public sealed class AddressSpaceTests
         m[Descriptor + 8] = Data;
         m.Cpu.Cr4 |= Pge | Pcide;
         m.Cpu.Cr3 = Space1 | 1;
-        m.Cpu.FlushTlbAll();
+        m.Cpu.Mmu.FlushAll();
         m.Cpu.ModeChanged();
         return m;
     }
@@ -180,7 +180,7 @@ public sealed class AddressSpaceTests
         });
         m.Cpu.Cr3 = Space1;
         m.Cpu.Cr4 &= ~(ulong)Pcide;
-        m.Cpu.FlushTlbAll();
+        m.Cpu.Mmu.FlushAll();
         RunToHalt(m);
         Assert.Equal((0x11ul, 0x11ul, 0x33ul), (m.Cpu.Gpr(8), m.Cpu.Gpr(9), m.Cpu.Gpr(10)));
     }

@@ -83,7 +83,7 @@ public sealed class DirectExecutionTests
             Assert.Equal(DirectMachine.Code + offset + advance, machine.Frame(4));
 
             // What is known of the second page must then be looked up anew.
-            machine.Cpu.LoadPageTables(machine.Cpu.Cr3, keep: false);
+            machine.Cpu.Mmu.LoadPageTables(machine.Cpu.Cr3, keep: false);
         }
     });
 
@@ -108,7 +108,7 @@ public sealed class DirectExecutionTests
             Assert.Equal(1, machine.Run(Begin));
             Assert.Equal(DirectMachine.Code + 0x1003, machine.Frame(4));
             Assert.Equal(0x1234ul, machine.Cpu.Rax);
-            machine.Cpu.LoadPageTables(machine.Cpu.Cr3, keep: false);
+            machine.Cpu.Mmu.LoadPageTables(machine.Cpu.Cr3, keep: false);
         }
     });
 
@@ -157,11 +157,11 @@ public sealed class DirectExecutionTests
         Assert.Equal(-1, machine.Run());
         Assert.Equal(1ul, machine.Cpu.Rax);
         machine.Entry(Data) = (DirectMachine.DataGpa + 0x5000) | 7;
-        machine.Cpu.FlushTlbPage(Data);
+        machine.Cpu.Mmu.FlushPage(Data);
         Assert.Equal(-1, machine.Run());
         Assert.Equal(2ul, machine.Cpu.Rax);
         machine.Entry(Data) = DirectMachine.DataGpa | 7;
-        machine.Cpu.LoadPageTables(machine.Cpu.Cr3, keep: false);
+        machine.Cpu.Mmu.LoadPageTables(machine.Cpu.Cr3, keep: false);
         Assert.Equal(-1, machine.Run());
         Assert.Equal(1ul, machine.Cpu.Rax);
     });
@@ -177,16 +177,16 @@ public sealed class DirectExecutionTests
         });
         Assert.Equal(-1, machine.Run());
         machine.Entry(Data) &= ~2ul;
-        machine.Cpu.FlushTlbPage(Data);
+        machine.Cpu.Mmu.FlushPage(Data);
         Assert.Equal(14, machine.Run());
         Assert.Equal(Data + 0x123, machine.Cpu.Cr2);
         Assert.Equal(7ul, machine.Frame(5));
         machine.Entry(Data) = 0;
-        machine.Cpu.FlushTlbPage(Data);
+        machine.Cpu.Mmu.FlushPage(Data);
         Assert.Equal(14, machine.Run());
         Assert.Equal(6ul, machine.Frame(5));
         machine.Entry(Data) = DirectMachine.DataGpa | 3;
-        machine.Cpu.FlushTlbPage(Data);
+        machine.Cpu.Mmu.FlushPage(Data);
         Assert.Equal(14, machine.Run());
         Assert.Equal(7ul, machine.Frame(5));
     });
@@ -222,7 +222,7 @@ public sealed class DirectExecutionTests
     {
         const int seenAgain = 40; // More than have a process, which are not forgotten.
         machine.Assemble(a => a.syscall());
-        for (int i = 0; i < DirectExecution.MostKnown; i++)
+        for (int i = 0; i < DirectPrograms.MostKnown; i++)
         {
             Assert.Equal(-1, machine.RunAs(i));
         }
@@ -232,10 +232,10 @@ public sealed class DirectExecutionTests
             Assert.Equal(-1, machine.RunAs(i));
         }
 
-        Assert.Equal(-1, machine.RunAs(DirectExecution.MostKnown));
+        Assert.Equal(-1, machine.RunAs(DirectPrograms.MostKnown));
         Assert.Equal(
             [seenAgain],
-            Enumerable.Range(0, DirectExecution.MostKnown + 1).Where(i => !machine.Cpu.Direct!.Knows(DirectMachine.RootOf(i))));
+            Enumerable.Range(0, DirectPrograms.MostKnown + 1).Where(i => !machine.Cpu.Direct!.Knows(DirectMachine.RootOf(i))));
     });
 
     [Fact]

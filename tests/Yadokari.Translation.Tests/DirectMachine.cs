@@ -83,7 +83,7 @@ internal sealed class DirectMachine : IX86VcpuHost, IDisposable
         state.Cr3 = Tables;
         state.Cr4 = 0x5_06A0;
         state.Efer = 0xD01;
-        state.Xcr0 = Vcpu.HostXsaveMask;
+        state.Xcr0 = HostXsave.Mask;
         state.Gdtr = new TableState(System + Gdt, 0x4F);
         state.Idtr = new TableState(System + Idt, 0xFFF);
         state.Tr = new SegmentState(0x40, System + Tss, 0x67, 0x8B);

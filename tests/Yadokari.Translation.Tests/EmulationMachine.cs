@@ -293,7 +293,7 @@ internal sealed class EmulationMachine : IX86VcpuHost, IDisposable
             Cpu.SetSegment(index, new SegmentState(0x10, 0, uint.MaxValue, 0xC093));
         }
 
-        Cpu.FlushTlbAll();
+        Cpu.Mmu.FlushAll();
         Cpu.ModeChanged();
     }
 }

@@ -223,7 +223,7 @@ public sealed class EngineTests : IDisposable
     private CpuModel Changed(Func<uint, CpuidResult, CpuidResult> change, ulong xcr0 = 7)
     {
         long hz = (long)_engine.ClockFrequency;
-        return new CpuModel(new CpuidModel((leaf, subleaf) => change(leaf, CpuidModel.QueryHost(leaf, subleaf)), xcr0 & Vcpu.HostXsaveMask, new CpuidConfiguration(1, hz, hz)));
+        return new CpuModel(new CpuidModel((leaf, subleaf) => change(leaf, CpuidModel.QueryHost(leaf, subleaf)), xcr0 & HostXsave.Mask, new CpuidConfiguration(1, hz, hz)));
     }
 
     private static CpuidResult OfOtherMaker(CpuidResult answer) => answer.Ebx == 0x68747541

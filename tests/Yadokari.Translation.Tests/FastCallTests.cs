@@ -263,7 +263,7 @@ public sealed unsafe class FastCallTests
         m.Cpu.Rsp = Data + 0x8000;
         m.Cpu.Cr4 |= (1 << 7) | (1 << 17);
         m.Cpu.Cr3 = First | 1;
-        m.Cpu.FlushTlbAll();
+        m.Cpu.Mmu.FlushAll();
         RunToHalt(m);
         Assert.Equal(0xA0Aul, m.Cpu.Gpr(8));
     }

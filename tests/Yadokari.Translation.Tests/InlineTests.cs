@@ -607,7 +607,7 @@ public sealed unsafe class InlineTests
         // The code's own pages are the supervisor's.
         m[EmulationMachine.PageTables + 0x2000] = 0x83;
         m.Cpu.Cr4 |= 1 << 21;
-        m.Cpu.FlushTlbAll();
+        m.Cpu.Mmu.FlushAll();
         m.Cpu.ModeChanged();
         m[Data] = 0x4321;
         m.Cpu.Rbx = 0;
@@ -636,7 +636,7 @@ public sealed unsafe class InlineTests
         });
         m[EmulationMachine.PageTables + 0x2000] = 0x83;
         m.Cpu.Cr4 |= 1 << 21;
-        m.Cpu.FlushTlbAll();
+        m.Cpu.Mmu.FlushAll();
         m.Cpu.ModeChanged();
         m[Data] = 0x4321;
         m.Cpu.Rcx = 5;
@@ -682,7 +682,7 @@ public sealed unsafe class InlineTests
         });
         const ulong Alias = 17ul << 21;
         m[EmulationMachine.PageTables + 0x2000 + (17 * 8)] = Data | 0x83;
-        m.Cpu.FlushTlbAll();
+        m.Cpu.Mmu.FlushAll();
         m.Bytes(Data, 16).Fill(9);
         m.Cpu.Rsi = Data;
         m.Cpu.Rdi = Alias + 16;

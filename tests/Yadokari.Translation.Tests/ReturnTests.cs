@@ -309,7 +309,7 @@ public sealed unsafe class ReturnTests
             {
                 m.Cpu.Cr3 = tables;
                 m[tables + 0x3000 + (5 * 8)] = Remapped | 7;
-                m.Cpu.FlushTlbAll();
+                m.Cpu.Mmu.FlushAll();
                 if (user)
                 {
                     m.ToUser();
@@ -425,7 +425,7 @@ public sealed unsafe class ReturnTests
         // A page of the kernel's: users fault at what follows the call.
         m[EmulationMachine.PageTables + 0x3000 + (5 * 8)] = Remapped | 3;
         m[Remapped] = 0x1234;
-        m.Cpu.FlushTlbAll();
+        m.Cpu.Mmu.FlushAll();
         m.Cpu.Rsi = Remapped;
         m.Cpu.Star = 0x001B_0008_0000_0000;
         m.Cpu.Lstar = Other;

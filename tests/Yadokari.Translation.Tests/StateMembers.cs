@@ -102,7 +102,7 @@ internal static class StateMembers
         BitConverter.TryWriteBytes(area.AsSpan(6), (ushort)random.Next(0x800));
         random.NextBytes(area.AsSpan(8, 16));
         BitConverter.TryWriteBytes(area.AsSpan(24), 0x1F80 | (random.Next(4) << 13));
-        BitConverter.TryWriteBytes(area.AsSpan(512), Vcpu.HostXsaveMask);
+        BitConverter.TryWriteBytes(area.AsSpan(512), HostXsave.Mask);
     }
 
     // Those that are stored, with values whose bytes are memory types, which all of them take; and those that have effects.

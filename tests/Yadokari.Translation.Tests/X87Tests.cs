@@ -57,7 +57,7 @@ public sealed unsafe class X87Tests
     [InlineData(Cr0.EM | Cr0.TS | Cr0.MP)]
     public void Control_registers_switch_instructions_off(ulong cr0)
     {
-        bool avx = (Vcpu.HostXsaveMask & 4) != 0;
+        bool avx = (HostXsave.Mask & 4) != 0;
         using EmulationMachine m = Machine();
         foreach ((string kind, byte[] code) in s_instructions)
         {
@@ -131,7 +131,7 @@ public sealed unsafe class X87Tests
         byte[] divide = [0xD9, 0x2B, 0xD9, 0xEE, 0xD9, 0xE8, 0xD8, 0xF1];
         Assert.Equal((int)Vector.X87, VectorAfter(m, [.. divide, .. Convert.FromHexString(code), 0xF4]));
         Assert.Equal(At + 8, m[m.Cpu.Rsp]);
-        Assert.Equal((At + 6, (ushort)0xF1), (m.Cpu.X87.Instruction, m.Cpu.X87.Opcode));
+        Assert.Equal((At + 6, (ushort)0xF1), (m.Cpu.X87.Pointers.Instruction, m.Cpu.X87.Pointers.Opcode));
 
         // Without a wait, FNSTENV finds the page first, and leaves nothing pending where it succeeds.
         m.Cpu.Rip = At;
@@ -213,9 +213,9 @@ public sealed unsafe class X87Tests
         m.Cpu.Save(state);
         Assert.Equal((At, Data), (BitConverter.ToUInt64(state.Xsave, 8), BitConverter.ToUInt64(state.Xsave, 16)));
         Assert.Equal(-1, VectorAfter(m, [0xDB, 0xE3, 0xF4]));
-        Assert.Equal(default, (m.Cpu.X87.Instruction, m.Cpu.X87.Operand, m.Cpu.X87.Opcode));
+        Assert.Equal(default, (m.Cpu.X87.Pointers.Instruction, m.Cpu.X87.Pointers.Operand, m.Cpu.X87.Pointers.Opcode));
         m.Cpu.Load(state);
-        Assert.Equal((At, Data, (ushort)0x503), (m.Cpu.X87.Instruction, m.Cpu.X87.Operand, m.Cpu.X87.Opcode));
+        Assert.Equal((At, Data, (ushort)0x503), (m.Cpu.X87.Pointers.Instruction, m.Cpu.X87.Pointers.Operand, m.Cpu.X87.Pointers.Opcode));
     }
 
     [Fact]

@@ -28,6 +28,20 @@ internal static class InstructionLengths
         Far = Operand | Word,
     }
 
+    /// <summary>The prefixes that change how long what follows is.</summary>
+    /// <param name="Operand">66h, or what stands for it.</param>
+    /// <param name="Address">67h.</param>
+    /// <param name="Rex">REX, 0 without one.</param>
+    private record struct Prefixes(bool Operand, bool Address, byte Rex);
+
+    /// <summary>An opcode, without the bytes that lead to its map.</summary>
+    /// <param name="Value">Its byte.</param>
+    /// <param name="Map">What follows the opcodes of its map.</param>
+    /// <param name="Form">What follows this one where the map does not tell.</param>
+    private record struct Opcode(byte Value, Form[] Map, Form? Form);
+
+    private const int Unknown = int.MaxValue;
+
     private static readonly Form[] s_primary = BuildPrimary();
     private static readonly Form[] s_secondary = BuildSecondary();
 
@@ -49,82 +63,14 @@ internal static class InstructionLengths
     // More than there are bytes if that is not known.
     private static int LengthOf(ReadOnlySpan<byte> bytes, int bitness, bool shortJumps, bool xop)
     {
-        const int Unknown = int.MaxValue;
-        int at = 0;
-        bool operand = false;
-        bool address = false;
-        byte rex = 0;
-        while (at < bytes.Length && InstructionForms.IsPrefix(bytes[at], bitness))
-        {
-            operand |= bytes[at] == 0x66;
-            address |= bytes[at] == 0x67;
-            rex = bitness == 64 && (bytes[at] & 0xF0) == 0x40 ? bytes[at] : (byte)0;
-            at++;
-        }
-
-        if (at == bytes.Length)
+        int at = SkipPrefixes(bytes, bitness, out Prefixes prefixes);
+        if (!TryReadOpcode(bytes, bitness, xop, ref prefixes, ref at, out Opcode opcode))
         {
             return Unknown;
         }
 
-        byte opcode = bytes[at++];
-        Form[] map = s_primary;
-        Form? form = null;
-        if (opcode == 0x0F)
-        {
-            if (at == bytes.Length)
-            {
-                return Unknown;
-            }
-
-            opcode = bytes[at++];
-            map = s_secondary;
-            if (opcode is 0x38 or 0x3A)
-            {
-                form = opcode == 0x38 ? Form.ModRm : Form.ModRm | Form.Byte;
-                at++;
-            }
-            else if (opcode == 0x0F)
-            {
-                form = Form.ModRm | Form.Byte;
-            }
-        }
-        else if (opcode is 0xC4 or 0xC5 or 0x62 or 0x8F && rex == 0)
-        {
-            if (at == bytes.Length)
-            {
-                return Unknown;
-            }
-
-            // LES, LDS and BOUND have no registers there, POP no other than 0 in the middle.
-            byte first = bytes[at];
-            if (opcode == 0x8F ? (first & 0x38) != 0 : bitness == 64 || first >= 0xC0)
-            {
-                at += opcode switch { 0xC5 => 1, 0x62 => 3, _ => 2 };
-                if (at >= bytes.Length)
-                {
-                    return Unknown;
-                }
-
-                int number = opcode == 0x62 ? first & 3 : first & 31;
-                map = opcode == 0x62 ? s_evex : s_vex;
-                form = opcode switch
-                {
-                    0xC5 => null,
-                    0x8F => number switch { 8 when xop => Form.ModRm | Form.Byte, 10 => Form.ModRm | Form.Operand, _ => Form.ModRm },
-                    _ => number switch { 1 => null, 3 => Form.ModRm | Form.Byte, _ => Form.ModRm },
-                };
-                opcode = bytes[at++];
-                operand = bitness == 16; // Immediates are of 32 bits in every mode.
-            }
-        }
-
-        if (at > bytes.Length)
-        {
-            return Unknown;
-        }
-
-        Form kind = form ?? map[opcode];
+        bool primary = opcode.Map == s_primary;
+        Form kind = opcode.Form ?? opcode.Map[opcode.Value];
         if ((kind & (Form.ModRm | Form.Registers)) != 0)
         {
             if (at == bytes.Length)
@@ -133,28 +79,119 @@ internal static class InstructionLengths
             }
 
             byte modRm = bytes[at];
-            int length = (kind & Form.Registers) != 0 ? 1 : LengthOfModRm(bytes[at..], bitness == 16 ? !address : address && bitness == 32, Unknown);
+            int length = (kind & Form.Registers) != 0 ? 1 : LengthOfModRm(bytes[at..], bitness == 16 ? !prefixes.Address : prefixes.Address && bitness == 32);
             if (length == Unknown)
             {
                 return Unknown;
             }
 
             at += length;
-            if (map == s_primary && form == null && opcode is 0xF6 or 0xF7 && (modRm & 0x30) == 0)
+            if (primary && opcode.Value is 0xF6 or 0xF7 && (modRm & 0x30) == 0)
             {
-                kind |= opcode == 0xF6 ? Form.Byte : Form.Operand;
+                kind |= opcode.Value == 0xF6 ? Form.Byte : Form.Operand;
             }
         }
 
-        bool jumps = (map == s_primary && opcode is 0xE8 or 0xE9) || (map != s_primary && opcode is >= 0x80 and <= 0x8F);
-        bool small = bitness == 16 ? !operand : operand && (rex & 8) == 0 && (bitness == 32 || !jumps || shortJumps);
-        int offset = bitness == 64 ? address ? 4 : 8 : (bitness == 32) != address ? 4 : 2;
+        bool jumps = primary ? opcode.Value is 0xE8 or 0xE9 : opcode.Value is >= 0x80 and <= 0x8F;
+        bool wide = (prefixes.Rex & 8) != 0;
+        bool small = bitness == 16 ? !prefixes.Operand : prefixes.Operand && !wide && (bitness == 32 || !jumps || shortJumps);
+        int offset = bitness == 64 ? prefixes.Address ? 4 : 8 : (bitness == 32) != prefixes.Address ? 4 : 2;
         return at + ((kind & Form.Byte) != 0 ? 1 : 0) + ((kind & Form.Word) != 0 ? 2 : 0) + ((kind & Form.Operand) != 0 ? small ? 2 : 4 : 0)
-            + ((kind & Form.Whole) != 0 ? (rex & 8) != 0 ? 8 : small ? 2 : 4 : 0) + ((kind & Form.Address) != 0 ? offset : 0);
+            + ((kind & Form.Whole) != 0 ? wide ? 8 : small ? 2 : 4 : 0) + ((kind & Form.Address) != 0 ? offset : 0);
+    }
+
+    // Where the opcode is.
+    private static int SkipPrefixes(ReadOnlySpan<byte> bytes, int bitness, out Prefixes prefixes)
+    {
+        int at = 0;
+        prefixes = default;
+        while (at < bytes.Length && InstructionForms.IsPrefix(bytes[at], bitness))
+        {
+            prefixes.Operand |= bytes[at] == 0x66;
+            prefixes.Address |= bytes[at] == 0x67;
+            prefixes.Rex = bitness == 64 && (bytes[at] & 0xF0) == 0x40 ? bytes[at] : (byte)0;
+            at++;
+        }
+
+        return at;
+    }
+
+    // Of opcodes of several bytes the last, its map, and what follows it where that is not the map's to say. False where bytes are missing.
+    private static bool TryReadOpcode(ReadOnlySpan<byte> bytes, int bitness, bool xop, ref Prefixes prefixes, ref int at, out Opcode opcode)
+    {
+        opcode = default;
+        if (at == bytes.Length)
+        {
+            return false;
+        }
+
+        opcode = new Opcode(bytes[at++], s_primary, null);
+        return opcode.Value switch
+        {
+            0x0F => TryReadEscaped(bytes, ref at, ref opcode),
+            0xC4 or 0xC5 or 0x62 or 0x8F when prefixes.Rex == 0 => TryReadVector(bytes, bitness, xop, ref prefixes, ref at, ref opcode),
+            _ => true,
+        };
+    }
+
+    // Behind 0Fh: the two-byte opcodes, three-byte ones of 0F38h and 0F3Ah, and 3DNow!, whose opcode is its last byte.
+    private static bool TryReadEscaped(ReadOnlySpan<byte> bytes, ref int at, ref Opcode opcode)
+    {
+        if (at == bytes.Length)
+        {
+            return false;
+        }
+
+        opcode = new Opcode(bytes[at++], s_secondary, null);
+        if (opcode.Value is 0x38 or 0x3A)
+        {
+            opcode.Form = opcode.Value == 0x38 ? Form.ModRm : Form.ModRm | Form.Byte;
+            at++;
+        }
+        else if (opcode.Value == 0x0F)
+        {
+            opcode.Form = Form.ModRm | Form.Byte;
+        }
+
+        return at <= bytes.Length;
+    }
+
+    // The prefixes VEX, EVEX and XOP, or the older instructions that share their first byte.
+    private static bool TryReadVector(ReadOnlySpan<byte> bytes, int bitness, bool xop, ref Prefixes prefixes, ref int at, ref Opcode opcode)
+    {
+        if (at == bytes.Length)
+        {
+            return false;
+        }
+
+        // LES, LDS and BOUND have no registers there, POP no other than 0 in the middle.
+        byte first = bytes[at];
+        byte prefix = opcode.Value;
+        if (!(prefix == 0x8F ? (first & 0x38) != 0 : bitness == 64 || first >= 0xC0))
+        {
+            return true;
+        }
+
+        at += prefix switch { 0xC5 => 1, 0x62 => 3, _ => 2 };
+        if (at >= bytes.Length)
+        {
+            return false;
+        }
+
+        int number = prefix == 0x62 ? first & 3 : first & 31;
+        Form? form = prefix switch
+        {
+            0xC5 => null,
+            0x8F => number switch { 8 when xop => Form.ModRm | Form.Byte, 10 => Form.ModRm | Form.Operand, _ => Form.ModRm },
+            _ => number switch { 1 => null, 3 => Form.ModRm | Form.Byte, _ => Form.ModRm },
+        };
+        opcode = new Opcode(bytes[at++], prefix == 0x62 ? s_evex : s_vex, form);
+        prefixes.Operand = bitness == 16; // Immediates are of 32 bits in every mode.
+        return true;
     }
 
     // Of ModRM, SIB and displacement.
-    private static int LengthOfModRm(ReadOnlySpan<byte> bytes, bool words, int unknown)
+    private static int LengthOfModRm(ReadOnlySpan<byte> bytes, bool words)
     {
         int mode = bytes[0] >> 6;
         int register = bytes[0] & 7;
@@ -173,7 +210,7 @@ internal static class InstructionLengths
         {
             if (bytes.Length == 1)
             {
-                return unknown;
+                return Unknown;
             }
 
             length++;

@@ -26,117 +26,27 @@ internal sealed unsafe class Stubs
 
     private static readonly Host[] s_calleeSaved = [Host.Rbx, Host.Rbp, Host.R12, Host.R13, Host.R14, Host.R15];
 
+    private static readonly int s_saveRax = StateLayout.Of(nameof(VcpuState.SaveRax));
+    private static readonly int s_saveRcx = StateLayout.Of(nameof(VcpuState.SaveRcx));
+    private static readonly int s_flags = StateLayout.Of(nameof(VcpuState.FlagsAx));
+    private static readonly int s_hostRsp = StateLayout.Of(nameof(VcpuState.HostRsp));
+    private static readonly int s_live = StateLayout.Of(nameof(VcpuState.SimdLive));
+    private static readonly int s_mask = StateLayout.Of(nameof(VcpuState.XsaveMask));
+    private static readonly int s_site = StateLayout.Of(nameof(VcpuState.ExitSite));
+
     public Stubs(CodeCache cache)
     {
         HostAssembler a = default;
         a.Cursor = cache.Next;
-        byte* Here() => cache.Executable(a.Cursor);
-
-        int saveRax = StateLayout.Of(nameof(VcpuState.SaveRax));
-        int flags = StateLayout.Of(nameof(VcpuState.FlagsAx));
-        int hostRsp = StateLayout.Of(nameof(VcpuState.HostRsp));
-        int live = StateLayout.Of(nameof(VcpuState.SimdLive));
-        int mask = StateLayout.Of(nameof(VcpuState.XsaveMask));
-        int site = StateLayout.Of(nameof(VcpuState.ExitSite));
-
-        // A host signal's handler resumes here: no site, the registers as they were at the fault.
-        Fault = Here();
-        a.StoreImmediate(Mem.State(site), 0);
-        byte* toPlain = a.Jump(a.Cursor);
-
-        // Exits: called by a block; the return address is that of the site's description.
-        ExitAx = a.Cursor;
-        a.Pop(Mem.State(site));
-        a.Store16(Mem.State(flags), Host.Rax);
-        a.Load(Host.Rax, Mem.State(saveRax));
-        a.Store(Mem.State(StateLayout.Gpr(0)), Host.Rax);
-        byte* toCommon = a.Jump(a.Cursor);
-
-        ExitPlain = a.Cursor;
-        a.Pop(Mem.State(site));
-        HostAssembler.Patch(toPlain, a.Cursor);
-        a.Store(Mem.State(StateLayout.Gpr(0)), Host.Rax);
-        a.SaveFlagsInAx();
-        a.Store16(Mem.State(flags), Host.Rax);
-
-        HostAssembler.Patch(toCommon, a.Cursor);
-        a.Store(Mem.State(StateLayout.Of(nameof(VcpuState.ExitValue))), Host.Rbp);
-        foreach ((int guest, Host host) in s_resident)
-        {
-            a.Store(Mem.State(StateLayout.Gpr(guest)), host);
-        }
-
-        a.Arithmetic32(Alu.Cmp, Mem.State(live), 0);
-        byte* noSimd = a.Jump(Condition.Equal, a.Cursor);
-        a.Load32(Host.Rax, Mem.State(mask));
-        a.Load32(Host.Rdx, Mem.State(mask + 4));
-        a.Xsave(Mem.State(StateLayout.Xsave));
-        a.Ldmxcsr(Mem.State(StateLayout.Of(nameof(VcpuState.HostMxcsr))));
-
-        // Host code must find neither pending exceptions nor full registers in the x87 (psABI 3.2.1): FNINIT, unless it is so already.
-        a.Test32(Mem.State(StateLayout.Xsave + 512), 1);
-        byte* initial = a.Jump(Condition.Equal, a.Cursor);
-        a.Bytes([0xDB, 0xE3]);
-        HostAssembler.Patch(initial, a.Cursor);
-        a.StoreImmediate32(Mem.State(live), 0);
-        HostAssembler.Patch(noSimd, a.Cursor);
-        a.Load(Host.Rsp, Mem.State(hostRsp));
-        a.Load(Host.Rsp, Mem.At(Host.Rsp, BottomBytes));
-        for (int i = s_calleeSaved.Length - 1; i >= 0; i--)
-        {
-            a.Pop(s_calleeSaved[i]);
-        }
-
-        a.Return();
-
-        Gone = a.Cursor;
-        a.Move(Host.Rbp, Host.R15);
-        a.Call(ExitAx);
-        *(Site*)a.Cursor = new Site { Kind = SiteKind.Gone };
-        a.Cursor += sizeof(Site);
-
-        // void enter(code): the C calling convention, code in rdi.
-        byte* enterSimd = a.Cursor;
-        a.Arithmetic32(Alu.Cmp, Mem.State(live), 0);
-        byte* already = a.Jump(Condition.NotEqual, a.Cursor);
-        EmitRestoreSimd(ref a, live, mask);
-        HostAssembler.Patch(already, a.Cursor);
-        byte* enter = a.Cursor;
-        foreach (Host register in s_calleeSaved)
-        {
-            a.Push(register);
-        }
-
-        a.Move(Host.Rbp, Host.Rsp);
-        a.Arithmetic(Alu.And, Host.Rsp, -ReturnStackBytes);
-        a.Push(Host.Rbp);
-        a.Push(0);
-        a.MoveImmediate(Host.Rax, (ulong)cache.Executable(Gone));
-        a.Push(Host.Rax);
-        a.Store(Mem.State(hostRsp), Host.Rsp);
-        a.Move(Host.R15, Host.Rdi);
-        foreach ((int guest, Host host) in s_resident)
-        {
-            a.Load(host, Mem.State(StateLayout.Gpr(guest)));
-        }
-
-        a.Load(Host.Rax, Mem.State(flags));
-        a.RestoreFlagsFromAx();
-        a.Load(Host.Rax, Mem.State(StateLayout.Gpr(0)));
-        a.Jump(Host.R15);
-        Enter = (delegate* unmanaged<byte*, void>)cache.Executable(enter);
+        EmitExits(ref a, out byte* fault, out byte* exitAx, out byte* exitPlain);
+        Fault = cache.Executable(fault);
+        ExitAx = exitAx;
+        ExitPlain = exitPlain;
+        Gone = EmitGone(ref a, exitAx);
+        EmitEntries(ref a, cache.Executable(Gone), out byte* enterSimd, out byte* enter);
         EnterSimd = (delegate* unmanaged<byte*, void>)cache.Executable(enterSimd);
-
-        // Called at the start of a block with SIMD code whose guest state is in memory; all registers stay, flags do not.
-        RestoreSimd = a.Cursor;
-        int rax = StateLayout.Of(nameof(VcpuState.SaveRcx));
-        a.Store(Mem.State(rax), Host.Rax);
-        a.Move(Host.Rbp, Host.Rdx);
-        EmitRestoreSimd(ref a, live, mask);
-        a.Move(Host.Rdx, Host.Rbp);
-        a.Load(Host.Rax, Mem.State(rax));
-        a.Return();
-
+        Enter = (delegate* unmanaged<byte*, void>)cache.Executable(enter);
+        RestoreSimd = EmitRestoreSimdForBlock(ref a);
         cache.Commit(a.Cursor);
         cache.KeepSoFar();
     }
@@ -165,11 +75,127 @@ internal sealed unsafe class Stubs
     /// <summary>Loads SIMD state (writable view).</summary>
     public byte* RestoreSimd { get; }
 
-    private static void EmitRestoreSimd(ref HostAssembler a, int live, int mask)
+    // The three ways out, which store the guest's registers and return to C#.
+    private static void EmitExits(ref HostAssembler a, out byte* fault, out byte* exitAx, out byte* exitPlain)
     {
-        a.Load32(Host.Rax, Mem.State(mask));
-        a.Load32(Host.Rdx, Mem.State(mask + 4));
+        // A host signal's handler resumes here: no site, the registers as they were at the fault.
+        fault = a.Cursor;
+        a.StoreImmediate(Mem.State(s_site), 0);
+        byte* toPlain = a.Jump(a.Cursor);
+
+        // Exits: called by a block; the return address is that of the site's description.
+        exitAx = a.Cursor;
+        a.Pop(Mem.State(s_site));
+        a.Store16(Mem.State(s_flags), Host.Rax);
+        a.Load(Host.Rax, Mem.State(s_saveRax));
+        a.Store(Mem.State(StateLayout.Gpr(0)), Host.Rax);
+        byte* toCommon = a.Jump(a.Cursor);
+
+        exitPlain = a.Cursor;
+        a.Pop(Mem.State(s_site));
+        HostAssembler.Patch(toPlain, a.Cursor);
+        a.Store(Mem.State(StateLayout.Gpr(0)), Host.Rax);
+        a.SaveFlagsInAx();
+        a.Store16(Mem.State(s_flags), Host.Rax);
+
+        HostAssembler.Patch(toCommon, a.Cursor);
+        a.Store(Mem.State(StateLayout.Of(nameof(VcpuState.ExitValue))), Host.Rbp);
+        foreach ((int guest, Host host) in s_resident)
+        {
+            a.Store(Mem.State(StateLayout.Gpr(guest)), host);
+        }
+
+        EmitSaveSimd(ref a);
+        a.Load(Host.Rsp, Mem.State(s_hostRsp));
+        a.Load(Host.Rsp, Mem.At(Host.Rsp, BottomBytes));
+        for (int i = s_calleeSaved.Length - 1; i >= 0; i--)
+        {
+            a.Pop(s_calleeSaved[i]);
+        }
+
+        a.Return();
+    }
+
+    // Where the guest's SIMD state is in the processor.
+    private static void EmitSaveSimd(ref HostAssembler a)
+    {
+        a.Arithmetic32(Alu.Cmp, Mem.State(s_live), 0);
+        byte* noSimd = a.Jump(Condition.Equal, a.Cursor);
+        a.Load32(Host.Rax, Mem.State(s_mask));
+        a.Load32(Host.Rdx, Mem.State(s_mask + 4));
+        a.Xsave(Mem.State(StateLayout.Xsave));
+        a.Ldmxcsr(Mem.State(StateLayout.Of(nameof(VcpuState.HostMxcsr))));
+
+        // Host code must find neither pending exceptions nor full registers in the x87 (psABI 3.2.1): FNINIT, unless it is so already.
+        a.Test32(Mem.State(StateLayout.Xsave + 512), 1);
+        byte* initial = a.Jump(Condition.Equal, a.Cursor);
+        a.Bytes([0xDB, 0xE3]);
+        HostAssembler.Patch(initial, a.Cursor);
+        a.StoreImmediate32(Mem.State(s_live), 0);
+        HostAssembler.Patch(noSimd, a.Cursor);
+    }
+
+    private static byte* EmitGone(ref HostAssembler a, byte* exitAx)
+    {
+        byte* gone = a.Cursor;
+        a.Move(Host.Rbp, Host.R15);
+        a.Call(exitAx);
+        *(Site*)a.Cursor = new Site { Kind = SiteKind.Gone };
+        a.Cursor += sizeof(Site);
+        return gone;
+    }
+
+    // void enter(code): the C calling convention, code in rdi.
+    private static void EmitEntries(ref HostAssembler a, byte* bottom, out byte* enterSimd, out byte* enter)
+    {
+        enterSimd = a.Cursor;
+        a.Arithmetic32(Alu.Cmp, Mem.State(s_live), 0);
+        byte* already = a.Jump(Condition.NotEqual, a.Cursor);
+        EmitRestoreSimd(ref a);
+        HostAssembler.Patch(already, a.Cursor);
+        enter = a.Cursor;
+        foreach (Host register in s_calleeSaved)
+        {
+            a.Push(register);
+        }
+
+        a.Move(Host.Rbp, Host.Rsp);
+        a.Arithmetic(Alu.And, Host.Rsp, -ReturnStackBytes);
+        a.Push(Host.Rbp);
+        a.Push(0);
+        a.MoveImmediate(Host.Rax, (ulong)bottom);
+        a.Push(Host.Rax);
+        a.Store(Mem.State(s_hostRsp), Host.Rsp);
+        a.Move(Host.R15, Host.Rdi);
+        foreach ((int guest, Host host) in s_resident)
+        {
+            a.Load(host, Mem.State(StateLayout.Gpr(guest)));
+        }
+
+        a.Load(Host.Rax, Mem.State(s_flags));
+        a.RestoreFlagsFromAx();
+        a.Load(Host.Rax, Mem.State(StateLayout.Gpr(0)));
+        a.Jump(Host.R15);
+    }
+
+    // Called at the start of a block with SIMD code whose guest state is in memory; all registers stay, flags do not.
+    private static byte* EmitRestoreSimdForBlock(ref HostAssembler a)
+    {
+        byte* restore = a.Cursor;
+        a.Store(Mem.State(s_saveRcx), Host.Rax);
+        a.Move(Host.Rbp, Host.Rdx);
+        EmitRestoreSimd(ref a);
+        a.Move(Host.Rdx, Host.Rbp);
+        a.Load(Host.Rax, Mem.State(s_saveRcx));
+        a.Return();
+        return restore;
+    }
+
+    private static void EmitRestoreSimd(ref HostAssembler a)
+    {
+        a.Load32(Host.Rax, Mem.State(s_mask));
+        a.Load32(Host.Rdx, Mem.State(s_mask + 4));
         a.Xrstor(Mem.State(StateLayout.Xsave));
-        a.StoreImmediate32(Mem.State(live), 1);
+        a.StoreImmediate32(Mem.State(s_live), 1);
     }
 }

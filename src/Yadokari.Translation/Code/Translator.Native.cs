@@ -56,53 +56,18 @@ internal sealed unsafe partial class Translator
 
     private void EmitRedirected(in Instruction instruction, bool memory, int displacement, int slot)
     {
-        Instruction host = instruction;
-        bool changed = memory || !Code64;
-        bool high = false;
-        bool clash = false;
-        int operands = instruction.OpCount;
-        for (int i = 0; i < operands; i++)
-        {
-            if (instruction.GetOpKind(i) != OpKind.Register)
-            {
-                continue;
-            }
-
-            Register register = instruction.GetOpRegister(i);
-            high |= GuestRegisters.IsHighByte(register);
-            int guest = GuestRegisters.Number(register);
-            if (guest < 0)
-            {
-                continue;
-            }
-
-            Host mapped = GuestRegisters.HostOf(guest);
-            clash |= mapped >= Host.R8;
-            if (mapped != (Host)guest)
-            {
-                changed = true;
-            }
-        }
-
-        if (!changed)
+        if (!memory && Code64 && !RegisterRenaming.IsRenamed(instruction))
         {
             CopyBytes(instruction);
             return;
         }
 
-        // Guest registers that live in memory, or that can't stand beside AH..BH, pass through scratch registers.
-        Span<(int Guest, Host Host, bool Store)> passed = stackalloc (int, Host, bool)[5];
-        int count = 0;
-        Host borrowed = Host.None;
-        for (int i = 0; i < operands; i++)
+        Instruction host = instruction;
+        bool besideHigh = RegisterRenaming.StandsBesideHighByte(instruction, out bool high);
+        PassedRegisters passed = new(stackalloc PassedRegister[5]);
+        for (int i = 0; i < instruction.OpCount; i++)
         {
-            if (instruction.GetOpKind(i) != OpKind.Register)
-            {
-                continue;
-            }
-
-            Register register = instruction.GetOpRegister(i);
-            int guest = GuestRegisters.Number(register);
+            int guest = RegisterRenaming.GuestOperand(instruction, i);
             if (guest < 0)
             {
                 continue;
@@ -110,60 +75,104 @@ internal sealed unsafe partial class Translator
 
             if (i == slot)
             {
-                ToSlot(ref host, i, guest);
+                HostForms.ToSlot(ref host, i, guest);
                 continue;
             }
 
             Host mapped = GuestRegisters.HostOf(guest);
-            if (mapped == Host.None || (high && clash && mapped >= Host.R8))
+            if (RegisterRenaming.IsPassed(mapped, besideHigh))
             {
-                int known = -1;
-                for (int k = 0; k < count; k++)
-                {
-                    known = passed[k].Guest == guest ? k : known;
-                }
-
-                if (known < 0)
-                {
-                    Host scratch = NextScratch(instruction, memory, high, count, ref borrowed);
-                    passed[count] = (guest, scratch, false);
-                    known = count++;
-                    if (mapped == Host.None)
-                    {
-                        if (!OnlyWritten(instruction, guest))
-                        {
-                            _a.Load(scratch, Mem.State(StateLayout.Gpr(guest)));
-                        }
-                    }
-                    else
-                    {
-                        _a.Move(scratch, mapped);
-                    }
-                }
-
-                OpAccess access = _use.AccessOf(instruction, i);
-                passed[known].Store |= access is not (OpAccess.Read or OpAccess.None or OpAccess.NoMemAccess or OpAccess.CondRead);
-                mapped = passed[known].Host;
+                mapped = Pass(instruction, i, guest, memory, high, ref passed);
             }
 
-            SetRegister(ref host, i, GuestRegisters.InWidthOf(register, mapped));
+            HostForms.SetRegister(ref host, i, GuestRegisters.InWidthOf(instruction.GetOpRegister(i), mapped));
         }
 
         if (memory)
         {
-            Redirect(ref host, displacement);
+            HostForms.Redirect(ref host, displacement);
         }
 
         if (!Code64)
         {
-            host.Code = Code64Form(host.Code);
+            host.Code = HostForms.Code64Form(host.Code);
             host.CodeSize = CodeSize.Code64;
         }
 
         Encode(host);
-        for (int k = 0; k < count; k++)
+        TakeBack(passed);
+    }
+
+    /// <summary>A guest's register that an instruction finds in a scratch register.</summary>
+    /// <param name="Guest">Its number.</param>
+    /// <param name="Host">Where it is meanwhile.</param>
+    /// <param name="Store">Whether the instruction may change it.</param>
+    private record struct PassedRegister(int Guest, Host Host, bool Store);
+
+    /// <summary>Those of one instruction, in the order in which scratch registers are handed out.</summary>
+    private ref struct PassedRegisters(Span<PassedRegister> room)
+    {
+        private readonly Span<PassedRegister> _room = room;
+
+        /// <summary>How many there are.</summary>
+        public int Count { get; private set; }
+
+        /// <summary>The register whose guest value is in the spare slot meanwhile; or None.</summary>
+        public Host Borrowed = Host.None;
+
+        public readonly ref PassedRegister this[int index] => ref _room[index];
+
+        /// <summary>The index of a guest's register, or -1.</summary>
+        public readonly int Find(int guest)
         {
-            (int guest, Host scratch, bool store) = passed[k];
+            for (int i = Count - 1; i >= 0; i--)
+            {
+                if (_room[i].Guest == guest)
+                {
+                    return i;
+                }
+            }
+
+            return -1;
+        }
+
+        public int Add(int guest, Host host)
+        {
+            _room[Count] = new PassedRegister(guest, host, false);
+            return Count++;
+        }
+    }
+
+    // The scratch register that stands for an operand, loaded at its first use where the instruction reads it.
+    private Host Pass(in Instruction instruction, int operand, int guest, bool memory, bool high, ref PassedRegisters passed)
+    {
+        int known = passed.Find(guest);
+        if (known < 0)
+        {
+            Host scratch = NextScratch(instruction, memory, high, passed.Count, ref passed.Borrowed);
+            known = passed.Add(guest, scratch);
+            Host mapped = GuestRegisters.HostOf(guest);
+            if (mapped != Host.None)
+            {
+                _a.Move(scratch, mapped);
+            }
+            else if (!OnlyWritten(instruction, guest))
+            {
+                _a.Load(scratch, Mem.State(StateLayout.Gpr(guest)));
+            }
+        }
+
+        OpAccess access = _use.AccessOf(instruction, operand);
+        passed[known].Store |= access is not (OpAccess.Read or OpAccess.None or OpAccess.NoMemAccess or OpAccess.CondRead);
+        return passed[known].Host;
+    }
+
+    // What an instruction changed goes back where it lives, and the register that it borrowed gets its value again.
+    private void TakeBack(in PassedRegisters passed)
+    {
+        for (int i = 0; i < passed.Count; i++)
+        {
+            (int guest, Host scratch, bool store) = passed[i];
             if (!store)
             {
                 continue;
@@ -180,9 +189,9 @@ internal sealed unsafe partial class Translator
             }
         }
 
-        if (borrowed != Host.None)
+        if (passed.Borrowed != Host.None)
         {
-            _a.Load(borrowed, Mem.State(s_spare));
+            _a.Load(passed.Borrowed, Mem.State(s_spare));
         }
     }
 
@@ -221,108 +230,10 @@ internal sealed unsafe partial class Translator
 
         // Three in one instruction (MULX, ANDN, PDEP ...), or no legacy register left: borrow one that it does not name.
         // R8 to R14 are nobody's implicit operand; beside a high byte none of them will do, but no such instruction has two others.
-        borrowed = Lendable(instruction);
+        borrowed = RegisterRenaming.Lendable(instruction);
         _a.Store(Mem.State(s_spare), borrowed);
         return borrowed;
     }
-
-    /// <summary>The register that the host code of an instruction borrows, whose guest value is in the spare slot meanwhile; or None.</summary>
-    public static Host BorrowedBy(in Instruction guestInstruction)
-    {
-        bool memory = InstructionUse.HasMemoryOperand(guestInstruction);
-        Instruction instruction = guestInstruction;
-        int slot = memory ? -1 : MemoryForms.Choose(ref instruction);
-        bool high = false;
-        bool clash = false;
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            Register register = instruction.GetOpKind(i) == OpKind.Register ? instruction.GetOpRegister(i) : Register.None;
-            int guest = GuestRegisters.Number(register);
-            high |= GuestRegisters.IsHighByte(register);
-            clash |= guest >= 0 && GuestRegisters.HostOf(guest) >= Host.R8;
-        }
-
-        uint passed = 0;
-        for (int i = 0; i < instruction.OpCount; i++)
-        {
-            int guest = instruction.GetOpKind(i) == OpKind.Register ? GuestRegisters.Number(instruction.GetOpRegister(i)) : -1;
-            Host mapped = guest < 0 || i == slot ? Host.Rax : GuestRegisters.HostOf(guest);
-            passed |= mapped == Host.None || (high && clash && mapped >= Host.R8) ? 1u << guest : 0;
-        }
-
-        // As NextScratch hands them out: one or two registers are free.
-        int free = (memory ? 0 : 1) + (high ? 0 : 1);
-        return System.Numerics.BitOperations.PopCount(passed) <= free ? Host.None : Lendable(instruction);
-    }
-
-    private static Host Lendable(in Instruction instruction)
-    {
-        foreach (Host candidate in (ReadOnlySpan<Host>)[Host.R8, Host.R9, Host.R12, Host.R13, Host.R14])
-        {
-            bool named = false;
-            for (int i = 0; i < instruction.OpCount; i++)
-            {
-                named |= instruction.GetOpKind(i) == OpKind.Register && GuestRegisters.Number(instruction.GetOpRegister(i)) == (int)candidate;
-            }
-
-            if (!named)
-            {
-                return candidate;
-            }
-        }
-
-        throw new InvalidOperationException("no register left to borrow");
-    }
-
-    private static void ToSlot(ref Instruction host, int operand, int guest)
-    {
-        host.SetOpKind(operand, OpKind.Memory);
-        host.MemoryBase = Register.None;
-        host.MemoryIndex = Register.None;
-        host.MemoryDisplacement64 = (ulong)StateLayout.Gpr(guest);
-        host.MemoryDisplSize = 8;
-        host.SegmentPrefix = Register.GS;
-    }
-
-    private static void Redirect(ref Instruction host, int displacement)
-    {
-        host.MemoryBase = Register.RBP;
-        host.MemoryIndex = Register.None;
-        host.MemoryIndexScale = 1;
-        host.MemoryDisplacement64 = (ulong)displacement;
-        host.MemoryDisplSize = displacement == 0 ? 0 : displacement == (sbyte)displacement ? 1 : 8;
-        host.SegmentPrefix = Register.None;
-        host.Code = host.Code switch
-        {
-            Iced.Intel.Code.Mov_AL_moffs8 => Iced.Intel.Code.Mov_r8_rm8,
-            Iced.Intel.Code.Mov_AX_moffs16 => Iced.Intel.Code.Mov_r16_rm16,
-            Iced.Intel.Code.Mov_EAX_moffs32 => Iced.Intel.Code.Mov_r32_rm32,
-            Iced.Intel.Code.Mov_RAX_moffs64 => Iced.Intel.Code.Mov_r64_rm64,
-            Iced.Intel.Code.Mov_moffs8_AL => Iced.Intel.Code.Mov_rm8_r8,
-            Iced.Intel.Code.Mov_moffs16_AX => Iced.Intel.Code.Mov_rm16_r16,
-            Iced.Intel.Code.Mov_moffs32_EAX => Iced.Intel.Code.Mov_rm32_r32,
-            Iced.Intel.Code.Mov_moffs64_RAX => Iced.Intel.Code.Mov_rm64_r64,
-            _ => host.Code,
-        };
-    }
-
-    // Forms of 16- and 32-bit code whose opcodes mean something else in 64-bit mode.
-    private static Iced.Intel.Code Code64Form(Iced.Intel.Code code) => code switch
-    {
-        Iced.Intel.Code.Inc_r16 => Iced.Intel.Code.Inc_rm16,
-        Iced.Intel.Code.Inc_r32 => Iced.Intel.Code.Inc_rm32,
-        Iced.Intel.Code.Dec_r16 => Iced.Intel.Code.Dec_rm16,
-        Iced.Intel.Code.Dec_r32 => Iced.Intel.Code.Dec_rm32,
-        Iced.Intel.Code.Add_rm8_imm8_82 => Iced.Intel.Code.Add_rm8_imm8,
-        Iced.Intel.Code.Or_rm8_imm8_82 => Iced.Intel.Code.Or_rm8_imm8,
-        Iced.Intel.Code.Adc_rm8_imm8_82 => Iced.Intel.Code.Adc_rm8_imm8,
-        Iced.Intel.Code.Sbb_rm8_imm8_82 => Iced.Intel.Code.Sbb_rm8_imm8,
-        Iced.Intel.Code.And_rm8_imm8_82 => Iced.Intel.Code.And_rm8_imm8,
-        Iced.Intel.Code.Sub_rm8_imm8_82 => Iced.Intel.Code.Sub_rm8_imm8,
-        Iced.Intel.Code.Xor_rm8_imm8_82 => Iced.Intel.Code.Xor_rm8_imm8,
-        Iced.Intel.Code.Cmp_rm8_imm8_82 => Iced.Intel.Code.Cmp_rm8_imm8,
-        _ => code,
-    };
 
     private void CopyBytes(in Instruction instruction)
     {
@@ -350,28 +261,6 @@ internal sealed unsafe partial class Translator
     public string? LastRefusal { get; private set; }
 
     private void EmitRefused() => _a.Bytes([0x0F, 0x0B]);
-
-    private static void SetRegister(ref Instruction instruction, int operand, Register register)
-    {
-        switch (operand)
-        {
-            case 0:
-                instruction.Op0Register = register;
-                break;
-            case 1:
-                instruction.Op1Register = register;
-                break;
-            case 2:
-                instruction.Op2Register = register;
-                break;
-            case 3:
-                instruction.Op3Register = register;
-                break;
-            default:
-                instruction.Op4Register = register;
-                break;
-        }
-    }
 
     private void EmitLea(in Instruction instruction)
     {

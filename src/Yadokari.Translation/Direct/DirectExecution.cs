@@ -19,53 +19,27 @@ namespace Yadokari.Translation.Direct;
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
-    // Selectors of Linux's user segments (arch/x86/include/asm/segment.h), which the process has. Programs can read theirs: only those that
-    // have the same are run directly.
-    private const ushort CodeSelector = 0x33;
-    private const ushort DataSelector = 0x2B;
-
-    // si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address; of SIGTRAP, TRAP_BRKPT for INT1 and TRAP_TRACE for
-    // a single step (Linux: arch/x86/kernel/traps.c).
-    private const int KernelSignal = 0x80;
-    private const int BreakpointTrap = 1;
-    private const int StepTrap = 2;
-    private const byte Int1 = 0xF1;
-    private const string ProcessEnded = "the host ended the process in which a guest's program ran; the machine's state is lost";
-    private const ulong FlagTrap = 1ul << 8;
-    private const ulong FlagResume = 1ul << 16;
-
-    // TF, NT, RF, VM, VIF, VIP: the process can't be given them, or means something else by them.
-    private const ulong ForeignFlags = FlagTrap | (1ul << 14) | FlagResume | (1ul << 17) | (1ul << 19) | (1ul << 20);
-
-    // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
-    private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
-
-    // An INT1 was seen at which the host stopped, and not behind it.
-    private static bool s_hostStopsAtInt1;
-
     private readonly Vcpu _cpu;
     private readonly GuestMemory _memory;
     private readonly TranslatedCode _code;
     private readonly DirectMode _mode;
+    private readonly DirectRegisters _registers;
+    private readonly HostTraps _traps;
+    private readonly CodePages _codePages;
+    private readonly PageMirror _pages;
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
     private Sandbox? _joined;
 
     // At the last look at a translated program, and what its thread had run and waited by then.
-    private Snapshot _looked;
+    private DirectSnapshot _looked;
     private (long Ran, long Waited) _lookedSchedule;
 
     private long _began;
     private bool _refused;
 
-    // The process that has the vCPU's extended state, which most stops need not see.
-    private Sandbox? _holder;
-
     // The thread whose children the processes are.
     private int _thread = Environment.CurrentManagedThreadId;
-
-    // The last page that could not be shown holds code that must be translated.
-    private bool _sensitive;
 
     private volatile Sandbox? _running;
 
@@ -76,16 +50,20 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _memory = memory;
         _code = code;
         _mode = mode;
-        _holds = Holds;
-        _scan = new UserCode(cpu.Vm.InstructionSet.Decoding);
+        _registers = new DirectRegisters(cpu);
+        _traps = new HostTraps(cpu);
+        _programs = new DirectPrograms(cpu, memory, mode, _outlook, Release);
+        _codePages = new CodePages(cpu, memory, code);
+        _pages = new PageMirror(cpu, memory, code, _codePages);
+        _holds = _pages.Holds;
         _code.CodeForgotten += Forget;
     }
 
     /// <summary>RDTSC stops the process, as far as is known; where it does not, pages with it run translated.</summary>
-    public bool HidesClock => _scan.HidesClock;
+    public bool HidesClock => _codePages.HidesClock;
 
     /// <summary>CPUID stops the process, as far as is known; where it does not, pages with it run translated.</summary>
-    public bool HidesProcessor => _scan.HidesProcessor;
+    public bool HidesProcessor => _codePages.HidesProcessor;
 
     /// <summary>Times that user code was entered.</summary>
     public long Entries { get; private set; }
@@ -100,7 +78,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public long Traps { get; private set; }
 
     /// <summary>Pages mapped into sandboxes.</summary>
-    public long PagesMapped { get; private set; }
+    public long PagesMapped => _pages.PagesMapped;
 
     /// <summary>Programs taken on.</summary>
     public long Promotions { get; private set; }
@@ -120,7 +98,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
     public void Interrupted()
     {
-        if (Current(create: false) is { } current && current.Lingering.Interrupted(_cpu.State->ReportedRuns))
+        if (_programs.Current(create: false) is { } current && current.Lingering.Interrupted(_cpu.State->ReportedRuns))
         {
             current.Avoided = ulong.MaxValue;
             Turned();
@@ -131,7 +109,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        Snapshot before = _looked;
+        DirectSnapshot before = _looked;
         long ran = TracedProcess.ThreadTime - before.ThreadTime;
         if (ran < LeastRun)
         {
@@ -140,7 +118,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         (long began, long waited) = _lookedSchedule;
         Look();
-        Program program = Current(create: true)!;
+        DirectProgram program = _programs.Current(create: true)!;
         program.LastRun = ++_runs;
         bool taken = program.Account.Taken;
         if (!program.Account.Direct)
@@ -180,24 +158,21 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return false;
         }
 
-        Program? program = Current(create: _mode == DirectMode.Always);
+        DirectProgram? program = _programs.Current(create: _mode == DirectMode.Always);
         if (program == null || (!program.Account.Direct && _mode != DirectMode.Always) || Lingers(program))
         {
             return false;
         }
 
-        ref readonly SegmentState stack = ref _cpu.Segments[2];
-        return _cpu.Segments[1].Selector == CodeSelector && stack.Selector == DataSelector
-            && IsPlain(0) && IsPlain(3) && _cpu.Segments[4].Selector == 0 && _cpu.Segments[5].Selector == 0
-            && (_cpu.State->SystemFlags & ForeignFlags) == 0
+        return _registers.CanCross
             && (_cpu.Dr[7] & DebugRegisters.Enables) == 0
             && (_cpu.Cr4 & Cr4.FSGSBASE) != 0
-            && _cpu.Xcr0 == Vcpu.HostXsaveMask
+            && _cpu.Xcr0 == HostXsave.Mask
             && !(program.Sandbox?.Owns(_cpu.Rip) ?? false);
     }
 
     // Whether translated code had better go on: it is in a page that can't run directly, or was there just now.
-    private bool Lingers(Program program)
+    private bool Lingers(DirectProgram program)
     {
         switch (program.Lingering.Next((_cpu.Rip & ~0xFFFul) == program.Avoided, _cpu.State->ReportedRuns))
         {
@@ -219,19 +194,19 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public Outcome Run()
     {
         _began = TracedProcess.ThreadTime;
-        Outcome outcome = RunUntilStopped(out Program program);
+        Outcome outcome = RunUntilStopped(out DirectProgram program);
         Charge(program);
         return outcome;
     }
 
-    private Outcome RunUntilStopped(out Program program)
+    private Outcome RunUntilStopped(out DirectProgram program)
     {
-        program = Current(create: false)!;
+        program = _programs.Current(create: false)!;
         if (_thread != Environment.CurrentManagedThreadId)
         {
             // The thread that traced them is gone, and so are they.
             Dispose();
-            program = Current(create: true)!;
+            program = _programs.Current(create: true)!;
         }
 
         Sandbox? sandbox = program.Sandbox ?? Start(program);
@@ -241,19 +216,19 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         BringUpToDate(program, sandbox);
-        Compose(out TracedRegisters registers);
-        if ((sandbox.UseOf(registers.Rip) & PageUse.Execute) == 0 && !Show(sandbox, registers.Rip, AccessKind.Execute))
+        _registers.Compose(out TracedRegisters registers);
+        if ((sandbox.UseOf(registers.Rip) & PageUse.Execute) == 0 && !_pages.Show(sandbox, registers.Rip, AccessKind.Execute))
         {
             return Avoid(program, registers.Rip);
         }
 
         if (program.Missed < 1ul << 47 && sandbox.UseOf(program.Missed) == PageUse.None && !sandbox.Owns(program.Missed))
         {
-            _ = Show(sandbox, program.Missed, AccessKind.Read);
+            _ = _pages.Show(sandbox, program.Missed, AccessKind.Read);
         }
 
         program.Missed = ulong.MaxValue;
-        if (!sandbox.Settle() || !sandbox.Load(registers) || !LoadExtended(sandbox))
+        if (!sandbox.Settle() || !sandbox.Load(registers) || !_registers.LoadExtended(sandbox))
         {
             // The registers are still the vCPU's, which goes on under translation.
             _refused = true;
@@ -268,32 +243,32 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             if (_cpu.State->Pending != 0)
             {
                 _running = null;
-                TakeBack(sandbox, registers);
+                _registers.TakeBack(sandbox, registers);
                 return Outcome.Jumped;
             }
 
             Entries++;
-            _sensitive = false;
+            _pages.ForgetRefusal();
             TraceStop stop = sandbox.Run(out int signal);
             _running = null;
             if (stop == TraceStop.Gone)
             {
-                throw new InvalidOperationException(ProcessEnded);
+                throw new InvalidOperationException(DirectRegisters.ProcessEnded);
             }
 
             sandbox.Save(out registers);
             if (stop == TraceStop.Signal && signal == SignalAction.Sigsegv)
             {
                 sandbox.ReadSignal(out int code, out ulong address);
-                program.Missed = code != KernelSignal ? address : ulong.MaxValue;
-                if (code != KernelSignal && Resolve(sandbox, address, registers.Rip))
+                program.Missed = code != HostTraps.KernelSignal ? address : ulong.MaxValue;
+                if (code != HostTraps.KernelSignal && _pages.Resolve(sandbox, address, registers.Rip))
                 {
                     Faults++;
                     Charge(program);
                     bool keep = Judge(program, sandbox);
                     if (_mode == DirectMode.Auto && !program.Account.Direct)
                     {
-                        Outcome outcome = TakeBack(sandbox, registers) ? Outcome.Retry : Outcome.Fault;
+                        Outcome outcome = _registers.TakeBack(sandbox, registers) ? Outcome.Retry : Outcome.Fault;
                         if (!keep)
                         {
                             GiveBack();
@@ -326,13 +301,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     public void StopWriting(ulong gpa) => Revoke(gpa, PageUse.Write);
 
     /// <summary>No program may write any page unseen.</summary>
-    public void StopWriting()
-    {
-        foreach (Program program in _held)
-        {
-            program.Sandbox!.Revoke(PageUse.Write);
-        }
-    }
+    public void StopWriting() => Revoke(PageUse.Write);
 
     /// <summary>Makes user code stop soon. Any thread; after the pending word was set.</summary>
     public void Kick() => _running?.Kick();
@@ -340,38 +309,23 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     /// <summary>CR3 was written.</summary>
     public void Turned()
     {
-        ulong root = _cpu.Cr3 & RootBits;
+        ulong root = _programs.Root;
         if (root != _turnedRoot)
         {
             _turnedRoot = root;
             _turns++;
         }
 
-        _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || Current(create: false) is { Account.Direct: true }) ? 1 : 0;
+        _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || _programs.Current(create: false) is { Account.Direct: true }) ? 1 : 0;
     }
 
     /// <summary>Brings the vCPU's x87 and vector registers back from the process that has them.</summary>
-    public void FetchExtended()
-    {
-        if (_holder is { } sandbox)
-        {
-            _holder = null;
-            _cpu.State->ExtendedAway = 0;
-            var area = new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength);
-            if (!sandbox.SaveExtended(area))
-            {
-                throw new InvalidOperationException(ProcessEnded);
-            }
-
-            _cpu.LoadX87Pointers(area);
-        }
-    }
+    public void FetchExtended() => _registers.FetchExtended();
 
     public void Dispose()
     {
-        _schedule?.Dispose();
-        _schedule = null;
-        foreach (Program program in _held)
+        _schedule.Dispose();
+        foreach (DirectProgram program in _held)
         {
             program.Sandbox!.Dispose();
             program.Sandbox = null;
@@ -384,75 +338,64 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
         _held.Clear();
         _programs.Clear();
-        _currentRoot = ulong.MaxValue;
         _joined = null;
         _thread = Environment.CurrentManagedThreadId;
     }
 
-    private bool IsPlain(int segment) => _cpu.Segments[segment].Selector is 0 or DataSelector;
-
-    private void Compose(out TracedRegisters r)
+    private void BringUpToDate(DirectProgram program, Sandbox sandbox)
     {
-        r = default;
-        (r.Rax, r.Rcx, r.Rdx, r.Rbx) = (_cpu.Rax, _cpu.Rcx, _cpu.Rdx, _cpu.Rbx);
-        (r.Rsp, r.Rbp, r.Rsi, r.Rdi) = (_cpu.Rsp, _cpu.Rbp, _cpu.Rsi, _cpu.Rdi);
-        (r.R8, r.R9, r.R10, r.R11) = (_cpu.Gpr(8), _cpu.Gpr(9), _cpu.Gpr(10), _cpu.Gpr(11));
-        (r.R12, r.R13, r.R14, r.R15) = (_cpu.Gpr(12), _cpu.Gpr(13), _cpu.Gpr(14), _cpu.Gpr(15));
-        r.OrigRax = ulong.MaxValue;
-        r.Rip = _cpu.Rip;
-        r.Rflags = (_cpu.Rflags & UserFlags) | 0x202;
-        (r.Cs, r.Ss, r.Ds, r.Es) = (CodeSelector, DataSelector, _cpu.Segments[3].Selector, _cpu.Segments[0].Selector);
-        (r.FsBase, r.GsBase) = (_cpu.State->SegmentBase[4], _cpu.State->SegmentBase[5]);
-    }
-
-    // The guest's registers as the process left them. False: a segment register holds what the guest's tables do not, and that is raised.
-    private bool TakeBack(Sandbox sandbox, in TracedRegisters r)
-    {
-        (_cpu.Rax, _cpu.Rcx, _cpu.Rdx, _cpu.Rbx) = (r.Rax, r.Rcx, r.Rdx, r.Rbx);
-        (_cpu.Rsp, _cpu.Rbp, _cpu.Rsi, _cpu.Rdi) = (r.Rsp, r.Rbp, r.Rsi, r.Rdi);
-        (_cpu.Gpr(8), _cpu.Gpr(9), _cpu.Gpr(10), _cpu.Gpr(11)) = (r.R8, r.R9, r.R10, r.R11);
-        (_cpu.Gpr(12), _cpu.Gpr(13), _cpu.Gpr(14), _cpu.Gpr(15)) = (r.R12, r.R13, r.R14, r.R15);
-        _cpu.Rip = r.Rip;
-        _cpu.Rflags = (_cpu.Rflags & ~UserFlags) | (r.Rflags & UserFlags);
-        _holder = sandbox;
-        _cpu.State->ExtendedAway = 1;
-        bool known = true;
-        foreach ((int index, ulong selector) in (ReadOnlySpan<(int, ulong)>)[(1, r.Cs), (2, r.Ss), (3, r.Ds), (0, r.Es), (4, r.Fs), (5, r.Gs)])
+        if (_joined != sandbox)
         {
-            known &= _cpu.Segments[index].Selector == selector || SegmentInstructions.Reload(_cpu, index, (ushort)selector);
+            _affinity ??= new Affinity(_cpu.Vm.Vcpus > 1 ? _cpu.Id : null);
+            _affinity.Join(sandbox.ProcessId);
+            _joined = sandbox;
         }
 
-        Rebase(4, r.FsBase);
-        Rebase(5, r.GsBase);
-        return known;
+        program.BringUpToDate(_cpu.Mmu.CurrentPcid, _holds);
+        program.LastRun = ++_runs;
     }
 
-    private bool LoadExtended(Sandbox sandbox)
+    private void Revoke(ulong gpa, PageUse use)
     {
-        if (_holder != sandbox)
+        foreach (DirectProgram program in _held)
         {
-            var area = new Span<byte>(_cpu.XsaveArea, Vcpu.XsaveLength);
-            _cpu.StoreX87Pointers(area);
-            if (!sandbox.LoadExtended(area))
-            {
-                return false;
-            }
-        }
-
-        _holder = null;
-        _cpu.State->ExtendedAway = 0;
-        return true;
-    }
-
-    private void Rebase(int segment, ulong start)
-    {
-        if (_cpu.Segments[segment].Base != start)
-        {
-            _cpu.SetSegment(segment, _cpu.Segments[segment] with { Base = start });
+            program.Sandbox!.Revoke(gpa, use);
         }
     }
 
-    private Outcome Finish(Program program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
+    // A page's code was written, or (all ones) nothing is known of any page.
+    private void Forget(ulong gpa)
+    {
+        if (gpa == ulong.MaxValue)
+        {
+            _outlook.ForgetPages();
+            _codePages.Forget();
+            Revoke(PageUse.Execute);
+            return;
+        }
+
+        _outlook.Forget(gpa);
+        _code.StopReporting(gpa);
+        if (_codePages.Forget(gpa, out HashSet<ulong>? followers))
+        {
+            Revoke(gpa, PageUse.Execute);
+        }
+
+        foreach (ulong follower in followers ?? [])
+        {
+            Forget(follower);
+        }
+    }
+
+    private void Revoke(PageUse use)
+    {
+        foreach (DirectProgram program in _held)
+        {
+            program.Sandbox!.Revoke(use);
+        }
+    }
+
+    private Outcome Finish(DirectProgram program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
     {
         bool step = true;
         if (sandbox.Owns(registers.Rip))
@@ -482,11 +425,11 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 break;
             case TraceStop.Signal when signal == SignalAction.Sigtrap:
                 sandbox.ReadSignal(out int trap, out _);
-                trapped = trap == StepTrap;
-                step = trap is KernelSignal or BreakpointTrap;
-                registers.Rip -= trapped || !step || (trap == BreakpointTrap && IsAtInt1(registers.Rip)) ? 0 : BreakpointLength(registers.Rip);
+                trapped = trap == HostTraps.StepTrap;
+                step = HostTraps.IsBreakpoint(trap);
+                registers.Rip -= _traps.BreakpointLength(trap, registers.Rip);
                 break;
-            case TraceStop.Signal when signal == SignalAction.Sigsegv && IsOverflow(sandbox, registers):
+            case TraceStop.Signal when signal == SignalAction.Sigsegv && _traps.IsOverflow(sandbox, registers):
                 registers.Rip -= 2;
                 break;
             case TraceStop.Signal:
@@ -494,7 +437,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                 break;
         }
 
-        if (!TakeBack(sandbox, registers))
+        if (!_registers.TakeBack(sandbox, registers))
         {
             return Outcome.Fault;
         }
@@ -511,7 +454,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
 
         Traps += stop == TraceStop.SystemCall ? 0 : 1;
-        if (_sensitive)
+        if (_pages.RefusedCode)
         {
             Detour(program);
         }
@@ -519,54 +462,10 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         return Avoid(program, registers.Rip);
     }
 
-    // INT 4 is a trap, which the host tells apart from #GP by no more than that it leaves RF clear (SDM 3B 18.3.1.1) and comes after the instruction.
-    private bool IsOverflow(Sandbox sandbox, in TracedRegisters registers)
-    {
-        sandbox.ReadSignal(out int code, out _);
-        if (code != KernelSignal || (registers.Rflags & FlagResume) != 0 || sandbox.Owns(registers.Rip))
-        {
-            return false;
-        }
-
-        ulong cr2 = _cpu.Cr2;
-        bool interrupt = _cpu.Read(registers.Rip - 2, out ushort last) && last == 0x04CD;
-        _cpu.ClearRaised();
-        _cpu.Cr2 = cr2;
-        return interrupt;
-    }
-
-    // INT3 and INT1 are one byte, INT 3 is two.
-    private ulong BreakpointLength(ulong after)
-    {
-        bool one = !_cpu.Read(after - 1, out byte last) || last is 0xCC or Int1;
-        _cpu.ClearRaised();
-        return one ? 1u : 2u;
-    }
-
-    // Whether the host stopped at an INT1, and not behind it as processors do: a hypervisor that catches #DB may hand it on so. Where an INT1
-    // stands on both sides, what was seen of the host before decides.
-    private bool IsAtInt1(ulong rip)
-    {
-        ulong cr2 = _cpu.Cr2;
-        const int Longest = 15;
-        int length = 0;
-        byte value;
-        while (_cpu.Read(rip + (ulong)length, out value) && length < Longest - 1 && InstructionForms.IsPrefix(value, 64))
-        {
-            length++;
-        }
-
-        bool behind = _cpu.Read(rip - 1, out byte last) && last == Int1;
-        _cpu.ClearRaised();
-        _cpu.Cr2 = cr2;
-        s_hostStopsAtInt1 |= value == Int1 && !behind;
-        return value == Int1 && s_hostStopsAtInt1;
-    }
-
     // The code at RIP is not for the process: either the guest is to take a fault, or its page holds what shows the host.
-    private Outcome Avoid(Program program, ulong rip)
+    private Outcome Avoid(DirectProgram program, ulong rip)
     {
-        if (_sensitive)
+        if (_pages.RefusedCode)
         {
             program.Avoided = rip & ~0xFFFul;
         }

@@ -63,10 +63,49 @@ internal static class SandboxProgram
         Label filterAddress = c.CreateLabel();
         Label work = c.CreateLabel();
         Label load = c.CreateLabel();
-        Label next = c.CreateLabel();
-        Label done = c.CreateLabel();
         Label time = c.CreateLabel();
         Label identify = c.CreateLabel();
+        Confine(c, start, ram, table, filterProgram);
+
+        c.Label(ref work);
+        CarryOut(c, start, ram);
+
+        c.Label(ref load);
+        c.mov(rsp, start + Flags);
+        c.popfq();
+        c.int3();
+
+        c.Label(ref time);
+        c.rdtsc();
+        c.int3();
+
+        c.Label(ref identify);
+        c.xor(eax, eax);
+        c.cpuid();
+        c.int3();
+
+        c.Label(ref filter);
+        foreach (ulong instruction in s_filter)
+        {
+            c.dq(instruction);
+        }
+
+        c.Label(ref filterProgram);
+        c.dq((ulong)s_filter.Length);
+        c.Label(ref filterAddress);
+        c.dq(0ul);
+
+        using var code = new MemoryStream();
+        AssemblerResult result = c.Assemble(new StreamCodeWriter(code), start + Headers, BlockEncoderOptions.ReturnNewInstructionOffsets);
+        byte[] text = code.ToArray();
+        entries = new SandboxEntries(result.GetLabelRIP(work), result.GetLabelRIP(load), result.GetLabelRIP(time), result.GetLabelRIP(identify));
+        BinaryPrimitives.WriteUInt64LittleEndian(text.AsSpan((int)(result.GetLabelRIP(filterAddress) - start) - Headers), result.GetLabelRIP(filter));
+        return Elf(start, text);
+    }
+
+    // What the process begins with: it gives up what a guest's program must not have, and stops with RAX of the last step in RBX.
+    private static void Confine(Assembler c, ulong start, int ram, int table, Label filterProgram)
+    {
         (int low, int high) = (Math.Min(ram, table), Math.Max(ram, table));
 
         // ptrace(PTRACE_TRACEME), setsid()
@@ -103,8 +142,13 @@ internal static class SandboxProgram
         // The tracer takes no filter for a failure.
         c.mov(rbx, rax);
         c.int3();
+    }
 
-        c.Label(ref work);
+    // The operations in the table, up to the first that fails.
+    private static void CarryOut(Assembler c, ulong start, int ram)
+    {
+        Label next = c.CreateLabel();
+        Label done = c.CreateLabel();
         c.mov(r12, start + Table);
         c.Label(ref next);
         c.mov(rax, __[r12]);
@@ -124,38 +168,6 @@ internal static class SandboxProgram
         c.jmp(next);
         c.Label(ref done);
         c.int3();
-
-        c.Label(ref load);
-        c.mov(rsp, start + Flags);
-        c.popfq();
-        c.int3();
-
-        c.Label(ref time);
-        c.rdtsc();
-        c.int3();
-
-        c.Label(ref identify);
-        c.xor(eax, eax);
-        c.cpuid();
-        c.int3();
-
-        c.Label(ref filter);
-        foreach (ulong instruction in s_filter)
-        {
-            c.dq(instruction);
-        }
-
-        c.Label(ref filterProgram);
-        c.dq((ulong)s_filter.Length);
-        c.Label(ref filterAddress);
-        c.dq(0ul);
-
-        using var code = new MemoryStream();
-        AssemblerResult result = c.Assemble(new StreamCodeWriter(code), start + Headers, BlockEncoderOptions.ReturnNewInstructionOffsets);
-        byte[] text = code.ToArray();
-        entries = new SandboxEntries(result.GetLabelRIP(work), result.GetLabelRIP(load), result.GetLabelRIP(time), result.GetLabelRIP(identify));
-        BinaryPrimitives.WriteUInt64LittleEndian(text.AsSpan((int)(result.GetLabelRIP(filterAddress) - start) - Headers), result.GetLabelRIP(filter));
-        return Elf(start, text);
     }
 
     private static byte[] Elf(ulong start, byte[] text)

@@ -33,10 +33,10 @@ internal static unsafe class BitStrings
         }
         else
         {
-            ulong start = cpu.EffectiveAddress(instruction, out int segment);
+            ulong start = cpu.Memory.EffectiveAddress(instruction, out int segment);
             ulong address = (start + Distance(offset, bytes)) & AddressMask(cpu, instruction);
-            if (!cpu.Linear(segment, address, bytes, writes, out linear)
-                || (writes && !cpu.ProbeLinear(linear, bytes, write: true))
+            if (!cpu.Memory.Linear(segment, address, bytes, writes, out linear)
+                || (writes && !cpu.Memory.ProbeLinear(linear, bytes, write: true))
                 || !ReadSized(cpu, linear, bytes, out value))
             {
                 return Outcome.Fault;

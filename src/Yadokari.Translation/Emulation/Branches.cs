@@ -51,8 +51,8 @@ internal static unsafe class Branches
     {
         // The stack's faults come before the target's.
         ulong top = (cpu.Rsp - (ulong)bytes) & StackMask(cpu);
-        if (!cpu.Linear(Ss, top, bytes, write: true, out ulong linear)
-            || !cpu.ProbeLinear(linear, bytes, write: true)
+        if (!cpu.Memory.Linear(Ss, top, bytes, write: true, out ulong linear)
+            || !cpu.Memory.ProbeLinear(linear, bytes, write: true)
             || !CheckOffset(cpu, target)
             || !Push(cpu, ref cpu.Rsp, NextRip(cpu, instruction), bytes))
         {

@@ -116,7 +116,7 @@ internal static unsafe class Descriptors
         }
 
         ulong high = 0;
-        if (!cpu.ReadSystem(linear, out ulong low) || (wide && !cpu.ReadSystem(linear + 8, out high)))
+        if (!cpu.Memory.ReadSystem(linear, out ulong low) || (wide && !cpu.Memory.ReadSystem(linear + 8, out high)))
         {
             return Lookup.Fault;
         }
@@ -148,7 +148,7 @@ internal static unsafe class Descriptors
 
     /// <summary>Sets a descriptor's accessed bit where it is clear (SDM 3A 3.4.5.1).</summary>
     internal static bool MarkAccessed(Vcpu cpu, in Descriptor descriptor, ulong linear)
-        => descriptor.Accessed || cpu.WriteSystem(linear + 5, (byte)(descriptor.Attributes | 1));
+        => descriptor.Accessed || cpu.Memory.WriteSystem(linear + 5, (byte)(descriptor.Attributes | 1));
 
     /// <summary>A data segment register's new content, after all checks (SDM 2B MOV). Nothing is loaded yet.</summary>
     internal static bool ResolveData(Vcpu cpu, int index, ushort selector, out SegmentState segment)

@@ -94,7 +94,7 @@ internal static unsafe class FarTransfers
     {
         ulong next = NextRip(cpu, instruction);
         bool amd = cpu.Cpuid.Vendor == X86.Cpuid.CpuVendor.Amd;
-        Stack stack = Stack.Current(cpu, cpu.Code64, cpu.ChecksAlignment);
+        Stack stack = Stack.Current(cpu, cpu.Code64, cpu.Alignment.AreOn);
         if (!cpu.ProtectedMode)
         {
             SegmentState real = RealSegment(cpu, Cs, selector);
@@ -143,7 +143,7 @@ internal static unsafe class FarTransfers
                 return Outcome.Fault;
             }
 
-            stack = Stack.Current(cpu, amd ? cpu.LongMode && target.Long : cpu.Code64, cpu.ChecksAlignment);
+            stack = Stack.Current(cpu, amd ? cpu.LongMode && target.Long : cpu.Code64, cpu.Alignment.AreOn);
         }
 
         if ((!amd && !CheckTarget(cpu, offset, target))

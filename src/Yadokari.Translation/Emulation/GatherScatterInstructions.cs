@@ -59,7 +59,7 @@ internal static unsafe class GatherScatterInstructions
             mask = SignMask(maskVector, dataBytes, count);
         }
 
-        ulong start = cpu.EffectiveAddress(instruction, out int segment);
+        ulong start = cpu.Memory.EffectiveAddress(instruction, out int segment);
         ulong addressMask = instruction.MemoryBase.IsGPR32() || (instruction.MemoryBase == Register.None && !cpu.Code64)
             ? uint.MaxValue : ulong.MaxValue;
         bool done = true;
@@ -77,8 +77,8 @@ internal static unsafe class GatherScatterInstructions
                 : MemoryMarshal.Read<int>(index[(i * 4)..]);
             ulong offset = (start + ((ulong)distance * (ulong)instruction.MemoryIndexScale)) & addressMask;
             Span<byte> element = data.Slice(i * dataBytes, dataBytes);
-            done = cpu.Linear(segment, offset, dataBytes, scatter, out ulong linear)
-                && (scatter ? cpu.WriteLinear(linear, element) : cpu.ReadLinear(linear, element));
+            done = cpu.Memory.Linear(segment, offset, dataBytes, scatter, out ulong linear)
+                && (scatter ? cpu.Memory.WriteLinear(linear, element) : cpu.Memory.ReadLinear(linear, element));
             if (done)
             {
                 mask &= ~(1ul << i);

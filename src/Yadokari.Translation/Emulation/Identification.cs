@@ -43,13 +43,13 @@ internal static unsafe class Identification
         ulong mask = instruction.Code switch { Op.Clzerow => 0xFFFF, Op.Clzerod => 0xFFFFFFFF, _ => ulong.MaxValue };
         bool prefixed = instruction.HasSegmentPrefix && (!cpu.Code64 || instruction.SegmentPrefix is Register.FS or Register.GS);
         int segment = prefixed ? instruction.SegmentPrefix - Register.ES : Ds;
-        if (!cpu.Linear(segment, cpu.Rax & mask, 1, write: true, out ulong linear))
+        if (!cpu.Memory.Linear(segment, cpu.Rax & mask, 1, write: true, out ulong linear))
         {
             return Outcome.Fault;
         }
 
         ReadOnlySpan<byte> zeros = stackalloc byte[Line];
-        return cpu.WriteLinear(linear & ~(ulong)(Line - 1), zeros) ? Outcome.Next : Outcome.Fault;
+        return cpu.Memory.WriteLinear(linear & ~(ulong)(Line - 1), zeros) ? Outcome.Next : Outcome.Fault;
     }
 
     // SDM 2A CPUID.

@@ -120,7 +120,7 @@ internal static unsafe class InterruptDelivery
         }
 
         ulong rsp = cpu.Rsp;
-        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 4)), out uint target)
+        if (!cpu.Memory.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 4)), out uint target)
             || !Push(cpu, ref rsp, cpu.Rflags, 2)
             || !Push(cpu, ref rsp, cpu.Segments[Cs].Selector, 2)
             || !Push(cpu, ref rsp, cpu.Rip, 2))
@@ -146,7 +146,7 @@ internal static unsafe class InterruptDelivery
         }
 
         ulong entry = cpu.Segments.Idtr.Base + ((ulong)vector * 16);
-        if (!cpu.ReadSystem(entry, out ulong low) || !cpu.ReadSystem(entry + 8, out ulong high))
+        if (!cpu.Memory.ReadSystem(entry, out ulong low) || !cpu.Memory.ReadSystem(entry + 8, out ulong high))
         {
             return Outcome.Fault;
         }
@@ -199,8 +199,8 @@ internal static unsafe class InterruptDelivery
 
         var frame = new Frame64(cpu.Rip, cpu.Segments[Cs].Selector, flags, cpu.Rsp, cpu.Segments[Ss].Selector);
         bool written = errorCode is { } error
-            ? cpu.WriteAs(rsp, new ErrorFrame64(error, frame), user: level == 3)
-            : cpu.WriteAs(rsp, frame, user: level == 3);
+            ? cpu.Memory.WriteAs(rsp, new ErrorFrame64(error, frame), user: level == 3)
+            : cpu.Memory.WriteAs(rsp, frame, user: level == 3);
         if (!written || !MarkAccessed(cpu, code, codeAddress))
         {
             return Outcome.Fault;
@@ -229,7 +229,7 @@ internal static unsafe class InterruptDelivery
             return cpu.Raise(Vector.GeneralProtection, gateError);
         }
 
-        if (!cpu.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 8)), out ulong low))
+        if (!cpu.Memory.ReadSystem((uint)(cpu.Segments.Idtr.Base + ((ulong)vector * 8)), out ulong low))
         {
             return Outcome.Fault;
         }
@@ -272,28 +272,7 @@ internal static unsafe class InterruptDelivery
         Stack stack = Stack.Current(cpu);
         if (level < cpu.Cpl)
         {
-            if (!Stack.OfLevel(cpu, level, external, out stack))
-            {
-                return Outcome.Fault;
-            }
-
-            if (leavesVirtual)
-            {
-                for (int index = Gs; index >= Ds; index--)
-                {
-                    if (!stack.Push(cpu, cpu.Segments[index].Selector, size))
-                    {
-                        return Outcome.Fault;
-                    }
-                }
-
-                if (!stack.Push(cpu, cpu.Segments[Es].Selector, size))
-                {
-                    return Outcome.Fault;
-                }
-            }
-
-            if (!stack.Push(cpu, cpu.Segments[Ss].Selector, size) || !stack.Push(cpu, cpu.Rsp, size))
+            if (!Stack.OfLevel(cpu, level, external, out stack) || !PushOuterStack(cpu, ref stack, size, leavesVirtual))
             {
                 return Outcome.Fault;
             }
@@ -322,6 +301,23 @@ internal static unsafe class InterruptDelivery
         cpu.SetSegment(Cs, code.ToSegment((ushort)((gate.GateSelector & ~3) | level)));
         cpu.Rip = offset;
         return Outcome.Jumped;
+    }
+
+    // What an inner level's stack begins with: where the stack of the interrupted level is, and behind virtual-8086 mode its data segments.
+    private static bool PushOuterStack(Vcpu cpu, ref Stack stack, int size, bool leavesVirtual)
+    {
+        if (leavesVirtual)
+        {
+            foreach (int index in (ReadOnlySpan<int>)[Gs, Fs, Ds, Es])
+            {
+                if (!stack.Push(cpu, cpu.Segments[index].Selector, size))
+                {
+                    return false;
+                }
+            }
+        }
+
+        return stack.Push(cpu, cpu.Segments[Ss].Selector, size) && stack.Push(cpu, cpu.Rsp, size);
     }
 
     /// <summary>The code segment of a gate: present, and not less privileged than what is interrupted.</summary>
@@ -357,7 +353,7 @@ internal static unsafe class InterruptDelivery
             return Refuse(cpu, Vector.InvalidTss, ErrorOf(cpu.Segments.Tr.Selector, external));
         }
 
-        return cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out value);
+        return cpu.Memory.ReadSystem(cpu.Segments.Tr.Base + offset, out value);
     }
 
     // SDM 2A INT n.

@@ -22,11 +22,11 @@ internal static unsafe class Invalidation
             return cpu.Raise(Vector.GeneralProtection);
         }
 
-        ulong offset = cpu.EffectiveAddress(instruction, out int segment);
+        ulong offset = cpu.Memory.EffectiveAddress(instruction, out int segment);
         ulong linear = !cpu.Code64 ? (uint)(cpu.Segments[segment].Base + offset)
             : segment >= Fs ? cpu.Segments[segment].Base + offset
             : offset;
-        cpu.FlushTlbPage(linear);
+        cpu.Mmu.FlushPage(linear);
         return Outcome.Next;
     }
 
@@ -40,8 +40,8 @@ internal static unsafe class Invalidation
 
         ulong type = Get(cpu, instruction.Op0Register);
         if (!Address(cpu, instruction, 16, write: false, out ulong descriptor)
-            || !cpu.Read(descriptor, out ulong pcid)
-            || !cpu.Read(descriptor + 8, out ulong linear))
+            || !cpu.Memory.Read(descriptor, out ulong pcid)
+            || !cpu.Memory.Read(descriptor + 8, out ulong linear))
         {
             return Outcome.Fault;
         }
@@ -55,16 +55,16 @@ internal static unsafe class Invalidation
         switch (type)
         {
             case 0:
-                cpu.FlushTlbPage(linear, (int)pcid);
+                cpu.Mmu.FlushPage(linear, (int)pcid);
                 break;
             case 1:
-                cpu.FlushPcid((int)pcid);
+                cpu.Mmu.FlushPcid((int)pcid);
                 break;
             case 2:
-                cpu.FlushTlbAll();
+                cpu.Mmu.FlushAll();
                 break;
             default:
-                cpu.FlushPcids();
+                cpu.Mmu.FlushPcids();
                 break;
         }
 

@@ -27,8 +27,8 @@ internal static unsafe class LegacyInstructions
     {
         ulong mask = instruction.MemoryBase switch { Register.BX => 0xFFFF, Register.EBX => 0xFFFFFFFF, _ => ulong.MaxValue };
         ulong offset = (cpu.Rbx + (byte)cpu.Rax) & mask;
-        if (!cpu.Linear(cpu.SegmentOf(instruction), offset, 1, write: false, out ulong linear)
-            || !cpu.Read(linear, out byte value))
+        if (!cpu.Memory.Linear(cpu.Memory.SegmentOf(instruction), offset, 1, write: false, out ulong linear)
+            || !cpu.Memory.Read(linear, out byte value))
         {
             return Outcome.Fault;
         }
@@ -41,10 +41,10 @@ internal static unsafe class LegacyInstructions
     private static Outcome Bound<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
-        ulong offset = cpu.EffectiveAddress(instruction, out int segment);
-        if (!cpu.Linear(segment, offset, sizeof(T), write: false, out ulong linear)
+        ulong offset = cpu.Memory.EffectiveAddress(instruction, out int segment);
+        if (!cpu.Memory.Linear(segment, offset, sizeof(T), write: false, out ulong linear)
             || !ReadSized(cpu, linear, sizeof(T), out ulong low)
-            || !cpu.Linear(segment, offset + (ulong)sizeof(T), sizeof(T), write: false, out linear)
+            || !cpu.Memory.Linear(segment, offset + (ulong)sizeof(T), sizeof(T), write: false, out linear)
             || !ReadSized(cpu, linear, sizeof(T), out ulong high))
         {
             return Outcome.Fault;

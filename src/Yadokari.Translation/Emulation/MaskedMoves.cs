@@ -57,19 +57,19 @@ internal static unsafe class MaskedMoves
         }
 
         var operand = new MaskedOperand(1, SignMask(mask, 1, length));
-        if (!cpu.Linear(cpu.SegmentOf(instruction), cpu.Rdi & addressMask, length, write: true, out ulong linear))
+        if (!cpu.Memory.Linear(cpu.Memory.SegmentOf(instruction), cpu.Rdi & addressMask, length, write: true, out ulong linear))
         {
             return Outcome.Fault;
         }
 
         const ulong Alignment = 8; // MASKMOVDQU's too: it is two stores.
-        if (cpu.ChecksAlignment && (linear & (Alignment - 1)) != 0)
+        if (cpu.Alignment.AreOn && (linear & (Alignment - 1)) != 0)
         {
             return cpu.Raise(Vector.AlignmentCheck);
         }
 
         // The whole operand must be writable, whatever is selected of it, and be it nothing: so processors have it, and SDM 2B leaves it to them.
-        if (!cpu.ProbeLinear(linear, length, write: true) || !WriteMasked(cpu, linear, data[..length], operand))
+        if (!cpu.Memory.ProbeLinear(linear, length, write: true) || !WriteMasked(cpu, linear, data[..length], operand))
         {
             return Outcome.Fault;
         }
@@ -137,7 +137,7 @@ internal static unsafe class MaskedMoves
         for (int at = 0, i = 0; at + operand.Bytes <= data.Length; at += operand.Bytes, i++)
         {
             if ((operand.Mask >> i & 1) != 0
-                && (!IsWhole(cpu, linear + (ulong)at, operand.Bytes) || !cpu.ReadLinear(linear + (ulong)at, data.Slice(at, operand.Bytes))))
+                && (!IsWhole(cpu, linear + (ulong)at, operand.Bytes) || !cpu.Memory.ReadLinear(linear + (ulong)at, data.Slice(at, operand.Bytes))))
             {
                 return false;
             }
@@ -152,7 +152,7 @@ internal static unsafe class MaskedMoves
         for (int at = 0, i = 0; at + operand.Bytes <= length; at += operand.Bytes, i++)
         {
             if ((operand.Mask >> i & 1) != 0
-                && (!IsWhole(cpu, linear + (ulong)at, operand.Bytes) || !cpu.ProbeLinear(linear + (ulong)at, operand.Bytes, write: true)))
+                && (!IsWhole(cpu, linear + (ulong)at, operand.Bytes) || !cpu.Memory.ProbeLinear(linear + (ulong)at, operand.Bytes, write: true)))
             {
                 return false;
             }
@@ -171,7 +171,7 @@ internal static unsafe class MaskedMoves
 
         for (int at = 0, i = 0; at + operand.Bytes <= data.Length; at += operand.Bytes, i++)
         {
-            if ((operand.Mask >> i & 1) != 0 && !cpu.WriteLinear(linear + (ulong)at, data.Slice(at, operand.Bytes)))
+            if ((operand.Mask >> i & 1) != 0 && !cpu.Memory.WriteLinear(linear + (ulong)at, data.Slice(at, operand.Bytes)))
             {
                 return false;
             }
@@ -182,7 +182,7 @@ internal static unsafe class MaskedMoves
 
     // An element that reaches beyond the canonical addresses is refused before a page that it begins in is looked at.
     private static bool IsWhole(Vcpu cpu, ulong linear, int bytes)
-        => cpu.IsWithinCanonical(linear, bytes) || cpu.Raise(Vector.GeneralProtection, 0) == Outcome.Next;
+        => cpu.Memory.IsWithinCanonical(linear, bytes) || cpu.Raise(Vector.GeneralProtection, 0) == Outcome.Next;
 
     // Bytes of memory for a bit of the mask: that of the result where several small factors make one sum.
     private static int ElementOf(in Instruction instruction) => instruction.Mnemonic switch

@@ -173,7 +173,7 @@ internal static unsafe class MsrInstructions
         cpu.Efer = (value & ~Efer.LMA) | (cpu.Efer & Efer.LMA);
         if ((changed & Efer.NXE) != 0)
         {
-            cpu.FlushTlbAll();
+            cpu.Mmu.FlushAll();
         }
 
         cpu.ModeChanged();

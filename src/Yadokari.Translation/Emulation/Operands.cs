@@ -133,8 +133,8 @@ internal static unsafe class Operands
     /// <summary>The linear address of the explicit memory operand, checked.</summary>
     internal static bool Address(Vcpu cpu, in Instruction instruction, int length, bool write, out ulong linear)
     {
-        ulong offset = cpu.EffectiveAddress(instruction, out int segment);
-        return cpu.Linear(segment, offset, length, write, out linear);
+        ulong offset = cpu.Memory.EffectiveAddress(instruction, out int segment);
+        return cpu.Memory.Linear(segment, offset, length, write, out linear);
     }
 
     internal static bool ReadSized(Vcpu cpu, ulong linear, int bytes, out ulong value)
@@ -143,28 +143,28 @@ internal static unsafe class Operands
         switch (bytes)
         {
             case 1:
-                done = cpu.Read(linear, out byte b);
+                done = cpu.Memory.Read(linear, out byte b);
                 value = b;
                 return done;
             case 2:
-                done = cpu.Read(linear, out ushort w);
+                done = cpu.Memory.Read(linear, out ushort w);
                 value = w;
                 return done;
             case 4:
-                done = cpu.Read(linear, out uint d);
+                done = cpu.Memory.Read(linear, out uint d);
                 value = d;
                 return done;
             default:
-                return cpu.Read(linear, out value);
+                return cpu.Memory.Read(linear, out value);
         }
     }
 
     internal static bool WriteSized(Vcpu cpu, ulong linear, int bytes, ulong value) => bytes switch
     {
-        1 => cpu.Write(linear, (byte)value),
-        2 => cpu.Write(linear, (ushort)value),
-        4 => cpu.Write(linear, (uint)value),
-        _ => cpu.Write(linear, value),
+        1 => cpu.Memory.Write(linear, (byte)value),
+        2 => cpu.Memory.Write(linear, (ushort)value),
+        4 => cpu.Memory.Write(linear, (uint)value),
+        _ => cpu.Memory.Write(linear, value),
     };
 
     /// <summary>The bits of RSP that count: SDM 1 6.2.3.</summary>
@@ -178,7 +178,7 @@ internal static unsafe class Operands
     {
         ulong mask = StackMask(cpu);
         ulong top = (rsp - (ulong)bytes) & mask;
-        if (!cpu.Linear(Ss, top, bytes, write: true, out ulong linear) || !WriteSized(cpu, linear, bytes, value))
+        if (!cpu.Memory.Linear(Ss, top, bytes, write: true, out ulong linear) || !WriteSized(cpu, linear, bytes, value))
         {
             return false;
         }
@@ -191,7 +191,7 @@ internal static unsafe class Operands
     internal static bool Pop(Vcpu cpu, ref ulong rsp, int bytes, out ulong value)
     {
         ulong mask = StackMask(cpu);
-        if (!cpu.Linear(Ss, rsp & mask, bytes, write: false, out ulong linear) || !ReadSized(cpu, linear, bytes, out value))
+        if (!cpu.Memory.Linear(Ss, rsp & mask, bytes, write: false, out ulong linear) || !ReadSized(cpu, linear, bytes, out value))
         {
             value = 0;
             return false;

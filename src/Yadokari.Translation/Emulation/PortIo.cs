@@ -74,7 +74,7 @@ internal static unsafe class PortIo
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
+        if (!cpu.Memory.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
         {
             return false;
         }
@@ -85,7 +85,7 @@ internal static unsafe class PortIo
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out ushort bits))
+        if (!cpu.Memory.ReadSystem(cpu.Segments.Tr.Base + offset, out ushort bits))
         {
             return false;
         }

@@ -139,6 +139,6 @@ internal static unsafe class SegmentInstructions
         offset = 0;
         return Address(cpu, instruction, bytes + 2, write: false, out ulong linear)
             && ReadSized(cpu, linear, bytes, out offset)
-            && cpu.Read(linear + (ulong)bytes, out selector);
+            && cpu.Memory.Read(linear + (ulong)bytes, out selector);
     }
 }

@@ -98,7 +98,7 @@ internal unsafe struct Stack
         ulong top = (_rsp - (ulong)bytes) & _mask;
         if (!_inner)
         {
-            if (!cpu.Linear(_code64, Ss, top, bytes, write: true, out ulong current))
+            if (!cpu.Memory.Linear(_code64, Ss, top, bytes, write: true, out ulong current))
             {
                 return false;
             }
@@ -150,8 +150,8 @@ internal unsafe struct Stack
     // An inner level is never 3: these are the supervisor's writes.
     private static bool WriteInner(Vcpu cpu, ulong linear, int bytes, ulong value) => bytes switch
     {
-        2 => cpu.WriteAs(linear, (ushort)value, user: false),
-        4 => cpu.WriteAs(linear, (uint)value, user: false),
-        _ => cpu.WriteAs(linear, value, user: false),
+        2 => cpu.Memory.WriteAs(linear, (ushort)value, user: false),
+        4 => cpu.Memory.WriteAs(linear, (uint)value, user: false),
+        _ => cpu.Memory.WriteAs(linear, value, user: false),
     };
 }

@@ -140,8 +140,8 @@ internal static unsafe class StackInstructions
         SetPart(ref rsp, rsp - instruction.Immediate16, mask);
 
         // The new top must be writable already.
-        if (!IsAligned(cpu, rsp, sizeof(T)) || !cpu.Linear(Ss, rsp & mask, sizeof(T), write: true, out ulong linear)
-            || !cpu.ProbeLinear(linear, sizeof(T), write: true))
+        if (!IsAligned(cpu, rsp, sizeof(T)) || !cpu.Memory.Linear(Ss, rsp & mask, sizeof(T), write: true, out ulong linear)
+            || !cpu.Memory.ProbeLinear(linear, sizeof(T), write: true))
         {
             return Outcome.Fault;
         }
@@ -154,12 +154,12 @@ internal static unsafe class StackInstructions
     // Whether an access of ENTER to the stack is not refused by alignment checking. An address that is none is for the access to refuse.
     private static bool IsAligned(Vcpu cpu, ulong rsp, int bytes)
     {
-        if (!cpu.ChecksAlignment)
+        if (!cpu.Alignment.AreOn)
         {
             return true;
         }
 
-        if (cpu.Linear(Ss, rsp & StackMask(cpu), bytes, write: true, out ulong linear) && (linear & (ulong)(bytes - 1)) != 0)
+        if (cpu.Memory.Linear(Ss, rsp & StackMask(cpu), bytes, write: true, out ulong linear) && (linear & (ulong)(bytes - 1)) != 0)
         {
             cpu.Raise(Vector.AlignmentCheck);
             return false;

@@ -82,7 +82,7 @@ internal static unsafe class StringInstructions
             else
             {
                 count = 1;
-                if (!cpu.Read(source, out T value) || !cpu.Write(destination, value))
+                if (!cpu.Memory.Read(source, out T value) || !cpu.Memory.Write(destination, value))
                 {
                     return Outcome.Fault;
                 }
@@ -128,7 +128,7 @@ internal static unsafe class StringInstructions
             else
             {
                 count = 1;
-                if (!cpu.Write(destination, value))
+                if (!cpu.Memory.Write(destination, value))
                 {
                     return Outcome.Fault;
                 }
@@ -147,7 +147,7 @@ internal static unsafe class StringInstructions
         var run = new StringRun(cpu, instruction, sizeof(T), BytesPerCall / 8);
         while (run.More(cpu))
         {
-            if (!run.Source(cpu, out ulong source) || !cpu.Read(source, out T value))
+            if (!run.Source(cpu, out ulong source) || !cpu.Memory.Read(source, out T value))
             {
                 return Outcome.Fault;
             }
@@ -199,7 +199,7 @@ internal static unsafe class StringInstructions
             else
             {
                 count = 1;
-                if (!cpu.Read(destination, out T value))
+                if (!cpu.Memory.Read(destination, out T value))
                 {
                     return Outcome.Fault;
                 }
@@ -260,7 +260,7 @@ internal static unsafe class StringInstructions
             else
             {
                 count = 1;
-                if (!cpu.Read(source, out T a) || !cpu.Read(destination, out T b))
+                if (!cpu.Memory.Read(source, out T a) || !cpu.Memory.Read(destination, out T b))
                 {
                     return Outcome.Fault;
                 }
@@ -293,14 +293,14 @@ internal static unsafe class StringInstructions
         var run = new StringRun(cpu, instruction, sizeof(T), PortsPerCall);
         while (run.More(cpu))
         {
-            if (!run.Destination(cpu, write: true, out ulong destination) || !cpu.ProbeLinear(destination, sizeof(T), write: true))
+            if (!run.Destination(cpu, write: true, out ulong destination) || !cpu.Memory.ProbeLinear(destination, sizeof(T), write: true))
             {
                 return Outcome.Fault;
             }
 
             T value = default;
             cpu.ReadPort(port, MemoryMarshal.AsBytes(new Span<T>(ref value)));
-            if (!cpu.Write(destination, value))
+            if (!cpu.Memory.Write(destination, value))
             {
                 return Outcome.Fault;
             }
@@ -324,7 +324,7 @@ internal static unsafe class StringInstructions
         var run = new StringRun(cpu, instruction, sizeof(T), PortsPerCall);
         while (run.More(cpu))
         {
-            if (!run.Source(cpu, out ulong source) || !cpu.Read(source, out T value))
+            if (!run.Source(cpu, out ulong source) || !cpu.Memory.Read(source, out T value))
             {
                 return Outcome.Fault;
             }

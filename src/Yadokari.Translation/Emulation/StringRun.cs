@@ -39,7 +39,7 @@ internal unsafe struct StringRun
             };
             if (kind is OpKind.MemorySegSI or OpKind.MemorySegESI or OpKind.MemorySegRSI)
             {
-                _segment = cpu.SegmentOf(instruction);
+                _segment = cpu.Memory.SegmentOf(instruction);
             }
         }
     }
@@ -60,10 +60,10 @@ internal unsafe struct StringRun
     /// <summary>Whether a comparison lets the repetition go on.</summary>
     public readonly bool GoesOn(bool equal) => !_repeats || equal == _whileEqual;
 
-    public readonly bool Source(Vcpu cpu, out ulong linear) => cpu.Linear(_segment, cpu.Rsi & _mask, _bytes, write: false, out linear);
+    public readonly bool Source(Vcpu cpu, out ulong linear) => cpu.Memory.Linear(_segment, cpu.Rsi & _mask, _bytes, write: false, out linear);
 
     public readonly bool Destination(Vcpu cpu, bool write, out ulong linear)
-        => cpu.Linear(Es, cpu.Rdi & _mask, _bytes, write, out linear);
+        => cpu.Memory.Linear(Es, cpu.Rdi & _mask, _bytes, write, out linear);
 
     /// <summary>Both addresses. All that the source faults for comes before the destination.</summary>
     public readonly bool Both(Vcpu cpu, bool write, out ulong source, out ulong destination)
@@ -71,7 +71,7 @@ internal unsafe struct StringRun
         destination = 0;
         return Source(cpu, out source)
             && (Destination(cpu, write, out destination)
-                || (cpu.ProbeLinear(source, _bytes, write: false) && Destination(cpu, write, out destination)));
+                || (cpu.Memory.ProbeLinear(source, _bytes, write: false) && Destination(cpu, write, out destination)));
     }
 
     /// <summary>Of a number of elements from an address on, in the run's direction, those within the address's page. 0: it crosses.</summary>
@@ -95,7 +95,7 @@ internal unsafe struct StringRun
             return false;
         }
 
-        Reach reach = cpu.Translate(linear, write, cpu.CurrentTlb, out host, out _);
+        Reach reach = cpu.Mmu.Translate(linear, write, cpu.Mmu.CurrentTlb, out host, out _);
         fault = reach == Translation.Reach.Fault;
         return reach == Translation.Reach.Ram;
     }

@@ -121,7 +121,7 @@ internal static unsafe class SystemRegisters
 
         if ((changed & PagingCr0) != 0)
         {
-            cpu.FlushTlbAll();
+            cpu.Mmu.FlushAll();
         }
 
         cpu.ModeChanged();
@@ -142,7 +142,7 @@ internal static unsafe class SystemRegisters
             return cpu.Raise(Vector.GeneralProtection);
         }
 
-        cpu.LoadPageTables(value, keep);
+        cpu.Mmu.LoadPageTables(value, keep);
         return Outcome.Next;
     }
 
@@ -161,7 +161,7 @@ internal static unsafe class SystemRegisters
         cpu.Cr4 = value;
         if ((changed & PagingCr4) != 0)
         {
-            cpu.FlushTlbAll();
+            cpu.Mmu.FlushAll();
         }
 
         cpu.ModeChanged();

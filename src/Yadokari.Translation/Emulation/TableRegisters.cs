@@ -47,7 +47,7 @@ internal static unsafe class TableRegisters
         Span<byte> image = stackalloc byte[10];
         MemoryMarshal.Write(image, table.Limit);
         MemoryMarshal.Write(image[2..], table.Base);
-        return cpu.WriteLinear(linear, image[..length]) ? Outcome.Next : Outcome.Fault;
+        return cpu.Memory.WriteLinear(linear, image[..length]) ? Outcome.Next : Outcome.Fault;
     }
 
     private static Outcome LoadGdt(Vcpu cpu, in Instruction instruction)
@@ -84,7 +84,7 @@ internal static unsafe class TableRegisters
         bool wide = instruction.Code is Op.Lgdt_m1664 or Op.Lidt_m1664;
         bool narrow = instruction.Code is Op.Lgdt_m1632_16 or Op.Lidt_m1632_16;
         if (!Address(cpu, instruction, wide ? 10 : 6, write: false, out ulong linear)
-            || !cpu.Read(linear, out ushort limit)
+            || !cpu.Memory.Read(linear, out ushort limit)
             || !ReadSized(cpu, linear + 2, wide ? 8 : 4, out ulong start))
         {
             return false;
@@ -186,7 +186,7 @@ internal static unsafe class TableRegisters
             return cpu.Raise(Vector.GeneralProtection, ErrorOf(selector));
         }
 
-        if (!cpu.WriteSystem(linear + 5, (byte)(descriptor.Attributes | 2)))
+        if (!cpu.Memory.WriteSystem(linear + 5, (byte)(descriptor.Attributes | 2)))
         {
             return Outcome.Fault;
         }

@@ -52,7 +52,7 @@ internal static unsafe class TaskSwitches
     }
 
     internal static Outcome ReturnFromTask(Vcpu cpu, in Instruction instruction)
-        => cpu.ReadSystem(cpu.Segments.Tr.Base, out ushort link)
+        => cpu.Memory.ReadSystem(cpu.Segments.Tr.Base, out ushort link)
             ? SwitchTask(cpu, link, TaskSwitchKind.Return, NextRip(cpu, instruction), null, 0)
             : Outcome.Fault;
 
@@ -101,7 +101,7 @@ internal static unsafe class TaskSwitches
         uint debug = 0;
         ulong task = descriptor.Base;
         bool read = Read(cpu, layout, task, layout.Rip, out uint rip) & Read(cpu, layout, task, layout.Flags, out uint flags)
-            & cpu.ReadSystem(task + layout.Ldt, out ushort ldt);
+            & cpu.Memory.ReadSystem(task + layout.Ldt, out ushort ldt);
         for (uint i = 0; i < 8 && read; i++)
         {
             read = Read(cpu, layout, task, layout.Gpr + (i * layout.Step), out gpr[(int)i]);
@@ -109,10 +109,10 @@ internal static unsafe class TaskSwitches
 
         for (uint i = 0; i < layout.SegmentCount && read; i++)
         {
-            read = cpu.ReadSystem(task + layout.Segments + (i * layout.Step), out selectors[(int)i]);
+            read = cpu.Memory.ReadSystem(task + layout.Segments + (i * layout.Step), out selectors[(int)i]);
         }
 
-        read = read && (!layout.Wide || (cpu.ReadSystem(task + layout.Cr3, out cr3) && cpu.ReadSystem(task + 0x64, out debug)));
+        read = read && (!layout.Wide || (cpu.Memory.ReadSystem(task + layout.Cr3, out cr3) && cpu.Memory.ReadSystem(task + 0x64, out debug)));
         ushort old = cpu.Segments.Tr.Selector;
         if (!read || !Fetch(cpu, old, Vector.InvalidTss, external, out Descriptor oldDescriptor, out ulong oldAddress))
         {
@@ -121,9 +121,9 @@ internal static unsafe class TaskSwitches
 
         ulong oldFlags = cpu.Rflags & (returns ? ~FlagNestedTask : ulong.MaxValue);
         bool written = SaveTask(cpu, (cpu.Segments.Tr.Attributes & 8) != 0 ? TaskLayout.Of32 : TaskLayout.Of16, next, oldFlags)
-            && (kind is TaskSwitchKind.Call or TaskSwitchKind.Interrupt || cpu.WriteSystem(oldAddress + 5, (byte)(oldDescriptor.Attributes & ~2)))
-            && (kind is TaskSwitchKind.Jump or TaskSwitchKind.Return || cpu.WriteSystem(task, old))
-            && (returns || cpu.WriteSystem(descriptorAddress + 5, (byte)(descriptor.Attributes | 2)));
+            && (kind is TaskSwitchKind.Call or TaskSwitchKind.Interrupt || cpu.Memory.WriteSystem(oldAddress + 5, (byte)(oldDescriptor.Attributes & ~2)))
+            && (kind is TaskSwitchKind.Jump or TaskSwitchKind.Return || cpu.Memory.WriteSystem(task, old))
+            && (returns || cpu.Memory.WriteSystem(descriptorAddress + 5, (byte)(descriptor.Attributes | 2)));
         if (!written)
         {
             return Outcome.Fault;
@@ -134,7 +134,7 @@ internal static unsafe class TaskSwitches
         cpu.Cr0 |= X86.Cr0.TS;
         if (layout.Wide && (cpu.Cr0 & X86.Cr0.PG) != 0)
         {
-            cpu.LoadPageTables(cr3, keep: false);
+            cpu.Mmu.LoadPageTables(cr3, keep: false);
         }
 
         for (int i = 0; i < 8; i++)
@@ -169,7 +169,7 @@ internal static unsafe class TaskSwitches
 
         for (uint i = 0; i < layout.SegmentCount && done; i++)
         {
-            done = cpu.WriteSystem(task + layout.Segments + (i * layout.Step), cpu.Segments[(int)i].Selector);
+            done = cpu.Memory.WriteSystem(task + layout.Segments + (i * layout.Step), cpu.Segments[(int)i].Selector);
         }
 
         return done;
@@ -261,14 +261,14 @@ internal static unsafe class TaskSwitches
     {
         if (layout.Wide)
         {
-            return cpu.ReadSystem(task + offset, out value);
+            return cpu.Memory.ReadSystem(task + offset, out value);
         }
 
-        bool done = cpu.ReadSystem(task + offset, out ushort narrow);
+        bool done = cpu.Memory.ReadSystem(task + offset, out ushort narrow);
         value = narrow;
         return done;
     }
 
     private static bool Write(Vcpu cpu, in TaskLayout layout, ulong task, uint offset, ulong value)
-        => layout.Wide ? cpu.WriteSystem(task + offset, (uint)value) : cpu.WriteSystem(task + offset, (ushort)value);
+        => layout.Wide ? cpu.Memory.WriteSystem(task + offset, (uint)value) : cpu.Memory.WriteSystem(task + offset, (ushort)value);
 }

@@ -69,7 +69,7 @@ internal static unsafe class VirtualMode
 
         ulong rsp = cpu.Rsp;
         ulong flags = virtualFlag ? VirtualFlags(cpu) : cpu.Rflags;
-        if (!cpu.Read((ulong)vector * 4, out uint target)
+        if (!cpu.Memory.Read((ulong)vector * 4, out uint target)
             || !Push(cpu, ref rsp, flags, 2)
             || !Push(cpu, ref rsp, cpu.Segments[Cs].Selector, 2)
             || !Push(cpu, ref rsp, NextRip(cpu, instruction), 2))
@@ -93,7 +93,7 @@ internal static unsafe class VirtualMode
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        if (!cpu.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
+        if (!cpu.Memory.ReadSystem(cpu.Segments.Tr.Base + 102, out ushort start))
         {
             return false;
         }
@@ -104,7 +104,7 @@ internal static unsafe class VirtualMode
             return Refuse(cpu, Vector.GeneralProtection);
         }
 
-        bool done = cpu.ReadSystem(cpu.Segments.Tr.Base + offset, out byte bits);
+        bool done = cpu.Memory.ReadSystem(cpu.Segments.Tr.Base + offset, out byte bits);
         redirected = (bits >> (vector % 8) & 1) == 0;
         return done;
     }

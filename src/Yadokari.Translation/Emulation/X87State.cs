@@ -32,7 +32,7 @@ internal static unsafe class X87State
 
         Span<byte> image = stackalloc byte[28];
         PutEnvironment(cpu, image, field);
-        if (!cpu.WriteLinear(linear, image[..(field * 7)]))
+        if (!cpu.Memory.WriteLinear(linear, image[..(field * 7)]))
         {
             return Outcome.Fault;
         }
@@ -53,7 +53,7 @@ internal static unsafe class X87State
         if (!CheckX87(cpu)
             || !CheckPendingX87(cpu)
             || !EnvironmentAddress(cpu, instruction, field * 7, write: false, out ulong linear)
-            || !cpu.ReadLinear(linear, image[..(field * 7)]))
+            || !cpu.Memory.ReadLinear(linear, image[..(field * 7)]))
         {
             return Outcome.Fault;
         }
@@ -80,7 +80,7 @@ internal static unsafe class X87State
             area.Slice(32 + (i * 16), 10).CopyTo(image[((field * 7) + (i * 10))..]);
         }
 
-        if (!cpu.WriteLinear(linear, image[..length]))
+        if (!cpu.Memory.WriteLinear(linear, image[..length]))
         {
             return Outcome.Fault;
         }
@@ -88,7 +88,7 @@ internal static unsafe class X87State
         // FNINIT leaves the registers' bits alone and tags them empty: being initial would clear them.
         Turn(area, -((area[3] >> 3) & 7));
         MemoryMarshal.Write(area, 0x37Ful);
-        cpu.X87 = default;
+        cpu.X87.Pointers = default;
         InUse(cpu) |= ComponentX87;
         return Outcome.Next;
     }
@@ -102,7 +102,7 @@ internal static unsafe class X87State
         if (!CheckX87(cpu)
             || !CheckPendingX87(cpu)
             || !EnvironmentAddress(cpu, instruction, length, write: false, out ulong linear)
-            || !cpu.ReadLinear(linear, image[..length]))
+            || !cpu.Memory.ReadLinear(linear, image[..length]))
         {
             return Outcome.Fault;
         }
@@ -127,9 +127,9 @@ internal static unsafe class X87State
     {
         int first = FieldBytes(instruction);
         return Address(cpu, instruction, first, write, out linear)
-            && cpu.ProbeLinear(linear, first, write)
+            && cpu.Memory.ProbeLinear(linear, first, write)
             && Address(cpu, instruction, length, write, out linear)
-            && cpu.ProbeLinear(linear + (ulong)length - 1, 1, write);
+            && cpu.Memory.ProbeLinear(linear + (ulong)length - 1, 1, write);
     }
 
     private static bool CheckX87(Vcpu cpu)
@@ -143,7 +143,7 @@ internal static unsafe class X87State
         return true;
     }
 
-    internal static bool CheckPendingX87(Vcpu cpu) => !cpu.HasPendingX87 || Refuse(cpu, Vector.X87);
+    internal static bool CheckPendingX87(Vcpu cpu) => !cpu.X87.HasPending || Refuse(cpu, Vector.X87);
 
     private const byte ExceptionMasks = 0x3F;
 
@@ -182,7 +182,7 @@ internal static unsafe class X87State
     // SDM 1 figures 8-9 to 8-12: selectors and offsets, or in real and virtual-8086 mode linear addresses.
     private static void PutPointers(Vcpu cpu, Span<byte> image, int field)
     {
-        ref X87Pointers x87 = ref cpu.X87;
+        ref X87Pointers x87 = ref cpu.X87.Pointers;
         bool real = !cpu.ProtectedMode;
         uint code = (uint)x87.Instruction + (real ? (uint)x87.CodeSelector << 4 : 0);
         uint data = (uint)x87.Operand + (real ? (uint)x87.DataSelector << 4 : 0);
@@ -214,7 +214,7 @@ internal static unsafe class X87State
             fields[i] = field == 4 ? MemoryMarshal.Read<uint>(image[(i * 4)..]) : MemoryMarshal.Read<ushort>(image[(i * 2)..]);
         }
 
-        cpu.X87 = !cpu.ProtectedMode
+        cpu.X87.Pointers = !cpu.ProtectedMode
             ? new X87Pointers
             {
                 Instruction = (ushort)fields[0] | ((fields[1] >> 12) << 16),

@@ -60,7 +60,7 @@ internal static unsafe class XsaveInstructions
         ulong wanted = Pair(cpu) & cpu.Xcr0;
         int length = AreaLength(cpu, wanted, compact);
         if (!StateAddress(cpu, instruction, length, write: true, out ulong linear)
-            || !cpu.Read(linear + StateBvOffset, out ulong oldBv))
+            || !cpu.Memory.Read(linear + StateBvOffset, out ulong oldBv))
         {
             return Outcome.Fault;
         }
@@ -77,12 +77,12 @@ internal static unsafe class XsaveInstructions
         bool done = (written & ComponentX87) == 0 || WriteX87(cpu, instruction, linear);
         if ((wanted & (compact ? ComponentSse : ComponentSse | ComponentAvx)) != 0)
         {
-            done = done && cpu.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu));
+            done = done && cpu.Memory.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu));
         }
 
         if ((written & ComponentSse) != 0)
         {
-            done = done && cpu.WriteLinear(linear + XmmOffset, area.Slice(XmmOffset, RegisterBytes(cpu, 256)));
+            done = done && cpu.Memory.WriteLinear(linear + XmmOffset, area.Slice(XmmOffset, RegisterBytes(cpu, 256)));
         }
 
         int place = LegacyLength + HeaderLength;
@@ -96,14 +96,14 @@ internal static unsafe class XsaveInstructions
             Component(cpu, index, compact, ref place, out int from, out int size, out int to);
             if ((written >> index & 1) != 0)
             {
-                done = done && cpu.WriteLinear(linear + (ulong)to, area.Slice(from, ModeBytes(cpu, index, size)));
+                done = done && cpu.Memory.WriteLinear(linear + (ulong)to, area.Slice(from, ModeBytes(cpu, index, size)));
             }
         }
 
         ulong bv = compact ? live : (oldBv & ~wanted) | live;
         done = done
-            && cpu.Write(linear + StateBvOffset, bv)
-            && (!compact || cpu.Write(linear + StateBvOffset + 8, wanted | Compacted));
+            && cpu.Memory.Write(linear + StateBvOffset, bv)
+            && (!compact || cpu.Memory.Write(linear + StateBvOffset + 8, wanted | Compacted));
         return done ? Outcome.Next : Outcome.Fault;
     }
 
@@ -113,7 +113,7 @@ internal static unsafe class XsaveInstructions
         Span<ulong> header = stackalloc ulong[8];
         ulong wanted = Pair(cpu) & cpu.Xcr0;
         if (!StateAddress(cpu, instruction, LegacyLength + HeaderLength, write: false, out ulong linear)
-            || !cpu.ReadLinear(linear + StateBvOffset, MemoryMarshal.AsBytes(header)))
+            || !cpu.Memory.ReadLinear(linear + StateBvOffset, MemoryMarshal.AsBytes(header)))
         {
             return Outcome.Fault;
         }
@@ -130,7 +130,7 @@ internal static unsafe class XsaveInstructions
         }
 
         int length = AreaLength(cpu, compact ? format : wanted, compact);
-        if (!cpu.ProbeLinear(linear, length, write: false) || !cpu.Read(linear + MxcsrOffset, out uint mxcsr))
+        if (!cpu.Memory.ProbeLinear(linear, length, write: false) || !cpu.Memory.Read(linear + MxcsrOffset, out uint mxcsr))
         {
             return Outcome.Fault;
         }
@@ -152,7 +152,7 @@ internal static unsafe class XsaveInstructions
         }
         else if ((wanted & ComponentX87) != 0)
         {
-            cpu.X87 = default;
+            cpu.X87.Pointers = default;
         }
 
         if (loadsMxcsr)
@@ -166,7 +166,7 @@ internal static unsafe class XsaveInstructions
 
         if ((loaded & ComponentSse) != 0)
         {
-            done = done && cpu.ReadLinear(linear + XmmOffset, area.Slice(XmmOffset, RegisterBytes(cpu, 256)));
+            done = done && cpu.Memory.ReadLinear(linear + XmmOffset, area.Slice(XmmOffset, RegisterBytes(cpu, 256)));
         }
 
         int place = LegacyLength + HeaderLength;
@@ -181,7 +181,7 @@ internal static unsafe class XsaveInstructions
             Component(cpu, index, compact, ref place, out int to, out int size, out int from);
             if ((loaded >> index & 1) != 0)
             {
-                done = done && cpu.ReadLinear(linear + (ulong)from, area.Slice(to, ModeBytes(cpu, index, size)));
+                done = done && cpu.Memory.ReadLinear(linear + (ulong)from, area.Slice(to, ModeBytes(cpu, index, size)));
             }
         }
 
@@ -205,15 +205,15 @@ internal static unsafe class XsaveInstructions
 
         MakeInitial(cpu);
         bool done = WriteX87(cpu, instruction, linear)
-            && cpu.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu))
-            && cpu.WriteLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256)));
+            && cpu.Memory.Write(linear + MxcsrOffset, ((ulong)s_mxcsrMask << 32) | Mxcsr(cpu))
+            && cpu.Memory.WriteLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256)));
         return done ? Outcome.Next : Outcome.Fault;
     }
 
     // SDM 2A FXRSTOR.
     private static Outcome Fxrstor(Vcpu cpu, in Instruction instruction)
     {
-        if (!FxAddress(cpu, instruction, write: false, out ulong linear) || !cpu.Read(linear + MxcsrOffset, out uint mxcsr))
+        if (!FxAddress(cpu, instruction, write: false, out ulong linear) || !cpu.Memory.Read(linear + MxcsrOffset, out uint mxcsr))
         {
             return Outcome.Fault;
         }
@@ -224,7 +224,7 @@ internal static unsafe class XsaveInstructions
         }
 
         MakeInitial(cpu);
-        if (!ReadX87(cpu, instruction, linear) || !cpu.ReadLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256))))
+        if (!ReadX87(cpu, instruction, linear) || !cpu.Memory.ReadLinear(linear + XmmOffset, AreaOf(cpu).Slice(XmmOffset, RegisterBytes(cpu, 256))))
         {
             return Outcome.Fault;
         }
@@ -297,7 +297,7 @@ internal static unsafe class XsaveInstructions
         }
 
         return (linear & (ulong)(alignment - 1)) != 0 ? Refuse(cpu, Vector.GeneralProtection)
-            : Address(cpu, instruction, length, write, out linear) && cpu.ProbeLinear(linear, length, write);
+            : Address(cpu, instruction, length, write, out linear) && cpu.Memory.ProbeLinear(linear, length, write);
     }
 
     // Control, status, tags, pointers; the eight registers. SDM 1 10.5.1: offsets of 64 bits by a REX.W prefix, else of 32 with selectors.
@@ -307,13 +307,13 @@ internal static unsafe class XsaveInstructions
         Span<byte> head = stackalloc byte[MxcsrOffset];
         head.Clear();
         area[..5].CopyTo(head);
-        if (HostX87.Saving == X87PointerSaving.Always || cpu.HasPendingX87)
+        if (HostX87.Saving == X87PointerSaving.Always || cpu.X87.HasPending)
         {
-            cpu.StoreX87Pointers(head);
+            cpu.X87.Store(head);
             if (!IsWide(instruction))
             {
-                MemoryMarshal.Write(head[12..], HostX87.HasSelectors ? cpu.X87.CodeSelector : 0u);
-                MemoryMarshal.Write(head[20..], HostX87.HasSelectors ? cpu.X87.DataSelector : 0u);
+                MemoryMarshal.Write(head[12..], HostX87.HasSelectors ? cpu.X87.Pointers.CodeSelector : 0u);
+                MemoryMarshal.Write(head[20..], HostX87.HasSelectors ? cpu.X87.Pointers.DataSelector : 0u);
             }
         }
         else if (HostX87.Saving == X87PointerSaving.Never)
@@ -321,14 +321,14 @@ internal static unsafe class XsaveInstructions
             head = head[..6];
         }
 
-        return cpu.WriteLinear(linear, head) && cpu.WriteLinear(linear + 32, area[32..XmmOffset]);
+        return cpu.Memory.WriteLinear(linear, head) && cpu.Memory.WriteLinear(linear + 32, area[32..XmmOffset]);
     }
 
     private static bool ReadX87(Vcpu cpu, in Instruction instruction, ulong linear)
     {
         Span<byte> area = AreaOf(cpu);
         Span<byte> head = stackalloc byte[MxcsrOffset];
-        if (!cpu.ReadLinear(linear, head) || !cpu.ReadLinear(linear + 32, area[32..XmmOffset]))
+        if (!cpu.Memory.ReadLinear(linear, head) || !cpu.Memory.ReadLinear(linear + 32, area[32..XmmOffset]))
         {
             return false;
         }
@@ -346,7 +346,7 @@ internal static unsafe class XsaveInstructions
         ulong code = MemoryMarshal.Read<ulong>(head[8..]);
         ulong data = MemoryMarshal.Read<ulong>(head[16..]);
         bool wide = IsWide(instruction);
-        cpu.X87 = new X87Pointers
+        cpu.X87.Pointers = new X87Pointers
         {
             Opcode = (ushort)(MemoryMarshal.Read<ushort>(head[6..]) & 0x7FF),
             Instruction = wide ? HostX87.Held(code) : (uint)code,

@@ -90,32 +90,8 @@ internal sealed class LzmaDecoder
             int posState = to & _positionMask;
             if (Bit(p, IsMatch + (state << 4) + posState, ref range, ref code, input, ref at) == 0)
             {
-                int previous = to == 0 ? 0 : output[to - 1];
-                int literal = Literal + (0x300 * (((to & _literalPositionMask) << _literalContextBits) + (previous >> (8 - _literalContextBits))));
-                uint symbol = 1;
-                if (state >= 7)
-                {
-                    uint match = output[to - rep0 - 1];
-                    do
-                    {
-                        uint matchBit = (match >> 7) & 1;
-                        match <<= 1;
-                        uint bit = Bit(p, literal + (int)(((1 + matchBit) << 8) + symbol), ref range, ref code, input, ref at);
-                        symbol = (symbol << 1) | bit;
-                        if (matchBit != bit)
-                        {
-                            break;
-                        }
-                    }
-                    while (symbol < 0x100);
-                }
-
-                while (symbol < 0x100)
-                {
-                    symbol = (symbol << 1) | Bit(p, literal + (int)symbol, ref range, ref code, input, ref at);
-                }
-
-                output[to++] = (byte)symbol;
+                output[to] = LiteralByte(p, output, to, state, rep0, ref range, ref code, input, ref at);
+                to++;
                 state = state < 4 ? 0 : state < 10 ? state - 3 : state - 6;
                 continue;
             }
@@ -152,28 +128,7 @@ internal sealed class LzmaDecoder
                 }
                 else
                 {
-                    int distance;
-                    if (Bit(p, IsRep1 + state, ref range, ref code, input, ref at) == 0)
-                    {
-                        distance = _rep1;
-                    }
-                    else
-                    {
-                        if (Bit(p, IsRep2 + state, ref range, ref code, input, ref at) == 0)
-                        {
-                            distance = _rep2;
-                        }
-                        else
-                        {
-                            distance = _rep3;
-                            _rep3 = _rep2;
-                        }
-
-                        _rep2 = _rep1;
-                    }
-
-                    _rep1 = rep0;
-                    rep0 = distance;
+                    rep0 = OlderDistance(p, state, rep0, ref range, ref code, input, ref at);
                 }
 
                 length = Length(p, RepLength, posState, ref range, ref code, input, ref at);
@@ -197,6 +152,66 @@ internal sealed class LzmaDecoder
         _state = state;
         _rep0 = rep0;
         return code == 0 && at == input.Length && input[0] == 0;
+    }
+
+    // A byte that is no match. After a match it is likely not the one that would have gone on with it, which chooses the probabilities.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, whose locals stay in registers.
+    private byte LiteralByte(Span<ushort> p, Span<byte> output, int to, int state, int rep0, ref uint range, ref uint code, ReadOnlySpan<byte> input, ref int at)
+    {
+        int previous = to == 0 ? 0 : output[to - 1];
+        int literal = Literal + (0x300 * (((to & _literalPositionMask) << _literalContextBits) + (previous >> (8 - _literalContextBits))));
+        uint symbol = 1;
+        if (state >= 7)
+        {
+            uint match = output[to - rep0 - 1];
+            do
+            {
+                uint matchBit = (match >> 7) & 1;
+                match <<= 1;
+                uint bit = Bit(p, literal + (int)(((1 + matchBit) << 8) + symbol), ref range, ref code, input, ref at);
+                symbol = (symbol << 1) | bit;
+                if (matchBit != bit)
+                {
+                    break;
+                }
+            }
+            while (symbol < 0x100);
+        }
+
+        while (symbol < 0x100)
+        {
+            symbol = (symbol << 1) | Bit(p, literal + (int)symbol, ref range, ref code, input, ref at);
+        }
+
+        return (byte)symbol;
+    }
+
+    // One of the three distances before the last, which moves to the front of them.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, whose locals stay in registers.
+    private int OlderDistance(Span<ushort> p, int state, int rep0, ref uint range, ref uint code, ReadOnlySpan<byte> input, ref int at)
+    {
+        int distance;
+        if (Bit(p, IsRep1 + state, ref range, ref code, input, ref at) == 0)
+        {
+            distance = _rep1;
+        }
+        else
+        {
+            if (Bit(p, IsRep2 + state, ref range, ref code, input, ref at) == 0)
+            {
+                distance = _rep2;
+            }
+            else
+            {
+                distance = _rep3;
+                _rep3 = _rep2;
+            }
+
+            _rep2 = _rep1;
+        }
+
+        _rep1 = rep0;
+        return distance;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

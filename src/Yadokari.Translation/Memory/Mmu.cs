@@ -1,3 +1,6 @@
+using Yadokari.Core.Memory;
+using Yadokari.Translation.Code;
+using Yadokari.Translation.Emulation;
 using Yadokari.X86.Paging;
 
 namespace Yadokari.Translation;
@@ -18,29 +21,51 @@ internal enum Reach : byte
     Fault,
 }
 
-/// <summary>Translation of linear addresses: by the TLB, and where that has none by the guest's page tables.</summary>
-internal sealed unsafe partial class Vcpu
+/// <summary>
+/// A vCPU's memory management unit: linear addresses by the TLB, and where that has none by the guest's page tables. What the guest flushes
+/// here is flushed wherever it was derived from its tables: in the TLB, in links across pages, and in the processes of direct execution. Of the
+/// vCPU's thread.
+/// </summary>
+internal sealed unsafe class Mmu
 {
+    private readonly Vcpu _cpu;
+    private readonly GuestMemory _memory;
     private readonly Tlb _tlb;
+    private readonly CrossPageLinks _crossPage;
     private readonly Func<ulong, ulong> _probeFetch;
-    private bool _fetchGlobal;
-    private bool _secondFetchGlobal;
     private PagingContext _paging;
     private PagingContext _userPaging;
     private bool _pagingStale = true;
     private bool _contextAc;
-    private bool _a20 = true;
 
-    internal long TlbFills => _tlb.Fills;
+    public Mmu(Vcpu cpu, GuestMemory memory, Tlb tlb, CrossPageLinks crossPage)
+    {
+        _cpu = cpu;
+        _memory = memory;
+        _tlb = tlb;
+        _crossPage = crossPage;
+        _probeFetch = ProbeFetch;
+    }
 
-    internal long TlbFlushes => _tlb.Flushes;
+    /// <summary>Address line 20 is open; closed, addresses wrap around at 1 MiB. After a change all must be flushed.</summary>
+    public bool A20 { get; set; } = true;
 
-    internal TlbKind CurrentTlb => Cpl == 3 ? TlbKind.User
-        : (State->SystemFlags & (1ul << 18)) != 0 && (Cr4 & X86.Cr4.SMAP) != 0 ? TlbKind.SupervisorAc
+    /// <summary>The page of the last fetch that was translated is global.</summary>
+    public bool FetchIsGlobal { get; set; }
+
+    /// <summary>Misses that were filled.</summary>
+    public long Fills => _tlb.Fills;
+
+    /// <summary>Flushes of any kind.</summary>
+    public long Flushes => _tlb.Flushes;
+
+    /// <summary>With whose rights the current privilege level accesses memory.</summary>
+    public TlbKind CurrentTlb => _cpu.Cpl == 3 ? TlbKind.User
+        : (_cpu.State->SystemFlags & (1ul << 18)) != 0 && (_cpu.Cr4 & X86.Cr4.SMAP) != 0 ? TlbKind.SupervisorAc
         : TlbKind.Supervisor;
 
     /// <summary>Translates through the TLB, filling it. Raises #PF, or #GP for an address that is not canonical.</summary>
-    internal Reach Translate(ulong linear, bool write, TlbKind kind, out byte* host, out ulong gpa)
+    public Reach Translate(ulong linear, bool write, TlbKind kind, out byte* host, out ulong gpa)
     {
         gpa = 0;
         if (_tlb.Find(linear, write, kind, out host))
@@ -50,9 +75,9 @@ internal sealed unsafe partial class Vcpu
 
         host = null;
         bool user = kind == TlbKind.User;
-        if (LongMode && !IsCanonical(linear))
+        if (_cpu.LongMode && !Operands.IsCanonical(linear))
         {
-            Raise(Vector.GeneralProtection, 0);
+            _cpu.Raise(Vector.GeneralProtection, 0);
             return Reach.Fault;
         }
 
@@ -60,8 +85,8 @@ internal sealed unsafe partial class Vcpu
         PageWalkResult walk = PageWalk.Walk(_memory, Context(user, kind == TlbKind.SupervisorAc), linear, access);
         if (!walk.Succeeded)
         {
-            Cr2 = linear;
-            Raise(Vector.PageFault, (uint)walk.Error);
+            _cpu.Cr2 = linear;
+            _cpu.Raise(Vector.PageFault, (uint)walk.Error);
             return Reach.Fault;
         }
 
@@ -72,8 +97,8 @@ internal sealed unsafe partial class Vcpu
             return Reach.Device;
         }
 
-        bool code = IsCode(gpa);
-        if (write && (code || !MayWrite(gpa)))
+        bool code = _cpu.IsCode(gpa);
+        if (write && (code || !_cpu.MayWrite(gpa)))
         {
             return Reach.CodePage;
         }
@@ -85,7 +110,7 @@ internal sealed unsafe partial class Vcpu
         // that was only read, where it is noted which are written.
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
         if (_tlb.IsFree(linear, !write, kind) && !code && (walk.Rights & Marked) == Marked
-            && (write || (!_memory.DirtyPages.IsNoted && MayWrite(gpa))))
+            && (write || (!_memory.DirtyPages.IsNoted && _cpu.MayWrite(gpa))))
         {
             _tlb.Fill(linear, !write, kind, gpa, host, walk.IsGlobal);
         }
@@ -93,33 +118,33 @@ internal sealed unsafe partial class Vcpu
         return Reach.Ram;
     }
 
-    /// <summary>Guest physical address of code, or a raised #PF or #GP. Tells whether the page is global in <see cref="_fetchGlobal"/>.</summary>
-    internal bool TranslateFetch(ulong linear, out ulong gpa)
+    /// <summary>Guest physical address of code, or a raised #PF or #GP. Tells whether the page is global in <see cref="FetchIsGlobal"/>.</summary>
+    public bool TranslateFetch(ulong linear, out ulong gpa)
     {
-        bool user = Cpl == 3;
+        bool user = _cpu.Cpl == 3;
         if (_tlb.FindFetch(linear, user, out gpa, out bool global))
         {
-            _fetchGlobal = global;
+            FetchIsGlobal = global;
             return true;
         }
 
         gpa = 0;
-        if (LongMode && !IsCanonical(linear))
+        if (_cpu.LongMode && !Operands.IsCanonical(linear))
         {
-            Raise(Vector.GeneralProtection, 0);
+            _cpu.Raise(Vector.GeneralProtection, 0);
             return false;
         }
 
         PageWalkResult walk = PageWalk.Walk(_memory, Context(user, false), linear, AccessKind.Execute);
         if (!walk.Succeeded)
         {
-            Cr2 = linear;
-            Raise(Vector.PageFault, (uint)walk.Error);
+            _cpu.Cr2 = linear;
+            _cpu.Raise(Vector.PageFault, (uint)walk.Error);
             return false;
         }
 
         gpa = walk.PhysicalAddress;
-        _fetchGlobal = walk.IsGlobal;
+        FetchIsGlobal = walk.IsGlobal;
         _tlb.FillFetch(linear, user, gpa, walk.IsGlobal);
         return true;
     }
@@ -131,96 +156,68 @@ internal sealed unsafe partial class Vcpu
         return walk.Succeeded ? walk.PhysicalAddress : ulong.MaxValue;
     }
 
-    /// <summary>Writes RAM that holds translated code, dropping what no longer holds.</summary>
-    internal void WriteCodePage(ulong gpa, ReadOnlySpan<byte> data)
-    {
-        _code.Written(gpa, data.Length);
-        _memory.Write(gpa, data);
-        _coherence.Written(this, gpa, data.Length);
-    }
-
-    /// <inheritdoc/>
-    public void MemoryWritten(ulong gpa, ulong length)
-    {
-        _memory.Written(gpa, length);
-        while (length > 0)
-        {
-            int piece = (int)Math.Min(length, 4096 - (gpa & 4095));
-            _code.Written(gpa, piece);
-            _coherence.Written(this, gpa, piece);
-            gpa += (ulong)piece;
-            length -= (ulong)piece;
-        }
-    }
-
-    /// <summary>Whether writes to a page must ask: some vCPU has code there.</summary>
-    internal bool IsCode(ulong gpa) => _coherence.IsCode(gpa);
-
-    /// <summary>To be asked before a page is entered as one to write without asking: the answer may have changed since <see cref="IsCode"/>.</summary>
-    internal bool MayWrite(ulong gpa) => _coherence.MayWrite(this, gpa);
-
     /// <summary>
     /// CR3 was written: turns to the address space of its PCID, which keeps its translations or loses those that are not global
     /// (SDM 3A 4.10.4.1).
     /// </summary>
-    internal void LoadPageTables(ulong cr3, bool keep)
+    public void LoadPageTables(ulong cr3, bool keep)
     {
-        Cr3 = cr3;
+        _cpu.Cr3 = cr3;
         SelectSpace();
         if (!keep)
         {
-            Direct?.FlushedSpace(_tlb.Pcid);
+            _cpu.Direct?.FlushedSpace(_tlb.Pcid);
             _tlb.FlushCurrent();
         }
 
-        Direct?.Turned();
-        _code.CrossPage.Check(_probeFetch, global: false);
+        _cpu.Direct?.Turned();
+        _crossPage.Check(_probeFetch, global: false);
     }
 
     /// <summary>INVPCID of one PCID: forgets its translations but for global pages.</summary>
-    internal void FlushPcid(int pcid)
+    public void FlushPcid(int pcid)
     {
-        Direct?.FlushedSpace(pcid);
+        _cpu.Direct?.FlushedSpace(pcid);
         _tlb.FlushPcid(pcid);
-        _code.CrossPage.Check(_probeFetch, global: false);
+        _crossPage.Check(_probeFetch, global: false);
     }
 
     /// <summary>INVPCID of all PCIDs: forgets all translations but for global pages.</summary>
-    internal void FlushPcids()
+    public void FlushPcids()
     {
-        Direct?.Flushed();
+        _cpu.Direct?.Flushed();
         _tlb.FlushPcids();
-        _code.CrossPage.Check(_probeFetch, global: false);
+        _crossPage.Check(_probeFetch, global: false);
     }
 
     /// <summary>Forgets everything: global pages were to be flushed too, or the meaning of page tables changed.</summary>
-    internal void FlushTlbAll()
+    public void FlushAll()
     {
-        Direct?.Flushed();
+        _cpu.Direct?.Flushed();
         _tlb.FlushAll();
         SelectSpace();
-        Direct?.Turned();
-        _code.CrossPage.Check(_probeFetch, global: true);
+        _cpu.Direct?.Turned();
+        _crossPage.Check(_probeFetch, global: true);
     }
 
     /// <summary>INVLPG: forgets one page of the current PCID, and of all if it is global.</summary>
-    internal void FlushTlbPage(ulong linear)
+    public void FlushPage(ulong linear)
     {
-        Direct?.FlushedPage(CurrentPcid, linear & ~0xFFFul);
+        _cpu.Direct?.FlushedPage(CurrentPcid, linear & ~0xFFFul);
         _tlb.FlushPage(linear);
-        _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
+        _crossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
     /// <summary>INVPCID of one page of one PCID.</summary>
-    internal void FlushTlbPage(ulong linear, int pcid)
+    public void FlushPage(ulong linear, int pcid)
     {
-        Direct?.FlushedPage(pcid, linear & ~0xFFFul);
+        _cpu.Direct?.FlushedPage(pcid, linear & ~0xFFFul);
         _tlb.FlushPage(linear, pcid);
-        _code.CrossPage.Check(_probeFetch, linear & ~0xFFFul);
+        _crossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
     /// <summary>The PCID in use: CR3's with CR4.PCIDE, else 0.</summary>
-    internal int CurrentPcid => (Cr4 & X86.Cr4.PCIDE) != 0 ? (int)(Cr3 & 0xFFF) : 0;
+    public int CurrentPcid => (_cpu.Cr4 & X86.Cr4.PCIDE) != 0 ? (int)(_cpu.Cr3 & 0xFFF) : 0;
 
     // The page tables or their meaning changed.
     private void SelectSpace()
@@ -230,39 +227,18 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>How user code's addresses are translated now.</summary>
-    internal ref readonly PagingContext UserPaging => ref Context(user: true, ac: false);
+    public ref readonly PagingContext UserPaging => ref Context(user: true, ac: false);
 
     private ref readonly PagingContext Context(bool user, bool ac)
     {
         if (_pagingStale || _contextAc != ac)
         {
-            _paging = new PagingContext(Cr0, Cr3, Cr4, Efer, false, ac, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
-            _userPaging = new PagingContext(Cr0, Cr3, Cr4, Efer, true, ac, PhysicalAddressBits) { WrapsAtMebibyte = !_a20 };
+            _paging = new PagingContext(_cpu.Cr0, _cpu.Cr3, _cpu.Cr4, _cpu.Efer, false, ac, _cpu.PhysicalAddressBits) { WrapsAtMebibyte = !A20 };
+            _userPaging = new PagingContext(_cpu.Cr0, _cpu.Cr3, _cpu.Cr4, _cpu.Efer, true, ac, _cpu.PhysicalAddressBits) { WrapsAtMebibyte = !A20 };
             _pagingStale = false;
             _contextAc = ac;
         }
 
         return ref user ? ref _userPaging : ref _paging;
-    }
-
-    // A page holds code from now on: no vCPU's write entry may reach it.
-    private void BecomesCode(ulong gpa)
-    {
-        StopWriting(gpa);
-        _coherence.BecomesCode(this, gpa);
-    }
-
-    // No page is to be written without asking from now on.
-    private void StopWriting()
-    {
-        Direct?.StopWriting();
-        _tlb.DropWriteEntries();
-    }
-
-    private void StopWriting(ulong gpa)
-    {
-        Direct?.StopWriting(gpa);
-        _tlb.DropWriteEntries(gpa);
-        _coherence.StoppedWriting(this, gpa);
     }
 }

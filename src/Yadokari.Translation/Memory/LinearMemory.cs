@@ -1,14 +1,17 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Iced.Intel;
+using Yadokari.Translation.Emulation;
 
 namespace Yadokari.Translation;
 
-/// <summary>Guest memory by linear address, for emulated instructions. Every member that returns false has raised the exception.</summary>
-internal sealed unsafe partial class Vcpu
+/// <summary>
+/// Guest memory by linear address, for emulated instructions. Every member that returns false has raised the exception. Of the vCPU's thread.
+/// </summary>
+internal sealed unsafe class LinearMemory(Vcpu cpu)
 {
     /// <summary>Reads with the rights of the current privilege level.</summary>
-    internal bool Read<T>(ulong linear, out T value)
+    public bool Read<T>(ulong linear, out T value)
         where T : unmanaged
     {
         value = default;
@@ -16,11 +19,11 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>Writes with the rights of the current privilege level.</summary>
-    internal bool Write<T>(ulong linear, T value)
+    public bool Write<T>(ulong linear, T value)
         where T : unmanaged => WriteLinear(linear, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
 
     /// <summary>Reads as the processor itself does (descriptor tables, TSS, IDT): with supervisor rights at any privilege level.</summary>
-    internal bool ReadSystem<T>(ulong linear, out T value)
+    public bool ReadSystem<T>(ulong linear, out T value)
         where T : unmanaged
     {
         value = default;
@@ -28,31 +31,31 @@ internal sealed unsafe partial class Vcpu
     }
 
     /// <summary>Writes as the processor itself does.</summary>
-    internal bool WriteSystem<T>(ulong linear, T value)
+    public bool WriteSystem<T>(ulong linear, T value)
         where T : unmanaged
         => Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: true, TlbKind.Supervisor);
 
     /// <summary>Writes with supervisor rights or user rights, whatever the current level: for stacks of another level.</summary>
-    internal bool WriteAs<T>(ulong linear, T value, bool user)
+    public bool WriteAs<T>(ulong linear, T value, bool user)
         where T : unmanaged
         => Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: true, user ? TlbKind.User : TlbKind.Supervisor);
 
     /// <summary>Reads with the rights of the current privilege level; nothing is read from devices twice.</summary>
-    internal bool ReadLinear(ulong linear, Span<byte> data) => Copy(linear, data, write: false, CurrentTlb);
+    public bool ReadLinear(ulong linear, Span<byte> data) => Copy(linear, data, write: false, cpu.Mmu.CurrentTlb);
 
     /// <summary>Writes with the rights of the current privilege level; where a part can't be written nothing is.</summary>
-    internal bool WriteLinear(ulong linear, ReadOnlySpan<byte> data)
+    public bool WriteLinear(ulong linear, ReadOnlySpan<byte> data)
 
         // SAFETY: a span that can be written is only what Copy takes for both ways: a write leaves it as it is.
-        => Copy(linear, MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(data), data.Length), write: true, CurrentTlb);
+        => Copy(linear, MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(data), data.Length), write: true, cpu.Mmu.CurrentTlb);
 
     /// <summary>Checks that a range could be written now (or read), raising the fault that writing it would raise.</summary>
-    internal bool ProbeLinear(ulong linear, int length, bool write)
+    public bool ProbeLinear(ulong linear, int length, bool write)
     {
         while (length > 0)
         {
             int piece = (int)Math.Min((ulong)length, 4096 - (linear & 4095));
-            if (Translate(linear, write, CurrentTlb, out _, out _) == Reach.Fault)
+            if (cpu.Mmu.Translate(linear, write, cpu.Mmu.CurrentTlb, out _, out _) == Reach.Fault)
             {
                 return false;
             }
@@ -64,50 +67,67 @@ internal sealed unsafe partial class Vcpu
         return true;
     }
 
+    /// <summary>Whether all bytes of an access have addresses that are canonical, where there are others.</summary>
+    public bool IsWithinCanonical(ulong linear, int size) => !cpu.LongMode || (Operands.IsCanonical(linear) && Operands.IsCanonical(linear + (ulong)size - 1));
+
     /// <summary>
     /// The linear address of an offset in a segment, after the checks of the mode: canonical in 64-bit mode, usable, rights and limit
     /// otherwise. Raises #GP(0), or #SS(0) for the stack segment.
     /// </summary>
     /// <param name="segment">0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS.</param>
-    internal bool Linear(int segment, ulong offset, int length, bool write, out ulong linear)
-        => Linear(Code64, segment, offset, length, write, out linear);
+    public bool Linear(int segment, ulong offset, int length, bool write, out ulong linear)
+        => Linear(cpu.Code64, segment, offset, length, write, out linear);
 
     /// <summary>The same as code of another kind would have it.</summary>
-    internal bool Linear(bool code64, int segment, ulong offset, int length, bool write, out ulong linear)
+    public bool Linear(bool code64, int segment, ulong offset, int length, bool write, out ulong linear)
     {
-        if (Segments.Allows(code64, segment, offset, length, write, out linear))
+        if (cpu.Segments.Allows(code64, segment, offset, length, write, out linear))
         {
             return true;
         }
 
-        Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection, 0);
+        cpu.Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection, 0);
+        return false;
+    }
+
+    /// <summary>The linear address of an element of an operand: one behind the last offset of 32 bits is beyond its segment, and not at its beginning.</summary>
+    public bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
+    {
+        ulong at = offset + (ulong)(index * bytes);
+        if (cpu.Code64 || at <= uint.MaxValue)
+        {
+            return Linear(segment, at, bytes, write, out linear);
+        }
+
+        linear = 0;
+        cpu.Raise(segment == 2 ? Vector.StackFault : Vector.GeneralProtection);
         return false;
     }
 
     /// <summary>The offset of an instruction's explicit memory operand in its segment, and which segment that is (0 to 5).</summary>
-    internal ulong EffectiveAddress(in Instruction instruction, out int segment)
+    public ulong EffectiveAddress(in Instruction instruction, out int segment)
     {
         segment = SegmentOf(instruction);
         ulong address = instruction.MemoryDisplacement64;
         int width = instruction.MemoryBase.IsGPR64() || instruction.MemoryIndex.IsGPR64() ? 64
             : instruction.MemoryBase.IsGPR32() || instruction.MemoryIndex.IsGPR32() ? 32
             : instruction.MemoryBase.IsGPR16() || instruction.MemoryIndex.IsGPR16() ? 16
-            : instruction.MemoryDisplSize switch { 8 => 64, 2 => 16, _ => Code64 ? 64 : 32 };
+            : instruction.MemoryDisplSize switch { 8 => 64, 2 => 16, _ => cpu.Code64 ? 64 : 32 };
         if (instruction.MemoryBase is Register.RIP or Register.EIP)
         {
             // Iced's displacement is the target for the address that the instruction was decoded at, which may be another mapping of the
             // same code: only the distance counts.
-            address += Rip + (ulong)instruction.Length - instruction.NextIP;
+            address += cpu.Rip + (ulong)instruction.Length - instruction.NextIP;
             width = instruction.MemoryBase == Register.EIP ? 32 : 64;
         }
         else if (instruction.MemoryBase != Register.None)
         {
-            address += Gpr(instruction.MemoryBase.GetNumber());
+            address += cpu.Gpr(instruction.MemoryBase.GetNumber());
         }
 
         if (instruction.MemoryIndex != Register.None && !instruction.MemoryIndex.IsVectorRegister())
         {
-            address += Gpr(instruction.MemoryIndex.GetNumber()) * (ulong)instruction.MemoryIndexScale;
+            address += cpu.Gpr(instruction.MemoryIndex.GetNumber()) * (ulong)instruction.MemoryIndexScale;
         }
 
         return width switch { 64 => address, 32 => (uint)address, _ => (ushort)address };
@@ -117,14 +137,14 @@ internal sealed unsafe partial class Vcpu
     /// The segment of an explicit memory operand, 0 to 5. In 64-bit mode only prefixes of FS and GS count (SDM 1 3.7.4), but a base of
     /// RSP or RBP still means the stack: its faults are #SS.
     /// </summary>
-    internal int SegmentOf(in Instruction instruction)
-        => !Code64 || instruction.MemorySegment is Register.FS or Register.GS ? instruction.MemorySegment - Register.ES
+    public int SegmentOf(in Instruction instruction)
+        => !cpu.Code64 || instruction.MemorySegment is Register.FS or Register.GS ? instruction.MemorySegment - Register.ES
             : instruction.MemoryBase is Register.RSP or Register.RBP or Register.ESP or Register.EBP ? 2 : 3;
 
     private bool Copy(ulong linear, Span<byte> data, bool write, TlbKind kind)
     {
         int first = (int)Math.Min((ulong)data.Length, 4096 - (linear & 4095));
-        Reach reach = Translate(linear, write, kind, out byte* host, out ulong gpa);
+        Reach reach = cpu.Mmu.Translate(linear, write, kind, out byte* host, out ulong gpa);
         if (reach == Reach.Fault)
         {
             return false;
@@ -137,7 +157,7 @@ internal sealed unsafe partial class Vcpu
         if (!rest.IsEmpty)
         {
             // Operands reach over one page boundary at most; longer ones (XSAVE areas) are asked for a page at a time below.
-            restReach = Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
+            restReach = cpu.Mmu.Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
             if (restReach == Reach.Fault)
             {
                 return false;
@@ -155,7 +175,7 @@ internal sealed unsafe partial class Vcpu
             if (reach == Reach.Device)
             {
                 // What was found before the call of the device may be stale.
-                restReach = Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
+                restReach = cpu.Mmu.Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
                 if (restReach == Reach.Fault)
                 {
                     return false;
@@ -173,7 +193,7 @@ internal sealed unsafe partial class Vcpu
         switch (reach)
         {
             case Reach.Ram when write:
-                // SAFETY: Translate gave a pointer into one page of guest RAM; the piece ends within that page.
+                // SAFETY: cpu.Mmu.Translate gave a pointer into one page of guest RAM; the piece ends within that page.
                 StoreWhole(host, data);
                 break;
             case Reach.Ram:
@@ -181,16 +201,16 @@ internal sealed unsafe partial class Vcpu
                 LoadWhole(host, data);
                 break;
             case Reach.CodePage:
-                WriteCodePage(gpa, data);
+                cpu.WriteCodePage(gpa, data);
                 break;
             default:
                 if (write)
                 {
-                    WriteDevice(gpa, data);
+                    cpu.WriteDevice(gpa, data);
                 }
                 else
                 {
-                    ReadDevice(gpa, data);
+                    cpu.ReadDevice(gpa, data);
                 }
 
                 break;

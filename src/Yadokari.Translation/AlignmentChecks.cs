@@ -1,39 +1,38 @@
 using Iced.Intel;
 using Yadokari.Translation.Code;
 using Yadokari.Translation.Emulation;
+using static Yadokari.Translation.Emulation.Operands;
 
 namespace Yadokari.Translation;
 
 /// <summary>
 /// Alignment checking (SDM 3A 6.15, #AC): with CR0.AM and EFLAGS.AC at level 3, in blocks of one instruction, whose accesses are looked at
-/// before it runs.
+/// before it runs. Of the vCPU's thread.
 /// </summary>
-internal sealed unsafe partial class Vcpu
+internal sealed unsafe class AlignmentChecks(Vcpu cpu, InstructionAccesses accesses)
 {
-    private const ulong FlagAlignment = 1ul << 18;
-
     // MXCSR.MM (AMD APM 1 4.2.2), and where the area of extended state has MXCSR (SDM 1 13.4.1).
     private const uint MisalignedMask = 1 << 17;
     private const int MxcsrOffset = 24;
 
     /// <summary>Whether accesses must be aligned now.</summary>
-    internal bool ChecksAlignment => Cpl == 3 && (State->SystemFlags & FlagAlignment) != 0 && (Cr0 & X86.Cr0.AM) != 0;
+    public bool AreOn => cpu.Cpl == 3 && (cpu.State->SystemFlags & FlagAlignment) != 0 && (cpu.Cr0 & X86.Cr0.AM) != 0;
 
     /// <summary>
     /// Whether the instruction at RIP, which was fetched already, accesses memory at an address that its alignment does not allow; raises
     /// #AC then. That comes before the page of that access is looked at, and after all that #GP and #SS are for.
     /// </summary>
-    private bool IsUnaligned(CpuMode mode)
+    public bool Fail(CpuMode mode)
     {
-        ulong cr2 = Cr2;
-        FetchExtended();
-        bool found = Fetch(out Instruction instruction) && MayCheck(instruction, mode)
-            && !(HasPendingX87 && InstructionClasses.WaitsForX87(instruction)) && _accesses.AreUnaligned(instruction);
-        Cr2 = cr2;
-        ClearRaised();
+        ulong cr2 = cpu.Cr2;
+        cpu.FetchExtended();
+        bool found = cpu.Fetch.TryDecode(out Instruction instruction) && MayCheck(instruction, mode)
+            && !(cpu.X87.HasPending && InstructionClasses.WaitsForX87(instruction)) && accesses.AreUnaligned(instruction);
+        cpu.Cr2 = cr2;
+        cpu.ClearRaised();
         if (found)
         {
-            Raise(Vector.AlignmentCheck);
+            cpu.Raise(Vector.AlignmentCheck);
         }
 
         return found;
@@ -43,7 +42,7 @@ internal sealed unsafe partial class Vcpu
     private bool MayCheck(in Instruction instruction, CpuMode mode)
     {
         const CpuMode Traps = CpuMode.SimdTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
-        return !instruction.IsInvalid && !instruction.IsPrivileged && _vm.InstructionSet.Has(instruction)
+        return !instruction.IsInvalid && !instruction.IsPrivileged && cpu.Vm.InstructionSet.Has(instruction)
             && ((mode & Traps) == 0 || !InstructionClasses.UsesSimd(instruction.Code))
             && InstructionClasses.TreatmentOf(instruction.Code) switch
             {
@@ -53,9 +52,10 @@ internal sealed unsafe partial class Vcpu
             };
     }
 
-    internal bool IsMisaligned(Iced.Intel.Code code, ulong linear)
+    /// <summary>Whether a vector operand does not stand at a multiple of what its instruction asks for, whatever EFLAGS.AC says.</summary>
+    public bool IsMisaligned(Iced.Intel.Code code, ulong linear)
         => (linear & (ulong)(InstructionClasses.AlignmentOf(code) - 1)) != 0
 
             // SAFETY: the window holds the area, with MXCSR in it, for as long as the vCPU lives.
-            && !(InstructionClasses.MayMisalign(code) && (*(uint*)(XsaveArea + MxcsrOffset) & MisalignedMask) != 0);
+            && !(InstructionClasses.MayMisalign(code) && (*(uint*)(cpu.XsaveArea + MxcsrOffset) & MisalignedMask) != 0);
 }
