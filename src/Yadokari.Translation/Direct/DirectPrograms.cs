@@ -1,3 +1,4 @@
+using Yadokari.Core.Engines;
 using Yadokari.Core.Memory;
 using Yadokari.X86.Paging;
 
