@@ -1,9 +1,9 @@
 namespace Yadokari.Bench;
 
-/// <summary>All that was measured of one workload.</summary>
+/// <summary>All measurements of one workload.</summary>
 internal sealed class Comparison(Workload workload)
 {
-    // Clocks that stray by less than this, for a run and its marks' way over the console, say nothing.
+    // Smaller differences between the clocks are noise of a run and of the console.
     private const double DriftToMention = 0.05;
     private const double SecondsToMention = 0.1;
 
@@ -27,7 +27,7 @@ internal sealed class Comparison(Workload workload)
     public double? Ratio(string one, string other) =>
         Best(one) is { } first && Best(other) is { Cost: > 0 } second ? first.Cost / second.Cost : null;
 
-    /// <summary>What the reader should know: failures, results that differ, clocks that stray.</summary>
+    /// <summary>Warnings for the reader: failures, different results, clocks that differ.</summary>
     public IEnumerable<string> Remarks()
     {
         foreach (var (contender, runs) in _runs)

@@ -13,7 +13,7 @@ namespace Yadokari.Guests;
 /// </remarks>
 public sealed class GuestCache
 {
-    // EWOULDBLOCK of Linux asm-generic/errno.h: what .NET reports when another process has the file.
+    // EWOULDBLOCK of Linux asm-generic/errno.h: .NET reports it when another process holds the file.
     private const int WouldBlock = 11;
 
     private readonly Action<string> _progress;
@@ -31,7 +31,7 @@ public sealed class GuestCache
     /// <summary>The cache's folder, as an absolute path.</summary>
     public string Root { get; }
 
-    /// <summary>Says that a step which takes long has begun.</summary>
+    /// <summary>Reports the beginning of a long step.</summary>
     public void Announce(string step) => _progress(step);
 
     /// <summary>
@@ -89,7 +89,7 @@ public sealed class GuestCache
         return Path.Combine(Path.GetFullPath(cache), "yadokari", "tests");
     }
 
-    /// <summary>Holds the lock file <paramref name="path"/> until the result is disposed; waits for whoever has it.</summary>
+    /// <summary>Holds the lock file <paramref name="path"/> until the result is disposed; waits while another process holds it.</summary>
     internal FileStream Locked(string path)
     {
         while (true)

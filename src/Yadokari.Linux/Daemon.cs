@@ -12,7 +12,7 @@ public static partial class Daemon
     /// <summary>Leaves the terminal's session for one of its own: what ends the terminal does not end this process.</summary>
     public static void BeginSession() => _ = SetSession();
 
-    /// <summary>From here on standard input is empty, and standard output and error go to the end of a file. Where that can't be, they stay.</summary>
+    /// <summary>Redirects standard input to an empty file, and standard output and error to the end of a file. Leaves them unchanged if that fails.</summary>
     public static void Detach(string path)
     {
         int nothing = Open("/dev/null", ReadOnly, 0);

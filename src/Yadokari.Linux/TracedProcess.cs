@@ -6,7 +6,7 @@ namespace Yadokari.Linux;
 public enum TraceStop
 {
     /// <summary>It has exited.</summary>
-    Gone,
+    Exited,
 
     /// <summary>A system call, which the kernel did not carry out. RIP is after the instruction.</summary>
     SystemCall,
@@ -123,7 +123,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         signal = 0;
         if (_exited)
         {
-            return TraceStop.Gone;
+            return TraceStop.Exited;
         }
 
         int status;
@@ -137,7 +137,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         if (pid != _pid || (status & 0xFF) != 0x7F)
         {
             _exited = true;
-            return TraceStop.Gone;
+            return TraceStop.Exited;
         }
 
         switch (status >> 8)

@@ -276,7 +276,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _sensitive = false;
             TraceStop stop = sandbox.Run(out int signal);
             _running = null;
-            if (stop == TraceStop.Gone)
+            if (stop == TraceStop.Exited)
             {
                 throw new InvalidOperationException(ProcessEnded);
             }

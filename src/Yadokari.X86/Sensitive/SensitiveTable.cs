@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Yadokari.X86.Sensitive;
 
-/// <summary>The entries themselves. To make an instruction sensitive, add a line to the list of its group.</summary>
+/// <summary>The entries. To make an instruction sensitive, add a line to the list of its group.</summary>
 internal static class SensitiveTable
 {
     private const string Intel = "Intel SDM vol. 2, ";
