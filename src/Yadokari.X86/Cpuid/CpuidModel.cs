@@ -244,7 +244,7 @@ public sealed class CpuidModel
         }
 
         // Linux uses the crystal frequency for the local APIC timer too, and multiplies kHz by the numerator in 32 bits. Without an exact ratio that
-        // fits, report none, so that Linux calibrates.
+        // fits, leaf 0x15 stays empty, and Linux calibrates the timer.
         ulong divisor = (ulong)BigInteger.GreatestCommonDivisor(tsc, timer);
         if (divisor != 0 && tsc / divisor * (timer / 1000) <= uint.MaxValue)
         {
