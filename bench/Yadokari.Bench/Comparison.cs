@@ -36,8 +36,8 @@ internal sealed class Comparison(Workload workload)
                 yield return $"{Workload.Name}: {contender} failed: {failed.Failure}";
             if (runs.Find(Strayed) is { } strayed)
             {
-                yield return $"{Workload.Name}: {contender}'s clock says {strayed.Seconds:0.00} s "
-                    + $"where the host's says {strayed.HostSeconds:0.00} s";
+                yield return $"{Workload.Name}: {contender}'s clock measured {strayed.Seconds:0.00} s "
+                    + $"and the host's {strayed.HostSeconds:0.00} s";
             }
         }
         var results = _runs

@@ -6,7 +6,7 @@ namespace Yadokari.Bench;
 internal abstract class Contender(string name)
 {
     // Only so that a hung machine does not block the other runs.
-    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(8);
+    private static readonly TimeSpan s_timeout = TimeSpan.FromMinutes(8);
 
     /// <summary>Its name in the table.</summary>
     public string Name { get; } = name;
@@ -29,14 +29,14 @@ internal abstract class Contender(string name)
         var reading = Task.WhenAll(Pump(process.StandardOutput, marks), Pump(process.StandardError, complaints));
         if (workload == Workload.Login)
         {
-            var login = marks.LoginPrompt.Wait(s_patience) ? Stopwatch.GetElapsedTime(began).TotalSeconds : (double?)null;
+            var login = marks.LoginPrompt.Wait(s_timeout) ? Stopwatch.GetElapsedTime(began).TotalSeconds : (double?)null;
             process.Kill(entireProcessTree: true);
-            return login is { } seconds ? new Measurement { Seconds = seconds, HostSeconds = seconds } : Measurement.Failed($"no login prompt after {s_patience.TotalSeconds:0} s: {marks.Tail}");
+            return login is { } seconds ? new Measurement { Seconds = seconds, HostSeconds = seconds } : Measurement.Failed($"no login prompt after {s_timeout.TotalSeconds:0} s: {marks.Tail}");
         }
-        if (!process.WaitForExit(s_patience))
+        if (!process.WaitForExit(s_timeout))
         {
             process.Kill(entireProcessTree: true);
-            return Measurement.Failed($"not done after {s_patience.TotalSeconds:0} s: {marks.Tail}");
+            return Measurement.Failed($"not done after {s_timeout.TotalSeconds:0} s: {marks.Tail}");
         }
         var wall = Stopwatch.GetElapsedTime(began).TotalSeconds;
         reading.Wait();

@@ -20,7 +20,7 @@ public sealed class GuestCache
 
     /// <summary>Opens the cache at <paramref name="root"/>, making the folder when it is missing.</summary>
     /// <param name="root">The folder; null takes <c>$XDG_CACHE_HOME/yadokari/tests</c>, or <c>~/.cache/yadokari/tests</c>.</param>
-    /// <param name="progress">Told a line before each step that takes long; null is silent.</param>
+    /// <param name="progress">Called with a line before each long step; null reports nothing.</param>
     public GuestCache(string? root = null, Action<string>? progress = null)
     {
         Root = root ?? DefaultRoot();
@@ -35,8 +35,8 @@ public sealed class GuestCache
     public void Announce(string step) => _progress(step);
 
     /// <summary>
-    /// The path of the entry <paramref name="name"/>, built first if it is absent. <paramref name="build"/> gets a path that does not exist yet
-    /// and makes a file or a folder there.
+    /// The path of the entry <paramref name="name"/>, built first if it is absent. <paramref name="build"/> receives a path that does not exist
+    /// and creates a file or a folder there.
     /// </summary>
     /// <exception cref="UserErrorException">The folder can not be written to.</exception>
     public string GetOrBuild(string name, Action<string> build)

@@ -26,7 +26,7 @@ public sealed unsafe partial class TapDevice : IDisposable
     private const int NotPermitted = 1;
     private const int Busy = 16;
 
-    /// <summary><c>struct ifreq</c> of linux/if.h, as far as it matters.</summary>
+    /// <summary><c>struct ifreq</c> of linux/if.h, with only the members used here.</summary>
     [StructLayout(LayoutKind.Sequential, Size = 40)]
     private struct InterfaceRequest
     {

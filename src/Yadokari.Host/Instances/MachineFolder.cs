@@ -208,7 +208,7 @@ public sealed class MachineFolder
     public bool WaitForEnd(TimeSpan timeout, Action? everyFiveSeconds = null)
     {
         long began = Environment.TickCount64;
-        long told = began;
+        long lastCall = began;
         while (IsRunning())
         {
             if (Environment.TickCount64 - began > timeout.TotalMilliseconds)
@@ -216,9 +216,9 @@ public sealed class MachineFolder
                 return false;
             }
 
-            if (Environment.TickCount64 - told >= 5000)
+            if (Environment.TickCount64 - lastCall >= 5000)
             {
-                told = Environment.TickCount64;
+                lastCall = Environment.TickCount64;
                 everyFiveSeconds?.Invoke();
             }
 
