@@ -34,7 +34,7 @@ internal sealed class Comparison(Workload workload)
         {
             if (runs.FirstOrDefault(static run => run.Failure is not null) is { } failed)
                 yield return $"{Workload.Name}: {contender} failed: {failed.Failure}";
-            if (runs.Find(Strayed) is { } strayed)
+            if (runs.Find(ClockDiffers) is { } strayed)
             {
                 yield return $"{Workload.Name}: {contender}'s clock measured {strayed.Seconds:0.00} s "
                     + $"and the host's {strayed.HostSeconds:0.00} s";
@@ -51,6 +51,6 @@ internal sealed class Comparison(Workload workload)
         }
     }
 
-    private static bool Strayed(Measurement run) =>
+    private static bool ClockDiffers(Measurement run) =>
         run.Drift > DriftToMention && Math.Abs(run.Seconds - run.HostSeconds) > SecondsToMention;
 }

@@ -65,7 +65,7 @@ finally
     File.Delete(initrd);
 }
 
-// Linux unpacks several archives one after the other: to the one that is given comes one with the program, and what starts it in place of /init.
+// Linux unpacks several archives in sequence: appends to the given one an archive with the program and a script that runs in place of /init.
 static void WriteInitrd(string path, string given, string program)
 {
     const uint Executable = 0x1ED; // rwxr-xr-x
