@@ -59,7 +59,7 @@ internal static class Chart
     {
         if (ratio is not { } value)
             return;
-        // A guest that is as fast as the host, or faster by chance, still gets a sliver that can be seen.
+        // A guest that is as fast as the host, or faster by chance, still gets a visible bar.
         var length = Math.Max(2, Position(Math.Max(1, value), most));
         svg.Bar(LabelWidth, y, length, BarHeight, colour);
         svg.Text(LabelWidth + length + 6, y + 11, Number(value) + "×", "label");

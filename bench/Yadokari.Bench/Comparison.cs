@@ -1,9 +1,9 @@
 namespace Yadokari.Bench;
 
-/// <summary>All that was measured of one workload.</summary>
+/// <summary>All measurements of one workload.</summary>
 internal sealed class Comparison(Workload workload)
 {
-    // Clocks that stray by less than this, for a run and its marks' way over the console, say nothing.
+    // Smaller differences between the clocks are noise of a run and of the console.
     private const double DriftToMention = 0.05;
     private const double SecondsToMention = 0.1;
 
@@ -27,17 +27,17 @@ internal sealed class Comparison(Workload workload)
     public double? Ratio(string one, string other) =>
         Best(one) is { } first && Best(other) is { Cost: > 0 } second ? first.Cost / second.Cost : null;
 
-    /// <summary>What the reader should know: failures, results that differ, clocks that stray.</summary>
+    /// <summary>Warnings for the reader: failures, different results, clocks that differ.</summary>
     public IEnumerable<string> Remarks()
     {
         foreach (var (contender, runs) in _runs)
         {
             if (runs.FirstOrDefault(static run => run.Failure is not null) is { } failed)
                 yield return $"{Workload.Name}: {contender} failed: {failed.Failure}";
-            if (runs.Find(Strayed) is { } strayed)
+            if (runs.Find(ClockDiffers) is { } strayed)
             {
-                yield return $"{Workload.Name}: {contender}'s clock says {strayed.Seconds:0.00} s "
-                    + $"where the host's says {strayed.HostSeconds:0.00} s";
+                yield return $"{Workload.Name}: {contender}'s clock measured {strayed.Seconds:0.00} s "
+                    + $"and the host's {strayed.HostSeconds:0.00} s";
             }
         }
         var results = _runs
@@ -51,6 +51,6 @@ internal sealed class Comparison(Workload workload)
         }
     }
 
-    private static bool Strayed(Measurement run) =>
+    private static bool ClockDiffers(Measurement run) =>
         run.Drift > DriftToMention && Math.Abs(run.Seconds - run.HostSeconds) > SecondsToMention;
 }

@@ -5,18 +5,18 @@ namespace Yadokari.Bench;
 /// <summary>A way to run workloads.</summary>
 internal abstract class Contender(string name)
 {
-    // Only there so that a machine that hangs does not hold up the rest.
-    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(8);
+    // Only so that a hung machine does not block the other runs.
+    private static readonly TimeSpan s_timeout = TimeSpan.FromMinutes(8);
 
-    /// <summary>How it is called in the table.</summary>
+    /// <summary>Its name in the table.</summary>
     public string Name { get; } = name;
 
-    /// <summary>Runs one workload, or returns null if this contender has none such.</summary>
-    /// <param name="workload">Which.</param>
-    /// <param name="percent">Size of the workload, 100 being the full one.</param>
+    /// <summary>Runs one workload; returns null if this contender does not support it.</summary>
+    /// <param name="workload">The workload.</param>
+    /// <param name="percent">Size of the workload in percent of the full one.</param>
     public abstract Measurement? Run(Workload workload, int percent);
 
-    /// <summary>Runs a command to its end and takes the marks out of what it prints.</summary>
+    /// <summary>Runs a command to its end and reads the marks in its output.</summary>
     protected static Measurement Run(Workload workload, ProcessStartInfo start)
     {
         start.RedirectStandardInput = true;
@@ -29,14 +29,14 @@ internal abstract class Contender(string name)
         var reading = Task.WhenAll(Pump(process.StandardOutput, marks), Pump(process.StandardError, complaints));
         if (workload == Workload.Login)
         {
-            var login = marks.LoginPrompt.Wait(s_patience) ? Stopwatch.GetElapsedTime(began).TotalSeconds : (double?)null;
+            var login = marks.LoginPrompt.Wait(s_timeout) ? Stopwatch.GetElapsedTime(began).TotalSeconds : (double?)null;
             process.Kill(entireProcessTree: true);
-            return login is { } seconds ? new Measurement { Seconds = seconds, HostSeconds = seconds } : Measurement.Failed($"no login prompt after {s_patience.TotalSeconds:0} s: {marks.Tail}");
+            return login is { } seconds ? new Measurement { Seconds = seconds, HostSeconds = seconds } : Measurement.Failed($"no login prompt after {s_timeout.TotalSeconds:0} s: {marks.Tail}");
         }
-        if (!process.WaitForExit(s_patience))
+        if (!process.WaitForExit(s_timeout))
         {
             process.Kill(entireProcessTree: true);
-            return Measurement.Failed($"not done after {s_patience.TotalSeconds:0} s: {marks.Tail}");
+            return Measurement.Failed($"not done after {s_timeout.TotalSeconds:0} s: {marks.Tail}");
         }
         var wall = Stopwatch.GetElapsedTime(began).TotalSeconds;
         reading.Wait();

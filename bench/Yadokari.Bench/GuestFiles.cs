@@ -1,8 +1,8 @@
 namespace Yadokari.Bench;
 
-/// <summary>What guests boot.</summary>
-/// <param name="Kernel">Debian's kernel for clouds.</param>
-/// <param name="MiniInitrd">The least to boot.</param>
-/// <param name="BenchInitrd">The programs that are compared.</param>
-/// <param name="System">A whole system; null where no workload needs one.</param>
+/// <summary>The files that guests boot.</summary>
+/// <param name="Kernel">Debian's cloud kernel.</param>
+/// <param name="MiniInitrd">A minimal initial RAM disk.</param>
+/// <param name="BenchInitrd">An initial RAM disk with the programs to compare.</param>
+/// <param name="System">A complete system; null if no workload needs one.</param>
 internal sealed record GuestFiles(string Kernel, string MiniInitrd, string BenchInitrd, SystemImage? System);

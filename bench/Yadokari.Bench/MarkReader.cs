@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Yadokari.Bench;
 
-/// <summary>Takes the marks that the workload script prints out of a console's output, with the host's time at which each came.</summary>
+/// <summary>Reads the marks of the workload script in a console's output, with the host's time at which each arrived.</summary>
 internal sealed class MarkReader(string name)
 {
     private readonly StringBuilder _line = new();
@@ -20,10 +20,10 @@ internal sealed class MarkReader(string name)
     /// <summary>The last few lines, for the message about a run that failed.</summary>
     public string Tail => string.Join(" | ", _last.Where(static line => line.Length > 0).TakeLast(2));
 
-    /// <summary>Is done once a line begins as a login prompt does.</summary>
+    /// <summary>Completes when a line begins with a login prompt.</summary>
     public Task LoginPrompt => _login.Task;
 
-    /// <summary>Takes the next piece of output; called with each as it comes.</summary>
+    /// <summary>Processes the next piece of output; called with each as it arrives.</summary>
     public void Take(ReadOnlySpan<char> text)
     {
         var now = Stopwatch.GetTimestamp();
@@ -42,7 +42,7 @@ internal sealed class MarkReader(string name)
         }
     }
 
-    /// <summary>What was measured.</summary>
+    /// <summary>The measurement.</summary>
     public Measurement ToMeasurement(bool isRate)
     {
         if (_hostEnd == 0)
@@ -83,7 +83,7 @@ internal sealed class MarkReader(string name)
         }
     }
 
-    // Firmware leaves control sequences on the line before the first mark, so a mark may stand anywhere in it.
+    // Firmware writes control sequences on the line before the first mark, so a mark may be anywhere in it.
     private string? Mark(string line, string mark)
     {
         var sought = $"{mark} {name} ";

@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace Yadokari.Bench;
 
-/// <summary>The same programs on the host, through their own loader, held to one processor as the guests have one.</summary>
+/// <summary>The same programs on the host, through their own loader, limited to one processor because the guests have one.</summary>
 internal sealed class Native(string tree) : Contender("native")
 {
     public override Measurement? Run(Workload workload, int percent)

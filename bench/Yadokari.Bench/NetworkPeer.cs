@@ -4,18 +4,18 @@ using Yadokari.Guests;
 
 namespace Yadokari.Bench;
 
-/// <summary>The host's end of a connection that is measured: iperf3, for one test.</summary>
+/// <summary>The host's end of a measured connection: iperf3, for one test.</summary>
 internal sealed class NetworkPeer : IDisposable
 {
     private readonly Process _process;
 
     private NetworkPeer(Process process, int port) => (_process, Port) = (process, port);
 
-    /// <summary>Where it listens, on the loopback.</summary>
+    /// <summary>The port on loopback that it listens on.</summary>
     public int Port { get; }
 
     /// <summary>Starts it.</summary>
-    /// <exception cref="UserErrorException">It is not installed.</exception>
+    /// <exception cref="UserErrorException">iperf3 is not installed.</exception>
     public static NetworkPeer Start()
     {
         var port = HostPort.Free();

@@ -2,7 +2,7 @@ using Yadokari.Core;
 
 namespace Yadokari.Bench;
 
-/// <summary>What the command line asks for.</summary>
+/// <summary>The options of the command line.</summary>
 internal sealed record Options
 {
     public const string Usage = """
@@ -44,8 +44,8 @@ internal sealed record Options
 
     public IReadOnlyList<Workload> Workloads { get; private init; } = Workload.All;
 
-    /// <summary>Reads the command line.</summary>
-    /// <exception cref="UserErrorException">A word is not known.</exception>
+    /// <summary>Parses the command line.</summary>
+    /// <exception cref="UserErrorException">An option or value is not valid.</exception>
     public static Options Parse(IReadOnlyList<string> arguments)
     {
         var options = new Options();

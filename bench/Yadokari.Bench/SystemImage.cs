@@ -6,13 +6,13 @@ using Yadokari.Guests;
 namespace Yadokari.Bench;
 
 /// <summary>
-/// A stock Debian with systemd and what its workloads need, as <c>yado run</c> makes one: made once, and from then on read only. The
-/// disk to be read, of random bytes, is beside it.
+/// A stock Debian with systemd and the programs of its workloads, made by <c>yado run</c> once and then only read. A second disk has random
+/// bytes, for the workload that reads a disk.
 /// </summary>
 /// <param name="Kernel">Debian's kernel.</param>
 /// <param name="Initrd">Debian's initial RAM disk.</param>
 /// <param name="Disk">The system's disk, raw.</param>
-/// <param name="Seed">What cloud-init reads.</param>
+/// <param name="Seed">The volume that cloud-init reads.</param>
 /// <param name="Data">A disk of 1 GiB, raw.</param>
 internal sealed record SystemImage(string Kernel, string Initrd, string Disk, string Seed, string Data)
 {
@@ -24,7 +24,7 @@ internal sealed record SystemImage(string Kernel, string Initrd, string Disk, st
         packages: [fio, gcc, iperf3, libc6-dev, libstb-dev, make]
         """;
 
-    // The script goes in as base64, which has nothing that YAML would take for its own.
+    // The script is encoded as base64, which contains no YAML syntax.
     private const string UserData =
         """
         #cloud-config
@@ -48,10 +48,10 @@ internal sealed record SystemImage(string Kernel, string Initrd, string Disk, st
           - systemctl enable bench.service
         """;
 
-    /// <summary>Finds it, or makes it, which takes some minutes.</summary>
-    /// <param name="cache">Where it is kept.</param>
+    /// <summary>Finds the image in the cache, or makes it, which takes some minutes.</summary>
+    /// <param name="cache">The cache.</param>
     /// <param name="yado">The command.</param>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <exception cref="UserErrorException">The image can't be made.</exception>
     public static SystemImage Make(GuestCache cache, string yado)
     {
         using var script = new MemoryStream();

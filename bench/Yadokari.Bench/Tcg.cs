@@ -8,8 +8,8 @@ internal sealed class Tcg(GuestFiles files) : Guest("TCG", files)
 {
     private const string Program = "qemu-system-x86_64";
 
-    /// <summary>Looks whether QEMU is installed.</summary>
-    /// <exception cref="UserErrorException">It is not.</exception>
+    /// <summary>Checks that QEMU is installed.</summary>
+    /// <exception cref="UserErrorException">QEMU is not installed.</exception>
     public static void Prepare()
     {
         var folders = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':');

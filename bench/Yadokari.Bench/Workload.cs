@@ -1,9 +1,9 @@
 namespace Yadokari.Bench;
 
-/// <summary>What one contender runs to be compared.</summary>
-/// <param name="Name">The name that the guest's script knows it by.</param>
-/// <param name="What">A few words for the table's reader.</param>
-/// <param name="Target">How many times faster than TCG it is to be.</param>
+/// <summary>A program that contenders run to be compared.</summary>
+/// <param name="Name">Its name in the guest's script.</param>
+/// <param name="What">A short description for the table.</param>
+/// <param name="Target">The target: how many times faster than TCG it should be.</param>
 /// <param name="IsRate">Whether the program counts how much it does in a fixed time, instead of being timed over a fixed amount.</param>
 internal sealed record Workload(string Name, string What, double Target, bool IsRate = false)
 {
@@ -19,13 +19,13 @@ internal sealed record Workload(string Name, string What, double Target, bool Is
     /// <summary>Whether it runs in a stock Debian with systemd off a disk. Has no native counterpart.</summary>
     public bool IsSystem { get; init; }
 
-    /// <summary>How many processors the machine has.</summary>
+    /// <summary>Count of the machine's processors.</summary>
     public int Cpus { get; init; } = 1;
 
     /// <summary>Whether a program of the host's is the other end of a connection.</summary>
     public bool IsNetwork { get; init; }
 
-    /// <summary>The whole life of a machine: from the command's start to the end of its process. Has no native counterpart.</summary>
+    /// <summary>A complete run of a machine: from the command's start to the end of its process. Has no native counterpart.</summary>
     public static Workload Boot { get; } = new("boot", "kernel to /init, power off", 1.0);
 
     /// <summary>All of them, in the table's order.</summary>

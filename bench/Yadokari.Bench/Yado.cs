@@ -4,13 +4,13 @@ using Yadokari.Core;
 namespace Yadokari.Bench;
 
 /// <summary>Yadokari's translation engine.</summary>
-/// <param name="way">What to give to <c>--direct</c>; null for the default, which is called Yadokari.</param>
+/// <param name="way">The value of <c>--direct</c>; null for the default, which the table calls Yadokari.</param>
 internal sealed class Yado(string command, GuestFiles files, string? way = null) : Guest(way ?? "Yadokari", files)
 {
     /// <summary>The ways to run a guest's programs between which the default chooses.</summary>
     public static IReadOnlyList<string> Ways { get; } = ["off", "always"];
 
-    /// <summary>Builds the command if need be, so that no measured run does.</summary>
+    /// <summary>Builds the command if necessary, so that no measured run includes that.</summary>
     /// <exception cref="UserErrorException">It does not build or start.</exception>
     public void Prepare()
     {

@@ -33,7 +33,7 @@ internal static class Corpus
         return text.ToString();
     }
 
-    // xorshift64* (Marsaglia 2003, Vigna 2016): the quality is of no matter here, that it never changes is.
+    // xorshift64* (Marsaglia 2003, Vigna 2016): its quality does not matter, but its sequence must never change.
     private static ulong Next(ref ulong state)
     {
         state ^= state >> 12;

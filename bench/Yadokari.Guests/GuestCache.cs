@@ -13,14 +13,14 @@ namespace Yadokari.Guests;
 /// </remarks>
 public sealed class GuestCache
 {
-    // EWOULDBLOCK of Linux asm-generic/errno.h: what .NET reports when another process has the file.
+    // EWOULDBLOCK of Linux asm-generic/errno.h: .NET reports it when another process holds the file.
     private const int WouldBlock = 11;
 
     private readonly Action<string> _progress;
 
     /// <summary>Opens the cache at <paramref name="root"/>, making the folder when it is missing.</summary>
     /// <param name="root">The folder; null takes <c>$XDG_CACHE_HOME/yadokari/tests</c>, or <c>~/.cache/yadokari/tests</c>.</param>
-    /// <param name="progress">Told a line before each step that takes long; null is silent.</param>
+    /// <param name="progress">Called with a line before each long step; null reports nothing.</param>
     public GuestCache(string? root = null, Action<string>? progress = null)
     {
         Root = root ?? DefaultRoot();
@@ -31,12 +31,12 @@ public sealed class GuestCache
     /// <summary>The cache's folder, as an absolute path.</summary>
     public string Root { get; }
 
-    /// <summary>Says that a step which takes long has begun.</summary>
+    /// <summary>Reports the beginning of a long step.</summary>
     public void Announce(string step) => _progress(step);
 
     /// <summary>
-    /// The path of the entry <paramref name="name"/>, built first if it is absent. <paramref name="build"/> gets a path that does not exist yet
-    /// and makes a file or a folder there.
+    /// The path of the entry <paramref name="name"/>, built first if it is absent. <paramref name="build"/> receives a path that does not exist
+    /// and creates a file or a folder there.
     /// </summary>
     /// <exception cref="UserErrorException">The folder can not be written to.</exception>
     public string GetOrBuild(string name, Action<string> build)
@@ -89,7 +89,7 @@ public sealed class GuestCache
         return Path.Combine(Path.GetFullPath(cache), "yadokari", "tests");
     }
 
-    /// <summary>Holds the lock file <paramref name="path"/> until the result is disposed; waits for whoever has it.</summary>
+    /// <summary>Holds the lock file <paramref name="path"/> until the result is disposed; waits while another process holds it.</summary>
     internal FileStream Locked(string path)
     {
         while (true)

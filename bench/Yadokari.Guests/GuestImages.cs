@@ -10,9 +10,9 @@ namespace Yadokari.Guests;
 /// and then taken from the cache; a change of a script or of the package list makes a new one.
 /// </summary>
 /// <remarks>
-/// The images' <c>/init</c> obeys words on the kernel's command line: <c>yado.run=NAME[,NAME...]</c> runs workloads (or what the image is for),
-/// <c>yado.scale=PERCENT</c> scales these, <c>yado.end=poweroff|reboot|panic|shell</c> says what comes after. Without <c>yado.run</c> and
-/// <c>yado.end</c> a shell runs on the console.
+/// The images' <c>/init</c> reads parameters on the kernel's command line: <c>yado.run=NAME[,NAME...]</c> runs workloads (or the image's
+/// program), <c>yado.scale=PERCENT</c> scales these, <c>yado.end=poweroff|reboot|panic|shell</c> is the action at the end. Without
+/// <c>yado.run</c> and <c>yado.end</c> a shell runs on the console.
 /// </remarks>
 public sealed class GuestImages(GuestCache cache)
 {

@@ -8,7 +8,7 @@ namespace Yadokari.Guests;
 internal static class HostCommand
 {
     /// <summary>Runs <paramref name="program"/> and returns its standard output.</summary>
-    /// <exception cref="UserErrorException">The program is missing (the sentence says which package has it) or failed.</exception>
+    /// <exception cref="UserErrorException">The program is missing (the message names its package) or failed.</exception>
     public static string Run(string program, string package, string folder, params IEnumerable<string> arguments)
     {
         var start = new ProcessStartInfo(program, arguments)

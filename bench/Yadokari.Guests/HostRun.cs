@@ -39,7 +39,7 @@ public static class HostRun
 
     private static readonly string[] s_mountPoints = ["proc", "dev"];
 
-    // Programs look for themselves in /proc and for chance in /dev; called with busybox, the tree and the section.
+    // Programs need /proc for their own paths and /dev for random numbers; called with busybox, the tree and the section.
     private const string Inside =
         """
         "$0" mount -o rbind /proc "$1/proc" && "$0" mount -o rbind /dev "$1/dev" && exec "$0" chroot "$1" /bin/busybox sh /yado/exercise.sh "$2"
@@ -48,7 +48,7 @@ public static class HostRun
     private static string Run(string program, string work, string root, IEnumerable<string> arguments)
     {
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardInput = true, RedirectStandardError = true };
-        // What the host's user has set for perl, node or OpenSSL is not set in the guest either.
+        // Clear variables for perl, node and OpenSSL, which are not set in the guest either.
         start.Environment.Clear();
         start.Environment["PATH"] = "/usr/bin:/bin";
         start.Environment["WORK"] = work;

@@ -1,4 +1,4 @@
-// Runs a program that nobody trusts, in a machine of its own without disk and network, for so many seconds at most; prints what it prints and ends with its
+// Runs an untrusted program in a machine without disk and network, with a time limit; prints the program's output and ends with its
 // exit code:  dotnet run --project examples/Sandbox KERNEL INITRD PROGRAM SECONDS
 // KERNEL is a Linux kernel and INITRD an initial RAM disk with /bin/busybox; PROGRAM is a script for busybox, or a static executable.
 using System.Globalization;
@@ -8,7 +8,7 @@ using Yadokari.Core;
 using Yadokari.Core.Files;
 using Yadokari.Machines;
 
-const int TimeIsUp = 124; // As timeout(1) has it.
+const int TimeIsUp = 124; // The exit code of timeout(1).
 
 if (args.Length != 4 || !double.TryParse(args[3], CultureInfo.InvariantCulture, out double seconds))
 {
@@ -65,7 +65,7 @@ finally
     File.Delete(initrd);
 }
 
-// Linux unpacks several archives one after the other: to the one that is given comes one with the program, and what starts it in place of /init.
+// Linux unpacks several archives in sequence: appends to the given one an archive with the program and a script that runs in place of /init.
 static void WriteInitrd(string path, string given, string program)
 {
     const uint Executable = 0x1ED; // rwxr-xr-x

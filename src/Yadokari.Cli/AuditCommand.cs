@@ -6,17 +6,17 @@ using Yadokari.X86.Audit;
 
 namespace Yadokari.Cli;
 
-/// <summary><c>yado audit</c>: what of a program or kernel an engine must emulate.</summary>
+/// <summary><c>yado audit</c>: lists the instructions of a program or kernel that an engine must emulate.</summary>
 internal static class AuditCommand
 {
     private static readonly Argument<string> s_file = new("FILE") { Description = "ELF file or kernel image (bzImage)" };
     private static readonly Option<bool> s_list = new("--list") { Description = "Print the address of every sensitive instruction" };
     private static readonly Option<bool> s_json = new("--json") { Description = "Print JSON instead of tables" };
 
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
-        var command = new Command("audit", "Counts the sensitive instructions in a program or kernel, and tells how engines treat them")
+        var command = new Command("audit", "Counts the sensitive instructions in a program or kernel, and shows how engines treat them")
         {
             s_file, s_list, s_json,
         };

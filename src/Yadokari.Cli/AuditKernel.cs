@@ -5,20 +5,20 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Cli;
 
-/// <summary>Takes the kernel proper, an ELF file, out of a compressed kernel image.</summary>
+/// <summary>Extracts the kernel, an ELF file, from a compressed kernel image.</summary>
 internal static class AuditKernel
 {
     private const int LargestKernel = 1 << 30;
     private const int PageMask = 4095;
 
     /// <summary>Unpacks a bzImage.</summary>
-    /// <exception cref="UserErrorException">It is not one, or is damaged.</exception>
+    /// <exception cref="UserErrorException">The file is not a bzImage, or is damaged.</exception>
     public static ReadOnlyMemory<byte> Unpack(string path, byte[] file)
     {
         KernelImage kernel = KernelImage.Parse(path, file);
         if (kernel.Format != KernelFormat.BzImage)
         {
-            throw new UserErrorException($"'{path}' is a Multiboot kernel that does not say where its code is: give an ELF file or a bzImage.");
+            throw new UserErrorException($"'{path}' is a Multiboot kernel without an ELF header, so its code can't be located: give an ELF file or a bzImage.");
         }
 
         SetupHeader setup = kernel.Setup;
@@ -32,7 +32,7 @@ internal static class AuditKernel
         uint length = PayloadUnpacker.UnpackedLength(payload);
         if (PayloadUnpacker.Recognise(payload) is null || length is 0 or > LargestKernel)
         {
-            throw new UserErrorException($"'{path}' is packed in an unknown way: unpack it to an ELF file (vmlinux) and give that.");
+            throw new UserErrorException($"'{path}' has a payload in an unknown compression format: unpack it to an ELF file (vmlinux) and give that.");
         }
 
         // The unpacker writes to guest memory, as at boot; here that is a plain array.
@@ -41,7 +41,7 @@ internal static class AuditKernel
             [new MemoryRegion(0, (ulong)unpacked.Length, Marshal.UnsafeAddrOfPinnedArrayElement(unpacked, 0))], null);
         if (!PayloadUnpacker.Unpack(payload, memory, 0, (int)length))
         {
-            throw new UserErrorException($"'{path}' holds a damaged archive: copy or download it again.");
+            throw new UserErrorException($"'{path}' has a damaged payload: copy or download it again.");
         }
 
         return unpacked.AsMemory(0, (int)length);

@@ -8,7 +8,7 @@ using Yadokari.X86.Sensitive;
 
 namespace Yadokari.Cli;
 
-/// <summary>An audit in words and in JSON.</summary>
+/// <summary>Writes an audit as tables or as JSON.</summary>
 internal static class AuditReport
 {
     private static readonly SensitivityClass[] s_classes =
@@ -61,7 +61,7 @@ internal static class AuditReport
         if (audit.Undecodable != 0)
         {
             output.WriteLine();
-            output.WriteLine(Invariant($"{audit.Undecodable:N0} bytes between instructions decode to nothing: data among the code."));
+            output.WriteLine(Invariant($"{audit.Undecodable:N0} bytes between instructions are not valid instructions: data in the code section."));
         }
 
         if (list)
@@ -164,7 +164,7 @@ internal static class AuditReport
 
     private static string Name(InstructionTreatment treatment) => treatment.ToString().ToLowerInvariant();
 
-    /// <summary>Instructions of a class by what the translation engine does with them.</summary>
+    /// <summary>Counts the instructions of a class by their treatment in the translation engine.</summary>
     private static long[] Treated(SensitiveAudit audit, SensitivityClass sensitivity)
     {
         long[] counts = new long[Enum.GetValues<InstructionTreatment>().Length];
@@ -176,16 +176,16 @@ internal static class AuditReport
         return counts;
     }
 
-    /// <summary>What the translation engine does with the forms of an entry that were found.</summary>
+    /// <summary>The translation engine's treatment of those forms of an entry that were found.</summary>
     private static string Translate(SensitiveAudit audit, SensitiveInstruction entry) => string.Join(", ", Enum.GetValues<Code>()
         .Where(code => SensitiveInstructions.Find(code) == entry && audit.CountOf(code) != 0).Select(code => Name(InstructionTreatments.Of(code))).Distinct());
 
-    /// <summary>What becomes of an instruction in user code that runs directly.</summary>
+    /// <summary>The treatment of an instruction in user code that runs directly.</summary>
     private static string Direct(SensitiveInstruction entry) => entry.Direct == DirectUse.ShowsHost ? "translated" : Name(entry.Direct);
 
     private static string Name(DirectUse use) => use.ToString().ToLowerInvariant();
 
-    /// <summary>With hardware support the processor itself keeps guest and host state apart; it traps as the monitor asks it to.</summary>
+    /// <summary>The treatment with hardware virtualization: the processor separates guest and host state and traps on the instructions that the hypervisor selects.</summary>
     private static string Kvm(SensitivityClass sensitivity) => sensitivity switch
     {
         SensitivityClass.Privileged => "runs on guest state, or traps where the kernel asks (I/O, MSRs, HLT, ...)",

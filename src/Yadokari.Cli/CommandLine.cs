@@ -8,10 +8,10 @@ using Yadokari.Host.Consoles;
 
 namespace Yadokari.Cli;
 
-/// <summary>The <c>yado</c> command: its subcommands, and what becomes of errors.</summary>
+/// <summary>The <c>yado</c> command: its subcommands, and the handling of errors.</summary>
 internal static class CommandLine
 {
-    /// <summary>Parses and runs. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
+    /// <summary>Parses the arguments and runs the command. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
     public static int Run(string[] args) => StandardStreams.Finish(RunCommands(args));
 
     private static int RunCommands(string[] args)
@@ -43,8 +43,8 @@ internal static class CommandLine
             if (result.Errors.Count > 0)
             {
                 string help = result.CommandResult.Command is RootCommand ? "yado --help" : $"yado {string.Join(' ', Names(result.CommandResult))} --help";
-                string problem = result.UnmatchedTokens.Count > 0 ? $"'{result.UnmatchedTokens[0]}' is not known here" : result.Errors[0].Message.TrimEnd('.');
-                throw new UserErrorException($"{problem}: '{help}' lists what there is.");
+                string problem = result.UnmatchedTokens.Count > 0 ? $"'{result.UnmatchedTokens[0]}' is not a command or option here" : result.Errors[0].Message.TrimEnd('.');
+                throw new UserErrorException($"{problem}: '{help}' lists those that are valid.");
             }
 
             return result.Invoke(new InvocationConfiguration

@@ -18,22 +18,22 @@ internal static class DiskCommand
     private static readonly Argument<string> s_target = new("TARGET") { Description = "The image to make" };
     private static readonly Argument<string?> s_size = new("SIZE")
     {
-        Description = "Of the disk: bytes, or a whole number with K, M, G or T [default: the backing file's]",
+        Description = "Size of the disk: bytes, or a whole number with K, M, G or T [default: the backing file's]",
         Arity = ArgumentArity.ZeroOrOne,
     };
 
-    private static readonly Option<string?> s_format = new("--format") { HelpName = "raw|qcow2", Description = "Format of what is made [default: qcow2]" };
-    private static readonly Option<string?> s_sourceFormat = new("--source-format") { HelpName = "raw|qcow2", Description = "Format of what is read [default: as its name and its beginning say]" };
-    private static readonly Option<string?> s_backing = new("--backing") { HelpName = "FILE", Description = "What the image builds on; a relative path starts at the image's folder" };
-    private static readonly Option<string?> s_backingFormat = new("--backing-format") { HelpName = "raw|qcow2", Description = "Format of that [default: as its name and its beginning say]" };
-    private static readonly Option<string> s_clusterSize = new("--cluster-size") { HelpName = "SIZE", Description = "Of a cluster, from 512 to 2M", DefaultValueFactory = _ => "64K" };
-    private static readonly Option<bool> s_lazy = new("--lazy-refcounts") { Description = "Reference counts may be kept back: faster, and counted anew after a crash" };
+    private static readonly Option<string?> s_format = new("--format") { HelpName = "raw|qcow2", Description = "Format of the target [default: qcow2]" };
+    private static readonly Option<string?> s_sourceFormat = new("--source-format") { HelpName = "raw|qcow2", Description = "Format of the source [default: detected from its name and header]" };
+    private static readonly Option<string?> s_backing = new("--backing") { HelpName = "FILE", Description = "The backing file; a relative path starts at the image's folder" };
+    private static readonly Option<string?> s_backingFormat = new("--backing-format") { HelpName = "raw|qcow2", Description = "Format of the backing file [default: detected from its name and header]" };
+    private static readonly Option<string> s_clusterSize = new("--cluster-size") { HelpName = "SIZE", Description = "Size of a cluster, from 512 to 2M", DefaultValueFactory = _ => "64K" };
+    private static readonly Option<bool> s_lazy = new("--lazy-refcounts") { Description = "Postpone updates of reference counts: faster, but they are rebuilt after a crash" };
     private static readonly Option<string?> s_compress = new("--compress") { HelpName = "zlib|zstd", Description = "Compress clusters" };
     private static readonly Option<bool> s_force = new("--force") { Description = "Replace a file of that name" };
     private static readonly Option<bool> s_json = new("--json") { Description = "Print JSON" };
-    private static readonly Option<bool> s_repair = new("--repair") { Description = "Make right what is wrong" };
+    private static readonly Option<bool> s_repair = new("--repair") { Description = "Repair what the check finds" };
 
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         var create = new Command("create", "Makes an empty image") { s_file, s_size, s_format, s_backing, s_backingFormat, s_clusterSize, s_lazy, s_force };
@@ -55,7 +55,7 @@ internal static class DiskCommand
             return ExitCodes.Success;
         });
 
-        var info = new Command("info", "Describes an image and what it builds on") { s_file, s_sourceFormat, s_json };
+        var info = new Command("info", "Describes an image and its backing files") { s_file, s_sourceFormat, s_json };
         info.SetAction(result =>
         {
             IReadOnlyList<DiskDescription> chain = DescribeChain(result.GetValue(s_file)!, ParseFormat("--source-format", result.GetValue(s_sourceFormat)));
@@ -63,7 +63,7 @@ internal static class DiskCommand
             return ExitCodes.Success;
         });
 
-        var convert = new Command("convert", "Makes an image of another, zeroes left out") { s_source, s_target, s_sourceFormat, s_format, s_clusterSize, s_lazy, s_compress, s_force };
+        var convert = new Command("convert", "Copies an image to a new one, leaving zeroes out") { s_source, s_target, s_sourceFormat, s_format, s_clusterSize, s_lazy, s_compress, s_force };
         convert.SetAction(result =>
         {
             var wanted = new NewDisk
@@ -94,8 +94,8 @@ internal static class DiskCommand
         return new Command("disk", "Makes, describes, converts and checks disk images") { create, info, convert, check };
     }
 
-    /// <summary>Reads a size in bytes.</summary>
-    /// <exception cref="UserErrorException">It is none.</exception>
+    /// <summary>Parses a size. Returns bytes.</summary>
+    /// <exception cref="UserErrorException">The text is not a size.</exception>
     internal static long ParseSize(string what, string text)
     {
         return ByteSize.TryParse(text, out ulong size) && size <= long.MaxValue
@@ -108,7 +108,7 @@ internal static class DiskCommand
         long size = ParseSize("--cluster-size", text);
         return size is >= 512 and <= 2 << 20 && long.IsPow2(size)
             ? (int)size
-            : throw new UserErrorException($"--cluster-size {text} can't be: give a power of two from 512 to 2M.");
+            : throw new UserErrorException($"--cluster-size {text} is not valid: give a power of two from 512 to 2M.");
     }
 
     private static DiskFormat? ParseFormat(string option, string? text) => text switch
@@ -116,7 +116,7 @@ internal static class DiskCommand
         null => null,
         "raw" => DiskFormat.Raw,
         "qcow2" => DiskFormat.Qcow2,
-        _ => throw new UserErrorException($"{option} {UserText.Shown(text)} is not known: give raw or qcow2."),
+        _ => throw new UserErrorException($"{option} {UserText.Shown(text)} is not a format: give raw or qcow2."),
     };
 
     private static Qcow2Compression? ParseCompression(string? text) => text switch
@@ -124,10 +124,10 @@ internal static class DiskCommand
         null => null,
         "zlib" => Qcow2Compression.Zlib,
         "zstd" => Qcow2Compression.Zstd,
-        _ => throw new UserErrorException($"--compress {UserText.Shown(text)} is not known: give zlib or zstd."),
+        _ => throw new UserErrorException($"--compress {UserText.Shown(text)} is not a compression method: give zlib or zstd."),
     };
 
-    private static string CheckName(string path) => path.Length > 0 ? path : throw new UserErrorException("The image to make has no name: give the path of a file.");
+    private static string CheckName(string path) => path.Length > 0 ? path : throw new UserErrorException("The path of the new image is empty: give the path of a file.");
 
     private static List<DiskDescription> DescribeChain(string path, DiskFormat? format)
     {
@@ -142,7 +142,7 @@ internal static class DiskCommand
 
     private static int Convert(string source, DiskFormat? format, string target, NewDisk wanted)
     {
-        // A signal unwinds the work, so that nothing half-made stays and the terminal gets its cursor back.
+        // A signal cancels the work, so that incomplete files are removed and the terminal's cursor is shown again.
         using var interrupted = new CancellationTokenSource();
         int signal = 0;
         using var guard = new SignalGuard(number =>

@@ -5,10 +5,10 @@ using Yadokari.Disks;
 
 namespace Yadokari.Cli;
 
-/// <summary>What <c>yado disk</c> says of images, in words and in JSON.</summary>
+/// <summary>Writes the results of <c>yado disk</c> as text or as JSON.</summary>
 internal static class DiskReport
 {
-    /// <summary>Describes an image, and behind it what it builds on.</summary>
+    /// <summary>Describes an image, followed by its backing files.</summary>
     public static void Write(IReadOnlyList<DiskDescription> chain, bool json, TextWriter output)
     {
         if (json)
@@ -38,9 +38,9 @@ internal static class DiskReport
             if (disk.Format == DiskFormat.Qcow2)
             {
                 Line("cluster size", Size(disk.ClusterSize));
-                Line("reference counts", $"{disk.RefcountBits} bits{(disk.LazyRefcounts ? ", may be kept back" : "")}");
+                Line("reference counts", $"{disk.RefcountBits} bits{(disk.LazyRefcounts ? ", updates may be postponed" : "")}");
                 Line("compression", Name(disk.Compression));
-                Line("state", disk.IsCorrupt ? "corrupt" : disk.IsDirty ? "was not closed; repaired when it is opened to be written" : "closed");
+                Line("state", disk.IsCorrupt ? "corrupt" : disk.IsDirty ? "not closed cleanly; repaired when opened for writing" : "closed");
             }
 
             foreach (DiskSnapshot snapshot in disk.Snapshots)
@@ -58,7 +58,7 @@ internal static class DiskReport
         void Line(string name, string value) => output.WriteLine($"{name + ":",-18}{value}");
     }
 
-    /// <summary>Tells what a check found, and what is left after repairs.</summary>
+    /// <summary>Reports what a check found, and what is left after repairs.</summary>
     public static void Write(string path, DiskCheck before, DiskCheck? after, bool json, TextWriter output)
     {
         if (json)

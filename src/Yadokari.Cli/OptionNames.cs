@@ -2,7 +2,7 @@ using Yadokari.Boards.Specs;
 
 namespace Yadokari.Cli;
 
-/// <summary>What users of the command line call the fields of a specification.</summary>
+/// <summary>Maps fields of a specification to names of options.</summary>
 internal static class OptionNames
 {
     /// <summary>The option of a field: <c>--disk</c> of <c>/disks/0/bus</c>.</summary>

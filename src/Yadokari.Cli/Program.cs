@@ -2,7 +2,7 @@ using Yadokari.Cli;
 using Yadokari.Host;
 using Yadokari.Host.Consoles;
 
-// Threads of the monitor's own tell of what they met; this is for those that the runtime lends, such as timers'. A terminal gets its mode back.
+// The monitor's threads report their exceptions; this handles thread-pool threads, such as timers'. The terminal's mode is restored.
 AppDomain.CurrentDomain.UnhandledException += (_, unhandled) =>
 {
     StandardStreams.Error.WriteLine($"yado: {UserText.Fault((Exception)unhandled.ExceptionObject)}");

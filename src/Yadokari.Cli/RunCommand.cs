@@ -12,14 +12,14 @@ using Yadokari.Networks;
 
 namespace Yadokari.Cli;
 
-/// <summary><c>yado run</c>: its options, and what they may be.</summary>
+/// <summary><c>yado run</c>: its options and their values.</summary>
 internal static class RunCommand
 {
     private const string Again = "; may be given again";
 
-    private static readonly Option<string?> s_spec = new("--spec") { HelpName = "FILE", Description = "Specification of the machine in JSON, as 'yado inspect' prints it; an option replaces what it says of the same ('yado inspect --schema' describes it)" };
+    private static readonly Option<string?> s_spec = new("--spec") { HelpName = "FILE", Description = "Specification of the machine in JSON, as 'yado inspect' prints it; options override its members ('yado inspect --schema' describes it)" };
 
-    // An option for each member, and one for each kind of devices: what it is called, how it is written and what it means stands with the specification.
+    // An option for each member, and one for each kind of device. Their names, grammar and help are part of the specification.
     private static readonly Dictionary<SpecMember<MachineSpec>, Option> s_members = MachineSpec.Members.ToDictionary(member => member, OptionOf);
 
     private static readonly Dictionary<DeviceKind, Option> s_devices = MachineSpec.Kinds.ToDictionary(kind => kind, kind => (Option)new Option<string[]>(kind.Option)
@@ -34,31 +34,31 @@ internal static class RunCommand
     private static readonly Option<string[]> s_publish = new("--publish")
     {
         HelpName = PortForward.Shape,
-        Description = "Port of the host's that is the guest's, of 127.0.0.1 unless another address is given; may be given again",
+        Description = "Forwards a host port to the guest; listens on 127.0.0.1 unless another address is given; may be given again",
         DefaultValueFactory = _ => [],
     };
 
-    private static readonly Option<bool> s_stats = new("--stats") { Description = "At the end, print what the engine and the devices did" };
-    private static readonly Option<string?> s_trace = new("--trace") { HelpName = "FILE", Description = "Write executed blocks and exceptions to a file" };
+    private static readonly Option<bool> s_stats = new("--stats") { Description = "At the end, print counters of the engine and the devices" };
+    private static readonly Option<string?> s_trace = new("--trace") { HelpName = "FILE", Description = "Write a trace of executed blocks and exceptions to a file" };
     private static readonly Option<string?> s_gdb = new("--gdb") { HelpName = "PORT", Description = "Wait for gdb on this TCP port of the loopback before the first instruction" };
 
     private static readonly Option<string> s_logLevel = new("--log-level")
     {
         HelpName = "trace|debug|info|warning|error|none",
-        Description = "The least level of what is logged, on standard error or in a machine's monitor.log",
+        Description = "The lowest level that is logged, on standard error or in a machine's monitor.log",
         DefaultValueFactory = _ => "warning",
     };
 
-    private static readonly Option<bool> s_logJson = new("--log-json") { Description = "Log JSON, an object a line, and why the machine ended too" };
+    private static readonly Option<bool> s_logJson = new("--log-json") { Description = "Write the log, and the reason why the machine ended, as JSON, an object a line" };
 
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         string description = $"""
             Boots a virtual machine: a whole system of a recipe, such as debian; or a kernel; or without either a small Debian guest, made on first use.
 
             Exit codes: {ExitCodes.Success} the guest powered off; {ExitCodes.BadInput} bad input, nothing ran; {ExitCodes.GuestPanic} the guest's kernel panicked;
-            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} a fault of yado, or output that can't be written;
+            {ExitCodes.TripleFault} the guest's processor shut down (triple fault); {ExitCodes.EndedByUser} ended by the user (Ctrl-A x); 128+n ended by signal n; {ExitCodes.Internal} an internal error, or output that can't be written;
             with --device debug-exit, 2c+1 after a guest wrote c there.
             """;
         var command = new Command("run", description);
@@ -78,14 +78,14 @@ internal static class RunCommand
         return command;
     }
 
-    /// <summary>Runs what these options say.</summary>
+    /// <summary>Runs machines with parsed options.</summary>
     public static MachineRun Runner => new(Parse, new ShownWork());
 
     private static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments));
 
-    /// <summary>Turns a parsed command line into options.</summary>
-    /// <param name="result">Parsed without errors.</param>
-    /// <exception cref="UserErrorException">A value that can't be.</exception>
+    /// <summary>Converts a parsed command line to options.</summary>
+    /// <param name="result">A command line that was parsed without errors.</param>
+    /// <exception cref="UserErrorException">The value of an option is not valid.</exception>
     public static RunOptions Read(ParseResult result)
     {
         MachineSpec spec = result.GetValue(s_spec) is { } file ? ReadSpec(file) : new MachineSpec { Devices = [new NetworkSpec()] };
@@ -115,7 +115,7 @@ internal static class RunCommand
         ? new Option<string[]>(member.Option) { HelpName = member.Value, Description = member.Help + Again }
         : new Option<string?>(member.Option) { HelpName = member.Value, Description = member.Help, DefaultValueFactory = _ => member.Show(new MachineSpec()) };
 
-    // The values that the user gave; null where the option is not there.
+    // The values that the user gave; null without the option.
     private static string[]? Given(ParseResult result, Option option) =>
         result.GetResult(option) is { Implicit: false } given ? [.. given.Tokens.Select(t => t.Value)] : null;
 
@@ -148,12 +148,12 @@ internal static class RunCommand
 
             if (texts.Length > 1 && !kind.Repeats)
             {
-                throw new UserErrorException($"{kind.Option} is given {texts.Length} times: a machine has one at most.");
+                throw new UserErrorException($"{kind.Option} is given {texts.Length} times: give it once.");
             }
 
             if (kind == NetworkSpec.Networks && texts.Contains("none"))
             {
-                texts = texts.Length > 1 ? throw new UserErrorException("--net none goes with no other network: leave it out, or the others.") : [];
+                texts = texts.Length > 1 ? throw new UserErrorException("--net none excludes other networks: leave it out, or leave the others out.") : [];
             }
 
             devices.AddRange(texts.Select(kind.Parse));
@@ -162,7 +162,7 @@ internal static class RunCommand
         return Publish(devices, result.GetValue(s_publish)!);
     }
 
-    // Ports are published by the first of the networks that can.
+    // The first network that supports it publishes the ports.
     private static IReadOnlyList<DeviceSpec> Publish(List<DeviceSpec> devices, string[] ports)
     {
         if (ports.Length == 0)
@@ -175,8 +175,8 @@ internal static class RunCommand
         if (own < 0)
         {
             throw new UserErrorException(devices.Any(d => d is NetworkSpec)
-                ? $"--publish {ports[0]} goes with networks of the monitor's own, not with a TAP device: leave it out, and reach the guest by its address."
-                : $"--publish {ports[0]} has no network card to go to: leave it out, or --net none.");
+                ? $"--publish {ports[0]} needs a network of the monitor's own, and a TAP device is none: leave it out, and connect to the guest's address."
+                : $"--publish {ports[0]} needs a network card: leave it out, or leave --net none out.");
         }
 
         var network = (NetworkSpec)devices[own];

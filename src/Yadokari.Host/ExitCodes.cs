@@ -3,16 +3,16 @@ using Yadokari.Machines;
 
 namespace Yadokari.Host;
 
-/// <summary>What <c>yado</c> ends with. Documented for users in README.md and in <c>yado run --help</c>.</summary>
+/// <summary>The exit codes of <c>yado</c>. Documented for users in README.md and in <c>yado run --help</c>.</summary>
 public static class ExitCodes
 {
-    /// <summary>The guest powered off, or the command did what it was asked.</summary>
+    /// <summary>The guest powered off, or the command succeeded.</summary>
     public const int Success = 0;
 
-    /// <summary>A fault of yado itself, or standard output that can't be written.</summary>
+    /// <summary>An internal error of yado, or standard output can't be written.</summary>
     public const int Internal = 1;
 
-    /// <summary>Bad input: nothing was run.</summary>
+    /// <summary>Invalid input: nothing was run.</summary>
     public const int BadInput = 2;
 
     /// <summary>The guest's kernel panicked.</summary>
@@ -21,19 +21,19 @@ public static class ExitCodes
     /// <summary>The guest's processor shut down after a triple fault.</summary>
     public const int TripleFault = 4;
 
-    /// <summary>A disk image that was checked has lost clusters, and no errors.</summary>
+    /// <summary>The checked disk image has leaked clusters, and no errors.</summary>
     public const int DiskLeaks = 3;
 
-    /// <summary>A disk image that was checked has errors.</summary>
+    /// <summary>The checked disk image has errors.</summary>
     public const int DiskErrors = 4;
 
     /// <summary>The user ended the machine: Ctrl-A x or SIGINT.</summary>
     public const int EndedByUser = 130;
 
-    /// <summary>A test guest wrote a code to the debug exit port: always odd, as QEMU's isa-debug-exit has it and test kernels expect.</summary>
+    /// <summary>The guest wrote a code to the debug exit port. Always odd, as with QEMU's isa-debug-exit, which test kernels expect.</summary>
     public static int DebugExit(uint code) => (int)((code << 1) | 1) & 0xFF;
 
-    /// <summary>How a machine ended.</summary>
+    /// <summary>The exit code for a machine's end.</summary>
     public static int Of(MachineEnd end) => end.Reason switch
     {
         EndReason.Panic or EndReason.Reset or EndReason.TripleFault when end.Panic is not null => GuestPanic,
@@ -45,6 +45,6 @@ public static class ExitCodes
         _ => Internal,
     };
 
-    /// <summary>A signal ended the machine, as shells count: 128 and its number.</summary>
+    /// <summary>A signal ended the machine: 128 plus its number, as in shells.</summary>
     public static int Signal(int number) => 128 + number;
 }

@@ -4,43 +4,43 @@ using Yadokari.Machines;
 
 namespace Yadokari.Host;
 
-/// <summary>A machine as a run sees it: from power-on to its end.</summary>
+/// <summary>A machine that <see cref="RunSession"/> runs once, from power-on to its end.</summary>
 internal interface IGuestMachine : IDisposable
 {
-    /// <summary>The guest was reset and starts again. On a thread of the machine's, which it must not hold up.</summary>
+    /// <summary>Raised after the guest was reset, before it starts again. Handlers run on a thread of the machine and must not block.</summary>
     event Action? Restarted;
 
-    /// <summary>Runs to the end; the calling thread waits. Once only.</summary>
+    /// <summary>Runs the machine and blocks until it ends. Called once.</summary>
     MachineEnd Run();
 
-    /// <summary>Makes <see cref="Run"/> come back soon. Any thread, also before Run.</summary>
+    /// <summary>Makes <see cref="Run"/> return soon. Any thread, also before Run.</summary>
     void Stop();
 
-    /// <summary>Pauses it; false where it ends just now. Any thread but the machine's own.</summary>
+    /// <summary>Pauses the machine; false if it ends meanwhile. Any thread except the machine's own.</summary>
     bool Pause();
 
-    /// <summary>Has it go on. Any thread but the machine's own.</summary>
+    /// <summary>Resumes the machine. Any thread except the machine's own.</summary>
     void Resume();
 
     /// <summary>Presses the power button. Any thread.</summary>
     void PressPower();
 
-    /// <summary>Types into the console. Any thread. Returns how many keys there was room for.</summary>
+    /// <summary>Types into the console. Any thread. Returns how many bytes its buffer had room for.</summary>
     int Type(ReadOnlySpan<byte> keys);
 
-    /// <summary>Tells the guest of its console's size, where it can know. Any thread.</summary>
+    /// <summary>Sets the console's size that the guest sees; no effect on a serial console. Any thread.</summary>
     void Resize(int rows, int columns);
 
-    /// <summary>Calls a device of the machine's (<see cref="Machine.Use"/>). Any thread, as far as what is called allows.</summary>
+    /// <summary>Calls a device of the machine (<see cref="Machine.Use"/>). Any thread, as far as the device's member allows.</summary>
     TResult Use<T, TResult>(Func<T, TResult> call)
         where T : class;
 
-    /// <summary>Presses and releases keys of the keyboard: codes of set 2. Any thread.</summary>
+    /// <summary>Sends make and break codes of scan code set 2 from the keyboard. Any thread.</summary>
     void Press(byte[] stroke);
 
-    /// <summary>Looks at the screen; false where there is none. Any thread.</summary>
+    /// <summary>Reads the screen; false if the machine has none. Any thread.</summary>
     bool Look(TextFrame frame);
 
-    /// <summary>What engine and devices did so far. Any thread, until it is disposed of; while the machine runs, numbers may be a little behind one another.</summary>
+    /// <summary>Counters of engine and devices. Any thread, until the machine is disposed of. While it runs, the values are not read at the same instant.</summary>
     IEnumerable<(string Group, string Name, double Value, string Unit)> Statistics { get; }
 }

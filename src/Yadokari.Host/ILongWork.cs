@@ -1,12 +1,12 @@
 namespace Yadokari.Host;
 
-/// <summary>How work that takes minutes before a machine starts, such as making an image, is shown to the user and interrupted.</summary>
+/// <summary>Shows work that may take minutes before a machine starts, such as making an image, to the user, and lets the user interrupt it.</summary>
 public interface ILongWork
 {
-    /// <summary>Does the work on the calling thread and returns what it returns.</summary>
+    /// <summary>Does the work on the calling thread and returns its result.</summary>
     /// <param name="work">
-    /// Gets what it reports to, and a token that interrupts it by an <see cref="OperationCanceledException"/>, after which nothing half-made
-    /// is left.
+    /// The work. Receives the progress report to write to, and a token; when that is cancelled, it must throw an
+    /// <see cref="OperationCanceledException"/> and leave no incomplete files.
     /// </param>
     T Do<T>(Func<IProgressReport, CancellationToken, T> work);
 }

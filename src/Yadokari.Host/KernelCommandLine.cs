@@ -4,12 +4,12 @@ using Yadokari.Host.DefaultGuest;
 
 namespace Yadokari.Host;
 
-/// <summary>What the guest's kernel is told: the user's text as it is, or a default.</summary>
+/// <summary>The command line of the guest's kernel: the user's text unchanged, or a default.</summary>
 public static class KernelCommandLine
 {
-    /// <summary>Puts it together.</summary>
-    /// <param name="options">May hold a text of the user's.</param>
-    /// <param name="size">Rows and columns of the terminal, if there is one.</param>
+    /// <summary>Builds the command line.</summary>
+    /// <param name="options">May contain the user's text.</param>
+    /// <param name="size">Rows and columns of the terminal; null without one.</param>
     internal static string Make(RunOptions options, (int Rows, int Columns)? size)
     {
         if (options.Append is not null)
@@ -23,13 +23,13 @@ public static class KernelCommandLine
             return options.OnConsole(text);
         }
 
-        // The kernel hands words that it does not know to init as its environment.
+        // The kernel passes parameters that it does not know to init, as environment variables.
         return options.IsDefaultGuest && options.Console == "stdio" && size is var (rows, columns)
             ? $"{text} TERM={TerminalType()} LINES={rows} COLUMNS={columns}"
             : text;
     }
 
-    /// <summary>A word by which the default guest's init knows what to mount; empty where there is nothing.</summary>
+    /// <summary>The parameter that tells the default guest's init which shared folders to mount; empty if there are none.</summary>
     private static string SharesWord(ShareSpec[] shares) =>
         shares.Length == 0 ? "" : " SHARES=" + string.Join(':', shares.Select(s => s.ReadOnly ? s.Tag + ",ro" : s.Tag));
 

@@ -10,21 +10,21 @@ using Yadokari.Machines;
 
 namespace Yadokari.Host;
 
-/// <summary>What boots in a machine.</summary>
-/// <param name="Kernel">Path of the kernel; null where firmware starts.</param>
+/// <summary>The files and text that a machine boots from.</summary>
+/// <param name="Kernel">Path of the kernel; null if firmware boots.</param>
 /// <param name="Initrd">Path of the initial RAM disk, or null.</param>
-/// <param name="CommandLine">What the kernel is told.</param>
+/// <param name="CommandLine">The kernel's command line.</param>
 internal sealed record BootFiles(string? Kernel, string? Initrd, string CommandLine);
 
-/// <summary>A PC under an engine: where the command line meets the board.</summary>
+/// <summary>A PC and its engine, built from the options of a run.</summary>
 internal sealed class PcGuest : IGuestMachine
 {
     private readonly HostClock _clock = new();
     private readonly DebugSession? _debugger;
     private readonly Machine _pc;
 
-    /// <summary>Builds the machine, its kernel loaded, ready to run.</summary>
-    /// <exception cref="UserErrorException">Something can't be used.</exception>
+    /// <summary>Builds the machine and loads its kernel.</summary>
+    /// <exception cref="UserErrorException">A file, address or engine of the options can't be used.</exception>
     public PcGuest(RunOptions options, BootFiles boot, IConsole console, TextWriter? trace)
     {
         try

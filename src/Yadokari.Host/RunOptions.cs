@@ -4,19 +4,19 @@ using Yadokari.Core.Configuration;
 
 namespace Yadokari.Host;
 
-/// <summary>What <c>yado run</c> was asked for: a machine, and how to run it.</summary>
+/// <summary>The options of <c>yado run</c>: a machine's specification, and how to run it.</summary>
 public sealed record RunOptions : MachineSpec
 {
     private const string Virtio = "virtio";
 
     private const ulong LeastOfCpu = 2UL << 20;
 
-    /// <summary>Begins with defaults.</summary>
+    /// <summary>Creates default options.</summary>
     public RunOptions()
     {
     }
 
-    /// <summary>Begins with a machine.</summary>
+    /// <summary>Creates default options for a machine.</summary>
     public RunOptions(MachineSpec spec)
         : base(spec)
     {
@@ -31,28 +31,28 @@ public sealed record RunOptions : MachineSpec
     /// <summary>Whether the machine has a screen and a keyboard rather than a serial console.</summary>
     public bool HasScreen => ConsoleTo == "vga";
 
-    /// <summary>Whether to print what the engine and the devices did.</summary>
+    /// <summary>Whether to print the counters of engine and devices at the end.</summary>
     public bool Stats { get; init; }
 
-    /// <summary>A file to trace blocks and exceptions to; null for none.</summary>
+    /// <summary>The file that receives a trace of blocks and exceptions; null for none.</summary>
     public string? Trace { get; init; }
 
     /// <summary>The TCP port on which to wait for gdb; null for none.</summary>
     public int? GdbPort { get; init; }
 
-    /// <summary>The least level that is logged, on standard error.</summary>
+    /// <summary>The lowest level that is logged, on standard error.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Warning;
 
-    /// <summary>Whether what is logged, and why the machine ended, is JSON, an object a line.</summary>
+    /// <summary>Whether log entries, and the reason why the machine ended, are written as JSON, an object a line.</summary>
     public bool LogJson { get; init; }
 
-    /// <summary>Whether everything that boots is the default guest's.</summary>
+    /// <summary>Whether the default guest's kernel and initial RAM disk boot.</summary>
     public bool IsDefaultGuest => Kernel is null && Initrd is null;
 
-    /// <summary>Looks whether a guest can come up in the memory.</summary>
-    /// <param name="least">Bytes that it takes without what it takes for each processor.</param>
-    /// <param name="guest">What the guest is, for messages.</param>
-    /// <exception cref="ConfigurationException">Its kernel would panic.</exception>
+    /// <summary>Checks that the machine has enough memory for a guest to boot.</summary>
+    /// <param name="least">Bytes that the guest needs, without those that it needs for each processor.</param>
+    /// <param name="guest">The guest's name in messages.</param>
+    /// <exception cref="ConfigurationException">The memory is too small: the guest's kernel would panic.</exception>
     public void CheckMemoryFor(string guest, ulong least)
     {
         least += (ulong)Cpus * LeastOfCpu;

@@ -15,10 +15,10 @@ using Yadokari.Machines;
 
 namespace Yadokari.Host;
 
-/// <summary>One <c>yado run</c>, from checked options to an exit code.</summary>
+/// <summary>Runs a machine once, from checked options to an exit code.</summary>
 internal sealed class RunSession : IMonitor, IDisposable
 {
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_stopTimeout = TimeSpan.FromSeconds(5);
 
     private readonly IGuestConsole _console;
     private readonly OutputFile? _traceFile;
@@ -29,10 +29,10 @@ internal sealed class RunSession : IMonitor, IDisposable
     private readonly ManualResetEventSlim _over = new(); // The run has ended.
     private readonly PosixSignalRegistration? _size;
     private IGuestMachine? _machine; // Guarded by _lock.
-    private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: of the terminal that the console is on.
+    private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: size of the console's terminal.
     private bool _paused; // Guarded by _lock.
-    private int? _endCode; // Guarded by _lock: set once somebody outside the guest ends the run.
-    private string? _farewell;
+    private int? _endCode; // Guarded by _lock: set when the user, a signal or a control request ends the run.
+    private string? _failure;
 
     private RunSession(
         RunOptions options, OutputFile? consoleFile, OutputFile? traceFile, Func<IGuestConsole, IMonitor, IGuestConsole>? name)
@@ -49,7 +49,7 @@ internal sealed class RunSession : IMonitor, IDisposable
             "vga" => new VgaConsole(Look, Press, End, Fail),
             _ => new FileConsole(consoleFile!, Fail),
         };
-        _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => LookAtSize()) : null;
+        _size = options.HasVirtioConsole && options.Console == "stdio" ? PosixSignalRegistration.Create(PosixSignal.SIGWINCH, _ => UpdateSize()) : null;
         _console = name?.Invoke(console, this) ?? console;
     }
 
@@ -71,15 +71,15 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
     }
 
-    /// <summary>Runs a PC with what the options name, or the default guest.</summary>
-    /// <param name="options">What it is made of.</param>
-    /// <param name="work">Shows how the default guest is made, if it has to be.</param>
-    /// <param name="name">For a machine with a name: makes its console of the one that it would have without, and takes what controls it.</param>
-    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    /// <summary>Runs a PC with the kernel, firmware or disks of the options, or the default guest.</summary>
+    /// <param name="options">The machine and how to run it.</param>
+    /// <param name="work">Shows progress if the default guest has to be made.</param>
+    /// <param name="name">For a named machine: wraps the console of the options, and receives the interface that controls the run. Null without a name.</param>
+    /// <exception cref="UserErrorException">A file, address or engine of the options can't be used; nothing has run.</exception>
     /// <returns>The exit code; see <see cref="ExitCodes"/>.</returns>
     public static int Run(RunOptions options, ILongWork work, Func<IGuestConsole, IMonitor, IGuestConsole>? name = null)
     {
-        // The default guest takes its time to be made: what is wrong with the rest is said before.
+        // Making the default guest may take minutes, so an engine that can't run is reported before.
         Engines.Create(options.Engine, default);
         if (options.Initrd is { } own)
         {
@@ -106,7 +106,7 @@ internal sealed class RunSession : IMonitor, IDisposable
     }
 
     /// <summary>Runs the machine that <paramref name="build"/> makes.</summary>
-    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    /// <exception cref="UserErrorException">A file, address or engine of the options can't be used; nothing has run.</exception>
     public static int Run(
         RunOptions options, Func<IConsole, TextWriter?, IGuestMachine> build, Func<IGuestConsole, IMonitor, IGuestConsole>? name = null)
     {
@@ -114,7 +114,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         using OutputFile? traceFile = options.Trace is null ? null : OutputFile.Open("--trace", options.Trace);
         var session = new RunSession(options, consoleFile, traceFile, name);
 
-        // To the very end: who ends a program may signal it twice (timeout(1) does), and the second must not cut what is left to write.
+        // Kept until the output is written: a program may be signalled twice (timeout(1) does that), and the second signal must not lose output.
         using var signals = new SignalGuard(number => session.End(ExitCodes.Signal(number)));
         using (session)
         {
@@ -122,7 +122,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
     }
 
-    /// <summary>Gives the terminal back, after the last of the output.</summary>
+    /// <summary>Writes the last output and restores the terminal's mode.</summary>
     public void Dispose()
     {
         _over.Set();
@@ -136,11 +136,11 @@ internal sealed class RunSession : IMonitor, IDisposable
         _traceFile?.Begin();
         lock (_lock)
         {
-            _machine = machine; // Before the console begins: a pipe's first bytes are there at once.
+            _machine = machine; // Before the console begins: a pipe may have input at once.
         }
 
         _console.Begin();
-        Tell("started");
+        Publish("started");
         Log.MachineStarted();
         machine.Restarted += OnRestarted;
         try
@@ -155,21 +155,21 @@ internal sealed class RunSession : IMonitor, IDisposable
                 }
             }
 
-            int code = Judge(end);
-            Tell("ended", exitCode: code);
+            int code = ExitCodeOf(end);
+            Publish("ended", exitCode: code);
             Log.MachineEnded(code);
             return code;
         }
         finally
         {
             _console.Dispose();
-            SayFarewell();
+            ReportFailure();
         }
     }
 
     private void OnRestarted()
     {
-        Tell("reset");
+        Publish("reset");
         Log.MachineReset();
     }
 
@@ -188,7 +188,7 @@ internal sealed class RunSession : IMonitor, IDisposable
             }
         }
 
-        LookAtSize();
+        UpdateSize();
         try
         {
             MachineEnd end = machine.Run();
@@ -209,8 +209,8 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
     }
 
-    /// <summary>The exit code that an end means.</summary>
-    private int Judge(MachineEnd end)
+    /// <summary>The exit code for the end of a machine. Sets the message to report.</summary>
+    private int ExitCodeOf(MachineEnd end)
     {
         lock (_lock)
         {
@@ -221,14 +221,14 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
 
         int ended = ExitCodes.Of(end);
-        _farewell = ended == ExitCodes.GuestPanic ? $"the guest's kernel panicked{(end.Panic is { } panic ? $": {panic}" : ".")}"
+        _failure = ended == ExitCodes.GuestPanic ? $"the guest's kernel panicked{(end.Panic is { } panic ? $": {panic}" : ".")}"
             : end.Reason == EndReason.TripleFault ? $"vCPU {end.Vcpu} of the guest shut down after a triple fault{(end.State is { } state ? $" at {state.Rip:x16}" : "")}."
-            : _farewell;
+            : _failure;
         return ended;
     }
 
     /// <inheritdoc/>
-    /// <remarks>The first one counts.</remarks>
+    /// <remarks>The first call decides; later ones have no effect.</remarks>
     public void End(int code)
     {
         lock (_lock)
@@ -242,43 +242,43 @@ internal sealed class RunSession : IMonitor, IDisposable
             _machine?.Stop();
         }
 
-        // A machine that does not stop must not keep the user's terminal, nor what it has done so far.
-        void GiveUp()
+        // If the machine does not stop in time, the process ends without it: the terminal is restored, and output and trace so far are written.
+        void ExitAfterTimeout()
         {
-            if (_over.Wait(s_patience))
+            if (_over.Wait(s_stopTimeout))
             {
                 return;
             }
 
             _console.Restore();
-            SayFarewell();
+            ReportFailure();
             _trace?.Dispose();
             Environment.Exit(StandardStreams.Finish(code));
         }
 
-        HostThread.Start("patience", GiveUp, null); // Nothing of it throws.
+        HostThread.Start("stop timeout", ExitAfterTimeout, null); // It throws nothing.
     }
 
     /// <inheritdoc/>
-    /// <remarks>The first end counts.</remarks>
+    /// <remarks>No effect if the run has been ended before.</remarks>
     public void Fail(Exception error)
     {
         lock (_lock)
         {
             if (_endCode is null)
             {
-                _farewell = UserText.Fault(error);
+                _failure = UserText.Fault(error);
             }
         }
 
         End(ExitCodes.Internal);
     }
 
-    private void Tell(string what, int? exitCode = null) => Events.Publish(new RunEvent(DateTimeOffset.UtcNow, what, ExitCode: exitCode));
+    private void Publish(string what, int? exitCode = null) => Events.Publish(new RunEvent(DateTimeOffset.UtcNow, what, ExitCode: exitCode));
 
-    private void SayFarewell()
+    private void ReportFailure()
     {
-        if (Interlocked.Exchange(ref _farewell, null) is { } farewell)
+        if (Interlocked.Exchange(ref _failure, null) is { } farewell)
         {
             if (_logsJson)
             {
@@ -314,7 +314,7 @@ internal sealed class RunSession : IMonitor, IDisposable
 
         try
         {
-            // Without the lock: a vCPU that is waited for may take it.
+            // Without the lock: pausing waits for the vCPUs, and their threads may take it.
             if (machine is null || (paused && !machine.Pause()))
             {
                 return false;
@@ -343,7 +343,7 @@ internal sealed class RunSession : IMonitor, IDisposable
 
         if (changed)
         {
-            Tell(paused ? "paused" : "resumed");
+            Publish(paused ? "paused" : "resumed");
             Log.MachineHeld(paused ? "paused" : "resumed");
         }
 
@@ -353,7 +353,7 @@ internal sealed class RunSession : IMonitor, IDisposable
     /// <inheritdoc/>
     public void PressPower()
     {
-        Tell("power-button");
+        Publish("power-button");
         Log.PowerButtonPressed();
         lock (_lock)
         {
@@ -388,8 +388,8 @@ internal sealed class RunSession : IMonitor, IDisposable
         }
     }
 
-    // A terminal that the guest's console is on has its size; anything else has none that the guest should know.
-    private void LookAtSize()
+    // Only a virtio console on a terminal passes the terminal's size to the guest.
+    private void UpdateSize()
     {
         if (_size is not null && Terminal.Size(0) is var (rows, columns))
         {
@@ -412,7 +412,7 @@ internal sealed class RunSession : IMonitor, IDisposable
     {
         lock (_lock)
         {
-            return _machine?.Type(keys) ?? keys.Length; // Under the lock: the machine may be gone as soon as it ended.
+            return _machine?.Type(keys) ?? keys.Length; // Under the lock: the machine is disposed of soon after it ended.
         }
     }
 }

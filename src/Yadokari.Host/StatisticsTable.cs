@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace Yadokari.Host;
 
-/// <summary>What <c>--stats</c> prints.</summary>
+/// <summary>The table that <c>--stats</c> prints.</summary>
 internal static class StatisticsTable
 {
     /// <summary>Writes counters group by group, in the order given.</summary>

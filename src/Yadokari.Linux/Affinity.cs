@@ -14,9 +14,9 @@ public sealed unsafe partial class Affinity
     private readonly int? _place;
     private bool _pinned;
 
-    /// <summary>Notes where the calling thread may run.</summary>
+    /// <summary>Records the affinity mask of the calling thread.</summary>
     /// <param name="place">
-    /// Of the processors where the thread may run, which to take: a number that wraps around. Null for the one where it happens to be.
+    /// Index of the processor to use among those that the thread may run on; wraps around. Null for the one on which the thread runs.
     /// </param>
     public Affinity(int? place = null)
     {
@@ -28,7 +28,7 @@ public sealed unsafe partial class Affinity
         }
     }
 
-    /// <summary>Puts the calling thread and a process on one processor: the place given, or where the thread is now.</summary>
+    /// <summary>Binds the calling thread and a process to one processor: the given one, or the one on which the thread runs.</summary>
     public void Join(int process)
     {
         int processor = _place is { } place ? Allowed(place) : CurrentProcessor();
@@ -59,7 +59,7 @@ public sealed unsafe partial class Affinity
         return -1;
     }
 
-    /// <summary>Lets the calling thread run anywhere again.</summary>
+    /// <summary>Restores the calling thread's affinity mask.</summary>
     public void Part()
     {
         if (_pinned)

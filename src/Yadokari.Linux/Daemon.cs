@@ -2,17 +2,17 @@ using System.Runtime.InteropServices;
 
 namespace Yadokari.Linux;
 
-/// <summary>How a process comes to run in the background (daemon(7)).</summary>
+/// <summary>Moves a process to the background (daemon(7)).</summary>
 public static partial class Daemon
 {
     private const int ReadOnly = 0;
     private const int AppendCreate = 0x1 | 0x40 | 0x400; // O_WRONLY | O_CREAT | O_APPEND, asm-generic/fcntl.h
     private const int OwnerOnly = 0x180;
 
-    /// <summary>Leaves the terminal's session for one of its own: what ends the terminal does not end this process.</summary>
+    /// <summary>Creates a session for this process: it gets no signals when the terminal is closed.</summary>
     public static void BeginSession() => _ = SetSession();
 
-    /// <summary>From here on standard input is empty, and standard output and error go to the end of a file. Where that can't be, they stay.</summary>
+    /// <summary>Redirects standard input to an empty file, and standard output and error to the end of a file. Leaves them unchanged if that fails.</summary>
     public static void Detach(string path)
     {
         int nothing = Open("/dev/null", ReadOnly, 0);

@@ -3,7 +3,7 @@ using Yadokari.Core;
 
 namespace Yadokari.Linux;
 
-/// <summary>What a descriptor is ready for (sys/epoll.h).</summary>
+/// <summary>Events of a descriptor (sys/epoll.h).</summary>
 [Flags]
 public enum Readiness : uint
 {
@@ -53,8 +53,8 @@ public sealed unsafe partial class Epoll : IDisposable
         Add(_wake, WakeToken, Readiness.Read);
     }
 
-    /// <summary>The same as <see cref="TryAdd"/>, for a descriptor that is indispensable.</summary>
-    /// <exception cref="UserErrorException">The host can't.</exception>
+    /// <summary>As <see cref="TryAdd"/>, but throws if the host does not add the descriptor.</summary>
+    /// <exception cref="UserErrorException">The host does not add the descriptor.</exception>
     public void Add(int descriptor, ulong token, Readiness readiness)
     {
         if (!TryAdd(descriptor, token, readiness))
@@ -63,7 +63,7 @@ public sealed unsafe partial class Epoll : IDisposable
         }
     }
 
-    /// <summary>Adds a descriptor. False if the host does not take it. Any thread, also during <see cref="Wait"/>.</summary>
+    /// <summary>Adds a descriptor. False if the host refuses. Any thread, also during <see cref="Wait"/>.</summary>
     public bool TryAdd(int descriptor, ulong token, Readiness readiness)
     {
         var wanted = new ReadyEvent((Readiness)((uint)readiness | EdgeTriggered), token);
@@ -71,7 +71,7 @@ public sealed unsafe partial class Epoll : IDisposable
     }
 
     /// <summary>Waits for events, a call of <see cref="Wake"/>, or the timeout. Returns the number of events.</summary>
-    /// <param name="events">Gets them.</param>
+    /// <param name="events">Receives the events.</param>
     /// <param name="milliseconds">The timeout; infinite if negative.</param>
     public int Wait(Span<ReadyEvent> events, int milliseconds)
     {

@@ -4,11 +4,11 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Yadokari.Linux;
 
-/// <summary>A moment as files have it: seconds since 1970, and nanoseconds; struct statx_timestamp of linux/stat.h (6.1).</summary>
+/// <summary>A time stamp of a file: seconds since 1970, and nanoseconds; struct statx_timestamp of linux/stat.h (6.1).</summary>
 [StructLayout(LayoutKind.Sequential, Size = 16)]
 public readonly record struct FileTime(long Seconds, uint Nanoseconds);
 
-/// <summary>What the host knows of a file: struct statx of linux/stat.h (6.1).</summary>
+/// <summary>The status of a file: struct statx of linux/stat.h (6.1).</summary>
 [StructLayout(LayoutKind.Explicit, Size = 256)]
 public readonly struct FileStatus
 {
@@ -20,11 +20,11 @@ public readonly struct FileStatus
     private const uint Basic = 0x7FF;
     private const uint TypeMask = 0xF000;
 
-    /// <summary>The best length of reads and writes.</summary>
+    /// <summary>The preferred length of reads and writes.</summary>
     [FieldOffset(4)]
     public readonly uint BlockSize;
 
-    /// <summary>How many names it has.</summary>
+    /// <summary>Count of hard links.</summary>
     [FieldOffset(16)]
     public readonly uint Links;
 
@@ -39,7 +39,7 @@ public readonly struct FileStatus
     [FieldOffset(28)]
     private readonly ushort _mode;
 
-    /// <summary>Its number in its file system.</summary>
+    /// <summary>Inode number.</summary>
     [FieldOffset(32)]
     public readonly ulong Inode;
 
@@ -47,7 +47,7 @@ public readonly struct FileStatus
     [FieldOffset(40)]
     public readonly ulong Size;
 
-    /// <summary>The room it takes, in units of 512 bytes.</summary>
+    /// <summary>Allocated space in units of 512 bytes.</summary>
     [FieldOffset(48)]
     public readonly ulong Blocks;
 
@@ -55,7 +55,7 @@ public readonly struct FileStatus
     [FieldOffset(64)]
     public readonly FileTime Accessed;
 
-    /// <summary>When this was last changed.</summary>
+    /// <summary>When the inode was last changed.</summary>
     [FieldOffset(96)]
     public readonly FileTime Changed;
 
@@ -81,13 +81,13 @@ public readonly struct FileStatus
     /// <summary>The type alone: one of <see cref="FileTree"/>'s.</summary>
     public uint Type => _mode & TypeMask;
 
-    /// <summary>The file system it is in.</summary>
+    /// <summary>The device id of its file system.</summary>
     public ulong Device => ((ulong)_major << 32) | _minor;
 
     /// <summary>The device that a device node names, as the kernel encodes it in 32 bits (linux/kdev_t.h, new_encode_dev).</summary>
     public uint NamedDevice => (_namedMinor & 0xFF) | (_namedMajor << 8) | ((_namedMinor & ~0xFFu) << 12);
 
-    /// <summary>Looks at an open file. 0, or minus an errno.</summary>
+    /// <summary>Reads the status of an open file. Returns 0, or a negated errno.</summary>
     public static unsafe int Of(SafeFileHandle file, out FileStatus status)
     {
         // SAFETY: the kernel reads one NUL and writes as many bytes as this structure has.
@@ -98,7 +98,7 @@ public readonly struct FileStatus
         }
     }
 
-    /// <summary>Looks at what a path stands for, behind all links. 0, or minus an errno.</summary>
+    /// <summary>Reads the status of the file at a path; follows symbolic links. Returns 0, or a negated errno.</summary>
     public static unsafe int Of(string path, out FileStatus status)
     {
         using var from = new SafeFileHandle(CurrentFolder, ownsHandle: false);
@@ -111,10 +111,10 @@ public readonly struct FileStatus
         }
     }
 
-    /// <summary>Looks at what a name in a folder stands for; of a symbolic link, at the link. 0, or minus an errno.</summary>
+    /// <summary>Reads the status of a name in a folder; does not follow a symbolic link. Returns 0, or a negated errno.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="name">One component that ends with NUL.</param>
-    /// <param name="status">Gets it.</param>
+    /// <param name="status">Receives the status.</param>
     public static unsafe int Of(SafeFileHandle folder, ReadOnlySpan<byte> name, out FileStatus status)
     {
         FileTree.CheckName(name);

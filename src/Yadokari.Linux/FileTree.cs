@@ -5,9 +5,9 @@ using Microsoft.Win32.SafeHandles;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// Calls on files that are named by an open folder and one component, so that no name ever leads elsewhere: symbolic links are not followed.
-/// Names are bytes that end with NUL and have neither another one nor a slash. Answers are counts or 0, or minus an errno; a file that could
-/// not be opened need not be closed.
+/// System calls on files that are named by an open folder and one component, so that no name can lead out of the folder: symbolic links are not
+/// followed. Names are bytes that end with NUL and contain no other NUL and no slash. Results are counts or 0, or a negated errno. After an
+/// error there is no file to close.
 /// </summary>
 public static unsafe partial class FileTree
 {
@@ -30,19 +30,19 @@ public static unsafe partial class FileTree
 
     // open(2), x86-64
 
-    /// <summary>The bits that say whether to read or to write.</summary>
+    /// <summary>The mask of the access mode (O_ACCMODE).</summary>
     public const uint AccessMask = 3;
 
-    /// <summary>To be read and written.</summary>
+    /// <summary>O_RDWR: for reading and writing.</summary>
     public const uint ReadWrite = 2;
 
-    /// <summary>Fails where the name is taken.</summary>
+    /// <summary>O_EXCL: fails if the name exists.</summary>
     public const uint Exclusive = 0x80;
 
-    /// <summary>Made empty.</summary>
+    /// <summary>O_TRUNC: truncates the file.</summary>
     public const uint Truncate = 0x200;
 
-    /// <summary>Writes go to the end.</summary>
+    /// <summary>O_APPEND: writes go to the end.</summary>
     public const uint Append = 0x400;
 
     /// <summary>O_SYNC: writes are on stable storage when they return.</summary>
@@ -73,7 +73,7 @@ public static unsafe partial class FileTree
     private const int SyscallGetDents64 = 217;
     private const int SetRange = 0;
 
-    /// <summary>Whether this process may do everything to files, such as giving them to others.</summary>
+    /// <summary>Whether this process has all rights on files, such as changing their owners.</summary>
     public static bool IsRoot => EffectiveUser() == 0;
 
     /// <summary>The limit of open files of this process (RLIMIT_NOFILE).</summary>
@@ -88,7 +88,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Opens a folder by its path as a place to start from; here links are followed.</summary>
+    /// <summary>Opens a root folder by its path; follows symbolic links.</summary>
     public static int OpenFolder(string path, out SafeFileHandle folder) =>
         Opened(OpenAt(CurrentFolder, path, PathOnly | DirectoryFlag | CloseOnExec, 0), out folder);
 
@@ -135,15 +135,15 @@ public static unsafe partial class FileTree
     }
 
     /// <summary>Reopens an O_PATH descriptor for reading or writing. The caller has checked that it is a regular file or a folder: others may block.</summary>
-    /// <param name="place">What <see cref="OpenPlace"/> gave.</param>
+    /// <param name="place">The descriptor from <see cref="OpenPlace"/>.</param>
     /// <param name="flags">Access, and how writes are done.</param>
-    /// <param name="file">Gets it.</param>
+    /// <param name="file">Receives the open file.</param>
     public static int Reopen(SafeFileHandle place, uint flags, out SafeFileHandle file) => OpenByDescriptor(place, flags | NonBlocking, out file);
 
     /// <summary>Reopens an open regular file for reading, as a new open file description, which does not share flock(2)'s lock.</summary>
     public static int OpenAgain(SafeFileHandle file, out SafeFileHandle again) => OpenByDescriptor(file, 0, out again);
 
-    /// <summary>Makes a file of bytes that was not there, and opens it. The process's umask takes bits from the mode.</summary>
+    /// <summary>Creates a regular file, which must not exist, and opens it. The process's umask clears bits of the mode.</summary>
     public static int Create(SafeFileHandle folder, ReadOnlySpan<byte> name, uint flags, uint mode, out SafeFileHandle file)
     {
         CheckName(name);
@@ -155,11 +155,11 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Makes a file of bytes without a name in the file system of a folder, and opens it. Not every file system can.</summary>
+    /// <summary>Creates a regular file without a name in the file system of a folder, and opens it. Not every file system supports that.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="flags">Access, which must be to write, and how writes are done; with <see cref="Exclusive"/> it never gets a name.</param>
-    /// <param name="mode">Its permissions. The process's umask takes bits from them.</param>
-    /// <param name="file">Gets it.</param>
+    /// <param name="flags">Access mode, which must include writing, and flags of open(2); with <see cref="Exclusive"/> the file can't be linked.</param>
+    /// <param name="mode">Its permissions. The process's umask clears bits of them.</param>
+    /// <param name="file">Receives the open file.</param>
     public static int CreateUnnamed(SafeFileHandle folder, uint flags, uint mode, out SafeFileHandle file)
     {
         // SAFETY: the kernel reads up to the NUL.
@@ -169,10 +169,10 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>The place of an open file, which may have no name.</summary>
+    /// <summary>An O_PATH descriptor of an open file, which may have no name.</summary>
     public static int PlaceOf(SafeFileHandle file, out SafeFileHandle place) => Reopen(file, PathOnly, out place);
 
-    /// <summary>Makes a folder.</summary>
+    /// <summary>Creates a folder.</summary>
     public static int MakeFolder(SafeFileHandle folder, ReadOnlySpan<byte> name, uint mode)
     {
         CheckName(name);
@@ -184,7 +184,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Makes a file of bytes, a FIFO or a socket.</summary>
+    /// <summary>Creates a regular file, a FIFO or a socket.</summary>
     public static int MakeNode(SafeFileHandle folder, ReadOnlySpan<byte> name, uint mode)
     {
         CheckName(name);
@@ -196,7 +196,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Makes a symbolic link. What it says ends with NUL, and is nothing but bytes.</summary>
+    /// <summary>Creates a symbolic link. The target is bytes that end with NUL; it is not resolved.</summary>
     public static int MakeSymlink(SafeFileHandle folder, ReadOnlySpan<byte> name, ReadOnlySpan<byte> target)
     {
         CheckName(name);
@@ -223,11 +223,11 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Renames.</summary>
-    /// <param name="folder">Where it is.</param>
-    /// <param name="name">What it is called.</param>
-    /// <param name="newFolder">Where it goes.</param>
-    /// <param name="newName">What it is to be called.</param>
+    /// <summary>Renames a file.</summary>
+    /// <param name="folder">Its folder.</param>
+    /// <param name="name">Its name.</param>
+    /// <param name="newFolder">The new folder.</param>
+    /// <param name="newName">The new name.</param>
     /// <param name="flags">RENAME_NOREPLACE (1) or RENAME_EXCHANGE (2) of linux/fs.h.</param>
     public static int Rename(SafeFileHandle folder, ReadOnlySpan<byte> name, SafeFileHandle newFolder, ReadOnlySpan<byte> newName, uint flags)
     {
@@ -253,7 +253,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>What a symbolic link says. Returns its length, as far as there is room.</summary>
+    /// <summary>Reads the target of a symbolic link. Returns its length, truncated to the span.</summary>
     public static int ReadLink(SafeFileHandle place, Span<byte> target)
     {
         byte nothing = 0;
@@ -265,7 +265,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Gives a place another owner and group; <see cref="uint.MaxValue"/> leaves one as it is.</summary>
+    /// <summary>Changes owner and group of an O_PATH descriptor's file; <see cref="uint.MaxValue"/> leaves one unchanged.</summary>
     public static int ChangeOwner(SafeFileHandle place, uint user, uint group)
     {
         byte nothing = 0;
@@ -274,7 +274,7 @@ public static unsafe partial class FileTree
         return Check(ChownAt(place, &nothing, user, group, EmptyPath));
     }
 
-    /// <summary>Gives a place, which is no symbolic link, other permissions.</summary>
+    /// <summary>Changes the permissions of an O_PATH descriptor's file, which must not be a symbolic link.</summary>
     public static int ChangeMode(SafeFileHandle place, uint mode)
     {
         Span<byte> path = stackalloc byte[MaxDescriptorPathLength];
@@ -287,7 +287,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>Sets when a place was read and written; nanoseconds may be UTIME_NOW (0x3fffffff) and UTIME_OMIT (0x3ffffffe) of linux/stat.h.</summary>
+    /// <summary>Sets the times of an O_PATH descriptor's file; nanoseconds may be UTIME_NOW (0x3fffffff) and UTIME_OMIT (0x3ffffffe) of linux/stat.h.</summary>
     public static int SetTimes(SafeFileHandle place, FileTime accessed, FileTime modified)
     {
         long* times = stackalloc long[4] { accessed.Seconds, accessed.Nanoseconds, modified.Seconds, modified.Nanoseconds };
@@ -314,7 +314,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>The same for a file that is open for writing.</summary>
+    /// <summary>Truncates or extends a file that is open for writing.</summary>
     public static int ResizeOpen(SafeFileHandle file, long length) => Check(TruncateOpen(file, length));
 
     /// <summary>fsync(2), or fdatasync(2) for the data alone.</summary>
@@ -335,8 +335,8 @@ public static unsafe partial class FileTree
 
     /// <summary>Reads entries of an open folder into a buffer: struct linux_dirent64 of linux/dirent.h, one after another. 0 at the end.</summary>
     /// <param name="folder">Open for reading.</param>
-    /// <param name="position">Where to begin: 0, or what an entry said of the next. Null goes on.</param>
-    /// <param name="entries">Gets them.</param>
+    /// <param name="position">The position to read from: 0, or the <c>d_off</c> of an entry. Null continues after the last read.</param>
+    /// <param name="entries">Receives the entries.</param>
     public static int ReadFolder(SafeFileHandle folder, long? position, Span<byte> entries)
     {
         if (position is { } start && CheckLong(SeekTo(folder, start, SetRange)) is var sought and < 0)
@@ -351,7 +351,7 @@ public static unsafe partial class FileTree
         }
     }
 
-    /// <summary>What the file system of a place has room for.</summary>
+    /// <summary>Reads the size of the file system of an O_PATH descriptor.</summary>
     public static int FileSystem(SafeFileHandle place, out FileSystemStatus status)
     {
         // SAFETY: the kernel writes as many bytes as the structure has.
@@ -513,11 +513,11 @@ public readonly struct FileSystemStatus
     [FieldOffset(8)]
     public readonly ulong BlockSize;
 
-    /// <summary>Blocks in all.</summary>
+    /// <summary>Count of blocks.</summary>
     [FieldOffset(16)]
     public readonly ulong Blocks;
 
-    /// <summary>Free ones.</summary>
+    /// <summary>Free blocks.</summary>
     [FieldOffset(24)]
     public readonly ulong Free;
 
@@ -525,15 +525,15 @@ public readonly struct FileSystemStatus
     [FieldOffset(32)]
     public readonly ulong Available;
 
-    /// <summary>Files that it can hold.</summary>
+    /// <summary>Count of inodes.</summary>
     [FieldOffset(40)]
     public readonly ulong Files;
 
-    /// <summary>How many more.</summary>
+    /// <summary>Free inodes.</summary>
     [FieldOffset(48)]
     public readonly ulong FreeFiles;
 
-    /// <summary>Bytes of a name, at most.</summary>
+    /// <summary>The maximum length of a name in bytes.</summary>
     [FieldOffset(64)]
     public readonly ulong MaxNameLength;
 

@@ -16,13 +16,13 @@ public static unsafe partial class FileVectors
     private const int NoWaitFlag = 8;
     private const int AppendFlag = 0x10;
 
-    /// <summary>Reads all of the pieces. False where the host can't, or the file ends before.</summary>
+    /// <summary>Fills all of the pieces. False on an error, or if the file ends before.</summary>
     public static bool TryRead(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => TryAll(file, offset, pieces, write: false);
 
-    /// <summary>Writes all of the pieces. False where the host can't.</summary>
+    /// <summary>Writes all of the pieces. False on an error.</summary>
     public static bool TryWrite(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => TryAll(file, offset, pieces, write: true);
 
-    /// <summary>Reads into pieces up to the file's end. Returns how many bytes came, or minus an errno where none did.</summary>
+    /// <summary>Reads into pieces up to the file's end. Returns the count of bytes, or a negated errno if there are none.</summary>
     public static long Read(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => Move(file, offset, pieces, write: false, 0);
 
     /// <summary>
@@ -31,7 +31,7 @@ public static unsafe partial class FileVectors
     /// </summary>
     public static long ReadCached(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces) => Move(file, offset, pieces, write: false, NoWaitFlag);
 
-    /// <summary>Whether <see cref="ReadCached"/> can tell; not every file system can.</summary>
+    /// <summary>Whether the file's file system supports <see cref="ReadCached"/>.</summary>
     public static bool KnowsWhatIsCached(SafeFileHandle file)
     {
         byte first;
@@ -39,11 +39,11 @@ public static unsafe partial class FileVectors
         return ReadCached(file, 0, new ReadOnlySpan<HostBuffer>(in piece)) is >= 0 or -TryAgain;
     }
 
-    /// <summary>Writes from pieces. Returns how many bytes went, or minus an errno where none did.</summary>
+    /// <summary>Writes from pieces. Returns the count of bytes, or a negated errno if none was written.</summary>
     /// <param name="file">Open for writing, not for appending.</param>
-    /// <param name="offset">Where; of no account when appending.</param>
-    /// <param name="pieces">What.</param>
-    /// <param name="append">Whether to write at the file's end, wherever others have moved it.</param>
+    /// <param name="offset">The offset in the file; ignored when appending.</param>
+    /// <param name="pieces">The data.</param>
+    /// <param name="append">Whether to write at the file's current end.</param>
     public static long Write(SafeFileHandle file, long offset, ReadOnlySpan<HostBuffer> pieces, bool append) =>
         Move(file, offset, pieces, write: true, append ? AppendFlag : 0);
 

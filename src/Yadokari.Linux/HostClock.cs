@@ -185,7 +185,7 @@ public sealed class HostClock : IClock, IDisposable
         {
             lock (_lock)
             {
-                // Arming goes on doing nothing: under the lock, this is seen before the futex is touched.
+                // Arming has no effect from here on: under the lock, it tests this before it uses the futex.
                 _stopping = true;
             }
 

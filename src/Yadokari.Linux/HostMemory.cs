@@ -6,7 +6,7 @@ namespace Yadokari.Linux;
 public static class HostMemory
 {
     /// <summary>
-    /// What there is for this process in bytes: all of the host's (proc_meminfo(5), MemTotal), or what its control group allows if that is less (cgroup v2,
+    /// Bytes of memory available to this process: the host's (proc_meminfo(5), MemTotal), or the limit of its control group if that is less (cgroup v2,
     /// memory.max). Any thread; read once.
     /// </summary>
     public static ulong Available { get; } = Math.Min(Total(), Allowed());

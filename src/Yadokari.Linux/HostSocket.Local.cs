@@ -10,7 +10,7 @@ public sealed unsafe partial class HostSocket
 
     private const int Local = 1;
 
-    /// <summary>Creates a stream socket. Null if the host can't.</summary>
+    /// <summary>Creates a stream socket. Null if the host refuses.</summary>
     public static HostSocket? OpenLocal()
     {
         int descriptor = Socket(Local, StreamType | CloseOnExec | NonBlocking, 0);

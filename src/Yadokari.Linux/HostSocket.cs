@@ -5,7 +5,7 @@ using System.Runtime.InteropServices;
 
 namespace Yadokari.Linux;
 
-/// <summary>What a host's socket is for.</summary>
+/// <summary>The protocol of a host's socket.</summary>
 public enum SocketKind
 {
     /// <summary>TCP.</summary>
@@ -14,7 +14,7 @@ public enum SocketKind
     /// <summary>UDP.</summary>
     Datagram,
 
-    /// <summary>Echo requests of ICMP, which the kernel numbers (icmp(7)); where it does not allow that, root's raw socket.</summary>
+    /// <summary>ICMP echo requests, whose identifier the kernel sets (icmp(7)); if the host does not allow them, a raw socket, which needs root.</summary>
     Echo,
 }
 
@@ -68,10 +68,10 @@ public sealed unsafe partial class HostSocket : IDisposable
     /// <summary>For <see cref="Epoll.TryAdd"/>.</summary>
     public int Descriptor { get; private set; }
 
-    /// <summary>Whether an <see cref="SocketKind.Echo"/> socket gives what arrives with its IPv4 header, all echoes of the host's among it.</summary>
+    /// <summary>Whether an <see cref="SocketKind.Echo"/> socket is raw: it receives all of the host's echo replies, with their IPv4 headers.</summary>
     public bool IsRaw { get; }
 
-    /// <summary>Creates a socket. Null if the host can't.</summary>
+    /// <summary>Creates a socket. Null if the host refuses.</summary>
     public static HostSocket? Open(AddressFamily family, SocketKind kind)
     {
         bool six = family == AddressFamily.InterNetworkV6;
@@ -90,7 +90,7 @@ public sealed unsafe partial class HostSocket : IDisposable
     /// <summary>Takes over a non-blocking descriptor (O_NONBLOCK).</summary>
     public static HostSocket Of(int descriptor) => new(descriptor, isRaw: false);
 
-    /// <summary>Begins to connect; of datagrams, says where they go. 0, <see cref="InProgress"/> or an error.</summary>
+    /// <summary>Starts to connect; for datagrams, sets the destination. Returns 0, <see cref="InProgress"/> or an error.</summary>
     public int Connect(IPAddress address, int port)
     {
         byte* bytes = stackalloc byte[AddressSize];
@@ -150,8 +150,8 @@ public sealed unsafe partial class HostSocket : IDisposable
     }
 
     /// <summary>Receives a datagram with its sender's address. Returns the number of bytes, or an error.</summary>
-    /// <param name="data">Gets it.</param>
-    /// <param name="from">Gets the sender's address: <c>struct sockaddr_in</c> or <c>sockaddr_in6</c>, to be used with <see cref="SendTo"/> as it is.</param>
+    /// <param name="data">Receives the datagram.</param>
+    /// <param name="from">Receives the sender's address: <c>struct sockaddr_in</c> or <c>sockaddr_in6</c>, for <see cref="SendTo"/>.</param>
     public int ReceiveFrom(Span<byte> data, Span<byte> from)
     {
         // SAFETY: the kernel writes as many bytes as there is room for, of both.

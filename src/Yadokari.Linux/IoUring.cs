@@ -41,7 +41,7 @@ public sealed unsafe partial class IoUring : IDisposable
     private readonly int _wake;
     private readonly Mapping _rings;
     private readonly Mapping _entries;
-    private readonly Mapping _pieces; // A page for each slot, which the host gives when it is first used.
+    private readonly Mapping _pieces; // A page for each slot; the host allocates it at its first use.
     private readonly uint* _submitTail;
     private readonly uint _submitMask;
     private readonly uint* _completeHead;
@@ -114,7 +114,7 @@ public sealed unsafe partial class IoUring : IDisposable
         return null;
     }
 
-    /// <summary>Where to put the pieces that a read of this slot is to fill. They stay until the slot's next.</summary>
+    /// <summary>The buffers for a read of this slot, to be written by the caller. They are kept until the slot's next read.</summary>
     // SAFETY: the mapping has so many for each slot.
     public Span<HostBuffer> Pieces(int slot)
     {
@@ -163,8 +163,8 @@ public sealed unsafe partial class IoUring : IDisposable
     }
 
     /// <summary>Takes a completion, in any order. False if <see cref="Poll"/> has collected no more.</summary>
-    /// <param name="slot">Which; it is free again.</param>
-    /// <param name="result">Bytes, or minus an errno.</param>
+    /// <param name="slot">The slot, which is free again.</param>
+    /// <param name="result">Count of bytes, or a negated errno.</param>
     public bool TryTake(out int slot, out int result)
     {
         while (true)
@@ -201,7 +201,7 @@ public sealed unsafe partial class IoUring : IDisposable
         }
     }
 
-    /// <summary>Gives it back to the host.</summary>
+    /// <summary>Closes the ring and unmaps its memory.</summary>
     public void Dispose() => Release(_descriptor, _wake, _rings, _entries, _pieces);
 
     private static void Release(int descriptor, int wake, Mapping rings, Mapping entries, Mapping pieces)
@@ -257,7 +257,7 @@ public sealed unsafe partial class IoUring : IDisposable
     {
         public bool Exists => Address != Libc.MapFailed;
 
-        /// <summary>Maps a part of a ring's descriptor, or of nothing.</summary>
+        /// <summary>Maps a part of a ring's descriptor, or anonymous memory.</summary>
         public static Mapping Of(int descriptor, nuint length, long offset) => new(
             Libc.Mmap(0, length, Libc.ProtRead | Libc.ProtWrite, descriptor < 0 ? Libc.MapPrivate | Libc.MapAnonymous : Libc.MapShared, descriptor, offset), length);
 

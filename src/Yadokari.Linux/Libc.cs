@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Yadokari.Linux;
 
-/// <summary>The calls of the C library that more than one file of this room makes. Flags follow the kernel's uapi headers for x86-64.</summary>
+/// <summary>Functions of the C library that several files of this assembly call. Flags follow the kernel's uapi headers for x86-64.</summary>
 internal static unsafe partial class Libc
 {
     internal const int ProtNone = 0;

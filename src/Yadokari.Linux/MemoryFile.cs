@@ -14,7 +14,7 @@ public sealed class MemoryFile : IMemoryBacking
     private readonly List<(nint Address, nuint Length)> _mappings = [];
     private int _descriptor;
 
-    /// <summary>Makes a memory file; pages are taken from the host when first touched.</summary>
+    /// <summary>Creates a memory file; the host allocates a page at its first access.</summary>
     /// <param name="name">Shown in /proc/self/maps.</param>
     /// <param name="length">Bytes; a multiple of 4096.</param>
     public MemoryFile(string name, long length)
@@ -62,8 +62,8 @@ public sealed class MemoryFile : IMemoryBacking
     }
 
     /// <summary>
-    /// Takes a range of a mapping out of the process's resident memory until it is touched again. What the file holds stays: it is kept once,
-    /// but counted for each mapping that has touched it.
+    /// Removes a range of a mapping from the process's resident memory until the next access. The file's content is kept: it is in memory once, but
+    /// counted for each mapping that has accessed it.
     /// </summary>
     public static void Withdraw(nint address, long length) => _ = Libc.Madvise(address, (nuint)length, DontNeed);
 

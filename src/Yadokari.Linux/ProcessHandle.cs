@@ -4,7 +4,7 @@ using Microsoft.Win32.SafeHandles;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// A pidfd: refers to one process, never to a later one with the same ID (pidfd_open(2), Linux 5.3). Any thread, also while another disposes of it.
+/// A pidfd: refers to one process, never to a later one with the same id (pidfd_open(2), Linux 5.3). Any thread, also while another disposes of it.
 /// </summary>
 public sealed partial class ProcessHandle : IDisposable
 {
@@ -15,19 +15,19 @@ public sealed partial class ProcessHandle : IDisposable
 
     private ProcessHandle(SafeFileHandle descriptor) => _descriptor = descriptor;
 
-    /// <summary>The process that has a number now. Null where there is none, or the host does not let it be had.</summary>
+    /// <summary>Opens the process with an id. Null if there is none, or the host refuses.</summary>
     public static ProcessHandle? TryOpen(int process)
     {
         nint descriptor = process > 0 ? Libc.Syscall(OpenNumber, process, 0) : -1;
         return descriptor < 0 ? null : new ProcessHandle(new SafeFileHandle(descriptor, ownsHandle: true));
     }
 
-    /// <summary>The process that has a number, if it is one that holds a lock on a file (flock(2)); else null.</summary>
-    /// <param name="process">The number.</param>
+    /// <summary>Opens the process with an id if it holds a lock on a file (flock(2)); otherwise null.</summary>
+    /// <param name="process">The process id.</param>
     /// <param name="path">The file.</param>
     public static ProcessHandle? TryOpenHolder(int process, string path)
     {
-        // Whatever has the number once this is open, signals go to the process that had it before: it is enough to look afterwards.
+        // The handle keeps referring to this process even if its id is reused, so it is enough to check the lock after opening.
         ProcessHandle? handle = TryOpen(process);
         if (handle is not null && Holds(process, path))
         {
@@ -38,7 +38,7 @@ public sealed partial class ProcessHandle : IDisposable
         return null;
     }
 
-    /// <summary>Sends a signal. False where it has ended, was disposed of, or is another user's.</summary>
+    /// <summary>Sends a signal. False if the process has ended or is another user's, or this was disposed of.</summary>
     public bool TrySignal(int signal)
     {
         bool held = false;
@@ -60,13 +60,13 @@ public sealed partial class ProcessHandle : IDisposable
         }
     }
 
-    /// <summary>Ends it at once (SIGKILL). False as with <see cref="TrySignal"/>.</summary>
+    /// <summary>Kills the process (SIGKILL). False as with <see cref="TrySignal"/>.</summary>
     public bool TryKill() => TrySignal(9);
 
     /// <inheritdoc/>
     public void Dispose() => _descriptor.Dispose();
 
-    // An open file that is locked says so (proc_pid_fdinfo(5)).
+    // fdinfo lists the locks of an open file (proc_pid_fdinfo(5)).
     private static bool Holds(int process, string path)
     {
         string full = Path.GetFullPath(path);
@@ -75,7 +75,7 @@ public sealed partial class ProcessHandle : IDisposable
         {
             try
             {
-                string name = $"{new FileInfo($"/proc/self/fd/{folder.DangerousGetHandle()}").LinkTarget}/{Path.GetFileName(full)}"; // As the kernel writes it.
+                string name = $"{new FileInfo($"/proc/self/fd/{folder.DangerousGetHandle()}").LinkTarget}/{Path.GetFileName(full)}"; // The path in the kernel's form.
                 return error == 0 && Directory.EnumerateFiles($"/proc/{process}/fd").Any(file => new FileInfo(file).LinkTarget == name
                     && File.ReadLines($"/proc/{process}/fdinfo/{Path.GetFileName(file)}").Any(line => line.StartsWith("lock:", StringComparison.Ordinal)));
             }

@@ -5,7 +5,7 @@ namespace Yadokari.Linux;
 
 /// <summary>
 /// How long a thread has run and has waited for a processor (Linux: Documentation/scheduler/sched-stats.rst, /proc/PID/schedstat). A kernel
-/// without them answers that nothing waits.
+/// without these statistics reports that no thread waits.
 /// </summary>
 public sealed class SchedulerStatistics : IDisposable
 {
@@ -23,13 +23,13 @@ public sealed class SchedulerStatistics : IDisposable
         }
     }
 
-    /// <summary>Of the calling thread; any thread may read them.</summary>
+    /// <summary>Opens the statistics of the calling thread; any thread may read them.</summary>
     public static SchedulerStatistics OfThread() => new("/proc/thread-self/schedstat");
 
-    /// <summary>Of a process of one thread.</summary>
+    /// <summary>Opens the statistics of a process with one thread.</summary>
     public static SchedulerStatistics OfProcess(int id) => new($"/proc/{id}/schedstat");
 
-    /// <summary>Nanoseconds that it has run and waited so far; zeros if that is not known.</summary>
+    /// <summary>Nanoseconds that the thread has run and has waited; zeros if unknown.</summary>
     public (long Ran, long Waited) Read()
     {
         Span<byte> text = stackalloc byte[96];

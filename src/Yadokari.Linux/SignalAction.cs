@@ -14,7 +14,7 @@ public static unsafe partial class SignalAction
     /// <summary>Bad memory access, and every #GP.</summary>
     public const int Sigsegv = 11;
 
-    /// <summary>Memory that the host can't give.</summary>
+    /// <summary>Access to memory that the host can't supply (SIGBUS).</summary>
     public const int Sigbus = 7;
 
     /// <summary>Breakpoints and single steps.</summary>
@@ -25,8 +25,8 @@ public static unsafe partial class SignalAction
     private const int SaOnStack = 0x08000000;
     private const int SaRestart = 0x10000000;
 
-    /// <summary>Puts a native handler (int, siginfo*, ucontext*) before the present one.</summary>
-    /// <returns>The address of the handler that was there; 0 for the default action.</returns>
+    /// <summary>Installs a native handler (int, siginfo*, ucontext*), which may pass signals on to the previous one.</summary>
+    /// <returns>The address of the previous handler; 0 for the default action.</returns>
     public static nint Install(int signal, nint handler)
     {
         Action old;
@@ -42,14 +42,14 @@ public static unsafe partial class SignalAction
         return Sigaction(signal, &action, null) == 0 ? old.Handler : throw new InvalidOperationException($"sigaction({signal}) failed");
     }
 
-    /// <summary>The handler in place, to hand signals on to.</summary>
+    /// <summary>The installed handler, for passing signals on.</summary>
     public static nint Current(int signal)
     {
         Action old;
         return Sigaction(signal, null, &old) == 0 ? old.Handler : throw new InvalidOperationException($"sigaction({signal}) failed");
     }
 
-    /// <summary>SIGCHLD no longer comes when a child stops or goes on; that a child ended still is told.</summary>
+    /// <summary>Disables SIGCHLD for children that stop or continue (SA_NOCLDSTOP); it is still sent when a child ends.</summary>
     public static void ForgetStops(int signal)
     {
         Action action;

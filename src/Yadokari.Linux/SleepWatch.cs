@@ -4,9 +4,9 @@ using Yadokari.Core.Lifetimes;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// Detects that the host was suspended (to RAM or to disk). A timer of the wall clock that is far away is cancelled when that clock is set, as
-/// it is at the end of sleep (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET); the time of the suspend is what CLOCK_BOOTTIME has gained on
-/// CLOCK_MONOTONIC. A thread waits for it.
+/// Detects that the host was suspended (to RAM or to disk). The kernel sets the wall clock at the end of a suspend, which cancels a timer of that
+/// clock (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET); the duration of the suspend is what CLOCK_BOOTTIME has gained on CLOCK_MONOTONIC. A
+/// thread waits for the timer.
 /// </summary>
 public sealed unsafe partial class SleepWatch : IDisposable
 {
@@ -17,7 +17,7 @@ public sealed unsafe partial class SleepWatch : IDisposable
     private const int Absolute = 1;
     private const int CancelOnSet = 2;
 
-    // What two clocks that are read one after the other may differ by without a sleep.
+    // The tolerance for two clocks that are read one after the other.
     private const long Noise = 1_000_000;
 
     private readonly Action<long> _slept;
@@ -25,8 +25,8 @@ public sealed unsafe partial class SleepWatch : IDisposable
     private readonly Thread? _thread;
     private volatile bool _stopping;
 
-    /// <summary>Watches from now on. A host that has no such timers is not watched.</summary>
-    /// <param name="slept">Gets nanoseconds, soon after the host woke up. On the watch's thread.</param>
+    /// <summary>Starts watching. On a host without such timers it has no effect.</summary>
+    /// <param name="slept">Called with the duration in nanoseconds, soon after the host woke up, on the watch's thread.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
     public SleepWatch(Action<long> slept, Action<Exception>? failed = null)
     {
@@ -37,10 +37,10 @@ public sealed unsafe partial class SleepWatch : IDisposable
         }
     }
 
-    /// <summary>Nanoseconds since the host started, those asleep among them.</summary>
+    /// <summary>Nanoseconds since the host booted, including suspends.</summary>
     public static long BootTime => Read(Boottime);
 
-    /// <summary>Watches no more; waits for a call on its way, unless it is the caller.</summary>
+    /// <summary>Stops watching; waits for a running callback, unless that is the caller.</summary>
     public void Dispose()
     {
         if (_thread is null || _stopping)
@@ -83,7 +83,7 @@ public sealed unsafe partial class SleepWatch : IDisposable
 
     private void Arm(long second)
     {
-        // struct itimerspec: the interval, which there is none, and the time.
+        // struct itimerspec: the interval (none), and the time.
         long* times = stackalloc long[] { 0, 0, second, 0 };
         _ = SetTime(_timer, Absolute | CancelOnSet, times, null); // SAFETY: the kernel reads the four numbers, which live until the call returns.
     }

@@ -26,7 +26,7 @@ public sealed unsafe partial class TapDevice : IDisposable
     private const int NotPermitted = 1;
     private const int Busy = 16;
 
-    /// <summary><c>struct ifreq</c> of linux/if.h, as far as it matters.</summary>
+    /// <summary><c>struct ifreq</c> of linux/if.h, with only the members used here.</summary>
     [StructLayout(LayoutKind.Sequential, Size = 40)]
     private struct InterfaceRequest
     {
@@ -46,7 +46,7 @@ public sealed unsafe partial class TapDevice : IDisposable
         byte[] bytes = Encoding.UTF8.GetBytes(name);
         if (bytes.Length is 0 or > MaxName)
         {
-            throw new ConfigurationException("/tap", $"'{name}' can't be a device's name", $"give one of 1 to {MaxName} letters");
+            throw new ConfigurationException("/tap", $"'{name}' is not a valid name of a device", $"give one of 1 to {MaxName} letters");
         }
 
         int descriptor = OpenFile(Path, ReadWrite | CloseOnExec | NonBlocking);
@@ -66,7 +66,7 @@ public sealed unsafe partial class TapDevice : IDisposable
             {
                 NotPermitted => ("is not allowed to this user", $"be root, or have root make the device with 'ip tuntap add dev {name} mode tap user {Environment.UserName}'"),
                 Busy => ("is in use by another machine", "give another device, or end that machine"),
-                _ => ($"can't be had ({Marshal.GetLastPInvokeErrorMessage()})", "give the name of a TAP device"),
+                _ => ($"can't be opened ({Marshal.GetLastPInvokeErrorMessage()})", "give the name of a TAP device"),
             };
             throw new ConfigurationException("/tap", $"The TAP device '{name}' {problem}", remedy);
         }

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// A terminal in raw mode: keys arrive one by one, unechoed, and none of them signals. The mode that it had comes back with
-/// <see cref="Restore"/>, which may be called from any thread, any number of times.
+/// A terminal in raw mode: keys arrive one by one, without echo, and no key sends a signal. <see cref="Restore"/>, which may be called from any
+/// thread and any number of times, restores the previous mode.
 /// </summary>
 /// <remarks>ioctl_tty(2); the layout is <c>struct termios</c> of Linux 6.1, include/uapi/asm-generic/termbits.h.</remarks>
 public sealed partial class Terminal : IDisposable
@@ -26,15 +26,15 @@ public sealed partial class Terminal : IDisposable
     /// <summary>Whether a file descriptor is a terminal.</summary>
     public static bool IsTerminal(int descriptor) => GetAttributes(descriptor, TcGets, out _) == 0;
 
-    /// <summary>Puts a terminal into raw mode. Null where the descriptor is no terminal.</summary>
+    /// <summary>Puts a terminal into raw mode. Null if the descriptor is not a terminal.</summary>
     public static Terminal? TryOpenRaw(int descriptor) =>
         GetAttributes(descriptor, TcGets, out TerminalSettings before) == 0 ? new Terminal(descriptor, before) : null;
 
-    /// <summary>Rows and columns. Null where the descriptor is no terminal or doesn't know.</summary>
+    /// <summary>Rows and columns. Null if the descriptor is not a terminal, or its size is unknown.</summary>
     public static (int Rows, int Columns)? Size(int descriptor) =>
         GetWindowSize(descriptor, TiocGWinSz, out WindowSize size) == 0 && size.Rows > 0 && size.Columns > 0 ? (size.Rows, size.Columns) : null;
 
-    /// <summary>Goes into raw mode again, after the process was stopped and continued. Does nothing once restored.</summary>
+    /// <summary>Sets raw mode again, after the process was stopped and continued. Does nothing after <see cref="Restore"/>.</summary>
     public void Reapply()
     {
         lock (_lock)
@@ -46,7 +46,7 @@ public sealed partial class Terminal : IDisposable
         }
     }
 
-    /// <summary>Gives the terminal the mode it had.</summary>
+    /// <summary>Restores the terminal's previous mode.</summary>
     public void Restore()
     {
         lock (_lock)
@@ -105,7 +105,7 @@ internal struct TerminalSettings
         private byte _first;
     }
 
-    /// <summary>As cfmakeraw(3) says, with reads that return from the first byte on.</summary>
+    /// <summary>Sets the flags of cfmakeraw(3); reads return as soon as there is a byte.</summary>
     public readonly TerminalSettings ToRaw()
     {
         const uint Ignbrk = 0x1, Brkint = 0x2, Parmrk = 0x8, Istrip = 0x20, Inlcr = 0x40, Igncr = 0x80, Icrnl = 0x100, Ixon = 0x400;

@@ -3,9 +3,9 @@ using System.Runtime.InteropServices;
 namespace Yadokari.Linux;
 
 /// <summary>
-/// Bytes in and out of a file descriptor that this process was given (standard input, standard output), without the buffering and
-/// the terminal settings of <see cref="Console"/>. Works on blocking and non-blocking descriptors. Reads and writes may be on
-/// different threads.
+/// Reads and writes an inherited file descriptor (standard input, standard output), without the buffering and the terminal settings of
+/// <see cref="Console"/>. Works on blocking and non-blocking descriptors. Reads and writes may be on different
+/// threads.
 /// </summary>
 public sealed unsafe partial class TerminalStream(int descriptor)
 {
@@ -14,7 +14,7 @@ public sealed unsafe partial class TerminalStream(int descriptor)
     private const short PollIn = 1;
     private const short PollOut = 4;
 
-    /// <summary>Waits for bytes and reads them. 0 at the end of input, which a hang-up or an error is too.</summary>
+    /// <summary>Waits for bytes and reads them. Returns 0 at the end of input, and after a hang-up or an error.</summary>
     public int Read(Span<byte> buffer)
     {
         while (true)
@@ -39,7 +39,7 @@ public sealed unsafe partial class TerminalStream(int descriptor)
         }
     }
 
-    /// <summary>Writes all of it. Returns 0, or the errno that stopped it.</summary>
+    /// <summary>Writes all bytes. Returns 0, or an errno.</summary>
     public int Write(ReadOnlySpan<byte> data)
     {
         while (!data.IsEmpty)

@@ -6,7 +6,7 @@ public static class ThreadGsBase
     private const int ArchPrctl = 158;
     private const int ArchSetGs = 0x1001;
 
-    /// <summary>Sets the base for the calling thread. The thread must not be one that others share (the pool's).</summary>
+    /// <summary>Sets the base for the calling thread. Not for thread-pool threads, which other code shares.</summary>
     public static void Set(nint address)
     {
         if (Libc.Syscall(ArchPrctl, ArchSetGs, address) != 0)

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace Yadokari.Linux;
 
-/// <summary>How late the kernel may wake a thread from a timed sleep to save power: <c>prctl(2)</c>, <c>linux/prctl.h</c>.</summary>
+/// <summary>The timer slack of a thread, by which the kernel may delay the end of its timed sleeps to save power: <c>prctl(2)</c>, <c>linux/prctl.h</c>.</summary>
 internal static partial class TimerSlack
 {
     private const int SetTimerSlack = 29;

@@ -5,16 +5,16 @@ namespace Yadokari.Linux;
 /// <summary>Why a traced process stopped.</summary>
 public enum TraceStop
 {
-    /// <summary>It has exited.</summary>
-    Gone,
+    /// <summary>The process has exited.</summary>
+    Exited,
 
-    /// <summary>A system call, which the kernel did not carry out. RIP is after the instruction.</summary>
+    /// <summary>A system call, which the kernel did not execute. RIP is after the instruction.</summary>
     SystemCall,
 
     /// <summary>A signal is about to be delivered; it is dropped at the next resumption.</summary>
     Signal,
 
-    /// <summary>The process's filter of system calls caught one that never was an instruction: a call into the vsyscall page.</summary>
+    /// <summary>The process's seccomp filter caught a system call without an instruction: a call into the vsyscall page.</summary>
     Filtered,
 }
 
@@ -22,14 +22,14 @@ public enum TraceStop
 [StructLayout(LayoutKind.Sequential)]
 public struct TracedRegisters
 {
-#pragma warning disable CS1591 // The processor's own names.
+#pragma warning disable CS1591 // The names of the processor's registers.
     public ulong R15, R14, R13, R12, Rbp, Rbx, R11, R10, R9, R8, Rax, Rcx, Rdx, Rsi, Rdi, OrigRax, Rip, Cs, Rflags, Rsp, Ss, FsBase, GsBase, Ds, Es, Fs, Gs;
 #pragma warning restore CS1591
 }
 
 /// <summary>
-/// A child process under ptrace(2). Of one thread, the one that started it, but for <see cref="Kick"/> and <see cref="Dispose"/>. It dies
-/// with that thread.
+/// A child process under ptrace(2). Only the thread that started it may call members, except <see cref="Kick"/> and <see cref="Dispose"/>. The
+/// kernel kills it when that thread ends.
 /// </summary>
 public sealed unsafe partial class TracedProcess : IDisposable
 {
@@ -57,7 +57,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
     private const int SeccompEvent = SignalAction.Sigtrap | (7 << 8);
 
     private readonly int _pid;
-    private readonly ProcessHandle? _handle; // For signals: after it was waited for, its number may be another's. Null before Linux 5.3.
+    private readonly ProcessHandle? _handle; // For signals: after the process was reaped, its id may be reused. Null before Linux 5.3.
     private bool _exited;
 
     private TracedProcess(int pid)
@@ -67,10 +67,10 @@ public sealed unsafe partial class TracedProcess : IDisposable
     }
 
     /// <summary>
-    /// Starts a program that asks to be traced and then stops itself by a breakpoint. Null where the host does not let it.
+    /// Starts a program that requests tracing and then stops itself by a breakpoint. Null if the host does not allow it.
     /// </summary>
     /// <param name="program">A memory file with a static ELF executable.</param>
-    /// <param name="files">Memory files that it keeps open, at the same descriptors as here.</param>
+    /// <param name="files">Memory files that the process inherits, with the same descriptors as here.</param>
     public static TracedProcess? Start(MemoryFile program, params ReadOnlySpan<MemoryFile> files)
     {
         SignalAction.ForgetStops(Sigchld);
@@ -80,7 +80,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         _ = FileActionsInit(actions);
         foreach (MemoryFile file in files)
         {
-            // Onto itself: that makes it survive exec.
+            // Duplicating a descriptor onto itself clears its close-on-exec flag.
             _ = FileActionsAddDup2(actions, file.Descriptor, file.Descriptor);
         }
 
@@ -107,23 +107,23 @@ public sealed unsafe partial class TracedProcess : IDisposable
         return null;
     }
 
-    /// <summary>The process's number.</summary>
+    /// <summary>The process id.</summary>
     public int Id => _pid;
 
-    /// <summary>Lets it run; its system calls are its own. Until <see cref="Wait"/> nothing else may be asked.</summary>
+    /// <summary>Resumes the process; the kernel executes its system calls. No other member may be called before <see cref="Wait"/>.</summary>
     public void Resume() => _ = Ptrace(Continue, _pid, 0, 0);
 
-    /// <summary>Lets it run; it stops at system calls instead of making them.</summary>
+    /// <summary>Resumes the process; it stops at system calls, and the kernel does not execute them.</summary>
     public void ResumeWithoutSystemCalls() => _ = Ptrace(SystemCallEmulation, _pid, 0, 0);
 
     /// <summary>Waits for the next stop.</summary>
-    /// <param name="signal">Which signal, if it is one.</param>
+    /// <param name="signal">The signal's number, for <see cref="TraceStop.Signal"/>.</param>
     public TraceStop Wait(out int signal)
     {
         signal = 0;
         if (_exited)
         {
-            return TraceStop.Gone;
+            return TraceStop.Exited;
         }
 
         int status;
@@ -137,7 +137,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         if (pid != _pid || (status & 0xFF) != 0x7F)
         {
             _exited = true;
-            return TraceStop.Gone;
+            return TraceStop.Exited;
         }
 
         switch (status >> 8)
@@ -152,7 +152,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         }
     }
 
-    /// <summary>Copies the registers out. While stopped.</summary>
+    /// <summary>Reads the registers. Only while the process is stopped.</summary>
     public void Read(out TracedRegisters registers)
     {
         // SAFETY: PTRACE_GETREGS writes one user_regs_struct.
@@ -162,7 +162,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         }
     }
 
-    /// <summary>Replaces the registers. While stopped. False if the kernel refuses a value.</summary>
+    /// <summary>Replaces the registers. Only while the process is stopped. False if the kernel refuses a value.</summary>
     public bool Write(in TracedRegisters registers)
     {
         // SAFETY: PTRACE_SETREGS reads one user_regs_struct.
@@ -172,7 +172,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         }
     }
 
-    /// <summary>Copies the extended state out: the standard form of XSAVE with all components of the kernel. Returns its length.</summary>
+    /// <summary>Reads the extended state: XSAVE's standard format with all components of the kernel. Returns its length.</summary>
     public int ReadExtended(Span<byte> area)
     {
         // SAFETY: the kernel writes no more than the length in the vector.
@@ -183,7 +183,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         }
     }
 
-    /// <summary>Replaces the extended state; <paramref name="area"/> is as long as <see cref="ReadExtended"/> said.</summary>
+    /// <summary>Replaces the extended state; <paramref name="area"/> has the length that <see cref="ReadExtended"/> returned.</summary>
     public bool WriteExtended(ReadOnlySpan<byte> area)
     {
         // SAFETY: as above, read.
@@ -194,7 +194,7 @@ public sealed unsafe partial class TracedProcess : IDisposable
         }
     }
 
-    /// <summary>What came with the signal at which it stopped: si_code, and si_addr for faults.</summary>
+    /// <summary>Details of the signal at which the process stopped: si_code, and si_addr for faults.</summary>
     public void ReadSignal(out int code, out ulong address)
     {
         // SAFETY: siginfo_t is 128 bytes: si_signo, si_errno, si_code, padding, si_addr (asm-generic/siginfo.h).
@@ -204,17 +204,17 @@ public sealed unsafe partial class TracedProcess : IDisposable
         address = *(ulong*)(information + 16);
     }
 
-    /// <summary>Processor time that it has used so far, in nanoseconds, whatever else the processor was busy with.</summary>
+    /// <summary>Processor time that the process has used, in nanoseconds.</summary>
     // The clock is MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of linux/posix-timers.h.
     public long ProcessorTime => TimeOf((~_pid << 3) | 2);
 
-    /// <summary>Processor time that the calling thread has used so far, in nanoseconds.</summary>
+    /// <summary>Processor time that the calling thread has used, in nanoseconds.</summary>
     public static long ThreadTime => TimeOf(ThreadClock);
 
-    /// <summary>Makes a running process stop soon by <see cref="KickSignal"/>. Any thread.</summary>
+    /// <summary>Makes a running process stop soon, by <see cref="KickSignal"/>. Any thread.</summary>
     public void Kick() => Signal(KickSignal);
 
-    /// <summary>Ends it. Any thread.</summary>
+    /// <summary>Kills the process. Any thread.</summary>
     public void Dispose()
     {
         if (!_exited)

@@ -5,10 +5,10 @@ using Yadokari.X86.Msrs;
 
 namespace Yadokari.X86;
 
-/// <summary>The processors that an x86 guest sees: what CPUID says, and which model-specific registers there are. Immutable; any thread.</summary>
+/// <summary>The CPU model of an x86 guest: CPUID's leaves and the model-specific registers. Immutable; any thread.</summary>
 public sealed class CpuModel : ICpuModel
 {
-    /// <summary>Makes a model of what CPUID says; the model-specific registers are those of the same maker.</summary>
+    /// <summary>Creates a model from CPUID's leaves; the model-specific registers are those of the same vendor.</summary>
     public CpuModel(CpuidModel cpuid)
     {
         Cpuid = cpuid;
@@ -18,7 +18,7 @@ public sealed class CpuModel : ICpuModel
     /// <inheritdoc/>
     public string Architecture => "x86-64";
 
-    /// <summary>What CPUID says.</summary>
+    /// <summary>CPUID's leaves.</summary>
     public CpuidModel Cpuid { get; }
 
     /// <summary>The model-specific registers, in ascending order.</summary>

@@ -64,7 +64,7 @@ public enum Vector : byte
     ControlProtection = 21,
 }
 
-/// <summary>What exceptions do by their vectors.</summary>
+/// <summary>Properties of exceptions by their vectors.</summary>
 public static class Vectors
 {
     /// <summary>Whether the processor pushes an error code when it delivers this exception (not when software raises it by INT n).</summary>
@@ -72,8 +72,8 @@ public static class Vectors
         or (>= Vector.InvalidTss and <= Vector.PageFault) or Vector.AlignmentCheck or Vector.ControlProtection;
 
     /// <summary>
-    /// What becomes of a second exception met while delivering a first (Intel SDM volume 3, table 7-5): true where the two make a double
-    /// fault, false where the second is delivered alone. A fault while #DF is delivered shuts the processor down; ask for that first.
+    /// Whether a second exception during the delivery of a first makes a double fault (Intel SDM volume 3, table 7-5); otherwise the second is
+    /// delivered alone. A fault during the delivery of #DF shuts the processor down; the caller checks for that first.
     /// </summary>
     public static bool MakesDoubleFault(Vector first, Vector second) =>
         (IsContributory(first) && IsContributory(second)) || (first == Vector.PageFault && (second == Vector.PageFault || IsContributory(second)));

@@ -3,7 +3,7 @@ using Yadokari.X86.Engines;
 
 namespace Yadokari;
 
-/// <summary>What flat code finds around its processor: nothing but I/O ports that the caller answers for.</summary>
+/// <summary>The vCPU's host in a <see cref="FlatMachine"/>: no devices, only I/O ports that the caller handles.</summary>
 internal sealed class FlatHost : IX86VcpuHost
 {
     public Func<ushort, int, uint>? OnRead { get; set; }
@@ -13,7 +13,7 @@ internal sealed class FlatHost : IX86VcpuHost
     /// <summary>Ends the run after the instruction.</summary>
     public Action? Stop { get; set; }
 
-    /// <summary>What was written since the run began and nobody took.</summary>
+    /// <summary>The writes of this run that no handler of the caller took.</summary>
     public List<PortWrite> Writes { get; } = [];
 
     public void MmioRead(int vcpu, ulong gpa, Span<byte> data) => data.Fill(0xFF);

@@ -12,9 +12,9 @@ using Yadokari.X86.State;
 namespace Yadokari;
 
 /// <summary>
-/// One processor and memory at addresses of the caller's choosing, with no operating system and no devices: for running pieces of machine
-/// code, under the same engine as whole machines. Members may be called from any thread, one at a time, but not from what they call
-/// themselves. Once it is disposed of, they throw <see cref="ObjectDisposedException"/>.
+/// One processor, and memory at addresses that the caller chooses, without operating system and devices: runs pieces of machine code with the
+/// same engine as whole machines. Members may be called from any thread, one at a time, but not from callbacks. After disposal they throw
+/// <see cref="ObjectDisposedException"/>.
 /// </summary>
 public sealed class FlatMachine : IDisposable
 {
@@ -26,12 +26,12 @@ public sealed class FlatMachine : IDisposable
     private readonly FlatHost _host;
     private readonly VcpuWorker _worker;
     private readonly FlatMode _mode;
-    private readonly DisposableStack _parts = new(); // In the order in which they were made.
+    private readonly DisposableStack _parts = new(); // In order of creation; disposed of in reverse.
 
-    /// <summary>Makes a machine with no memory mapped (in real mode, with all there is).</summary>
+    /// <summary>Creates a machine without mapped memory (in real mode, with all memory).</summary>
     /// <param name="mode">The mode that code starts in.</param>
-    /// <param name="options">What differs from the defaults.</param>
-    /// <exception cref="ArgumentException">The options do not fit one another or the mode.</exception>
+    /// <param name="options">Options; null for the defaults.</param>
+    /// <exception cref="ArgumentException">The options contradict each other or the mode.</exception>
     public FlatMachine(FlatMode mode, FlatOptions? options = null)
     {
         options ??= new FlatOptions();
@@ -42,11 +42,11 @@ public sealed class FlatMachine : IDisposable
 
         if (options.Memory is < 4 << 20 or > 64L << 30)
         {
-            throw new ArgumentException($"A memory of {options.Memory} bytes won't do: give from 4 MiB to 64 GiB.", nameof(options));
+            throw new ArgumentException($"The memory size of {options.Memory} bytes is not valid: give from 4 MiB to 64 GiB.", nameof(options));
         }
 
         using var unfinished = new DisposableStack();
-        unfinished.Push(_parts); // What has been made goes again if anything of the rest can't be.
+        unfinished.Push(_parts); // Disposes of the parts so far if creating a later one fails.
         _mode = mode;
         _memory = _parts.Push(GuestRam.Create([(0, (ulong)options.Memory & ~0xFFFul)]));
         _worker = _parts.Push(new VcpuWorker());
@@ -70,30 +70,30 @@ public sealed class FlatMachine : IDisposable
         unfinished.Release();
     }
 
-    /// <summary>All registers but <see cref="Vectors"/>: what <see cref="Run"/> starts with and what it leaves.</summary>
+    /// <summary>All registers except <see cref="Vectors"/>: the input of <see cref="Run"/>, and its output.</summary>
     public X86State Registers { get; }
 
-    /// <summary>x87, XMM, YMM, ZMM and mask registers, likewise.</summary>
+    /// <summary>x87, XMM, YMM, ZMM and mask registers: also input and output of <see cref="Run"/>.</summary>
     public VectorRegisters Vectors { get; }
 
-    /// <summary>Answers IN: port and size of 1, 2 or 4 bytes. Without it all bits are ones. Called on the machine's thread.</summary>
+    /// <summary>Handles IN: receives the port and the size of 1, 2 or 4 bytes. If null, all bits read as ones. Called on the machine's thread.</summary>
     public Func<ushort, int, uint>? PortRead
     {
         get => _host.OnRead;
         set => _host.OnRead = value;
     }
 
-    /// <summary>Takes what OUT writes; without it OUT ends <see cref="Run"/>. Called on the machine's thread.</summary>
+    /// <summary>Handles OUT. If null, OUT ends <see cref="Run"/>. Called on the machine's thread.</summary>
     public Action<PortWrite>? PortWritten
     {
         get => _host.OnWrite;
         set => _host.OnWrite = value;
     }
 
-    /// <summary>Maps zeroed memory, or changes the rights of what is mapped.</summary>
+    /// <summary>Maps zeroed memory, or changes the rights of mapped memory.</summary>
     /// <param name="address">Linear address, a multiple of 4096.</param>
-    /// <param name="length">Bytes, more than 0; the last page is mapped whole.</param>
-    /// <param name="rights">What code may do there; in real mode <see cref="MemoryRights.All"/> and nothing else.</param>
+    /// <param name="length">Bytes, more than 0; rounded up to whole pages.</param>
+    /// <param name="rights">The access rights; in real mode only <see cref="MemoryRights.All"/>.</param>
     /// <exception cref="ArgumentException">The range can't be mapped in this mode.</exception>
     /// <exception cref="InvalidOperationException">The machine's memory is used up; <see cref="FlatOptions.Memory"/> gives more.</exception>
     public void Map(ulong address, long length, MemoryRights rights = MemoryRights.All)
@@ -126,17 +126,17 @@ public sealed class FlatMachine : IDisposable
             {
                 if (!_tables.Map(page, rights))
                 {
-                    throw new InvalidOperationException($"The machine's {_memory.Size >> 20} MiB of memory are used up at {page:X}: give FlatOptions.Memory more.");
+                    throw new InvalidOperationException($"The machine's {_memory.Size >> 20} MiB of memory are used up at {page:X}: raise FlatOptions.Memory.");
                 }
             }
 
-            // The tables changed behind the processor's back: what it remembers of them goes.
+            // The page tables changed: loading the state flushes the TLB.
             _vcpu.Load(Registers);
         });
     }
 
-    /// <summary>Writes memory, whatever its rights.</summary>
-    /// <exception cref="ArgumentException">It is not mapped.</exception>
+    /// <summary>Writes memory, regardless of its rights.</summary>
+    /// <exception cref="ArgumentException">Part of the range is not mapped.</exception>
     public void Write(ulong address, ReadOnlySpan<byte> data)
     {
         byte[] copy = data.ToArray();
@@ -146,18 +146,18 @@ public sealed class FlatMachine : IDisposable
         }
     }
 
-    /// <summary>Reads memory, whatever its rights.</summary>
-    /// <exception cref="ArgumentException">It is not mapped.</exception>
+    /// <summary>Reads memory, regardless of its rights.</summary>
+    /// <exception cref="ArgumentException">Part of the range is not mapped.</exception>
     public byte[] Read(ulong address, int length)
     {
         byte[] data = new byte[length];
         return _worker.Do(() => _vcpu.ReadLinear(address, data)) ? data
-            : throw new ArgumentException($"{length} bytes at {address:X} can't be read: not all of them are mapped.", nameof(address));
+            : throw new ArgumentException($"{length} bytes at {address:X} can't be read: not all of them are mapped; map them first.", nameof(address));
     }
 
-    /// <summary>Runs from <see cref="Registers"/> and <see cref="Vectors"/> until something ends it, and leaves there what it came to.</summary>
-    /// <param name="budget">Instructions to execute at most; a repeated string instruction may count several times. Counting makes code much slower.</param>
-    /// <param name="cancellation">Ends the run from outside.</param>
+    /// <summary>Runs code from <see cref="Registers"/> and <see cref="Vectors"/> until an event of <see cref="FlatStopReason"/>, and stores the registers there. Blocks.</summary>
+    /// <param name="budget">The largest count of instructions to execute; a repeated string instruction may count several times. Counting makes code much slower.</param>
+    /// <param name="cancellation">Cancelling ends the run.</param>
     public FlatStop Run(long budget = long.MaxValue, CancellationToken cancellation = default)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(budget);
@@ -165,7 +165,7 @@ public sealed class FlatMachine : IDisposable
         {
             for (int i = 0; i < 6; i++)
             {
-                // Whoever sets a selector in real mode means its base too.
+                // In real mode the selector determines the base: a caller that sets one expects the other.
                 SegmentState segment = Registers.Segments[i];
                 Registers.Segments[i] = (Registers.Cr0 & 1) == 0 ? segment with { Base = (ulong)segment.Selector << 4 } : segment;
             }
@@ -174,7 +174,7 @@ public sealed class FlatMachine : IDisposable
         return _worker.Do(() =>
         {
             Vectors.Claim();
-            Registers.Activity = ActivityState.Active; // A call of this is a wish to run, wherever the last one ended.
+            Registers.Activity = ActivityState.Active; // Also after a run that ended with HLT or a shutdown.
             _vcpu.Load(Registers);
             _vcpu.SingleStep = budget != long.MaxValue;
             _host.Writes.Clear();
@@ -186,7 +186,7 @@ public sealed class FlatMachine : IDisposable
         });
     }
 
-    /// <summary>Gives everything back, after it has waited for a call in flight: cancel a run before.</summary>
+    /// <summary>Releases all resources. Waits for a running call; cancel a run before.</summary>
     public void Dispose()
     {
         if (!_worker.IsStopped)
@@ -240,13 +240,13 @@ public sealed class FlatMachine : IDisposable
         private readonly SemaphoreSlim _done = new(0);
         private readonly Lock _lock = new();
         private readonly Thread _thread;
-        private Action? _work; // Written under the lock, as is what follows; null ends the thread.
+        private Action? _work; // Guarded by the lock, as are the following fields; null ends the thread.
         private Exception? _failure;
         private bool _stopped;
 
         public VcpuWorker()
         {
-            _thread = HostThread.Start("flat", Main, null); // What work throws is the caller's.
+            _thread = HostThread.Start("flat", Main, null); // Exceptions of work are passed to the caller.
         }
 
         public bool IsStopped
@@ -274,7 +274,7 @@ public sealed class FlatMachine : IDisposable
         {
             if (Thread.CurrentThread == _thread)
             {
-                throw new InvalidOperationException("The machine is at work: what it calls can't call it.");
+                throw new InvalidOperationException("The machine is running: a callback must not call its members.");
             }
 
             lock (_lock)
@@ -326,7 +326,7 @@ public sealed class FlatMachine : IDisposable
                 }
                 catch (Exception e)
                 {
-                    // The caller's thread has it.
+                    // The caller's thread rethrows it.
                     _failure = e;
                 }
 

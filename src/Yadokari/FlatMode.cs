@@ -19,7 +19,7 @@ public enum FlatMode
     Long64,
 }
 
-/// <summary>What code may do with memory.</summary>
+/// <summary>Access rights of memory.</summary>
 [Flags]
 public enum MemoryRights
 {
@@ -36,13 +36,13 @@ public enum MemoryRights
     All = Read | Write | Execute,
 }
 
-/// <summary>What a <see cref="FlatMachine"/> is made of.</summary>
+/// <summary>Options of a <see cref="FlatMachine"/>.</summary>
 public sealed record FlatOptions
 {
     /// <summary>Code runs at privilege level 3 rather than 0. Not in real mode.</summary>
     public bool User { get; init; }
 
-    /// <summary>Bytes of memory to take pages from; none costs anything before it is used. 4 MiB to 64 GiB.</summary>
+    /// <summary>Memory size in bytes, from 4 MiB to 64 GiB. Pages use host memory only after they are written.</summary>
     public long Memory { get; init; } = 256 << 20;
 
     /// <summary>
@@ -52,7 +52,7 @@ public sealed record FlatOptions
     public bool CatchExceptions { get; init; } = true;
 }
 
-/// <summary>Why <see cref="FlatMachine.Run"/> came back.</summary>
+/// <summary>Why <see cref="FlatMachine.Run"/> returned.</summary>
 public enum FlatStopReason
 {
     /// <summary>HLT was executed; RIP is after it.</summary>
@@ -61,16 +61,16 @@ public enum FlatStopReason
     /// <summary>An exception or a software interrupt; see <see cref="FlatStop.Vector"/>.</summary>
     Exception,
 
-    /// <summary>OUT was executed and nobody else takes it: see <see cref="FlatStop.Writes"/>. RIP is after it, or at an OUTS that is not done.</summary>
+    /// <summary>OUT was executed and no handler is set: see <see cref="FlatStop.Writes"/>. RIP is after it, or at an OUTS that is not complete.</summary>
     PortWrite,
 
-    /// <summary>So many instructions were executed as were asked for.</summary>
+    /// <summary>The budget of instructions is used up.</summary>
     Budget,
 
     /// <summary>The caller's token was cancelled.</summary>
     Cancelled,
 
-    /// <summary>A triple fault: exceptions are not caught and the guest could not take them.</summary>
+    /// <summary>A triple fault: exceptions are not caught, and the guest's IDT could not deliver them.</summary>
     Shutdown,
 }
 
@@ -83,18 +83,18 @@ public readonly record struct PortWrite(ushort Port, uint Value, int Size);
 /// <summary>How a run ended.</summary>
 public sealed record FlatStop(FlatStopReason Reason)
 {
-    /// <summary>Of an exception: its vector; else -1.</summary>
+    /// <summary>For an exception: its vector; otherwise -1.</summary>
     public int Vector { get; init; } = -1;
 
-    /// <summary>Of an exception: what it would have pushed, or null.</summary>
+    /// <summary>For an exception: its error code; null if it has none.</summary>
     public uint? ErrorCode { get; init; }
 
-    /// <summary>INT n, INT3, INT1 or INTO: RIP is after the instruction. Of a fault it is at the instruction.</summary>
+    /// <summary>The exception was raised by INT n, INT3, INT1 or INTO: RIP is after the instruction. For a fault RIP is at the instruction.</summary>
     public bool Software { get; init; }
 
-    /// <summary>Of a page fault: the linear address (CR2).</summary>
+    /// <summary>For a page fault: the linear address (CR2).</summary>
     public ulong Address { get; init; }
 
-    /// <summary>Of OUT: what was written, in order.</summary>
+    /// <summary>For OUT: the writes, in order.</summary>
     public IReadOnlyList<PortWrite> Writes { get; init; } = [];
 }

@@ -5,8 +5,8 @@ using Yadokari.X86.State;
 namespace Yadokari;
 
 /// <summary>
-/// The tables around flat code: paging with the rights that were asked for, a GDT with a code and a data segment for each level, a task state
-/// segment. They lie in the last page of the address space, which only level 0 reaches. Pages are taken from guest RAM one after another.
+/// The system tables of a <see cref="FlatMachine"/>: page tables, a GDT with a code and a data segment for each privilege level, a task state
+/// segment. GDT and TSS are in the last page of the address space, which only level 0 can access. Pages are allocated from guest RAM in order.
 /// </summary>
 internal sealed class FlatTables
 {
@@ -42,7 +42,7 @@ internal sealed class FlatTables
         _root = Take();
         if (!Long)
         {
-            // The four entries of PAE's first table are read once, when CR3 is loaded: they are there from the beginning.
+            // The processor reads the four entries of PAE's first table only when CR3 is loaded, so they are set from the beginning.
             for (ulong i = 0; i < 4; i++)
             {
                 Put(_root + (i * 8), Take() | Present);
@@ -73,10 +73,10 @@ internal sealed class FlatTables
 
     private bool Long => _mode is FlatMode.Long64 or FlatMode.Compatibility32;
 
-    /// <summary>The page of the tables.</summary>
+    /// <summary>Address of the page of the GDT and the TSS.</summary>
     public ulong System => Long ? 0xFFFF_FFFF_FFFF_F000 : 0xFFFF_F000;
 
-    /// <summary>The last address that code may have memory at.</summary>
+    /// <summary>The last address that can be mapped.</summary>
     public ulong Last => _mode switch
     {
         FlatMode.Real16 => 0x10_FFEF,
@@ -86,14 +86,14 @@ internal sealed class FlatTables
         _ => System - 1,
     };
 
-    /// <summary>Maps one page that was not mapped, zeroed, or changes the rights of one that was.</summary>
+    /// <summary>Maps a zeroed page, or changes the rights of a mapped one.</summary>
     /// <returns>False if guest RAM is used up.</returns>
     public bool Map(ulong page, MemoryRights rights)
     {
         ulong entry = Find(page) & Frame;
         if (entry == 0)
         {
-            // A page, and at worst a table at each level.
+            // A page, and at most a table at each level.
             if (_next + (4 * PageSize) > _memory.Size)
             {
                 return false;
@@ -107,7 +107,7 @@ internal sealed class FlatTables
         return true;
     }
 
-    /// <summary>Registers to start with.</summary>
+    /// <summary>Sets the initial registers.</summary>
     public void Initialise(X86State state, ulong xcr0)
     {
         state.Rflags = 2;

@@ -3,25 +3,25 @@ using System.Text;
 namespace Yadokari;
 
 /// <summary>
-/// The console of a guest, as the one at its terminal has it: a stream of what it shows, and a keyboard. One read at a time, and beside it writes, from any
-/// thread. What nobody reads is kept up to a mebibyte; then the guest sees a slow line, and waits where it writes. Text is UTF-8, with line ends as the guest
-/// sends them, of Linux <c>\r\n</c>; what is typed comes back, where the guest echoes it. At the machine's end what is left can be read, and then the stream
-/// ends. It belongs to its machine: disposing of it does nothing.
+/// The terminal of a guest's console: reading returns the guest's output, writing types. Any thread; one read at a time, also while a write is pending.
+/// Unread output is buffered up to 1 MiB; then the guest blocks when it writes, as with a slow line. Text is UTF-8, with line ends as the guest sends them
+/// (Linux sends <c>\r\n</c>). A guest that echoes input sends it back. When the machine has ended, the buffered output can be read, and then the stream
+/// ends. The machine owns the console: disposing of it does nothing.
 /// </summary>
 public sealed class GuestConsole : Stream
 {
-    /// <summary>How much text is waited for where nothing else is said: 16 MiB.</summary>
+    /// <summary>The default limit of buffered text: 16 MiB.</summary>
     public const int DefaultLimit = 16 << 20;
 
-    // The guest tells nobody that it has read what was typed. Only who types more than the 64 KiB that are kept for it waits.
+    // No event tells when the guest has read its input, so a write polls. Only a write that exceeds the 64 KiB buffer of input waits.
     private static readonly TimeSpan s_typingPause = TimeSpan.FromMilliseconds(20);
 
     private readonly OutputBuffer _output;
     private readonly Func<ReadOnlyMemory<byte>, int> _type;
-    private readonly SemaphoreSlim _typing = new(1); // Held by a write, so that others come behind it.
+    private readonly SemaphoreSlim _typing = new(1); // Held during a write, so that concurrent writes do not mix.
 
-    /// <param name="output">What the guest puts out.</param>
-    /// <param name="type">Types, and returns how many bytes there was room for.</param>
+    /// <param name="output">The guest's output.</param>
+    /// <param name="type">Types, and returns how many bytes the input buffer had room for.</param>
     internal GuestConsole(OutputBuffer output, Func<ReadOnlyMemory<byte>, int> type)
     {
         _output = output;
@@ -37,11 +37,11 @@ public sealed class GuestConsole : Stream
     /// <inheritdoc/>
     public override bool CanWrite => true;
 
-    /// <summary>Not known.</summary>
+    /// <summary>Not supported.</summary>
     /// <exception cref="NotSupportedException">Always.</exception>
     public override long Length => throw new NotSupportedException("A console has no length.");
 
-    /// <summary>Not known.</summary>
+    /// <summary>Not supported.</summary>
     /// <exception cref="NotSupportedException">Always.</exception>
     public override long Position
     {
@@ -49,10 +49,10 @@ public sealed class GuestConsole : Stream
         set => throw new NotSupportedException("A console has no position.");
     }
 
-    /// <summary>Reads what there is, or waits for some.</summary>
-    /// <param name="buffer">Gets it. Not to be touched before the read has ended.</param>
-    /// <param name="cancellationToken">Ends the read; what the guest puts out stays for the next one.</param>
-    /// <returns>How many bytes; 0 at the machine's end.</returns>
+    /// <summary>Reads the available output; waits if there is none.</summary>
+    /// <param name="buffer">Receives the output. The caller must not use it before the read has ended.</param>
+    /// <param name="cancellationToken">Cancels the read; the output is kept for the next one.</param>
+    /// <returns>Count of bytes; 0 if the machine has ended.</returns>
     /// <exception cref="InvalidOperationException">Another read is pending.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -76,13 +76,13 @@ public sealed class GuestConsole : Stream
     /// <summary>As <see cref="ReadAsync(Memory{byte}, CancellationToken)"/>; blocks its thread.</summary>
     public override int Read(byte[] buffer, int offset, int count) => ReadAsync(buffer.AsMemory(offset, count)).AsTask().GetAwaiter().GetResult();
 
-    /// <summary>Waits until the guest has shown a text. What comes after the text is left for the next read.</summary>
-    /// <param name="text">The text, on one line: where lines end differs from guest to guest.</param>
-    /// <param name="limit">Bytes to wait for at most: what is shown until then is held in memory.</param>
-    /// <param name="cancellationToken">Ends the wait; what was shown stays for the next read, as it does where the wait fails.</param>
-    /// <returns>What was shown, up to and with the text.</returns>
-    /// <exception cref="EndOfStreamException">The machine ended without it.</exception>
-    /// <exception cref="InvalidDataException">So much was shown without it.</exception>
+    /// <summary>Waits until the guest's output contains a text. Output after the text is kept for the next read.</summary>
+    /// <param name="text">The text, without line ends, because those differ between guests.</param>
+    /// <param name="limit">The largest count of bytes to buffer until the text comes.</param>
+    /// <param name="cancellationToken">Cancels the wait. The output is kept for the next read then, and also if the wait fails.</param>
+    /// <returns>The output up to and including the text.</returns>
+    /// <exception cref="EndOfStreamException">The machine ended before the text came.</exception>
+    /// <exception cref="InvalidDataException">The limit was reached before the text came.</exception>
     /// <exception cref="InvalidOperationException">Another read is pending.</exception>
     public async Task<string> WaitForAsync(string text, int limit = DefaultLimit, CancellationToken cancellationToken = default)
     {
@@ -94,7 +94,7 @@ public sealed class GuestConsole : Stream
         bool hasEnded = false;
         bool TryRead()
         {
-            // The guest may put out a byte at a time: each is looked at once.
+            // The guest may write a byte at a time: do not search the old bytes again.
             int at = _output.Unread[searched..].IndexOf(wanted);
             if (at >= 0)
             {
@@ -115,9 +115,9 @@ public sealed class GuestConsole : Stream
     }
 
     /// <summary>Reads to the machine's end.</summary>
-    /// <param name="limit">Bytes to read at most.</param>
-    /// <param name="cancellationToken">Ends the wait; what was shown stays for the next read, as it does where the wait fails.</param>
-    /// <exception cref="InvalidDataException">More was shown.</exception>
+    /// <param name="limit">The largest count of bytes to read.</param>
+    /// <param name="cancellationToken">Cancels the wait. The output is kept for the next read then, and also if the wait fails.</param>
+    /// <exception cref="InvalidDataException">The output is longer than the limit.</exception>
     /// <exception cref="InvalidOperationException">Another read is pending.</exception>
     public async Task<string> ReadToEndAsync(int limit = DefaultLimit, CancellationToken cancellationToken = default)
     {
@@ -138,9 +138,9 @@ public sealed class GuestConsole : Stream
         return shown ?? throw new InvalidDataException($"The console showed more than {limit} bytes: read them as a stream, or give a larger limit.");
     }
 
-    /// <summary>Types. Ends once there was room for all of it: 64 KiB wait for the guest to read them.</summary>
-    /// <param name="buffer">Bytes. Not to be touched before the write has ended.</param>
-    /// <param name="cancellationToken">Ends the write; some of it may have been typed.</param>
+    /// <summary>Types. Completes when all bytes are in the input buffer, which has room for 64 KiB that the guest has not read yet.</summary>
+    /// <param name="buffer">The bytes. The caller must not change them before the write has ended.</param>
+    /// <param name="cancellationToken">Cancels the write; part of it may have been typed.</param>
     /// <exception cref="IOException">The machine has ended.</exception>
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -151,7 +151,7 @@ public sealed class GuestConsole : Stream
             {
                 if (_output.HasEnded)
                 {
-                    throw new IOException("The machine has ended: nobody reads what is typed.");
+                    throw new IOException("The machine has ended, so its console takes no input.");
                 }
 
                 buffer = buffer[_type(buffer)..];
@@ -182,16 +182,16 @@ public sealed class GuestConsole : Stream
     /// <summary>Types a text and a line feed; as <see cref="WriteAsync(ReadOnlyMemory{byte}, CancellationToken)"/>.</summary>
     public Task WriteLineAsync(string text, CancellationToken cancellationToken = default) => WriteAsync(text + "\n", cancellationToken);
 
-    /// <summary>Does nothing: what is written is the guest's at once.</summary>
+    /// <summary>Does nothing: writes are not buffered on the host's side.</summary>
     public override void Flush()
     {
     }
 
-    /// <summary>Can't be.</summary>
+    /// <summary>Not supported.</summary>
     /// <exception cref="NotSupportedException">Always.</exception>
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException("A console has no position.");
 
-    /// <summary>Can't be.</summary>
+    /// <summary>Not supported.</summary>
     /// <exception cref="NotSupportedException">Always.</exception>
     public override void SetLength(long value) => throw new NotSupportedException("A console has no length.");
 

@@ -3,19 +3,19 @@ using Yadokari.Devices.Serial;
 namespace Yadokari;
 
 /// <summary>
-/// What the guest put out on its console and nobody read yet. Devices that can make the guest wait do so from <see cref="Full"/> bytes on; those that can't
-/// have some room more, and then hold the vCPU that writes up.
+/// Buffers the guest's console output until it is read. From <see cref="Full"/> bytes on, a device with flow control makes the guest wait. For a device
+/// without, some more bytes fit; then <see cref="Write"/> blocks the vCPU.
 /// </summary>
 /// <param name="discards">Whether output is dropped rather than kept.</param>
 internal sealed class OutputBuffer(bool discards = false) : IConsole
 {
-    /// <summary>Bytes that are kept while nobody reads.</summary>
+    /// <summary>Bytes to buffer without a pending read.</summary>
     public const int Full = 1 << 20;
 
     private const int Spare = 64 << 10;
     private const int Initial = 4096;
 
-    private readonly object _lock = new(); // Guards what follows. Reads' conditions are asked inside it; handlers of Ready are not called there.
+    private readonly object _lock = new(); // Guards the following fields. Conditions of reads are called inside it, handlers of Ready outside.
     private byte[] _bytes = new byte[Initial];
     private int _start;
     private int _count;
@@ -29,10 +29,10 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
     /// <inheritdoc/>
     public bool HasRoom => Volatile.Read(ref _count) < Volatile.Read(ref _limit) || Volatile.Read(ref _ended);
 
-    /// <summary>Whether the machine has ended: nothing comes after what is here. Any thread.</summary>
+    /// <summary>Whether the machine has ended: no output is added any more. Any thread.</summary>
     public bool HasEnded => Volatile.Read(ref _ended);
 
-    /// <summary>What is here. Only inside a read's condition.</summary>
+    /// <summary>The buffered output. Only for the condition of a read.</summary>
     public ReadOnlySpan<byte> Unread => _bytes.AsSpan(_start, _count);
 
     /// <inheritdoc/>
@@ -63,7 +63,7 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
                 bytes = bytes[piece.Length..];
                 bool hasRoom = HasRoom;
                 Look();
-                gainedRoom = !hasRoom && HasRoom; // Another device may have seen it full in between.
+                gainedRoom = !hasRoom && HasRoom; // A device may have found the buffer full in between.
             }
 
             if (gainedRoom)
@@ -73,7 +73,7 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
         }
     }
 
-    /// <summary>Drops what comes from now on, and lets go of who waits. Any thread, with no device's lock held.</summary>
+    /// <summary>Drops all further output, and wakes blocked writers and the reader. Any thread, with no device's lock held.</summary>
     public void End()
     {
         lock (_lock)
@@ -86,13 +86,13 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
         Ready?.Invoke();
     }
 
-    /// <summary>Reads once a condition holds. One read at a time.</summary>
+    /// <summary>Waits until a condition holds. One read at a time.</summary>
     /// <param name="tryRead">
-    /// Asked after each change, on any thread, one at a time. If what is <see cref="Unread"/> is enough, it takes of it (<see cref="Take"/>) and returns
-    /// true. At the end, and once <paramref name="limit"/> bytes are here, it has to.
+    /// The condition. Called after each change, on any thread, one call at a time. If <see cref="Unread"/> is enough, it takes bytes (<see cref="Take"/>) and
+    /// returns true. It must return true if the machine has ended or <paramref name="limit"/> bytes are buffered.
     /// </param>
-    /// <param name="limit">Bytes from which on the guest waits.</param>
-    /// <param name="cancellation">Ends the read with nothing taken.</param>
+    /// <param name="limit">Buffered bytes from which on the guest waits.</param>
+    /// <param name="cancellation">Cancels the read; no bytes are taken.</param>
     /// <exception cref="InvalidOperationException">Another read is pending.</exception>
     public async Task ReadAsync(Func<bool> tryRead, int limit, CancellationToken cancellation)
     {
@@ -103,7 +103,7 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
         {
             if (_read is not null)
             {
-                throw new InvalidOperationException("The console is being read already: one read ends before the next begins.");
+                throw new InvalidOperationException("Another read of the console is pending: wait for it before the next one.");
             }
 
             bool hadRoom = HasRoom;
@@ -124,7 +124,7 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
         await read.Task.ConfigureAwait(false);
     }
 
-    /// <summary>Takes the first of <see cref="Unread"/>. Only inside a read's condition.</summary>
+    /// <summary>Removes the first bytes of <see cref="Unread"/>. Only for the condition of a read.</summary>
     public void Take(int count)
     {
         _start += count;
@@ -132,7 +132,7 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
         if (_count == 0)
         {
             _start = 0;
-            _bytes = _bytes.Length > Full ? new byte[Initial] : _bytes; // A long wait for a text made it large.
+            _bytes = _bytes.Length > Full ? new byte[Initial] : _bytes; // A read with a high limit may have made the array large.
         }
     }
 
@@ -168,7 +168,7 @@ internal sealed class OutputBuffer(bool discards = false) : IConsole
     {
         if (_bytes.Length - _start - _count < bytes.Length)
         {
-            // What is here moves to the beginning: of a larger array where it would soon have to move again.
+            // Moves the bytes to the beginning, in a larger array if they fill more than half of this one.
             byte[] to = (_count + bytes.Length) * 2L > _bytes.Length ? new byte[Math.Max(_bytes.Length * 2, (_count + bytes.Length) * 2)] : _bytes;
             Unread.CopyTo(to);
             (_bytes, _start) = (to, 0);

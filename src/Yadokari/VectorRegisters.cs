@@ -5,8 +5,8 @@ using Yadokari.X86.State;
 namespace Yadokari;
 
 /// <summary>
-/// x87, XMM, YMM, ZMM and mask registers of a <see cref="X86State"/>, in its XSAVE area (Intel SDM volume 1, 13.4). Registers that the host
-/// does not have can't be read or set.
+/// Accesses the x87, XMM, YMM, ZMM and mask registers of a <see cref="X86State"/>, in its XSAVE area (Intel SDM volume 1, 13.4). Registers that
+/// the host does not have can't be read or set.
 /// </summary>
 public sealed class VectorRegisters
 {
@@ -32,10 +32,10 @@ public sealed class VectorRegisters
     /// <summary>Bytes of the widest vector registers: 16, 32 or 64.</summary>
     public static int Width => Avx512F.IsSupported ? 64 : Avx.IsSupported ? 32 : 16;
 
-    /// <summary>How many vector registers there are: 16, or 32 with AVX-512.</summary>
+    /// <summary>Count of vector registers: 16, or 32 with AVX-512.</summary>
     public static int Count => Avx512F.IsSupported ? 32 : 16;
 
-    /// <summary>SSE's control and status.</summary>
+    /// <summary>SSE's control and status register.</summary>
     public uint Mxcsr
     {
         get => BinaryPrimitives.ReadUInt32LittleEndian(Area[24..]);
@@ -105,10 +105,10 @@ public sealed class VectorRegisters
         }
     }
 
-    /// <summary>Marks everything as present, before the area is loaded.</summary>
+    /// <summary>Marks all components as present, before the area is loaded.</summary>
     internal void Claim() => BinaryPrimitives.WriteUInt64LittleEndian(Area[Header..], Components);
 
-    /// <summary>Gives what was left out when the area was saved, being in its initial state, that state's bytes.</summary>
+    /// <summary>Writes the initial state of components that XSAVE left out because they were in it.</summary>
     internal void Complete()
     {
         ulong missing = Components & ~BinaryPrimitives.ReadUInt64LittleEndian(Area[Header..]);

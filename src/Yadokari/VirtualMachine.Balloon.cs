@@ -4,12 +4,12 @@ namespace Yadokari;
 
 public sealed partial class VirtualMachine
 {
-    /// <summary>Bytes of memory that the guest has at present: what it was given less what it has left to the host.</summary>
+    /// <summary>Bytes of memory that the guest has at present: the machine's memory less the balloon.</summary>
     public ulong Memory => _memory - Math.Min((ulong)_machine.Use((VirtioBalloon balloon) => balloon.Actual), _memory);
 
     /// <summary>
-    /// Bytes of memory that the guest is asked to make do with, at most what it was given: so much at the start. It goes along when, and if, its balloon driver
-    /// does.
+    /// The balloon's target: bytes of memory that the guest should have, at most the machine's memory, which is the initial value. The guest's balloon driver, if
+    /// it has one, follows in its own time.
     /// </summary>
     public ulong MemoryTarget
     {

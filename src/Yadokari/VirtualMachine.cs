@@ -11,13 +11,13 @@ using Yadokari.Translation;
 namespace Yadokari;
 
 /// <summary>
-/// A virtual machine that runs: started by <see cref="StartAsync"/>, it runs on threads of its own until its guest ends it, <see cref="Stop"/> cuts the power,
-/// or it is disposed of. Members may be called from any thread at any time, and none blocks for the guest; once it is disposed of, they throw
-/// <see cref="ObjectDisposedException"/>, but for <see cref="Console"/>, <see cref="Completion"/> and <see cref="DisposeAsync"/>.
+/// A running virtual machine. <see cref="StartAsync"/> starts it on threads of its own; it runs until its guest ends it, <see cref="Stop"/> cuts the power, or
+/// it is disposed of. Members may be called from any thread at any time, and none blocks for the guest. After disposal they throw
+/// <see cref="ObjectDisposedException"/>, except <see cref="Console"/>, <see cref="Completion"/> and <see cref="DisposeAsync"/>.
 /// </summary>
 public sealed partial class VirtualMachine : IAsyncDisposable
 {
-    private readonly DisposableStack _parts = new(); // In the order in which they were made.
+    private readonly DisposableStack _parts = new(); // In order of creation; disposed of in reverse.
     private readonly TaskCompletionSource<MachineEnd> _completion = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Lazy<Task> _disposal;
     private readonly OutputBuffer _output;
@@ -27,7 +27,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     private VirtualMachine(MachineSpec spec, bool restartOnReset)
     {
         using var unfinished = new DisposableStack();
-        unfinished.Push(_parts); // What has been made goes again if anything of the rest can't be.
+        unfinished.Push(_parts); // Disposes of the parts so far if creating a later one fails.
         _memory = spec.Memory;
         _disposal = new Lazy<Task>(DisposeOnceAsync);
         _output = new OutputBuffer(discards: spec.ConsoleTo == "none");
@@ -47,30 +47,30 @@ public sealed partial class VirtualMachine : IAsyncDisposable
     }
 
     /// <summary>
-    /// Its console: the serial port or, where <see cref="MachineSpec.ConsoleTo"/> is <c>virtio</c>, a virtio console. Where that is <c>none</c>, what the guest
-    /// puts out is dropped. Else somebody has to read it: a guest that has put out a mebibyte that nobody reads waits.
+    /// The console: the serial port, or a virtio console if <see cref="MachineSpec.ConsoleTo"/> is <c>virtio</c>. If that is <c>none</c>, the guest's output is
+    /// dropped. Otherwise the caller has to read it: the guest blocks when 1 MiB of output is unread.
     /// </summary>
     public GuestConsole Console { get; }
 
     /// <summary>
-    /// Ends when the machine has ended, and says how: that the guest powered off, panicked, or asked for a reset. Faults with what a thread of the machine met
-    /// and nothing expected. What it used of the host's, such as images of disks, it has until it is disposed of.
+    /// Completes when the machine has ended. The result tells how: the guest powered off, panicked, or requested a reset. Faults with an unexpected exception of
+    /// one of the machine's threads. The machine keeps its host resources, such as disk images, until it is disposed of.
     /// </summary>
     public Task<MachineEnd> Completion => _completion.Task;
 
-    /// <summary>Whether it is paused.</summary>
+    /// <summary>Whether the machine is paused.</summary>
     public bool IsPaused => _machine.IsPaused;
 
     /// <summary>Builds a machine and starts it.</summary>
     /// <param name="spec">
-    /// What it is made of. Without a network among its devices it has none. A kernel of Linux's that is given no command line has its console on the machine's,
-    /// and resets when it panics.
+    /// The specification. There is no default network. A Linux kernel without a command line gets one that sets its console to the machine's and resets on a
+    /// panic.
     /// </param>
-    /// <param name="restartOnReset">Whether a reset that the guest asks for starts it again, its panics' resets among them; otherwise a reset is the end.</param>
-    /// <param name="cancellationToken">Gives up before it starts. Not what ends it later.</param>
-    /// <returns>The machine, once its first instruction is about to run: all it needs of the host's it has.</returns>
-    /// <exception cref="ConfigurationException">The specification has something that can't be: <see cref="ConfigurationException.Field"/> says what.</exception>
-    /// <exception cref="UserErrorException">Something that it names can't be used, such as a kernel that is none. Nothing is left of the machine.</exception>
+    /// <param name="restartOnReset">Whether the guest starts again after a reset that it requests, also by a panic; otherwise a reset ends the machine.</param>
+    /// <param name="cancellationToken">Cancels the start. It has no effect on the running machine.</param>
+    /// <returns>The machine, when all host resources are open and its first instruction is about to run.</returns>
+    /// <exception cref="ConfigurationException">The specification is not valid; <see cref="ConfigurationException.Field"/> names the field.</exception>
+    /// <exception cref="UserErrorException">A file, address or engine of the specification can't be used. All resources are released.</exception>
     public static async Task<VirtualMachine> StartAsync(MachineSpec spec, bool restartOnReset = false, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(spec);
@@ -90,24 +90,24 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         }
     }
 
-    /// <summary>Pauses it: when this ends, no guest code runs, no request of a device is in flight, and the guest's clocks stand.</summary>
-    /// <returns>False where it has ended, or does just now.</returns>
+    /// <summary>Pauses the machine. When the task completes, no guest code runs, no request of a device is in flight, and the guest's clocks are stopped.</summary>
+    /// <returns>False if the machine has ended or ends meanwhile.</returns>
     public Task<bool> PauseAsync() => Task.Run(_machine.Pause);
 
-    /// <summary>Goes on after a pause: the guest's clocks go on from where they stood. Nothing where it is not paused.</summary>
+    /// <summary>Resumes the machine; its clocks continue from where they stopped. Does nothing if it is not paused.</summary>
     public Task ResumeAsync() => Task.Run(_machine.Resume);
 
-    /// <summary>Presses the power button: most guests shut down and power off, in their own time. A paused one hears of it when it goes on.</summary>
+    /// <summary>Presses the power button: most guests shut down and power off. A paused guest sees it after it is resumed.</summary>
     public void PressPowerButton() => _machine.PowerButton();
 
-    /// <summary>Cuts the power. Returns at once; <see cref="Completion"/> says when it has ended. What the guest puts out from now on is dropped.</summary>
+    /// <summary>Cuts the power. Returns at once; <see cref="Completion"/> completes when the machine has ended. Further output of the guest is dropped.</summary>
     public void Stop()
     {
         _machine.Stop();
-        _output.End(); // Lets go of a vCPU that waits for room there.
+        _output.End(); // Wakes a vCPU that waits for room in the buffer.
     }
 
-    /// <summary>Cuts the power, waits for the end, and gives all back that the machine has of the host's. As often as one likes; the first counts.</summary>
+    /// <summary>Cuts the power, waits for the end, and releases all host resources. Further calls return the same task.</summary>
     public ValueTask DisposeAsync() => new(_disposal.Value);
 
     private async Task DisposeOnceAsync()
@@ -135,7 +135,7 @@ public sealed partial class VirtualMachine : IAsyncDisposable
         "stdio" or "none" => false,
         "virtio" => true,
         _ => throw new ConfigurationException(
-            "/console", $"The console '{spec.ConsoleTo}' is for the command line", "leave it out for the serial port, or give virtio or none"),
+            "/console", $"The console '{spec.ConsoleTo}' is available on the command line only", "leave it out for the serial port, or give virtio or none"),
     };
 
     private static TranslationEngine EngineOf(MachineSpec spec)

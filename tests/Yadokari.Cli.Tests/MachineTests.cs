@@ -104,6 +104,39 @@ public sealed class MachineTests : IDisposable
     }
 
     [Fact]
+    public void Monitors_that_hang_are_waited_for_at_the_same_time()
+    {
+        const int count = 5;
+        const int timeout = 5; // Seconds that a monitor has to answer.
+        List<IDisposable> monitors = [];
+        try
+        {
+            for (int i = 0; i < count; i++)
+            {
+                Make($"box-{i}");
+                monitors.Add(new FileStream(Path.Combine(Machine($"box-{i}"), "lock"), FileMode.Create, FileAccess.ReadWrite, FileShare.None));
+                var listener = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+                monitors.Add(listener);
+                listener.Bind(new UnixDomainSocketEndPoint(Path.Combine(Machine($"box-{i}"), "control")));
+                listener.Listen();
+            }
+
+            var time = Stopwatch.StartNew();
+            using var list = JsonDocument.Parse(Yado("ls", "--json").Output);
+            Assert.InRange(time.Elapsed.TotalSeconds, timeout - 1, 3 * timeout); // One after the other they take 25 seconds.
+            Assert.Equal(Enumerable.Repeat("running", count), list.RootElement.EnumerateArray().Select(m => m.GetProperty("state").GetString()));
+
+            time.Restart();
+            Assert.Equal(count, Yado("ls", "-q").Output.Count(c => c == '\n'));
+            Assert.InRange(time.Elapsed.TotalSeconds, 0, timeout - 1); // Names need no monitor.
+        }
+        finally
+        {
+            monitors.ForEach(m => m.Dispose());
+        }
+    }
+
+    [Fact]
     public void Names_that_are_not_known()
     {
         Refuses("there is none yet", "stop", "box");

@@ -146,7 +146,7 @@ public sealed class ProgramTests : IDisposable
         Assert.Equal(0, Yado("disk", "create", "image.qcow2", "1M").ExitCode);
         (int code, string errors) = Redirected(">/dev/full", arguments);
         Assert.Equal(ExitCodes.Internal, code);
-        Assert.Equal("yado: standard output can't be written (No space left on device): send it where there is room, or to /dev/null.\n", errors);
+        Assert.Equal("yado: standard output can't be written (No space left on device): redirect it to a file on a disk with free space, or to /dev/null.\n", errors);
 
         (code, errors) = Redirected("1</dev/null", arguments);
         Assert.Equal(ExitCodes.Internal, code);

@@ -27,7 +27,7 @@ public sealed class LineLoggerTests
     public void Entry_for_people_has_one_line_without_control_characters()
     {
         Make(LogLevel.Trace, json: false).RequestFailed(new InvalidOperationException("a\r\nb\e[2J"));
-        Assert.Equal("yado: 1970-01-01T00:00:00.000Z error: a request meets a fault of yado's own: System.InvalidOperationException: a b?[2J\r\n", _output.ToString());
+        Assert.Equal("yado: 1970-01-01T00:00:00.000Z error: a request failed by an internal error: System.InvalidOperationException: a b?[2J\r\n", _output.ToString());
     }
 
     [Fact]

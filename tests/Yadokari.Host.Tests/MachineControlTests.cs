@@ -55,7 +55,7 @@ public sealed class MachineControlTests : IDisposable
 
         Assert.Equal([$"balloon {1 << 26}", "size 24 80", "pause", "resume"], monitor.Done);
         Assert.Equal(
-            "A guest can't make do with 1 bytes: give a multiple of 4096 from 16777216 to 536870912.", Assert.Throws<UserErrorException>(() => _control.Balloon(1)).Message);
+            "The balloon's target 1 is not valid: give bytes as a multiple of 4096 from 16777216 to 536870912.", Assert.Throws<UserErrorException>(() => _control.Balloon(1)).Message);
     }
 
     [Fact]

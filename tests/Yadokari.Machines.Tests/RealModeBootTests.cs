@@ -56,7 +56,7 @@ public sealed class RealModeBootTests
         KernelImage kernel = KernelImage.Parse("k", Kernel(0x0203));
         KernelImage large = KernelImage.Parse("k", Kernel(0x0201, sectors: 100));
         using var initrd = new Initrd("big.img", new byte[12 << 20]);
-        Refused("no bzImage", elf, new BootParameters());
+        Refused("is not a bzImage", elf, new BootParameters());
         Refused("takes 255 at most", kernel, new BootParameters { CommandLine = new string('x', 256) });
         Refused("'big.img' of 12 MiB does not fit", kernel, new BootParameters { Initrd = initrd });
         Refused("/modules", kernel, new BootParameters { Modules = [new BootModule(initrd, "m")] });

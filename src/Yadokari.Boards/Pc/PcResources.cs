@@ -54,7 +54,7 @@ public sealed class PcResources : IDisposable
 
     /// <summary>Opens what a configuration names.</summary>
     /// <param name="config">The configuration, checked.</param>
-    /// <exception cref="UserErrorException">Something can't be had; nothing stays open.</exception>
+    /// <exception cref="UserErrorException">A resource can't be opened; all others are closed again.</exception>
     public static PcResources Open(PcConfig config)
     {
         var resources = new PcResources();

@@ -22,7 +22,7 @@ public abstract record DeviceSpec
     /// <param name="context">The machine.</param>
     /// <param name="failed">Called with an unexpected exception of a backend's thread; on that thread.</param>
     /// <returns>What <see cref="Attach"/> gets; null for nothing.</returns>
-    /// <exception cref="Core.UserErrorException">It can't be had.</exception>
+    /// <exception cref="Core.UserErrorException">A resource of the device can't be opened.</exception>
     public virtual IDisposable? Open(DeviceContext context, Action<Exception> failed) => null;
 
     /// <summary>Attaches it to a board.</summary>

@@ -11,19 +11,19 @@ using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary><c>yado balloon</c>: takes memory from a machine that runs and gives it back.</summary>
+/// <summary><c>yado balloon</c>: takes memory from a running machine and gives it back.</summary>
 internal static class BalloonCommand
 {
-    // A guest that has not moved for so long does not go further.
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(5);
+    // The wait ends when the guest's memory has not changed for this time.
+    private static readonly TimeSpan s_quietPeriod = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_between = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string> name = MachineArgument.One();
-        var size = new Argument<string?>("SIZE") { Arity = ArgumentArity.ZeroOrOne, Description = "Memory that the guest is to make do with, in M or G; what it gives up is the host's again" };
-        var command = new Command("balloon", "Shows how much memory a machine that runs has, or asks it to make do with less, or as much as at first.") { name, size };
+        var size = new Argument<string?>("SIZE") { Arity = ArgumentArity.ZeroOrOne, Description = "Memory that the guest should have, in M or G; the rest returns to the host" };
+        var command = new Command("balloon", "Shows how much memory a running machine's guest has, or sets how much it should have, at most the machine's memory.") { name, size };
         command.SetAction(result =>
         {
             MachineFolder machine = MachineFolder.Find(result.GetValue(name)!);
@@ -48,7 +48,7 @@ internal static class BalloonCommand
     {
         (ulong now, _) = control.Balloon(wanted);
         long moved = Stopwatch.GetTimestamp();
-        while (now != wanted && Stopwatch.GetElapsedTime(moved) < s_patience)
+        while (now != wanted && Stopwatch.GetElapsedTime(moved) < s_quietPeriod)
         {
             Thread.Sleep(s_between);
             (ulong then, (now, _)) = (now, control.Balloon());

@@ -7,12 +7,12 @@ namespace Yadokari.Cli.Machines;
 /// <summary><c>yado cp</c>: copies between the host and a machine.</summary>
 internal static class CopyCommand
 {
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         var from = new Argument<string>("SRC") { Description = "A path, or NAME:PATH in a machine" };
-        var to = new Argument<string>("DST") { Description = "The same, of the other side" };
-        var command = new Command("cp", "Copies files and folders to a machine that runs, or from it.") { from, to };
+        var to = new Argument<string>("DST") { Description = "A path, or NAME:PATH in a machine; one of the two has a NAME" };
+        var command = new Command("cp", "Copies files and folders to or from a running machine.") { from, to };
         command.SetAction(result =>
         {
             var source = Place.Parse(result.GetValue(from)!);
@@ -31,14 +31,14 @@ internal static class CopyCommand
     /// <summary>A path on the host, or in a machine.</summary>
     internal readonly record struct Place(string? Machine, string Path)
     {
-        /// <summary>Reads one. A colon behind a slash is part of a path of the host's.</summary>
+        /// <summary>Parses a path. A colon after a slash is part of a host path.</summary>
         public static Place Parse(string text)
         {
             int colon = text.IndexOf(':');
             return colon > 0 && !text[..colon].Contains('/') ? new Place(text[..colon], text[(colon + 1)..]) : new Place(null, text);
         }
 
-        /// <summary>As scp has it: without a machine's name in front, a colon in a path needs a folder before it.</summary>
+        /// <summary>The path in scp's syntax, in which a host path with a colon needs a slash before it.</summary>
         public string ForScp => Machine is not null ? $"{CloudSeed.User}@127.0.0.1:{Path}" : Path.Contains('/') ? Path : "./" + Path;
     }
 }

@@ -10,11 +10,11 @@ namespace Yadokari.Cli.Machines;
 /// <summary><c>yado kill</c>: cuts a machine's power.</summary>
 internal static class KillCommand
 {
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string[]> names = MachineArgument.Several();
-        var command = new Command("kill", "Cuts machines' power. What a guest has not written to its disk is lost.") { names };
+        var command = new Command("kill", "Cuts machines' power. Data that a guest has not written to its disk is lost.") { names };
         command.SetAction(result =>
         {
             foreach (MachineFolder machine in MachineArgument.Find(result.GetValue(names)!))

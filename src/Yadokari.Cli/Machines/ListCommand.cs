@@ -12,32 +12,40 @@ using Yadokari.Host.Recipes;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary><c>yado ls</c>: the machines there are.</summary>
+/// <summary><c>yado ls</c>: lists the machines.</summary>
 internal static class ListCommand
 {
     private static readonly string[] s_titles = ["NAME", "STATE", "RECIPE", "CPUS", "MEMORY", "DISK", "UPTIME", "PORTS"];
 
     private sealed record Row(string Name, bool IsRunning, bool IsPaused, MachineConfig? Config, MachineProcess? Process);
 
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
-        var json = new Option<bool>("--json") { Description = "As JSON, sizes in bytes" };
-        var quiet = new Option<bool>("--quiet", "-q") { Description = "Names only" };
-        var command = new Command("ls", "Lists machines that have a name.") { json, quiet };
+        var json = new Option<bool>("--json") { Description = "Print JSON, sizes in bytes" };
+        var quiet = new Option<bool>("--quiet", "-q") { Description = "Print names only" };
+        var command = new Command("ls", "Lists machines with a name.") { json, quiet };
         command.SetAction(result =>
         {
-            Row[] rows = [.. MachineFolder.All().Select(Look)];
+            MachineFolder[] machines = [.. MachineFolder.All()];
             StandardStreams.Output.Write(
-                result.GetValue(quiet) ? string.Concat(rows.Select(r => r.Name + "\n"))
-                : result.GetValue(json) ? Json(rows)
-                : Table(rows));
+                result.GetValue(quiet) ? string.Concat(machines.Select(m => m.Name + "\n"))
+                : result.GetValue(json) ? Json(Query(machines))
+                : Table(Query(machines)));
             return ExitCodes.Success;
         });
         return command;
     }
 
-    private static Row Look(MachineFolder machine)
+    // Each machine on a thread of its own, because a monitor that hangs blocks its thread until the request times out.
+    private static Row[] Query(IEnumerable<MachineFolder> machines)
+    {
+        Task<Row>[] queries = [.. machines.Select(machine =>
+            Task.Factory.StartNew(() => Query(machine), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default))];
+        return Task.WhenAll(queries).GetAwaiter().GetResult();
+    }
+
+    private static Row Query(MachineFolder machine)
     {
         MachineConfig? config = null;
         try
@@ -46,7 +54,7 @@ internal static class ListCommand
         }
         catch (UserErrorException)
         {
-            // Damaged: listed, so that it can be removed.
+            // Damaged: listed, so that the user can remove it.
         }
 
         bool isRunning = machine.IsRunning();

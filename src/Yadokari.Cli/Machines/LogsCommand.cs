@@ -5,15 +5,15 @@ using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary><c>yado logs</c>: what a machine's console has shown.</summary>
+/// <summary><c>yado logs</c>: prints the output of a machine's console.</summary>
 internal static class LogsCommand
 {
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string> name = MachineArgument.One();
-        var follow = new Option<bool>("--follow", "-f") { Description = "Go on until the machine ends" };
-        var command = new Command("logs", "Shows what a machine's console has shown, over all its runs.") { name, follow };
+        var follow = new Option<bool>("--follow", "-f") { Description = "Print new output until the machine ends" };
+        var command = new Command("logs", "Prints the output of a machine's console, of all its runs.") { name, follow };
         command.SetAction(result => Show(MachineFolder.Find(result.GetValue(name)!), result.GetValue(follow)));
         return command;
     }
@@ -29,12 +29,12 @@ internal static class LogsCommand
         byte[] piece = new byte[1 << 16];
         while (true)
         {
-            bool goesOn = follow && machine.IsRunning(); // Asked before the last look.
+            bool goesOn = follow && machine.IsRunning(); // Before the file is read: output of a machine that ends meanwhile is not missed.
             while (log.Read(piece) is int count and > 0)
             {
                 if (StandardStreams.WriteOutput(piece.AsSpan(0, count)) != 0)
                 {
-                    return ExitCodes.Success; // Nobody reads any more.
+                    return ExitCodes.Success; // The reader of standard output has closed it.
                 }
             }
 

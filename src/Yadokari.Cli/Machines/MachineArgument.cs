@@ -3,7 +3,7 @@ using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary>The name of a machine, or several, as arguments of commands.</summary>
+/// <summary>Arguments for names of machines.</summary>
 internal static class MachineArgument
 {
     /// <summary>One name.</summary>
@@ -12,7 +12,7 @@ internal static class MachineArgument
     /// <summary>One name or more.</summary>
     public static Argument<string[]> Several() => new("NAME") { Arity = ArgumentArity.OneOrMore, Description = "Machines' names: 'yado ls' lists them" };
 
-    /// <summary>Looks them all up before anything is done to the first.</summary>
+    /// <summary>Finds all machines, before the caller does anything to the first.</summary>
     /// <exception cref="Core.UserErrorException">There is no machine of one of the names.</exception>
     public static MachineFolder[] Find(IEnumerable<string> names) => [.. names.Distinct().Select(MachineFolder.Find)];
 }

@@ -3,10 +3,10 @@ using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary><c>yado monitor</c>: what <c>--detach</c> starts in the background. Not for users.</summary>
+/// <summary><c>yado monitor</c>: the process that <c>--detach</c> starts in the background. Not for users.</summary>
 internal static class MonitorCommand
 {
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string> name = MachineArgument.One();

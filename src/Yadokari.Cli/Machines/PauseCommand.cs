@@ -6,15 +6,15 @@ using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary><c>yado pause</c> and <c>yado resume</c>: hold machines, and have them go on.</summary>
+/// <summary><c>yado pause</c> and <c>yado resume</c>: pause and resume machines.</summary>
 internal static class PauseCommand
 {
-    /// <summary><c>yado pause</c>, for the command line to put in its list.</summary>
+    /// <summary>Creates <c>yado pause</c>.</summary>
     public static Command CreatePause() =>
-        Create("pause", "Pauses machines that run: they use no processor time, and their clocks stand, until 'yado resume'.", control => control.Pause());
+        Create("pause", "Pauses running machines: they use no processor time, and their clocks stop, until 'yado resume'.", control => control.Pause());
 
-    /// <summary><c>yado resume</c>, for the command line to put in its list.</summary>
-    public static Command CreateResume() => Create("resume", "Has paused machines go on from where they stood.", control => control.Resume());
+    /// <summary>Creates <c>yado resume</c>.</summary>
+    public static Command CreateResume() => Create("resume", "Resumes paused machines.", control => control.Resume());
 
     private static Command Create(string name, string description, Action<MachineControl> act)
     {

@@ -10,11 +10,11 @@ namespace Yadokari.Cli.Machines;
 /// <summary><c>yado rm</c>: removes machines with their disks.</summary>
 internal static class RemoveCommand
 {
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string[]> names = MachineArgument.Several();
-        var force = new Option<bool>("--force", "-f") { Description = "Machines that run too: their power is cut" };
+        var force = new Option<bool>("--force", "-f") { Description = "Remove running machines too: cuts their power" };
         var command = new Command("rm", "Removes machines, with their disks and logs.") { names, force };
         command.SetAction(result =>
         {
@@ -37,7 +37,7 @@ internal static class RemoveCommand
         }
 
         using FileStream taken = machine.TryLock()
-            ?? throw new UserErrorException($"The machine {machine.Name} runs: 'yado stop {machine.Name}' stops it, 'yado rm -f {machine.Name}' does not ask.");
+            ?? throw new UserErrorException($"The machine {machine.Name} runs: 'yado stop {machine.Name}' stops it, 'yado rm -f {machine.Name}' cuts its power and removes it.");
         machine.Remove();
     }
 }

@@ -6,21 +6,21 @@ using Yadokari.Host.Recipes;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary>The options of <c>yado run</c> that say which system is to run, and under which name.</summary>
+/// <summary>The options of <c>yado run</c> that select a system and a name.</summary>
 internal static class RequestOptions
 {
-    // Found by trial: with 144M one processor comes up to a login, with 128M its kernel is deadlocked on memory while it unpacks the initial RAM disk.
+    // Measured: with 144M and one processor the system boots; with 128M its kernel deadlocks for lack of memory while it unpacks the initial RAM disk.
     private const ulong LeastMemory = 160UL << 20;
 
     private static readonly Argument<string?> s_recipe = new("RECIPE")
     {
         Arity = ArgumentArity.ZeroOrOne,
-        Description = "A whole system, made once and kept: debian, or a file with a recipe (suite, mirror, packages, kernel, size)",
+        Description = "A complete system, made once and cached: debian, or a file with a recipe (suite, mirror, packages, kernel, size)",
     };
 
-    private static readonly Option<string?> s_name = new("--name") { HelpName = "NAME", Description = "Keep the machine under this name; systems of a recipe always have one" };
+    private static readonly Option<string?> s_name = new("--name") { HelpName = "NAME", Description = "Keep the machine under this name; a recipe's system always has one" };
     private static readonly Option<bool> s_detach = new("--detach", "-d") { Description = "Run in the background: see yado ls, logs, console, ssh, stop" };
-    private static readonly Option<bool> s_remove = new("--rm") { Description = "Remove the machine once it has ended" };
+    private static readonly Option<bool> s_remove = new("--rm") { Description = "Remove the machine when it ends" };
     private static readonly Option<string?> s_userData = new("--user-data") { HelpName = "FILE", Description = "Data for cloud-init: a cloud-config in YAML, or a script" };
     private static readonly Option<string?> s_diskSize = new("--disk-size") { HelpName = "SIZE", Description = "Size of the machine's disk, in M, G or T [default: the recipe's, 8G]" };
 
@@ -35,8 +35,8 @@ internal static class RequestOptions
         command.Add(s_diskSize);
     }
 
-    /// <summary>Reads the request; null for a machine that leaves nothing behind.</summary>
-    /// <exception cref="UserErrorException">A value that can't be.</exception>
+    /// <summary>Reads the request; null for a machine without a name, of which nothing is kept.</summary>
+    /// <exception cref="UserErrorException">The value of an option is not valid, or options exclude each other.</exception>
     public static MachineRequest? Read(ParseResult result, RunOptions options)
     {
         string? recipe = result.GetValue(s_recipe);
@@ -47,7 +47,7 @@ internal static class RequestOptions
         string? diskSize = result.GetValue(s_diskSize);
         if (recipe is ['-', ..])
         {
-            throw new UserErrorException($"'{recipe}' is not known here: 'yado run --help' lists what there is.");
+            throw new UserErrorException($"'{recipe}' is not an option or recipe: 'yado run --help' lists those that are valid.");
         }
 
         if (name is not null)
@@ -65,7 +65,7 @@ internal static class RequestOptions
 
             if (name is null && !detach)
             {
-                return remove ? throw new UserErrorException("--rm is for machines with a name: leave it out, this one leaves nothing behind.") : null;
+                return remove ? throw new UserErrorException("--rm is for machines with a name: leave it out, nothing is kept of this one.") : null;
             }
         }
         else if (options.Kernel is not null || options.Initrd is not null || options.Firmware is not null || options.Modules.Count > 0)
@@ -79,13 +79,13 @@ internal static class RequestOptions
 
         if (detach && options.HasScreen)
         {
-            throw new UserErrorException("--console vga is for a terminal, which a machine in the background has not got: leave --detach out.");
+            throw new UserErrorException("--console vga needs a terminal, and a machine in the background has none: leave --detach out.");
         }
 
         Recipe? found = recipe is null ? null : Recipe.Find(recipe);
         long? size = diskSize is null ? null : DiskSize.Parse("--disk-size", diskSize);
         return size < found?.Size
-            ? throw new UserErrorException($"--disk-size {diskSize} is less than the recipe's {DiskSize.Show(found.Size)}: give no less.")
+            ? throw new UserErrorException($"--disk-size {diskSize} is less than the recipe's {DiskSize.Show(found.Size)}: give that or more.")
             : new MachineRequest(found, name, detach, remove, userData is null ? null : UserData.Read(userData), size);
     }
 }

@@ -6,12 +6,12 @@ namespace Yadokari.Cli.Machines;
 /// <summary><c>yado ssh</c>: a shell in a machine, or one command.</summary>
 internal static class SshCommand
 {
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string> name = MachineArgument.One();
-        var words = new Argument<string[]>("COMMAND") { Arity = ArgumentArity.ZeroOrMore, Description = "What to run there instead of a shell, behind --" };
-        var command = new Command("ssh", "Logs in to a machine that runs, or runs a command in it: yado ssh NAME -- uname -a.") { name, words };
+        var words = new Argument<string[]>("COMMAND") { Arity = ArgumentArity.ZeroOrMore, Description = "Command to run instead of a shell, after --" };
+        var command = new Command("ssh", "Logs in to a running machine, or runs a command in it: yado ssh NAME -- uname -a.") { name, words };
         command.SetAction(result =>
         {
             MachineFolder machine = MachineFolder.Find(result.GetValue(name)!);

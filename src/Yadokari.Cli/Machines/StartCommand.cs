@@ -6,12 +6,12 @@ namespace Yadokari.Cli.Machines;
 /// <summary><c>yado start</c>: runs a machine again.</summary>
 internal static class StartCommand
 {
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string> name = MachineArgument.One();
-        var attach = new Option<bool>("--attach", "-a") { Description = "Run it here, with its console, rather than in the background" };
-        var command = new Command("start", "Starts a machine that has stopped, as it was made.") { name, attach };
+        var attach = new Option<bool>("--attach", "-a") { Description = "Run it in the foreground, with its console here" };
+        var command = new Command("start", "Starts a stopped machine again.") { name, attach };
         command.SetAction(result => RunCommand.Runner.Start(MachineFolder.Find(result.GetValue(name)!), result.GetValue(attach)));
         return command;
     }

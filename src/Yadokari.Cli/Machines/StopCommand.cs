@@ -8,17 +8,17 @@ using Yadokari.Host.Instances;
 
 namespace Yadokari.Cli.Machines;
 
-/// <summary><c>yado stop</c>: presses the power button, and cuts the power where that does not help.</summary>
+/// <summary><c>yado stop</c>: presses the power button, and cuts the power if the guest does not power off.</summary>
 internal static class StopCommand
 {
     private const string DefaultTime = "90";
 
-    /// <summary>The command, for the command line to put in its list.</summary>
+    /// <summary>Creates the command.</summary>
     public static Command Create()
     {
         Argument<string[]> names = MachineArgument.Several();
-        var time = new Option<string>("--time", "-t") { HelpName = "SECONDS", Description = "How long a guest may take before the power is cut", DefaultValueFactory = _ => DefaultTime };
-        var command = new Command("stop", "Stops machines by the power button, and by force after a time.") { names, time };
+        var time = new Option<string>("--time", "-t") { HelpName = "SECONDS", Description = "How long the guest may take to power off before the power is cut", DefaultValueFactory = _ => DefaultTime };
+        var command = new Command("stop", "Stops machines by the power button; cuts their power after a time.") { names, time };
         command.SetAction(result =>
         {
             string text = result.GetValue(time)!;

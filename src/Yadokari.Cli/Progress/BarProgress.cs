@@ -4,7 +4,7 @@ using Yadokari.Host;
 
 namespace Yadokari.Cli.Progress;
 
-/// <summary>Progress as bars on a terminal, drawn a few times a second at most, and once a second while nothing changes but the time.</summary>
+/// <summary>Shows progress as bars on a terminal, redrawn at most a few times a second, and once a second while only the time changes.</summary>
 internal sealed class BarProgress : IProgressReport
 {
     private const string DetailKey = "detail";
@@ -17,14 +17,14 @@ internal sealed class BarProgress : IProgressReport
 
     private BarProgress(ProgressContext context) => _context = context;
 
-    /// <summary>Does work while bars are shown on standard error.</summary>
+    /// <summary>Does work and shows bars on standard error meanwhile.</summary>
     public static T While<T>(Func<IProgressReport, T> work) =>
         While(AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) }), TimeProvider.System, work);
 
-    /// <summary>Does work while bars are shown.</summary>
+    /// <summary>Does work and shows bars meanwhile.</summary>
     /// <param name="console">The terminal.</param>
-    /// <param name="time">Tells when to draw.</param>
-    /// <param name="work">Gets what it reports to.</param>
+    /// <param name="time">The clock that triggers drawing.</param>
+    /// <param name="work">The work; receives the report to write to.</param>
     public static T While<T>(IAnsiConsole console, TimeProvider time, Func<IProgressReport, T> work) => console.Progress()
         .AutoRefresh(false)
         .Columns(new StepColumn(), new ProgressBarColumn { Width = BarWidth(console.Profile.Width) }, new PercentageColumn(), new ElapsedTimeColumn())
@@ -83,7 +83,7 @@ internal sealed class BarProgress : IProgressReport
 
     private void Change() => Volatile.Write(ref _unchangedTicks, TicksPerSecond);
 
-    // A terminal may take its time, or be stopped: ticks that come meanwhile do nothing.
+    // Writing to a slow or stopped terminal may block: ticks during a write do nothing.
     private void Tick()
     {
         if (!_drawing.TryEnter())
@@ -105,13 +105,13 @@ internal sealed class BarProgress : IProgressReport
         }
     }
 
-    // What a task keeps has to be a value.
+    // State of a task has to be a value type.
     private readonly record struct Note(string? Text);
 
-    // Short on a narrow terminal: the percentage says the same, and nothing else says what a step is at.
+    // Short on a narrow terminal: the percentage has the same information, and the text of the step needs the room.
     private static int BarWidth(int width) => Math.Clamp(width / 8, 10, 40);
 
-    /// <summary>What a step is, and while it runs what it is at: in one column, which takes all the room that the others leave.</summary>
+    /// <summary>Name and detail of a step, in the column that takes the width that the others leave.</summary>
     private sealed class StepColumn : ProgressColumn
     {
         private const int Percentage = 4;
@@ -125,7 +125,7 @@ internal sealed class BarProgress : IProgressReport
             string? detail = task.IsFinished ? null : task.State.Get<Note>(DetailKey).Text;
             string text = string.IsNullOrEmpty(detail) ? task.Description : $"{task.Description}: {detail}";
 
-            // A second line would make the bars jump.
+            // One line only: a second line would move the bars.
             int width = Width(options);
             return new Text(text.Length <= width ? text : $"{text.AsSpan(0, width - 1)}…");
         }

@@ -4,8 +4,8 @@ using Yadokari.Host;
 namespace Yadokari.Cli.Progress;
 
 /// <summary>
-/// Progress as plain lines, for logs: one when a step begins, and while it lasts one every ten seconds that says how far it is, what it is at,
-/// and for how long it has run.
+/// Writes progress as plain lines, for logs: one when a step begins, and one every ten seconds with the completed part, the detail and the
+/// elapsed time.
 /// </summary>
 internal sealed class PlainProgress : IProgressReport, IDisposable
 {
@@ -20,9 +20,9 @@ internal sealed class PlainProgress : IProgressReport, IDisposable
     private double? _done;
     private long _began;
 
-    /// <summary>Begins without a step.</summary>
-    /// <param name="output">Gets the lines; stays the caller's.</param>
-    /// <param name="time">Tells when the next line is due.</param>
+    /// <summary>Creates a report without a step.</summary>
+    /// <param name="output">Receives the lines; not owned.</param>
+    /// <param name="time">The clock.</param>
     public PlainProgress(TextWriter output, TimeProvider time)
     {
         _output = output;
@@ -60,7 +60,7 @@ internal sealed class PlainProgress : IProgressReport, IDisposable
         }
     }
 
-    /// <summary>No lines come after this.</summary>
+    /// <summary>Stops writing lines.</summary>
     public void Dispose()
     {
         lock (_lock)
@@ -76,7 +76,7 @@ internal sealed class PlainProgress : IProgressReport, IDisposable
         {
             if (_step is null)
             {
-                return; // Disposed while this waited.
+                return; // Disposed while this waited for the lock.
             }
 
             TimeSpan lasted = _time.GetElapsedTime(_began);

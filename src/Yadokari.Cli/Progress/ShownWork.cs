@@ -4,11 +4,11 @@ using Yadokari.Linux;
 
 namespace Yadokari.Cli.Progress;
 
-/// <summary>Long work as bars on a terminal, and as plain lines anywhere else; both on standard error.</summary>
+/// <summary>Shows long work on standard error: as bars on a terminal, otherwise as plain lines.</summary>
 internal sealed class ShownWork : ILongWork
 {
     /// <summary>
-    /// Does it. A signal unwinds it, so that nothing half-made stays and the terminal gets its cursor back, and then ends the process.
+    /// Does the work. A signal cancels it, so that incomplete files are removed and the terminal's cursor is shown again, and then ends the process.
     /// </summary>
     public T Do<T>(Func<IProgressReport, CancellationToken, T> work)
     {

@@ -1,14 +1,14 @@
 namespace Yadokari.Core.Engines;
 
-/// <summary>When user-mode code of the guest runs on the processor itself, in a process of its own (direct execution), under an engine that can do that.</summary>
+/// <summary>When the guest's user-mode code runs directly on the host's processor, in a separate process (direct execution), if the engine supports it.</summary>
 public enum DirectMode
 {
-    /// <summary>While that is faster.</summary>
+    /// <summary>While that is faster than translation.</summary>
     Auto,
 
     /// <summary>Never.</summary>
     Off,
 
-    /// <summary>Whenever it can be, whatever it costs.</summary>
+    /// <summary>Whenever possible, even if it is slower.</summary>
     Always,
 }

@@ -1,6 +1,6 @@
 namespace Yadokari.Core.Engines;
 
-/// <summary>Whether an engine can run on this host and, if not, the one sentence that says why.</summary>
+/// <summary>Whether an engine can run on this host and, if not, one sentence that gives the reason.</summary>
 public readonly record struct Support(bool Available, string Reason)
 {
     /// <summary>The engine can run here.</summary>
@@ -13,21 +13,21 @@ public readonly record struct Support(bool Available, string Reason)
 /// <summary>A way of running guest code: translation, KVM. Any thread.</summary>
 public interface IEngine
 {
-    /// <summary>What <c>--engine</c> calls it.</summary>
+    /// <summary>Its name, for <c>--engine</c>.</summary>
     string Name { get; }
 
-    /// <summary>Looks whether this host can run it. Cheap, no side effects.</summary>
+    /// <summary>Checks whether the engine can run on this host. Cheap, no side effects.</summary>
     Support Probe();
 
     /// <summary>
-    /// Hz of the clock that this host gives guests under the engine (<see cref="IGuestClock.Frequency"/>): what a CPU model that tells guests
-    /// of the frequency is to be made with. Only where <see cref="Probe"/> says yes.
+    /// Frequency in Hz of the guest clock under this engine on this host (<see cref="IGuestClock.Frequency"/>): for CPU models that report it to
+    /// guests. Only if <see cref="Probe"/> reports support.
     /// </summary>
     ulong ClockFrequency { get; }
 
-    /// <summary>Makes a virtual machine without vCPUs.</summary>
+    /// <summary>Creates a virtual machine without vCPUs.</summary>
     /// <exception cref="UserErrorException">
-    /// The engine can't make such a machine; the message says in one sentence what of the specification it can't do.
+    /// The engine does not support the specification; the message names the unsupported part in one sentence.
     /// </exception>
     IVm Create(VmSpec spec);
 }

@@ -1,22 +1,22 @@
 namespace Yadokari.Core.Engines;
 
 /// <summary>
-/// A virtual processor of whatever architecture. <see cref="Run"/> and what reads or changes state is for one thread at a time; what is said to
-/// be for any thread does nothing once the vCPU is disposed of, and the rest throws <see cref="ObjectDisposedException"/>.
+/// A virtual processor of any architecture. One thread at a time may call <see cref="Run"/> and the members that access state. After disposal,
+/// members that are documented for any thread do nothing, and the others throw <see cref="ObjectDisposedException"/>.
 /// </summary>
 public interface IVcpu : IDisposable
 {
     /// <summary>Its number, from 0.</summary>
     int Id { get; }
 
-    /// <summary>Runs guest code on the calling thread until something needs the machine.</summary>
+    /// <summary>Runs guest code on the calling thread until an event of <see cref="VmExit"/>.</summary>
     /// <exception cref="InvalidOperationException">The machine's clock is stopped.</exception>
     VmExit Run();
 
     /// <summary>Makes <see cref="Run"/> return soon with <see cref="VmExit.Kicked"/>, also when called just before it. Any thread.</summary>
     void Kick();
 
-    /// <summary>Makes the engine look at <see cref="IVcpuHost.HasInterrupt"/> soon, without leaving <see cref="Run"/>. Any thread.</summary>
+    /// <summary>Makes the engine query <see cref="IVcpuHost.HasInterrupt"/> soon, without leaving <see cref="Run"/>. Any thread.</summary>
     void Notify();
 
     /// <summary>RAM was written inside a call of <see cref="IVcpuHost"/> on this vCPU's thread: as <see cref="IVm.MemoryWritten"/>.</summary>
@@ -25,25 +25,25 @@ public interface IVcpu : IDisposable
     /// <summary>Virtual addresses at which <see cref="Run"/> returns <see cref="VmExit.Debug"/> before the instruction executes.</summary>
     void SetBreakpoints(IReadOnlyCollection<ulong> addresses);
 
-    /// <summary>While set, <see cref="Run"/> returns <see cref="VmExit.Debug"/> after each instruction, and does not wait where the guest halted.</summary>
+    /// <summary>While set, <see cref="Run"/> returns <see cref="VmExit.Debug"/> after each instruction, also in a halted guest.</summary>
     bool SingleStep { get; set; }
 }
 
 /// <summary>
-/// What a vCPU asks of the machine while it runs; each architecture adds to it. Called synchronously on the vCPU's thread from deep inside an
-/// engine: implementations must not throw and must not wait for the same vCPU. One object may serve several vCPUs: calls say which it is.
+/// The machine's callbacks for a running vCPU; each architecture extends it. Called synchronously on the vCPU's thread from inside an engine:
+/// implementations must not throw and must not wait for the same vCPU. One object may serve several vCPUs: calls give the vCPU's number.
 /// </summary>
 public interface IVcpuHost
 {
-    /// <summary>A read that is not RAM. Unclaimed addresses give all ones.</summary>
+    /// <summary>Handles a read outside of RAM. Unclaimed addresses read as all ones.</summary>
     void MmioRead(int vcpu, ulong gpa, Span<byte> data);
 
-    /// <summary>A write that is not RAM. Unclaimed addresses swallow it.</summary>
+    /// <summary>Handles a write outside of RAM. Writes to unclaimed addresses are ignored.</summary>
     void MmioWrite(int vcpu, ulong gpa, ReadOnlySpan<byte> data);
 
     /// <summary>
-    /// Whether an interrupt is ready to be taken by this vCPU as far as the interrupt controllers are concerned; whether the guest has them
-    /// enabled is the engine's to know.
+    /// Whether the interrupt controllers have an interrupt pending for this vCPU. The engine checks whether the guest has interrupts
+    /// enabled.
     /// </summary>
     bool HasInterrupt(int vcpu);
 }

@@ -2,32 +2,32 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Core.Engines;
 
-/// <summary>What an engine makes a virtual machine of.</summary>
-/// <param name="Memory">All RAM of the guest. Not owned: it is disposed of after the virtual machine.</param>
-/// <param name="Cpu">What processors the guest sees.</param>
-/// <param name="Vcpus">How many vCPUs are made at most, with the numbers from 0.</param>
+/// <summary>Describes a virtual machine to an engine.</summary>
+/// <param name="Memory">All RAM of the guest. Not owned: the caller disposes of it after the virtual machine.</param>
+/// <param name="Cpu">The CPU model that the guest sees.</param>
+/// <param name="Vcpus">The largest count of vCPUs, with the numbers from 0.</param>
 /// <param name="Interrupts">Where the interrupt controllers are.</param>
 public sealed record VmSpec(GuestMemory Memory, ICpuModel Cpu, int Vcpus, InterruptMode Interrupts = InterruptMode.Emulated);
 
 /// <summary>
-/// What processors a guest sees. Made outside of the engine and immutable; each architecture has its own type, which the engines that run
-/// it know.
+/// The CPU model that a guest sees. Created outside of the engine, and immutable. Each architecture has its own type, known to the engines that
+/// support it.
 /// </summary>
 public interface ICpuModel
 {
-    /// <summary>The instruction set as users call it, for messages: x86-64.</summary>
+    /// <summary>The architecture's common name, for messages: x86-64.</summary>
     string Architecture { get; }
 }
 
 /// <summary>Where a machine's interrupt controllers are.</summary>
 public enum InterruptMode
 {
-    /// <summary>All of them are devices of the machine: vCPUs ask for interrupts by <see cref="IVcpuHost.HasInterrupt"/>.</summary>
+    /// <summary>All of them are devices of the machine: vCPUs query <see cref="IVcpuHost.HasInterrupt"/>.</summary>
     Emulated,
 
-    /// <summary>Those of the vCPUs (the local APICs) are the engine's, those behind them (I/O APIC, 8259) are devices.</summary>
+    /// <summary>The engine emulates those of the vCPUs (the local APICs); those behind them (I/O APIC, 8259) are devices.</summary>
     Split,
 
-    /// <summary>All of them are the engine's.</summary>
+    /// <summary>The engine emulates all of them.</summary>
     Engine,
 }

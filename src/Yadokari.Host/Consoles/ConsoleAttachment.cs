@@ -15,25 +15,25 @@ public enum DetachReason
     /// <summary>The machine has ended.</summary>
     MachineEnded,
 
-    /// <summary>The user left the machine to itself.</summary>
+    /// <summary>The user detached; the machine keeps running.</summary>
     Left,
 
-    /// <summary>A signal asked this process to end.</summary>
+    /// <summary>This process received a signal that ends it.</summary>
     Signalled,
 
     /// <summary>Standard output can't be written any more; see <see cref="StandardStreams.Finish"/>.</summary>
     OutputFailed,
 }
 
-/// <summary>This process's standard input and output on the console of a machine that another process runs.</summary>
+/// <summary>Connects this process's standard input and output to the console of a machine that another process runs.</summary>
 public static class ConsoleAttachment
 {
-    private const string Help = "Ctrl-A x  leaves the machine to itself\r\nCtrl-A a  sends Ctrl-A to the guest\r\nCtrl-A h  shows this\r\n";
+    private const string Help = "Ctrl-A x  detaches; the machine keeps running\r\nCtrl-A a  sends Ctrl-A to the guest\r\nCtrl-A h  shows this\r\n";
 
-    /// <summary>Attaches, and returns once that has ended. A terminal is raw meanwhile, with Ctrl-A as escape key.</summary>
+    /// <summary>Attaches, and returns after detaching. A terminal is in raw mode until then, with Ctrl-A as escape key.</summary>
     /// <param name="machine">The machine.</param>
     /// <param name="attached">Called once the monitor has answered, before anything of the console is shown.</param>
-    /// <returns>Why it ended, and by which signal.</returns>
+    /// <returns>Why the attachment ended, and the signal's number (0 for none).</returns>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
     public static (DetachReason Reason, int Signal) Run(MachineFolder machine, Action attached)
     {
@@ -53,7 +53,7 @@ public static class ConsoleAttachment
                 }
                 catch (Exception error) when (error is SocketException or ObjectDisposedException)
                 {
-                    // The machine has ended, which the other thread sees.
+                    // The machine has ended; the receiving thread sees the end of the connection.
                 }
 
                 return keys.Length;

@@ -1,9 +1,9 @@
 namespace Yadokari.Host.Consoles;
 
-/// <summary>What the user asked of the monitor itself.</summary>
+/// <summary>A command that the user gave to the monitor by an escape key.</summary>
 internal enum EscapeAction
 {
-    /// <summary>Nothing: all keys are the guest's.</summary>
+    /// <summary>None: all keys go to the guest.</summary>
     None,
 
     /// <summary>End the machine.</summary>
@@ -14,22 +14,22 @@ internal enum EscapeAction
 }
 
 /// <summary>
-/// Tells keys for the monitor from keys for the guest: after Ctrl-A, <c>x</c> ends, <c>h</c> or <c>?</c> helps, <c>a</c> or another
-/// Ctrl-A sends one Ctrl-A, and anything else goes to the guest with its Ctrl-A. The state lives across reads.
+/// Separates keys for the monitor from keys for the guest: after Ctrl-A, <c>x</c> ends the machine, <c>h</c> or <c>?</c> shows help, <c>a</c>
+/// or another Ctrl-A sends one Ctrl-A, and any other key goes to the guest after its Ctrl-A. A sequence may span several reads.
 /// </summary>
 internal sealed class EscapeKeys
 {
     private const byte ControlA = 1;
     private bool _escaped;
 
-    /// <summary>What Ctrl-A h shows.</summary>
+    /// <summary>The text that Ctrl-A h shows.</summary>
     public const string Help = "Ctrl-A x  ends the machine\nCtrl-A a  sends Ctrl-A to the guest\nCtrl-A h  shows this\n";
 
-    /// <summary>Takes keys as they come.</summary>
+    /// <summary>Processes the bytes of one read.</summary>
     /// <param name="keys">What was read.</param>
-    /// <param name="forGuest">Gets the guest's keys; at least one longer than <paramref name="keys"/>.</param>
-    /// <param name="guestCount">How many there are.</param>
-    /// <returns>The last thing asked; keys after <see cref="EscapeAction.End"/> are dropped.</returns>
+    /// <param name="forGuest">Receives the guest's keys; at least one byte longer than <paramref name="keys"/>.</param>
+    /// <param name="guestCount">How many bytes of <paramref name="forGuest"/> were written.</param>
+    /// <returns>The last command; keys after <see cref="EscapeAction.End"/> are dropped.</returns>
     public EscapeAction Feed(ReadOnlySpan<byte> keys, Span<byte> forGuest, out int guestCount)
     {
         var action = EscapeAction.None;

@@ -6,8 +6,8 @@ internal sealed class FileConsole : IGuestConsole
     private readonly OutputFile _file;
     private readonly OutputPump _pump;
 
-    /// <summary>Makes it.</summary>
-    /// <param name="file">Stays the caller's.</param>
+    /// <summary>Creates the console.</summary>
+    /// <param name="file">The file; not owned.</param>
     /// <param name="fail">Ends the run by an exception. Any thread.</param>
     public FileConsole(OutputFile file, Action<Exception> fail)
     {

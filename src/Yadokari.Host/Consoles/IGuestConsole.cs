@@ -2,19 +2,19 @@ using Yadokari.Devices.Serial;
 
 namespace Yadokari.Host.Consoles;
 
-/// <summary>Where the guest's serial port goes.</summary>
+/// <summary>The host's end of the guest's console.</summary>
 internal interface IGuestConsole : IConsole, IDisposable
 {
-    /// <summary>The run begins: only now may terminals and files change.</summary>
+    /// <summary>Called when the run begins. A console must not change terminals and files before.</summary>
     void Begin();
 
-    /// <summary>Waits until all output so far is out.</summary>
+    /// <summary>Waits until all output so far is written.</summary>
     void Flush();
 
-    /// <summary>Gives the terminal back at once, without waiting for output. Any thread.</summary>
+    /// <summary>Restores the terminal's mode at once, without waiting for output. Any thread.</summary>
     void Restore();
 
-    /// <summary>What ends a line on the terminal while the run lasts.</summary>
+    /// <summary>The line terminator that the terminal needs during the run.</summary>
     string LineEnd { get; }
 }
 

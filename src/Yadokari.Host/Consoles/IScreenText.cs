@@ -3,17 +3,17 @@ using Yadokari.Devices.Display;
 
 namespace Yadokari.Host.Consoles;
 
-/// <summary>How a text screen is written to standard output.</summary>
+/// <summary>Writes a text screen to standard output.</summary>
 internal interface IScreenText
 {
-    /// <summary>Appends what makes the output show a frame, given what it shows already.</summary>
+    /// <summary>Appends the text that updates the output from the last frame to this one.</summary>
     void Show(TextFrame frame, StringBuilder output);
 
-    /// <summary>What is to be written so that text may follow.</summary>
+    /// <summary>The text to write before other text may follow the screen.</summary>
     string Leave();
 }
 
-/// <summary>The characters of code page 437, as screens show them: the control codes are pictures too.</summary>
+/// <summary>The characters of code page 437 as VGA text mode shows them: control codes have glyphs too.</summary>
 internal static class CodePage437
 {
     private const string Low = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼";

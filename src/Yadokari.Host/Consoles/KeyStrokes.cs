@@ -3,15 +3,15 @@ using Yadokari.Devices.Keyboard;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// Makes strokes of a PS/2 keyboard with the US layout of what a terminal sends (ECMA-48; xterm's control sequences for function keys).
-/// What such a keyboard can't type is dropped. The state lives across calls.
+/// Translates what a terminal sends (ECMA-48; xterm's control sequences for function keys) to scan codes of a PS/2 keyboard with the US
+/// layout. Characters that such a keyboard can't type are dropped. State is kept across calls.
 /// </summary>
-/// <param name="press">Gets each stroke: codes of set 2, keys pressed and released again.</param>
+/// <param name="press">Receives each stroke: make and break codes of scan code set 2.</param>
 internal sealed class KeyStrokes(Action<byte[]> press)
 {
     private const byte Escape = 0x1B;
 
-    // Codes of set 1.
+    // Scan codes of set 1.
     private const byte EscapeKey = 0x01;
     private const byte Backspace = 0x0E;
     private const byte Tab = 0x0F;
@@ -34,7 +34,7 @@ internal sealed class KeyStrokes(Action<byte[]> press)
         0, 0x47, 0x52, 0x53, 0x4F, 0x49, 0x51, 0x47, 0x4F, 0, 0, 0x3B, 0x3C, 0x3D, 0x3E, 0x3F, 0, 0x40, 0x41, 0x42, 0x43, 0x44, 0, 0x57, 0x58,
     ];
 
-    /// <summary>Takes what was typed, all of it, and returns how many bytes that is; a sequence is complete in one call.</summary>
+    /// <summary>Types all of <paramref name="keys"/> and returns their count. A control sequence must be complete in one call.</summary>
     public int Type(ReadOnlySpan<byte> keys)
     {
         int typed = keys.Length;

@@ -3,11 +3,10 @@ using System.Text;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// A text of which a stream only ever gets whole lines, many at a time. Once it is disposed of, which writes the last of them, what is written
-/// is dropped: a machine that could not be stopped may go on. Any thread; lines that several write are told apart by whoever writes them in one
-/// call.
+/// Buffers text and writes whole lines to a stream, many at a time. Disposing writes the rest; later writes are dropped, because a machine
+/// that could not be stopped may keep writing. Any thread. A line that is written in one call is never mixed with another thread's.
 /// </summary>
-/// <param name="stream">Gets the lines; stays open.</param>
+/// <param name="stream">Receives the lines; not disposed.</param>
 internal sealed class LineWriter(Stream stream) : TextWriter
 {
     private const int Enough = 1 << 16;
@@ -16,7 +15,7 @@ internal sealed class LineWriter(Stream stream) : TextWriter
     private readonly char[] _one = new char[1];
     private byte[] _bytes = new byte[Enough * 2];
     private int _count;
-    private int _whole; // Bytes of whole lines among them.
+    private int _whole; // Bytes of complete lines among them.
     private bool _ended;
 
     /// <inheritdoc/>

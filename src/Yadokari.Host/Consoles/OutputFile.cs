@@ -3,9 +3,9 @@ using Yadokari.Core;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// A file that a run writes. Opening finds out whether it can be written and changes nothing that was in it; only
-/// <see cref="Begin"/> empties it, and disposing of it before that removes it again if opening made it. A guest does not end because its
-/// output can't be kept: once writing fails, which is said once, the rest is dropped.
+/// A file that a run writes. Opening checks that it can be written and keeps its content; <see cref="Begin"/> truncates it. Disposing before
+/// that removes the file if opening created it. The guest keeps running after a write error: the error is reported once, and later output
+/// is dropped.
 /// </summary>
 internal sealed class OutputFile : WriteOnlyStream
 {
@@ -24,7 +24,7 @@ internal sealed class OutputFile : WriteOnlyStream
         _file = file;
     }
 
-    /// <summary>Opens a file to be written later.</summary>
+    /// <summary>Opens a file without truncating it.</summary>
     /// <exception cref="UserErrorException">It can't be written.</exception>
     public static OutputFile Open(string option, string path)
     {
@@ -57,7 +57,7 @@ internal sealed class OutputFile : WriteOnlyStream
         }
     }
 
-    /// <summary>Empties the file: the run begins.</summary>
+    /// <summary>Truncates the file. Called when the run begins.</summary>
     public void Begin()
     {
         _begun = true;
@@ -82,7 +82,7 @@ internal sealed class OutputFile : WriteOnlyStream
         catch (IOException error)
         {
             _broken = true;
-            StandardStreams.Error.WriteLine($"yado: {_option} {_path} can't be written any more ({error.Message.TrimEnd('.')}); the guest goes on without.");
+            StandardStreams.Error.WriteLine($"yado: {_option} {_path} can't be written any more ({error.Message.TrimEnd('.')}): the guest keeps running, and further output is dropped.");
         }
     }
 

@@ -3,9 +3,9 @@ using Yadokari.Core.Lifetimes;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// Carries the guest's output away from the vCPU's thread: a serial port sends byte by byte, and a system call for each would be the
-/// slowest thing it does. Bytes wait a millisecond for company. A device that asks makes the guest wait for <see cref="HasRoom"/>; those of one
-/// that does not still have some room, and then wait.
+/// Buffers the guest's output and writes it on a thread of its own, so that a vCPU needs no system call for each byte of a serial port. The
+/// thread collects bytes for a millisecond before it writes. A device with flow control makes the guest wait until <see cref="HasRoom"/>; for
+/// a device without, some more bytes fit, then <see cref="Write"/> blocks.
 /// </summary>
 internal sealed class OutputPump : IDisposable
 {
@@ -26,9 +26,9 @@ internal sealed class OutputPump : IDisposable
     private volatile bool _broken;
 
     /// <summary>Starts the pump.</summary>
-    /// <param name="write">Writes all of the bytes, or returns the errno that stopped it.</param>
-    /// <param name="failed">Called once with that errno; output after it is dropped.</param>
-    /// <param name="threw">As with <see cref="HostThread.Start"/>; output after it is dropped.</param>
+    /// <param name="write">Writes all of the bytes and returns 0, or returns an errno.</param>
+    /// <param name="failed">Called once with that errno; later output is dropped.</param>
+    /// <param name="threw">As with <see cref="HostThread.Start"/>; later output is dropped.</param>
     public OutputPump(Func<ReadOnlySpan<byte>, int> write, Action<int> failed, Action<Exception>? threw = null)
     {
         _write = write;
@@ -44,13 +44,13 @@ internal sealed class OutputPump : IDisposable
         }
     }
 
-    /// <summary>There is room again after there was none. On the pump's thread.</summary>
+    /// <summary>Raised on the pump's thread when there is room again after the buffer was full.</summary>
     public event Action? Ready;
 
-    /// <summary>Whether less than a mebibyte waits, or output is dropped anyway.</summary>
+    /// <summary>Whether less than 1 MiB is buffered, or output is dropped.</summary>
     public bool HasRoom => Volatile.Read(ref _count) < Full || _broken || _ending;
 
-    /// <summary>Takes output. Any thread; waits while a good mebibyte is waiting already.</summary>
+    /// <summary>Buffers output. Any thread. Blocks while somewhat more than 1 MiB is buffered.</summary>
     public void Write(ReadOnlySpan<byte> data)
     {
         while (!data.IsEmpty && !_broken && !_ending)
@@ -86,7 +86,7 @@ internal sealed class OutputPump : IDisposable
         }
     }
 
-    /// <summary>Waits until what was given so far is written.</summary>
+    /// <summary>Waits until all output so far is written.</summary>
     public void Flush()
     {
         while (!_broken && !_ending)
@@ -103,7 +103,7 @@ internal sealed class OutputPump : IDisposable
         }
     }
 
-    /// <summary>Writes what is waiting and ends the thread.</summary>
+    /// <summary>Writes the buffered output and ends the thread.</summary>
     public void Dispose()
     {
         if (!_ending)

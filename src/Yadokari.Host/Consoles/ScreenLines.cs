@@ -4,8 +4,8 @@ using Yadokari.Devices.Display;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// A text screen as lines of text: a row is written when it has changed, and not again when the screen scrolls. The row that the cursor is on
-/// waits until the guest does not go on with it.
+/// Writes a text screen as lines of text: a row when it has changed, but not again when the screen scrolls. The row with the cursor is written
+/// once the cursor leaves it or a refresh finds it unchanged.
 /// </summary>
 internal sealed class ScreenLines : IScreenText
 {
@@ -47,7 +47,7 @@ internal sealed class ScreenLines : IScreenText
     /// <inheritdoc/>
     public string Leave() => _pending.Length > 0 ? _pending + "\n" : "";
 
-    // Moves what was shown up by as many rows as make its rest appear again.
+    // Detects scrolling: moves the shown rows up by the count for which the remaining rows match the screen.
     private void Scroll()
     {
         if (_shown.Count != _rows.Count)
@@ -63,7 +63,7 @@ internal sealed class ScreenLines : IScreenText
                 same++;
             }
 
-            // The last rows are where the guest goes on writing.
+            // The last two rows may differ: the guest writes there.
             if (same > 0 && same + by >= _shown.Count - 2 && _rows[0].Length > 0)
             {
                 _shown.RemoveRange(0, by);

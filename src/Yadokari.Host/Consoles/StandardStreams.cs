@@ -4,9 +4,9 @@ using Yadokari.Linux;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// Standard output and error without <see cref="Console"/>'s streams: those set a terminal up for line editing, by escape sequences
-/// that stay in it and by signal handlers that undo raw mode. Writing never throws. That standard output can't be written is kept until the
-/// command has ended; nobody is left to tell of standard error.
+/// Standard output and error without <see cref="Console"/>'s streams: those configure a terminal for line editing with escape sequences
+/// and install signal handlers that undo raw mode. Writing never throws. <see cref="Finish"/> reports a write error of standard output;
+/// errors of standard error are ignored.
 /// </summary>
 public static class StandardStreams
 {
@@ -38,8 +38,8 @@ public static class StandardStreams
     }
 
     /// <summary>
-    /// What a command ends with that would end with <paramref name="code"/>: if its output could not be written, it did not succeed. A reader
-    /// that went away ends it without a word, as SIGPIPE would; anything else is said.
+    /// The exit code of a command that would end with <paramref name="code"/>: an error code if its output could not be written. A closed pipe
+    /// is not reported, as with SIGPIPE; other errors are reported on standard error.
     /// </summary>
     public static int Finish(int code)
     {
@@ -50,7 +50,7 @@ public static class StandardStreams
             case BrokenPipe:
                 return code == ExitCodes.Success ? ExitCodes.Signal(Sigpipe) : code;
             case int error:
-                Error.WriteLine($"yado: standard output can't be written ({Marshal.GetPInvokeErrorMessage(error)}): send it where there is room, or to /dev/null.");
+                Error.WriteLine($"yado: standard output can't be written ({Marshal.GetPInvokeErrorMessage(error)}): redirect it to a file on a disk with free space, or to /dev/null.");
                 return code == ExitCodes.Success ? ExitCodes.Internal : code;
         }
     }

@@ -9,14 +9,14 @@ internal sealed class StdioConsole : IGuestConsole
     private readonly TypedInput _input;
     private readonly OutputPump _pump;
 
-    /// <param name="type">Gets the keys for the guest, on the console's thread.</param>
+    /// <param name="type">Receives the keys for the guest, on the console's thread.</param>
     /// <param name="end">Ends the run with an exit code. Any thread.</param>
     /// <param name="fail">Ends the run by an exception. Any thread.</param>
     public StdioConsole(TypedInput.TypeKeys type, Action<int> end, Action<Exception> fail)
     {
         _end = end;
         _input = new TypedInput(type, OnEscape, fail);
-        _pump = new OutputPump(StandardStreams.WriteOutput, _ => end(ExitCodes.Success), fail); // That becomes what StandardStreams.Finish makes of it.
+        _pump = new OutputPump(StandardStreams.WriteOutput, _ => end(ExitCodes.Success), fail); // StandardStreams.Finish turns this into the exit code.
     }
 
     /// <inheritdoc/>
@@ -53,7 +53,7 @@ internal sealed class StdioConsole : IGuestConsole
 
     private void OnEscape(EscapeAction action)
     {
-        // A reader that is stuck must not keep the user from ending the machine.
+        // A blocked reader of the output must not prevent the user from ending the machine.
         bool hasRoom = _pump.HasRoom;
         if (action == EscapeAction.End)
         {

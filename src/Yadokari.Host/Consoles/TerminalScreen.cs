@@ -4,12 +4,12 @@ using Yadokari.Devices.Display;
 
 namespace Yadokari.Host.Consoles;
 
-/// <summary>A text screen on a terminal (ECMA-48): at its top left, in its colours, only what has changed.</summary>
+/// <summary>Draws a text screen at the top left of a terminal (ECMA-48), in colour. Only changed cells are written.</summary>
 internal sealed class TerminalScreen : IScreenText
 {
     private const string Graphics = "[the guest shows graphics, which a terminal can't]";
 
-    // VGA's colours have blue where the terminal's have red.
+    // In VGA's colour numbers bit 0 is blue and bit 2 red; in the terminal's it is the reverse.
     private static readonly int[] s_colours = [0, 4, 2, 6, 1, 5, 3, 7];
 
     private readonly ushort[] _shown = new ushort[TextFrame.MaxColumns * TextFrame.MaxRows];

@@ -5,32 +5,32 @@ using Yadokari.Linux;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// What is typed at standard input. A terminal is raw, with <see cref="EscapeKeys"/>, and what a guest does not read for too long is lost, as a
-/// terminal loses it; otherwise bytes go through as they are, all of them in the end, and the end of input does not end the guest.
+/// Reads standard input for the guest. A terminal is put in raw mode, with <see cref="EscapeKeys"/>; keys that the guest does not read in time
+/// are lost, as with a terminal's own buffer. Input from a file or a pipe is passed on unchanged and complete; its end does not end the guest.
 /// </summary>
-/// <param name="type">Gets the keys for the guest, on the input's thread.</param>
-/// <param name="escaped">Told of what the user asked of the monitor, on the input's thread.</param>
+/// <param name="type">Receives the keys for the guest, on the input's thread.</param>
+/// <param name="escaped">Receives the user's commands to the monitor, on the input's thread.</param>
 /// <param name="failed">As with <see cref="HostThread.Start"/>.</param>
 internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> escaped, Action<Exception> failed) : IDisposable
 {
-    /// <summary>Takes keys. Returns how many there was room for.</summary>
+    /// <summary>Types keys into the guest. Returns how many of them its buffer had room for.</summary>
     public delegate int TypeKeys(ReadOnlySpan<byte> keys);
 
     private const int StandardInput = 0;
 
-    // A guest that does not read is looked at so often.
+    // How often input is offered again to a guest that does not read.
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(20);
 
     private Terminal? _terminal;
     private PosixSignalRegistration? _continued;
 
-    /// <summary>Whether it is a terminal, once it has begun.</summary>
+    /// <summary>Whether standard input is a terminal. False before <see cref="Begin"/>.</summary>
     public bool IsTerminal => _terminal is not null;
 
-    /// <summary>The run begins.</summary>
+    /// <summary>Puts a terminal in raw mode and starts to read.</summary>
     public void Begin()
     {
-        // Whatever ends the process from here on, the terminal comes back first.
+        // However the process ends from here on, the terminal's mode is restored first.
         AppDomain.CurrentDomain.ProcessExit += (_, _) => Restore();
         AppDomain.CurrentDomain.UnhandledException += (_, _) => Restore();
         _terminal = Terminal.TryOpenRaw(StandardInput);
@@ -38,7 +38,7 @@ internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> 
         {
             _continued = PosixSignalRegistration.Create(PosixSignal.SIGCONT, context =>
             {
-                context.Cancel = true; // Else the runtime puts back the mode that it found when it first heard of a signal.
+                context.Cancel = true; // Otherwise the runtime restores the mode that it recorded at the first signal.
                 terminal.Reapply();
             });
         }
@@ -46,7 +46,7 @@ internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> 
         HostThread.Start("console input", ReadKeys, failed);
     }
 
-    /// <summary>Types all keys, and waits until there was room for them.</summary>
+    /// <summary>Types all keys; blocks until the guest has room for them.</summary>
     public static void TypeAll(TypeKeys type, ReadOnlySpan<byte> keys)
     {
         while (keys[type(keys)..] is { IsEmpty: false } rest)
@@ -56,7 +56,7 @@ internal sealed class TypedInput(TypedInput.TypeKeys type, Action<EscapeAction> 
         }
     }
 
-    /// <summary>Gives the terminal back. Any thread.</summary>
+    /// <summary>Restores the terminal's mode. Any thread.</summary>
     public void Restore() => _terminal?.Restore();
 
     /// <inheritdoc/>

@@ -6,14 +6,14 @@ using Yadokari.Linux;
 namespace Yadokari.Host.Consoles;
 
 /// <summary>
-/// The VGA screen on standard output and the PS/2 keyboard at standard input; the serial port goes nowhere. A terminal shows the screen as it
-/// is; a file or a pipe gets its rows as lines of text.
+/// Shows the VGA screen on standard output and feeds the PS/2 keyboard from standard input; output of the serial port is dropped. A terminal
+/// shows the screen in place; a file or a pipe receives its rows as lines of text.
 /// </summary>
 internal sealed class VgaConsole : IGuestConsole
 {
     private const int StandardOutput = 1;
 
-    // As often as a person sees; a guest that draws is not slowed down by it.
+    // 25 frames a second look continuous, and reading the screen this often does not slow the guest.
     private static readonly TimeSpan s_refresh = TimeSpan.FromMilliseconds(40);
 
     private readonly Func<TextFrame, bool> _look;
@@ -28,8 +28,8 @@ internal sealed class VgaConsole : IGuestConsole
     private readonly ManualResetEventSlim _ending = new();
     private Thread? _thread;
 
-    /// <param name="look">Looks at the screen; false where there is no machine just now. Any thread.</param>
-    /// <param name="press">Gets the strokes for the guest, on the console's thread.</param>
+    /// <param name="look">Reads the screen; false while there is no machine. Any thread.</param>
+    /// <param name="press">Receives the strokes for the guest, on the console's thread.</param>
     /// <param name="end">Ends the run with an exit code. Any thread.</param>
     /// <param name="fail">Ends the run by an exception. Any thread.</param>
     public VgaConsole(Func<TextFrame, bool> look, Action<byte[]> press, Action<int> end, Action<Exception> fail)
@@ -39,7 +39,7 @@ internal sealed class VgaConsole : IGuestConsole
         _fail = fail;
         var strokes = new KeyStrokes(press);
         _input = new TypedInput(strokes.Type, OnEscape, fail);
-        _pump = new OutputPump(StandardStreams.WriteOutput, _ => end(ExitCodes.Success), fail); // That becomes what StandardStreams.Finish makes of it.
+        _pump = new OutputPump(StandardStreams.WriteOutput, _ => end(ExitCodes.Success), fail); // StandardStreams.Finish turns this into the exit code.
         _text = Terminal.IsTerminal(StandardOutput) ? new TerminalScreen() : new ScreenLines();
     }
 
@@ -123,7 +123,7 @@ internal sealed class VgaConsole : IGuestConsole
 
         lock (_lock)
         {
-            // Below the screen; the next look leaves it there.
+            // Written below the screen; the next refresh does not overwrite it.
             _pump.Write(Encoding.ASCII.GetBytes(_text.Leave() + EscapeKeys.Help.ReplaceLineEndings(LineEnd)));
         }
     }

@@ -1,6 +1,6 @@
 namespace Yadokari.Host.Consoles;
 
-/// <summary>A stream that is only ever written to, unbuffered, from its start.</summary>
+/// <summary>A write-only, unbuffered stream without seeking.</summary>
 internal abstract class WriteOnlyStream : Stream
 {
     /// <inheritdoc/>

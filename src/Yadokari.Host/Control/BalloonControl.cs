@@ -9,19 +9,19 @@ namespace Yadokari.Host.Control;
 
 /// <summary>Memory, as <c>/machine/balloon</c> shows it.</summary>
 /// <param name="Current">Bytes that the guest has at present.</param>
-/// <param name="Full">Bytes that the machine was built with.</param>
+/// <param name="Full">Memory size of the machine in bytes.</param>
 internal sealed record BalloonStatus(ulong Current, ulong Full);
 
 /// <summary>The body of <c>PUT /machine/balloon</c>.</summary>
-/// <param name="Target">Bytes that the guest is to make do with.</param>
+/// <param name="Target">Bytes of memory that the balloon should leave to the guest.</param>
 internal sealed record BalloonRequest([property: JsonRequired] ulong Target);
 
-/// <summary>The guest's memory: how much it has, and how much it is asked to make do with. Its driver follows in its own time. Any thread.</summary>
+/// <summary>The balloon: how much of its memory the guest has, and should have. Its driver follows the target in its own time. Any thread.</summary>
 internal sealed partial class BalloonControl(IMonitor monitor, MachineDescription machine) : IControlResource
 {
     private const ulong Page = 4096;
 
-    // Below this no kernel with a balloon comes along.
+    // No kernel with a balloon driver can run with less.
     private const ulong Least = 16UL << 20;
 
     /// <inheritdoc/>
@@ -44,7 +44,7 @@ internal sealed partial class BalloonControl(IMonitor monitor, MachineDescriptio
         ulong target = ControlJson.Read(body, BalloonJson.Default.BalloonRequest).Target;
         if (target % Page != 0 || target < Least || target > machine.Memory)
         {
-            throw new HttpError(400, "/target", $"A guest can't make do with {target} bytes", $"give a multiple of {Page} from {Least} to {machine.Memory}");
+            throw new HttpError(400, "/target", $"The balloon's target {target} is not valid", $"give bytes as a multiple of {Page} from {Least} to {machine.Memory}");
         }
 
         if (monitor.Use((VirtioBalloon balloon) => balloon.Target = (long)(machine.Memory - target)) is not null)
@@ -54,7 +54,7 @@ internal sealed partial class BalloonControl(IMonitor monitor, MachineDescriptio
         }
     }
 
-    [LoggerMessage(6, LogLevel.Information, "the guest is to make do with {Target} bytes of memory", EventName = "BalloonSet")]
+    [LoggerMessage(6, LogLevel.Information, "the balloon's target is {Target} bytes of memory", EventName = "BalloonSet")]
     private static partial void LogTarget(ILogger log, ulong target);
 }
 
@@ -63,12 +63,12 @@ public static class BalloonRequests
 {
     private const string Path = "/machine/balloon";
 
-    /// <summary>Bytes of memory that the guest has at present, and that the machine was built with.</summary>
+    /// <summary>Bytes of memory that the guest has at present, and that the machine has.</summary>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
     public static (ulong Now, ulong Full) Balloon(this MachineControl control) => Ask(control, "GET", null);
 
-    /// <summary>The same, once the guest was asked to make do with so much memory from now on, in bytes. Its driver follows in its own time.</summary>
-    /// <exception cref="UserErrorException">The machine does not run, or can't make do with that.</exception>
+    /// <summary>Sets the balloon's target in bytes and returns as <see cref="Balloon(MachineControl)"/>.</summary>
+    /// <exception cref="UserErrorException">The machine does not run, or the target is not valid.</exception>
     public static (ulong Now, ulong Full) Balloon(this MachineControl control, ulong target) =>
         Ask(control, "PUT", JsonSerializer.SerializeToUtf8Bytes(new BalloonRequest(target), BalloonJson.Default.BalloonRequest));
 

@@ -4,15 +4,15 @@ using System.Text.Json.Nodes;
 namespace Yadokari.Host.Control;
 
 /// <summary>
-/// The resources of a machine that runs, as <c>openapi.json</c> beside this file describes them. Any thread. A request is checked whole
-/// before anything of it is done.
+/// The HTTP resources of a running machine, as <c>openapi.json</c> beside this file describes them. Any thread. A request is checked
+/// completely before any part of it takes effect.
 /// </summary>
 internal sealed class ControlApi : IDisposable
 {
-    /// <summary>What a connection to <see cref="ConsolePath"/> is upgraded to: after the answer, bytes of the console both ways.</summary>
+    /// <summary>The protocol that a connection to <see cref="ConsolePath"/> is upgraded to: after the response, the console's bytes in both directions.</summary>
     public const string ConsoleProtocol = "yadokari-console";
 
-    /// <summary>The console, by an upgraded connection.</summary>
+    /// <summary>The console; needs an upgraded connection.</summary>
     public const string ConsolePath = "/machine/console";
 
     /// <summary>The size of the console's terminal.</summary>
@@ -27,16 +27,16 @@ internal sealed class ControlApi : IDisposable
     /// <summary>Whether the machine runs or is paused.</summary>
     public const string StatePath = "/machine/state";
 
-    /// <summary>Of <see cref="StatePath"/>: it runs.</summary>
+    /// <summary>Value of <see cref="StatePath"/>: the machine runs.</summary>
     public const string Running = "running";
 
-    /// <summary>Of <see cref="StatePath"/>: it is paused.</summary>
+    /// <summary>Value of <see cref="StatePath"/>: the machine is paused.</summary>
     public const string Paused = "paused";
 
     /// <summary>Actions on the machine's power.</summary>
     public const string PowerPath = "/machine/power";
 
-    /// <summary>Action of <see cref="PowerPath"/>: presses the power button, which the guest may take as it likes.</summary>
+    /// <summary>Action of <see cref="PowerPath"/>: presses the power button. The guest decides what to do.</summary>
     public const string PressButton = "press-button";
 
     /// <summary>Action of <see cref="PowerPath"/>: cuts the power.</summary>
@@ -54,9 +54,9 @@ internal sealed class ControlApi : IDisposable
     private readonly Lazy<MonitorMetrics> _metrics;
     private volatile bool _ending;
 
-    /// <summary>Makes it.</summary>
-    /// <param name="monitor">Runs the machine.</param>
-    /// <param name="machine">What it is.</param>
+    /// <summary>Creates the API of one machine.</summary>
+    /// <param name="monitor">Runs the machine; not owned.</param>
+    /// <param name="machine">Describes the machine.</param>
     public ControlApi(IMonitor monitor, MachineDescription machine)
     {
         _monitor = monitor;
@@ -91,16 +91,16 @@ internal sealed class ControlApi : IDisposable
         }
     }
 
-    /// <summary>What becomes of the connection after the answer.</summary>
+    /// <summary>What the connection does after the response.</summary>
     public enum After
     {
-        /// <summary>It ends.</summary>
+        /// <summary>It is closed.</summary>
         Close,
 
         /// <summary>It carries the console.</summary>
         AttachConsole,
 
-        /// <summary>It gets events until it ends.</summary>
+        /// <summary>It carries events until the client closes it or the machine ends.</summary>
         StreamEvents,
     }
 
@@ -126,8 +126,8 @@ internal sealed class ControlApi : IDisposable
         }
     }
 
-    /// <summary>Does what a request asks for.</summary>
-    /// <exception cref="HttpError">It asks for nothing that there is, or that can be.</exception>
+    /// <summary>Executes a request.</summary>
+    /// <exception cref="HttpError">The resource does not exist, or the request is not valid for it.</exception>
     public Answer Handle(HttpRequest request)
     {
         string method = request.Method == "HEAD" ? "GET" : request.Method; // RFC 9110, 9.3.2: as GET, without the body.
@@ -168,7 +168,7 @@ internal sealed class ControlApi : IDisposable
     {
         string state = ControlJson.Read(request.Body, ControlJson.Default.StateRequest).State;
         return state is not (Running or Paused)
-            ? throw new HttpError(400, "/state", $"The state '{state}' is not known", $"give '{Running}' or '{Paused}'")
+            ? throw new HttpError(400, "/state", $"The state '{state}' is not valid", $"give '{Running}' or '{Paused}'")
             : _monitor.SetPaused(state == Paused) ? Answer.Of(HttpResponse.NoContent) : throw Passing();
     }
 
@@ -176,8 +176,8 @@ internal sealed class ControlApi : IDisposable
     {
         PowerRequest wanted = ControlJson.Read(request.Body, ControlJson.Default.PowerRequest);
         Action action = _powerActions.GetValueOrDefault(wanted.Action) ?? throw new HttpError(
-            400, "/action", $"The action '{wanted.Action}' is not known", $"give {string.Join(" or ", _powerActions.Keys.Select(a => $"'{a}'"))}");
-        return new Answer(new HttpResponse(202, null, []), After.Close, action); // After the answer: whoever cuts the power is told of it first.
+            400, "/action", $"The action '{wanted.Action}' is not valid", $"give {string.Join(" or ", _powerActions.Keys.Select(a => $"'{a}'"))}");
+        return new Answer(new HttpResponse(202, null, []), After.Close, action); // After the response: the client must get it before the monitor ends.
     }
 
     private void CutPower()
@@ -190,7 +190,7 @@ internal sealed class ControlApi : IDisposable
         ? Answer.Of(HttpResponse.Json(status))
         : throw Passing();
 
-    private HttpError Passing() => new(409, null, $"The machine {_machine.Name} starts anew or ends just now", "ask again");
+    private HttpError Passing() => new(409, null, $"The machine {_machine.Name} is restarting or ending", "try again");
 
     private Answer Resize(HttpRequest request)
     {
@@ -201,15 +201,15 @@ internal sealed class ControlApi : IDisposable
 
     private Answer Console(HttpRequest request) => request.Method == "GET" && request.Upgrades(ConsoleProtocol)
         ? new Answer(new HttpResponse(101, null, null, ("Connection", "Upgrade"), ("Upgrade", ConsoleProtocol)), After.AttachConsole)
-        : throw new HttpError(426, "Upgrade", "The console is not spoken to by HTTP", $"send Connection: Upgrade and Upgrade: {ConsoleProtocol}, or use yado console {_machine.Name}");
+        : throw new HttpError(426, "Upgrade", "The console needs an upgraded connection", $"send Connection: Upgrade and Upgrade: {ConsoleProtocol}, or use yado console {_machine.Name}");
 
-    /// <summary>An answer, and what comes after it.</summary>
-    /// <param name="Response">What is sent.</param>
-    /// <param name="Then">What becomes of the connection.</param>
-    /// <param name="Action">What is done once the answer is sent, or could not be; null for nothing.</param>
+    /// <summary>A response, and what follows it.</summary>
+    /// <param name="Response">The response to send.</param>
+    /// <param name="Then">What the connection does next.</param>
+    /// <param name="Action">Called after the response was sent or sending failed; null for nothing.</param>
     public sealed record Answer(HttpResponse Response, After Then, Action? Action = null)
     {
-        /// <summary>An answer that ends the connection.</summary>
+        /// <summary>A response after which the connection is closed.</summary>
         public static Answer Of(HttpResponse response) => new(response, After.Close);
     }
 }

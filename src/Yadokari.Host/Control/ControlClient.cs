@@ -10,29 +10,29 @@ namespace Yadokari.Host.Control;
 /// <summary>Sends requests to the monitor of a machine.</summary>
 internal static class ControlClient
 {
-    private const int LongestAnswer = 1 << 20;
+    private const int MaxAnswerLength = 1 << 20;
 
-    // A machine that just starts has its lock first, then its socket, and its monitor answers once the guest runs.
-    private static readonly TimeSpan s_startTime = TimeSpan.FromSeconds(10);
-    private static readonly TimeSpan s_answerTime = TimeSpan.FromSeconds(5);
-    private static readonly TimeSpan s_between = TimeSpan.FromMilliseconds(100);
+    // A starting machine takes its lock first and then creates its socket; its monitor answers once the guest runs.
+    private static readonly TimeSpan s_connectTimeout = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_answerTimeout = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_retryDelay = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>An answer: its body, and the connection, which another protocol is spoken on if the request asked for that.</summary>
-    /// <param name="Connection">Belongs to this.</param>
+    /// <summary>A response: its body, and the connection, which carries another protocol if the request asked for an upgrade.</summary>
+    /// <param name="Connection">The connection; owned.</param>
     /// <param name="Body">The body.</param>
-    /// <param name="Rest">What came behind the answer.</param>
+    /// <param name="Rest">Bytes received after the response.</param>
     public sealed record Answer(Socket Connection, byte[] Body, byte[] Rest) : IDisposable
     {
         /// <inheritdoc/>
         public void Dispose() => Connection.Dispose();
     }
 
-    /// <summary>Sends a request to a machine that has to run.</summary>
+    /// <summary>Sends a request to a machine that must be running. Blocks for up to ten seconds until its monitor takes connections.</summary>
     /// <param name="machine">The machine.</param>
     /// <param name="request">Method and path.</param>
     /// <param name="body">JSON; null for none.</param>
-    /// <param name="headers">Further headers, each with its line end.</param>
-    /// <exception cref="UserErrorException">It does not run, or has ended meanwhile, or its monitor refuses or does not answer.</exception>
+    /// <param name="headers">Additional headers, each ending in CR LF.</param>
+    /// <exception cref="UserErrorException">The machine does not run or has ended, or its monitor refuses the request or does not answer.</exception>
     public static Answer Ask(MachineFolder machine, string request, byte[]? body = null, string headers = "")
     {
         bool ran = machine.IsRunning();
@@ -43,11 +43,11 @@ internal static class ControlClient
     }
 
     /// <summary>
-    /// The same, of a machine that may not run. Null where nobody answers: it does not run, ends just now, or does not take connections within
-    /// <paramref name="patience"/>, which is ten seconds if it is not given.
+    /// Sends a request to a machine that may not run. Returns null if it does not run or ends, or if its monitor does not take connections within
+    /// <paramref name="timeout"/> (default: ten seconds). A monitor that takes the connection has five more seconds to answer.
     /// </summary>
     /// <exception cref="UserErrorException">The monitor refuses.</exception>
-    public static Answer? TryAsk(MachineFolder machine, string request, byte[]? body = null, string headers = "", TimeSpan? patience = null)
+    public static Answer? TryAsk(MachineFolder machine, string request, byte[]? body = null, string headers = "", TimeSpan? timeout = null)
     {
         string head = string.Create(CultureInfo.InvariantCulture, $"{request} HTTP/1.1\r\nHost: localhost\r\n{headers}{(body is null ? "" : $"Content-Type: application/json\r\nContent-Length: {body.Length}\r\n")}\r\n");
         byte[] message = [.. Encoding.ASCII.GetBytes(head), .. body ?? []];
@@ -59,12 +59,12 @@ internal static class ControlClient
                 return answer;
             }
 
-            if (Environment.TickCount64 - began >= (patience ?? s_startTime).TotalMilliseconds)
+            if (Environment.TickCount64 - began >= (timeout ?? s_connectTimeout).TotalMilliseconds)
             {
                 return null;
             }
 
-            Thread.Sleep(s_between);
+            Thread.Sleep(s_retryDelay);
         }
 
         return null;
@@ -77,20 +77,20 @@ internal static class ControlClient
         {
             socket.Connect(new UnixDomainSocketEndPoint(machine.Control));
             socket.Send(message);
-            var connection = new HttpConnection(socket, s_answerTime);
+            var connection = new HttpConnection(socket, s_answerTimeout);
             if (connection.ReadAnswer() is var (status, head))
             {
-                byte[] body = connection.ReadBody(head, LongestAnswer);
+                byte[] body = connection.ReadBody(head, MaxAnswerLength);
                 return status < 400 ? new Answer(socket, body, connection.Rest.ToArray()) : throw Refusal(machine, status, body);
             }
         }
         catch (SocketException)
         {
-            // Not there yet, or not any more.
+            // The socket does not exist yet or any more.
         }
         catch (HttpError)
         {
-            // A monitor that hangs or ends, or one of an older yado.
+            // The monitor hangs, ends, or is of an older yado.
         }
         catch
         {
@@ -113,9 +113,9 @@ internal static class ControlClient
         }
         catch (JsonException)
         {
-            // Of another version.
+            // The monitor is of another version.
         }
 
-        return new UserErrorException($"The monitor of {machine.Name} refuses what it was asked for (status {status}): end the machine and start it with this yado.");
+        return new UserErrorException($"The monitor of {machine.Name} refused the request (status {status}): stop the machine and start it again with this version of yado.");
     }
 }

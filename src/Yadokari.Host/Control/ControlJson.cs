@@ -7,10 +7,10 @@ namespace Yadokari.Host.Control;
 /// <summary>A machine, as <c>GET /machine</c> shows it: in the same object, each <see cref="IControlResource"/> is a member.</summary>
 /// <param name="Name">Its name.</param>
 /// <param name="State"><c>running</c>, <c>paused</c>, or <c>ending</c>.</param>
-/// <param name="Vcpus">How many vCPUs.</param>
-/// <param name="Memory">Bytes of memory that it was built with.</param>
-/// <param name="Process">The monitor's process.</param>
-/// <param name="Started">When it started.</param>
+/// <param name="Vcpus">Count of vCPUs.</param>
+/// <param name="Memory">Memory size in bytes.</param>
+/// <param name="Process">Process id of the monitor.</param>
+/// <param name="Started">When the machine started.</param>
 [JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Skip)]
 internal sealed record MachineStatus(string Name, string State, int Vcpus, ulong Memory, int Process, DateTimeOffset Started);
 
@@ -23,11 +23,11 @@ internal sealed record StateRequest([property: JsonRequired] string State);
 internal sealed record PowerRequest([property: JsonRequired] string Action);
 
 /// <summary>The body of <c>PUT /machine/console/size</c>.</summary>
-/// <param name="Rows">Of the terminal.</param>
-/// <param name="Columns">Of the terminal.</param>
+/// <param name="Rows">Rows of the terminal.</param>
+/// <param name="Columns">Columns of the terminal.</param>
 internal sealed record SizeRequest([property: JsonRequired] ushort Rows, [property: JsonRequired] ushort Columns);
 
-/// <summary>Reads and writes all of them without reflection. A member that is not known or comes twice is an error, as is one that is not there.</summary>
+/// <summary>Serializes these types without reflection. An unknown, repeated or missing member is an error.</summary>
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
     UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
@@ -44,7 +44,7 @@ internal sealed record SizeRequest([property: JsonRequired] ushort Rows, [proper
 internal sealed partial class ControlJson : JsonSerializerContext
 {
     /// <summary>Reads the body of a request.</summary>
-    /// <exception cref="HttpError">It is none of the type: names the member, what is wrong with it, and what it should be.</exception>
+    /// <exception cref="HttpError">The body is not a value of the type; the error names the member, the problem and the remedy.</exception>
     public static T Read<T>(byte[] body, JsonTypeInfo<T> type)
         where T : class
     {
@@ -63,19 +63,19 @@ internal sealed partial class ControlJson : JsonSerializerContext
 
             return JsonSerializer.Deserialize(body, type)!;
         }
-        catch (JsonException error) when (error.Path is { Length: > 2 } path) // As in $.member.
+        catch (JsonException error) when (error.Path is { Length: > 2 } path) // The path is $.member.
         {
             string name = path[2..].Split('.', '[')[0];
             JsonPropertyInfo? member = type.Properties.FirstOrDefault(p => p.Name == name);
-            throw new HttpError(400, $"/{name}", $"The value of '{name}' can't be", $"give {(member is null ? "another" : Range(member.PropertyType))}");
+            throw new HttpError(400, $"/{name}", $"The value of '{name}' is not valid", $"give {(member is null ? "another" : Range(member.PropertyType))}");
         }
-        catch (InvalidOperationException) // Of half a surrogate pair.
+        catch (InvalidOperationException) // A lone surrogate.
         {
-            throw new HttpError(400, null, "The body has a name that is no text", $"send an object with {members}");
+            throw new HttpError(400, null, "The body has a member name that is not valid Unicode", $"send an object with {members}");
         }
         catch (JsonException error)
         {
-            throw new HttpError(400, null, $"The body is no JSON (line {error.LineNumber + 1 ?? 1}, byte {error.BytePositionInLine ?? 0})", $"send an object with {members}");
+            throw new HttpError(400, null, $"The body is not valid JSON (line {error.LineNumber + 1 ?? 1}, byte {error.BytePositionInLine ?? 0})", $"send an object with {members}");
         }
     }
 

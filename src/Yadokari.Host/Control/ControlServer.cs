@@ -10,20 +10,20 @@ using Yadokari.Host.Logs;
 namespace Yadokari.Host.Control;
 
 /// <summary>
-/// Answers requests by HTTP/1.1 for a machine that runs, on a socket in its folder: one a connection, each on a thread of its own. Whoever may
-/// open the socket is the user. What clients can make the monitor hold or wait for has a limit all the same: how many they are, how long a
-/// request is and takes, and how long one may not read what is sent.
+/// Serves HTTP/1.1 for a running machine on a Unix socket in its folder: one request a connection, each connection on its own thread. Only the
+/// owner may open the socket. Limits still protect the monitor from its clients: their number, the length and duration of a request, and how
+/// long a client may leave sent data unread.
 /// </summary>
 internal sealed class ControlServer : IDisposable
 {
-    private const int MaxPath = 107; // sun_path of unix(7), with its end.
+    private const int MaxPath = 107; // sun_path of unix(7), without its terminating NUL.
     private const int RecentLength = 4096;
-    private const int MostClients = 64;
-    private const int TooManyFiles = 100; // Milliseconds to wait before the next try.
+    private const int MaxClients = 64;
+    private const int AcceptRetryDelay = 100; // Milliseconds; accept fails while there are too many open files.
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
-    private static readonly TimeSpan s_sendTime = TimeSpan.FromSeconds(1);
-    private static readonly TimeSpan s_lastWords = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_sendTimeout = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_closeTimeout = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_keepAlive = TimeSpan.FromSeconds(15);
 
     private readonly Socket _listener;
@@ -33,7 +33,7 @@ internal sealed class ControlServer : IDisposable
     private readonly List<Socket> _watchers = []; // Guarded by _lock, as is all below.
     private readonly HashSet<Socket> _clients = [];
     private byte[] _recent = [];
-    private int _streams; // Clients that get events.
+    private int _streams; // Count of clients that receive events.
     private ControlApi? _api;
     private IMonitor? _monitor;
     private bool _disposed;
@@ -45,10 +45,10 @@ internal sealed class ControlServer : IDisposable
         _requestTime = requestTime;
     }
 
-    /// <summary>Makes the socket; nobody is answered before <see cref="Begin"/>. The caller holds the machine's lock.</summary>
-    /// <param name="path">The socket's.</param>
-    /// <param name="requestTime">How long a request may take to come; five seconds if not given.</param>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <summary>Creates the socket. Requests are not answered before <see cref="Begin"/>. The caller holds the machine's lock.</summary>
+    /// <param name="path">Path of the socket.</param>
+    /// <param name="requestTime">How long receiving a request may take (default: five seconds).</param>
+    /// <exception cref="UserErrorException">The socket can't be created.</exception>
     public static ControlServer Open(string path, TimeSpan? requestTime = null)
     {
         if (Encoding.UTF8.GetByteCount(path) > MaxPath)
@@ -61,18 +61,18 @@ internal sealed class ControlServer : IDisposable
         try
         {
             listener.Bind(new UnixDomainSocketEndPoint(path));
-            File.SetUnixFileMode(path, OwnerOnly); // Before it listens: until then nobody can connect.
+            File.SetUnixFileMode(path, OwnerOnly); // Before it listens: until then no client can connect.
             listener.Listen();
             return new ControlServer(path, listener, requestTime ?? TimeSpan.FromSeconds(5));
         }
         catch (SocketException error)
         {
             listener.Dispose();
-            throw new UserErrorException($"The socket {path} can't be made ({error.Message.TrimEnd('.')}): set XDG_DATA_HOME to a folder of the host's own.");
+            throw new UserErrorException($"The socket {path} can't be made ({error.Message.TrimEnd('.')}): set XDG_DATA_HOME to a folder on a local file system.");
         }
     }
 
-    /// <summary>Starts to answer. Once only.</summary>
+    /// <summary>Starts answering requests. Called once.</summary>
     public void Begin(IMonitor monitor, MachineDescription machine)
     {
         lock (_lock)
@@ -84,7 +84,7 @@ internal sealed class ControlServer : IDisposable
         HostThread.Start("control", Accept, monitor.Fail);
     }
 
-    /// <summary>Shows the console's output to those who watch. One thread; one who does not read within a second watches no more.</summary>
+    /// <summary>Sends the console's output to the attached clients. Called by one thread. A client that does not read it within a second is disconnected.</summary>
     public void Show(ReadOnlySpan<byte> output)
     {
         lock (_lock)
@@ -104,7 +104,7 @@ internal sealed class ControlServer : IDisposable
         }
     }
 
-    /// <summary>Ends all connections, once those who get events have got the last of them, and removes the socket.</summary>
+    /// <summary>Sends the last events to the clients that receive them, then closes all connections and removes the socket.</summary>
     public void Dispose()
     {
         lock (_lock)
@@ -123,9 +123,9 @@ internal sealed class ControlServer : IDisposable
         lock (_lock)
         {
             long began = Environment.TickCount64;
-            while (_streams > 0 && TimeSpan.FromMilliseconds(Environment.TickCount64 - began) is var waited && waited < s_lastWords)
+            while (_streams > 0 && TimeSpan.FromMilliseconds(Environment.TickCount64 - began) is var waited && waited < s_closeTimeout)
             {
-                Monitor.Wait(_lock, s_lastWords - waited);
+                Monitor.Wait(_lock, s_closeTimeout - waited);
             }
 
             foreach (Socket client in _clients)
@@ -161,24 +161,24 @@ internal sealed class ControlServer : IDisposable
                     }
                 }
 
-                Thread.Sleep(TooManyFiles); // Or whoever wanted something has gone meanwhile.
+                Thread.Sleep(AcceptRetryDelay); // Too many open files, or the client has closed the connection.
             }
         }
     }
 
     private bool TryAdmit(Socket client)
     {
-        client.SendTimeout = (int)s_sendTime.TotalMilliseconds;
+        client.SendTimeout = (int)s_sendTimeout.TotalMilliseconds;
         lock (_lock)
         {
-            if (!_disposed && _clients.Count < MostClients)
+            if (!_disposed && _clients.Count < MaxClients)
             {
                 _clients.Add(client);
                 return true;
             }
         }
 
-        TrySend(client, HttpResponse.Refusal(new HttpError(503, null, $"The monitor answers {MostClients} clients already", "end one of them")).ToBytes());
+        TrySend(client, HttpResponse.Refusal(new HttpError(503, null, $"The monitor answers {MaxClients} clients already", "end one of them")).ToBytes());
         client.Dispose();
         return false;
     }
@@ -188,11 +188,11 @@ internal sealed class ControlServer : IDisposable
         try
         {
             Answer(client, new HttpConnection(client, _requestTime));
-            Linger(client);
+            DrainUntilClosed(client);
         }
         catch (Exception error) when (error is SocketException or ObjectDisposedException)
         {
-            // Whoever asked has gone, or the machine has ended.
+            // The client has closed the connection, or the machine has ended.
         }
         finally
         {
@@ -227,9 +227,9 @@ internal sealed class ControlServer : IDisposable
         }
         catch (Exception error) when (error is not (SocketException or ObjectDisposedException))
         {
-            // Whatever a client sends, the guest goes on.
+            // No request may end the guest.
             _monitor!.Log.RequestFailed(error);
-            answer = ControlApi.Answer.Of(HttpResponse.Refusal(new HttpError(500, null, "The monitor met a fault of its own", "look into the machine's monitor.log")));
+            answer = ControlApi.Answer.Of(HttpResponse.Refusal(new HttpError(500, null, "The monitor has an internal error", "read the machine's monitor.log")));
         }
 
         bool withBody = request?.Method != "HEAD";
@@ -249,16 +249,17 @@ internal sealed class ControlServer : IDisposable
         }
     }
 
-    // A client may still be sending what nobody reads: the connection ends when it has seen the answer, or after a while, for a reset could overtake that.
-    private static void Linger(Socket client)
+    // Closing with unread data would send a reset, which can discard the response before the client reads it. So drop what the client still sends until it
+    // closes the connection or a limit is reached.
+    private static void DrainUntilClosed(Socket client)
     {
         const int most = 1 << 18;
         Span<byte> dropped = stackalloc byte[4096];
         client.Shutdown(SocketShutdown.Send);
-        client.ReceiveTimeout = (int)s_lastWords.TotalMilliseconds;
+        client.ReceiveTimeout = (int)s_closeTimeout.TotalMilliseconds;
         long began = Environment.TickCount64;
         int total = 0;
-        while (total < most && Environment.TickCount64 - began < s_lastWords.TotalMilliseconds && client.Receive(dropped) is int count and > 0)
+        while (total < most && Environment.TickCount64 - began < s_closeTimeout.TotalMilliseconds && client.Receive(dropped) is int count and > 0)
         {
             total += count;
         }
@@ -310,7 +311,7 @@ internal sealed class ControlServer : IDisposable
             {
                 RunEvent? happened = listener.Take(s_keepAlive, out bool ended);
                 listens = !ended && TrySend(client, Encoding.UTF8.GetBytes(happened is null
-                    ? ": nothing new\n\n"
+                    ? ": keep-alive\n\n"
                     : string.Create(CultureInfo.InvariantCulture, $"event: {happened.Event}\ndata: {JsonSerializer.Serialize(happened, ControlJson.Default.RunEvent)}\n\n")));
             }
         }
@@ -324,13 +325,13 @@ internal sealed class ControlServer : IDisposable
         }
     }
 
-    // False where the client is gone, or reads so slowly that it is as good as gone.
+    // False if the client has closed the connection or does not read in time.
     private static bool TrySend(Socket client, ReadOnlySpan<byte> bytes)
     {
         long began = Environment.TickCount64;
         try
         {
-            while (!bytes.IsEmpty && Environment.TickCount64 - began <= s_sendTime.TotalMilliseconds)
+            while (!bytes.IsEmpty && Environment.TickCount64 - began <= s_sendTimeout.TotalMilliseconds)
             {
                 bytes = bytes[client.Send(bytes)..];
             }

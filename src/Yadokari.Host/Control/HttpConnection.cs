@@ -5,26 +5,26 @@ using System.Text;
 namespace Yadokari.Host.Control;
 
 /// <summary>
-/// Reads the messages of one connection of HTTP/1.1 (RFC 9112), of which each carries one request. Strict: a message that is not
-/// well formed is refused, and none takes more memory or time than the limits here. One thread.
+/// Reads the messages of one HTTP/1.1 connection (RFC 9112) that carries one request. Strict: a malformed message is refused, and no message
+/// takes more memory or time than the limits here. One thread.
 /// </summary>
-/// <param name="socket">The connection; stays the caller's.</param>
-/// <param name="time">How long the peer may take for its message. After that the connection waits for what the protocol that follows has set.</param>
+/// <param name="socket">The connection; not owned.</param>
+/// <param name="time">How long receiving the message may take, counted from the constructor. The socket has no receive timeout afterwards.</param>
 internal sealed class HttpConnection(Socket socket, TimeSpan time)
 {
-    private const int LongestHead = 8 << 10;
-    private const int LongestBody = 16 << 10;
+    private const int MaxHeadLength = 8 << 10;
+    private const int MaxBodyLength = 16 << 10;
 
-    private readonly byte[] _buffer = new byte[LongestHead];
+    private readonly byte[] _buffer = new byte[MaxHeadLength];
     private readonly long _deadline = Environment.TickCount64 + (long)time.TotalMilliseconds;
     private int _count; // Bytes in the buffer.
-    private int _taken; // Bytes of them that were used.
+    private int _taken; // Bytes of them that were parsed.
 
-    /// <summary>What came behind the message: the first bytes of the protocol that follows it.</summary>
+    /// <summary>Bytes received after the message: the first bytes of an upgraded connection's protocol.</summary>
     public ReadOnlySpan<byte> Rest => _buffer.AsSpan(_taken, _count - _taken);
 
-    /// <summary>Reads a request with its body. Null where the peer ended the connection before its first byte.</summary>
-    /// <exception cref="HttpError">It is not well formed, too large, or late.</exception>
+    /// <summary>Reads a request with its body. Null if the peer closed the connection before its first byte.</summary>
+    /// <exception cref="HttpError">The message is malformed or too large, or takes too long.</exception>
     /// <exception cref="SocketException">The connection is broken.</exception>
     public HttpRequest? ReadRequest()
     {
@@ -41,15 +41,15 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
 
         if (head.Headers.ContainsKey("Transfer-Encoding"))
         {
-            throw new HttpError(411, "Transfer-Encoding", "The request's body comes in an encoding of its own", "send it as it is, with a Content-Length");
+            throw new HttpError(411, "Transfer-Encoding", "The request's body has a transfer encoding", "send it without, with a Content-Length");
         }
 
-        int length = LengthOf(head, LongestBody);
+        int length = LengthOf(head, MaxBodyLength);
         if (head.Headers.TryGetValue("Expect", out string? expected))
         {
             if (!expected.Equals("100-continue", StringComparison.OrdinalIgnoreCase))
             {
-                throw new HttpError(417, "Expect", $"The request expects '{expected}', which is not known", "leave the header out");
+                throw new HttpError(417, "Expect", $"The expectation '{expected}' is not supported", "leave the header out");
             }
 
             socket.Send("HTTP/1.1 100 Continue\r\n\r\n"u8);
@@ -58,8 +58,8 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
         return new HttpRequest(method, path, head, ReadBody(length));
     }
 
-    /// <summary>Reads the head of an answer. Null where the peer ended the connection before its first byte.</summary>
-    /// <exception cref="HttpError">It is not well formed, too large, or late.</exception>
+    /// <summary>Reads the status line and headers of a response. Null if the peer closed the connection before its first byte.</summary>
+    /// <exception cref="HttpError">The message is malformed or too large, or takes too long.</exception>
     /// <exception cref="SocketException">The connection is broken.</exception>
     public (int Status, HttpHead Head)? ReadAnswer()
     {
@@ -70,13 +70,13 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
 
         return head.StartLine.Split(' ', 3) is ["HTTP/1.1", { Length: 3 } code, _] && int.TryParse(code, NumberStyles.None, CultureInfo.InvariantCulture, out int status)
             ? (status, head)
-            : throw new HttpError(400, null, "The answer is not one of HTTP/1.1", "use a yado of the same version as the machine's monitor");
+            : throw new HttpError(400, null, "The answer is not HTTP/1.1", "use a yado of the same version as the machine's monitor");
     }
 
-    /// <summary>Reads the body that a head announces by its <c>Content-Length</c>; empty where it announces none.</summary>
-    /// <param name="head">Of the message.</param>
-    /// <param name="longest">Bytes that it may have.</param>
-    /// <exception cref="HttpError">It is longer, or late.</exception>
+    /// <summary>Reads a body as long as <c>Content-Length</c> says; empty without that header.</summary>
+    /// <param name="head">Head of the message.</param>
+    /// <param name="longest">The longest body to accept, in bytes.</param>
+    /// <exception cref="HttpError">The body is longer or truncated, or takes too long.</exception>
     public byte[] ReadBody(HttpHead head, int longest) => ReadBody(LengthOf(head, longest));
 
     private static (string Method, string Path) ParseRequestLine(string line)
@@ -88,10 +88,10 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
 
         if (version != "HTTP/1.1")
         {
-            throw new HttpError(version.StartsWith("HTTP/", StringComparison.Ordinal) ? 505 : 400, null, $"The request is one of {Shown(version)}", "speak HTTP/1.1");
+            throw new HttpError(version.StartsWith("HTTP/", StringComparison.Ordinal) ? 505 : 400, null, $"The version {Shown(version)} is not supported", "use HTTP/1.1");
         }
 
-        const string scheme = "http://"; // RFC 9112, 3.2.2: the absolute form has to be understood too.
+        const string scheme = "http://"; // RFC 9112, 3.2.2: a server must accept the absolute form too.
         if (target.StartsWith(scheme, StringComparison.OrdinalIgnoreCase))
         {
             int slash = target.IndexOf('/', scheme.Length);
@@ -110,7 +110,7 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
             return 0;
         }
 
-        return !text.All(char.IsAsciiDigit) || text.Length == 0 ? throw new HttpError(400, "Content-Length", $"The length of the body is {Shown(text)}, which is no number", "send the header once, with the number of bytes")
+        return !text.All(char.IsAsciiDigit) || text.Length == 0 ? throw new HttpError(400, "Content-Length", $"The length {Shown(text)} of the body is not a number", "send the header once, with the number of bytes")
             : text.Length < 10 && int.Parse(text, CultureInfo.InvariantCulture) is var length && length <= longest ? length
             : throw new HttpError(413, "Content-Length", $"The body has {Shown(text)} bytes", $"send no more than {longest}");
     }
@@ -122,7 +122,7 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
         {
             if (_count == _buffer.Length)
             {
-                throw new HttpError(431, null, $"The headers have more than {LongestHead} bytes", "send fewer");
+                throw new HttpError(431, null, $"The headers have more than {MaxHeadLength} bytes", "send fewer");
             }
 
             if (Receive(_buffer.AsSpan(_count)) is var count && count == 0)
@@ -141,7 +141,7 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
             int colon = line.IndexOf(':');
             string name = colon < 0 ? "" : line[..colon];
             string value = line[(colon + 1)..].Trim(' ', '\t');
-            if (name.Length == 0 || !name.All(IsTokenCharacter) || value.Any(c => char.IsControl(c) && c != '\t')) // A line that is folded begins with a blank.
+            if (name.Length == 0 || !name.All(IsTokenCharacter) || value.Any(c => char.IsControl(c) && c != '\t')) // A folded line begins with a space or tab.
             {
                 throw new HttpError(400, null, $"The message has a header {Shown(line)}", "write each on a line of its own, as in Host: localhost");
             }
@@ -179,7 +179,7 @@ internal sealed class HttpConnection(Socket socket, TimeSpan time)
         }
         catch (SocketException error) when (error.SocketErrorCode is SocketError.TimedOut or SocketError.WouldBlock)
         {
-            throw new HttpError(408, null, $"The message has not come within {time.TotalSeconds} seconds", "send all of it at once");
+            throw new HttpError(408, null, $"The message did not arrive within {time.TotalSeconds} seconds", "send all of it at once");
         }
         finally
         {

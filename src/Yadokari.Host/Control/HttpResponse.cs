@@ -6,30 +6,30 @@ using System.Text.Json.Nodes;
 
 namespace Yadokari.Host.Control;
 
-/// <summary>An answer. The connection ends with it, but for one that switches protocols.</summary>
+/// <summary>A response. The connection is closed after it, unless it switches protocols.</summary>
 /// <param name="Status">The status code.</param>
 /// <param name="ContentType">The body's media type; null where there is no body.</param>
-/// <param name="Body">The body; null where there is none, or where it follows until the connection ends.</param>
-/// <param name="Headers">Further headers.</param>
+/// <param name="Body">The body; null if there is none, or if it is streamed until the connection is closed.</param>
+/// <param name="Headers">Additional headers.</param>
 internal sealed record HttpResponse(int Status, string? ContentType, byte[]? Body, params IReadOnlyList<(string Name, string Value)> Headers)
 {
-    // Quotes in sentences are not escaped: people read them, and none goes into a web page.
+    // Quotes in sentences are not escaped: people read them, and no web page contains them.
     private static readonly ControlJson s_readable = new(new JsonSerializerOptions(ControlJson.Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 
-    /// <summary>Done, and nothing to say.</summary>
+    /// <summary>Success without a body.</summary>
     public static HttpResponse NoContent { get; } = new(204, null, null);
 
-    /// <summary>A value as JSON.</summary>
+    /// <summary>Success with a value as JSON.</summary>
     public static HttpResponse Json(JsonNode value) => new(200, "application/json", Encoding.UTF8.GetBytes(value.ToJsonString()));
 
-    /// <summary>A refusal.</summary>
+    /// <summary>Refuses a request.</summary>
     public static HttpResponse Refusal(HttpError error) => new(
         error.Status,
         "application/problem+json",
         JsonSerializer.SerializeToUtf8Bytes(error.Body, s_readable.Problem),
         error.Allow is { } allow ? [("Allow", allow)] : error.Status == 426 ? [("Upgrade", ControlApi.ConsoleProtocol), ("Connection", "Upgrade, close")] : []);
 
-    /// <summary>A status in words (RFC 9110, 15).</summary>
+    /// <summary>The reason phrase of a status code (RFC 9110, 15).</summary>
     public static string ReasonOf(int status) => status switch
     {
         101 => "Switching Protocols",
@@ -52,8 +52,8 @@ internal sealed record HttpResponse(int Status, string? ContentType, byte[]? Bod
         _ => throw new ArgumentOutOfRangeException(nameof(status)),
     };
 
-    /// <summary>As it goes over the connection.</summary>
-    /// <param name="withBody">False for an answer to HEAD, which says how long the body would be.</param>
+    /// <summary>The bytes to send.</summary>
+    /// <param name="withBody">False for a response to HEAD: the headers still give the length of the body.</param>
     public byte[] ToBytes(bool withBody = true)
     {
         var head = new StringBuilder();

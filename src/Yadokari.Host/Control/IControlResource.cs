@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 namespace Yadokari.Host.Control;
 
 /// <summary>
-/// What a feature of a machine shows and takes: <c>/machine/NAME</c> of the control API, a member of <c>GET /machine</c>, and a gauge. Any thread.
+/// A feature's resource of the control API: <c>/machine/NAME</c>, a member of <c>GET /machine</c>, and a gauge. Any thread.
 /// </summary>
 internal interface IControlResource
 {
@@ -13,13 +13,13 @@ internal interface IControlResource
     /// <summary>Its unit and meaning, for the gauge <c>yadokari.machine.NAME.current</c>.</summary>
     (string Unit, string Help) Gauge { get; }
 
-    /// <summary>Its state; null while the machine starts anew, or ends.</summary>
+    /// <summary>Its state; null while the machine restarts or ends.</summary>
     JsonNode? Status();
 
-    /// <summary>What the gauge shows; null as with <see cref="Status"/>.</summary>
+    /// <summary>The gauge's value; null as with <see cref="Status"/>.</summary>
     long? Current();
 
-    /// <summary>Takes the body of a request to change it.</summary>
-    /// <exception cref="HttpError">It can't be, and nothing is changed.</exception>
+    /// <summary>Changes the state as the body of a request says.</summary>
+    /// <exception cref="HttpError">The body is not valid; nothing is changed.</exception>
     void Set(byte[] body);
 }

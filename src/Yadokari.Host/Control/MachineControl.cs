@@ -6,18 +6,18 @@ using Yadokari.Host.Instances;
 
 namespace Yadokari.Host.Control;
 
-/// <summary>What may be asked of the monitor of a named machine. Any thread; each call is one request of its own.</summary>
-/// <param name="machine">The machine; need not run.</param>
+/// <summary>Sends requests to the monitor of a named machine. Any thread; each call opens a connection.</summary>
+/// <param name="machine">The machine; it need not run.</param>
 public sealed class MachineControl(MachineFolder machine)
 {
-    // How long a monitor may take to end once it was told to.
-    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);
+    // How long a monitor may take to end after a request or a signal to end.
+    private static readonly TimeSpan s_endTimeout = TimeSpan.FromSeconds(10);
 
-    /// <summary>Presses the power button, and cuts the power of a guest that has not powered off after a time. Nothing is done where the machine does not run.</summary>
-    /// <exception cref="UserErrorException">The machine goes on.</exception>
-    public void Stop(TimeSpan patience)
+    /// <summary>Presses the power button; cuts the power if the guest has not powered off within <paramref name="timeout"/>. Does nothing if the machine does not run.</summary>
+    /// <exception cref="UserErrorException">The machine could not be ended.</exception>
+    public void Stop(TimeSpan timeout)
     {
-        // A guest that is paused hears of no button, one that just starts not yet: it is pressed again.
+        // A paused guest can't react to the button; a booting guest does not react yet, so the button is pressed again and again.
         if (IsPaused())
         {
             Resume();
@@ -26,57 +26,57 @@ public sealed class MachineControl(MachineFolder machine)
         void Press() => Put(ControlApi.PowerPath, new PowerRequest(ControlApi.PressButton), ControlJson.Default.PowerRequest);
 
         Press();
-        if (!machine.WaitForEnd(patience, Press))
+        if (!machine.WaitForEnd(timeout, Press))
         {
             Kill();
         }
     }
 
-    /// <summary>Cuts the power and waits for the machine's end; nothing is done where it does not run.</summary>
-    /// <exception cref="UserErrorException">The machine goes on.</exception>
+    /// <summary>Cuts the power and waits for the machine's end. Does nothing if the machine does not run.</summary>
+    /// <exception cref="UserErrorException">The machine could not be ended.</exception>
     public void Kill()
     {
         Put(ControlApi.PowerPath, new PowerRequest(ControlApi.Off), ControlJson.Default.PowerRequest);
-        if (machine.WaitForEnd(s_patience))
+        if (machine.WaitForEnd(s_endTimeout))
         {
             return;
         }
 
-        // A monitor that does not answer any more.
-        if (!machine.TryKillMonitor() || !machine.WaitForEnd(s_patience))
+        // The monitor does not answer.
+        if (!machine.TryKillMonitor() || !machine.WaitForEnd(s_endTimeout))
         {
-            throw new UserErrorException($"The machine {machine.Name} can't be ended: look for its monitor with 'ps'.");
+            throw new UserErrorException($"The machine {machine.Name} can't be ended: find its monitor's process with 'ps' and kill it.");
         }
     }
 
-    /// <summary>Pauses the machine: its guest runs no further, and its clocks stand, until <see cref="Resume"/>. Nothing is done where it is paused.</summary>
+    /// <summary>Pauses the machine: vCPUs and clocks stop until <see cref="Resume"/>. Does nothing if it is paused.</summary>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
     public void Pause() => SetState(ControlApi.Paused);
 
-    /// <summary>Has a paused machine go on. Nothing is done where it is not paused.</summary>
+    /// <summary>Resumes a paused machine. Does nothing if it is not paused.</summary>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
     public void Resume() => SetState(ControlApi.Running);
 
-    /// <summary>Whether the machine is paused. False too where its monitor does not answer at once.</summary>
+    /// <summary>Whether the machine is paused. False too if its monitor takes no connection, or does not answer within five seconds.</summary>
     public bool IsPaused()
     {
         try
         {
-            using ControlClient.Answer? answer = ControlClient.TryAsk(machine, $"GET {ControlApi.MachinePath}", patience: TimeSpan.Zero);
+            using ControlClient.Answer? answer = ControlClient.TryAsk(machine, $"GET {ControlApi.MachinePath}", timeout: TimeSpan.Zero);
             return answer is not null && JsonSerializer.Deserialize(answer.Body, ControlJson.Default.MachineStatus)?.State == ControlApi.Paused;
         }
         catch (Exception error) when (error is JsonException or UserErrorException)
         {
-            return false; // The monitor of another version.
+            return false; // The monitor is of another version.
         }
     }
 
-    /// <summary>Tells the guest of the size of its console's terminal. A virtio console follows it; a serial port has none. Nothing is done where the machine does not run.</summary>
+    /// <summary>Sets the size of the console's terminal. A virtio console passes it to the guest; a serial port has none. Does nothing if the machine does not run.</summary>
     internal void ResizeConsole(int rows, int columns) =>
         Put(ControlApi.ConsoleSizePath, new SizeRequest((ushort)rows, (ushort)columns), ControlJson.Default.SizeRequest);
 
-    /// <summary>A connection that carries the console: what is sent is typed, what is received the guest has written. The caller disposes of it.</summary>
-    /// <returns>The connection, and the first bytes that were received.</returns>
+    /// <summary>Opens a connection to the console: sent bytes are typed, received bytes are the guest's output. The caller disposes of it.</summary>
+    /// <returns>The connection, and the bytes received so far.</returns>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
     internal (Socket Connection, byte[] First) OpenConsole()
     {

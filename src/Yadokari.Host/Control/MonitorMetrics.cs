@@ -3,16 +3,16 @@ using System.Diagnostics.Metrics;
 
 namespace Yadokari.Host.Control;
 
-/// <summary>What a monitor measures of itself and of its machine. Nothing is measured before somebody asks. Any thread.</summary>
+/// <summary>Metrics of a monitor and its machine. They are measured only when collected. Any thread.</summary>
 internal sealed class MonitorMetrics : IDisposable
 {
     private readonly Meter _meter = new("Yadokari.Monitor");
     private readonly MeterListener _listener = new();
-    private readonly Lock _lock = new(); // Guards all below, and that one collects at a time.
+    private readonly Lock _lock = new(); // Guards all below; one thread collects at a time.
     private readonly List<Instrument> _instruments = [];
     private readonly Dictionary<Instrument, List<(double Value, KeyValuePair<string, object?>[] Labels)>> _samples = [];
 
-    /// <summary>Makes the instruments.</summary>
+    /// <summary>Creates the instruments.</summary>
     public MonitorMetrics(IMonitor monitor, MachineDescription machine, IReadOnlyList<IControlResource> resources)
     {
         _listener.InstrumentPublished = (instrument, listener) =>
@@ -30,20 +30,20 @@ internal sealed class MonitorMetrics : IDisposable
         {
             _listener.Start();
             _meter.CreateObservableGauge("yadokari.machine.vcpus", () => (long)machine.Vcpus, null, "vCPUs of the machine.");
-            _meter.CreateObservableGauge("yadokari.machine.memory", () => (long)machine.Memory, "bytes", "Memory that the machine was built with.");
+            _meter.CreateObservableGauge("yadokari.machine.memory", () => (long)machine.Memory, "bytes", "Memory of the machine.");
             foreach (IControlResource resource in resources)
             {
                 _meter.CreateObservableGauge($"yadokari.machine.{resource.Name}.current", () => Current(resource), resource.Gauge.Unit, resource.Gauge.Help);
             }
 
-            _meter.CreateObservableGauge("yadokari.machine.start.time", () => machine.Started.ToUnixTimeMilliseconds() / 1000.0, "seconds", "When the machine was started, since the beginning of 1970.");
-            _meter.CreateObservableCounter("process.cpu", () => Environment.CpuUsage.TotalTime.TotalSeconds, "seconds", "Processor time of the monitor, its vCPUs among it.");
-            _meter.CreateObservableGauge("process.resident.memory", () => Environment.WorkingSet, "bytes", "Memory of the host that the monitor has, the guest's among it.");
-            _meter.CreateObservableGauge("yadokari.statistic", () => Statistics(monitor), null, "What engine and devices did since the machine was last started or reset, as yado run --stats shows it.");
+            _meter.CreateObservableGauge("yadokari.machine.start.time", () => machine.Started.ToUnixTimeMilliseconds() / 1000.0, "seconds", "When the machine was started, in seconds since 1970-01-01 UTC.");
+            _meter.CreateObservableCounter("process.cpu", () => Environment.CpuUsage.TotalTime.TotalSeconds, "seconds", "Processor time of the monitor, including its vCPUs.");
+            _meter.CreateObservableGauge("process.resident.memory", () => Environment.WorkingSet, "bytes", "Resident memory of the monitor, including the guest's.");
+            _meter.CreateObservableGauge("yadokari.statistic", () => Statistics(monitor), null, "Counters of engine and devices since the last start or reset, as yado run --stats shows them.");
         }
     }
 
-    /// <summary>All metrics, as Prometheus reads them.</summary>
+    /// <summary>Measures all metrics. Returns them in Prometheus's text format.</summary>
     public byte[] Collect()
     {
         lock (_lock)
@@ -76,7 +76,7 @@ internal sealed class MonitorMetrics : IDisposable
     private static IEnumerable<Measurement<long>> Current(IControlResource resource) =>
         resource.Current() is { } now ? [new Measurement<long>(now)] : [];
 
-    // Names may come twice, as those of two devices of a kind: Prometheus refuses a sample that comes twice.
+    // Two devices of a kind have the same names: their values are added, because Prometheus refuses duplicate samples.
     private static IEnumerable<Measurement<double>> Statistics(IMonitor monitor) => monitor.Statistics
         .GroupBy(row => (row.Group, Name: row.Name.Trim(), row.Unit))
         .Select(rows => new Measurement<double>(rows.Sum(r => r.Value), new TagList { { "group", rows.Key.Group }, { "name", rows.Key.Name }, { "unit", rows.Key.Unit } }));

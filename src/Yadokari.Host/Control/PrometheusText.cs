@@ -4,8 +4,8 @@ using System.Text;
 namespace Yadokari.Host.Control;
 
 /// <summary>
-/// Writes metrics as Prometheus reads them (its exposition format, version 0.0.4). Names are made of those of instruments, whose words are
-/// parted by dots: <c>yadokari.machine.memory</c> in bytes becomes <c>yadokari_machine_memory_bytes</c>.
+/// Writes metrics in Prometheus's text exposition format, version 0.0.4. Instrument names become metric names: <c>yadokari.machine.memory</c>
+/// in bytes becomes <c>yadokari_machine_memory_bytes</c>.
 /// </summary>
 internal sealed class PrometheusText
 {
@@ -19,9 +19,9 @@ internal sealed class PrometheusText
 
     /// <summary>Begins a metric; its samples follow.</summary>
     /// <param name="name">The instrument's name.</param>
-    /// <param name="unit">The unit as a word, such as <c>bytes</c>; empty for none.</param>
-    /// <param name="isCounter">Whether it only ever grows.</param>
-    /// <param name="description">What it is.</param>
+    /// <param name="unit">The unit, such as <c>bytes</c>; empty for none.</param>
+    /// <param name="isCounter">Whether the metric is a counter rather than a gauge.</param>
+    /// <param name="description">The help text.</param>
     /// <returns>The metric's name, for its samples.</returns>
     public string Begin(string name, string unit, bool isCounter, string description)
     {

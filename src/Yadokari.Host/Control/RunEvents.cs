@@ -1,13 +1,13 @@
 namespace Yadokari.Host.Control;
 
-/// <summary>Something that happened to a machine, as <c>GET /events</c> tells of it.</summary>
-/// <param name="Time">When.</param>
+/// <summary>An event of a machine, as <c>GET /events</c> sends it.</summary>
+/// <param name="Time">When it happened.</param>
 /// <param name="Event"><c>started</c>, <c>reset</c>, <c>paused</c>, <c>resumed</c>, <c>power-button</c>, <c>ended</c>, or the name of a resource that was set.</param>
-/// <param name="Target">What that was set to.</param>
-/// <param name="ExitCode">Of <c>ended</c>: see <see cref="ExitCodes"/>.</param>
+/// <param name="Target">For a resource: the value that was set.</param>
+/// <param name="ExitCode">For <c>ended</c>: see <see cref="ExitCodes"/>.</param>
 internal sealed record RunEvent(DateTimeOffset Time, string Event, ulong? Target = null, int? ExitCode = null);
 
-/// <summary>What happens to a machine, for those who listen. Any thread; publishing waits for nobody.</summary>
+/// <summary>Distributes a machine's events to listeners. Any thread; publishing never blocks.</summary>
 internal sealed class RunEvents
 {
     private readonly Lock _lock = new();
@@ -15,7 +15,7 @@ internal sealed class RunEvents
     private RunEvent? _last; // Guarded by _lock.
     private bool _over; // Guarded by _lock.
 
-    /// <summary>Tells everybody who listens.</summary>
+    /// <summary>Adds an event to each listener's queue.</summary>
     public void Publish(RunEvent happened)
     {
         lock (_lock)
@@ -25,7 +25,7 @@ internal sealed class RunEvents
         }
     }
 
-    /// <summary>No more events come: listeners end once they have taken those that there are.</summary>
+    /// <summary>Ends the stream: a listener ends after it has taken the queued events.</summary>
     public void Complete()
     {
         lock (_lock)
@@ -36,7 +36,7 @@ internal sealed class RunEvents
         }
     }
 
-    /// <summary>Begins to listen: with the last event, if there was one. The caller disposes of the listener.</summary>
+    /// <summary>Creates a listener, which receives the last event first, if there was one. The caller disposes of it.</summary>
     public Listener Listen()
     {
         lock (_lock)
@@ -60,26 +60,26 @@ internal sealed class RunEvents
         }
     }
 
-    /// <summary>The events for one who listens. One who falls far behind hears no more.</summary>
+    /// <summary>A queue of events. A listener that falls 256 events behind receives no more.</summary>
     internal sealed class Listener(RunEvents events) : IDisposable
     {
-        private const int Most = 256;
+        private const int MaxQueued = 256;
 
-        private readonly object _lock = new(); // Inside that of the events: waits for what is added.
+        private readonly object _lock = new(); // Taken inside the lock of the events. Pulsed for each event.
         private readonly Queue<RunEvent> _waiting = [];
         private bool _ended;
 
-        /// <summary>Takes the next event; waits for it.</summary>
-        /// <param name="patience">How long to wait at most.</param>
-        /// <param name="ended">Whether no more come.</param>
-        /// <returns>The event; null where there is none yet, or none any more.</returns>
-        public RunEvent? Take(TimeSpan patience, out bool ended)
+        /// <summary>Waits for the next event and takes it.</summary>
+        /// <param name="timeout">The longest time to wait.</param>
+        /// <param name="ended">Whether no more events follow.</param>
+        /// <returns>The event; null if the time is over or the stream has ended.</returns>
+        public RunEvent? Take(TimeSpan timeout, out bool ended)
         {
             lock (_lock)
             {
                 if (_waiting.Count == 0 && !_ended)
                 {
-                    Monitor.Wait(_lock, patience);
+                    Monitor.Wait(_lock, timeout);
                 }
 
                 bool any = _waiting.TryDequeue(out RunEvent? next);
@@ -97,12 +97,12 @@ internal sealed class RunEvents
             }
         }
 
-        /// <summary>Adds an event. False where too many are waiting, which ends the listener.</summary>
+        /// <summary>Adds an event. False if the queue is full, which ends the listener.</summary>
         internal bool TryAdd(RunEvent happened)
         {
             lock (_lock)
             {
-                if (_waiting.Count == Most)
+                if (_waiting.Count == MaxQueued)
                 {
                     _ended = true;
                 }
@@ -116,7 +116,7 @@ internal sealed class RunEvents
             }
         }
 
-        /// <summary>No more come.</summary>
+        /// <summary>Ends the listener after the queued events.</summary>
         internal void End()
         {
             lock (_lock)

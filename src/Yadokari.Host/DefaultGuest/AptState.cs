@@ -2,12 +2,12 @@ using System.Formats.Tar;
 
 namespace Yadokari.Host.DefaultGuest;
 
-/// <summary>What all use of the host's apt has in common: a state of its own in a folder, so that the host's is not touched and no root is needed, and what packages hold.</summary>
+/// <summary>Runs the host's apt with a state folder of its own: the host's state does not change, and root is not needed. Reads packages.</summary>
 internal static class AptState
 {
-    /// <summary>Makes a state without packages or lists. Returns the configuration to give to apt's programs, which is read after the host's.</summary>
-    /// <param name="folder">Where to.</param>
-    /// <param name="more">Further lines of configuration.</param>
+    /// <summary>Creates a state without packages or lists. Returns the path of the configuration for apt's programs, which is read after the host's.</summary>
+    /// <param name="folder">The folder for the state.</param>
+    /// <param name="more">Additional lines of configuration.</param>
     public static string Make(string folder, string more = "")
     {
         Directory.CreateDirectory(Path.Combine(folder, "lists/partial"));
@@ -15,7 +15,7 @@ internal static class AptState
         File.WriteAllText(Path.Combine(folder, "status"), "");
         string configuration = Path.Combine(folder, "apt.conf");
 
-        // Container images have hooks after an update that need root.
+        // Container images have hooks that need root and run after an update.
         File.WriteAllText(
             configuration,
             $"""
@@ -40,7 +40,7 @@ internal static class AptState
         return configuration;
     }
 
-    /// <summary>Bytes of the files in a folder that downloads go to.</summary>
+    /// <summary>Total size in bytes of the files in a download folder.</summary>
     public static long SizeOf(string folder)
     {
         try
@@ -49,11 +49,11 @@ internal static class AptState
         }
         catch (IOException)
         {
-            return 0; // A file went away under the look; there will be another look.
+            return 0; // A file was removed during the enumeration; the caller polls again.
         }
     }
 
-    /// <summary>Goes through the files in a package by dpkg-deb.</summary>
+    /// <summary>Reads the files in a package with dpkg-deb.</summary>
     public static HostTool.Outcome Read(HostTool dpkg, string folder, string deb, Action<TarEntry> read) => dpkg.Stream(
         folder,
         stream =>
@@ -67,8 +67,8 @@ internal static class AptState
         "--fsys-tarfile",
         deb);
 
-    /// <summary>Looks whether a program ended because there was no room.</summary>
-    /// <exception cref="DiskFullException">It did.</exception>
+    /// <summary>Checks whether a program failed because the disk was full.</summary>
+    /// <exception cref="DiskFullException">The disk was full.</exception>
     public static void ThrowIfFull(HostTool.Outcome outcome)
     {
         if (outcome.DiskFull)

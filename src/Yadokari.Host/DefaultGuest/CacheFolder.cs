@@ -4,21 +4,21 @@ using Yadokari.Core;
 namespace Yadokari.Host.DefaultGuest;
 
 /// <summary>
-/// Files that are made once and kept in a cache folder. They are made in a folder of their own beside their place, which is renamed into it
-/// once whole, so that whatever happens meanwhile (a kill, a full disk, another yado) nothing half-made is ever used.
+/// Files that are made once and kept in a cache folder. They are made in a temporary folder, which is renamed to its place when complete. So
+/// incomplete files are never used after a kill, with a full disk, or with another yado at work.
 /// </summary>
-/// <param name="root">The folder, made when needed.</param>
-/// <param name="name">What the place in it is called: carries the fingerprint of what goes into the files.</param>
-/// <param name="room">Mebibytes that making them may take, for a sentence.</param>
-/// <param name="files">Their names.</param>
+/// <param name="root">The cache folder; created when needed.</param>
+/// <param name="name">Name of the folder in it; contains a fingerprint of the inputs.</param>
+/// <param name="room">Mebibytes that making the files may take, for messages.</param>
+/// <param name="files">Names of the files.</param>
 internal sealed class CacheFolder(string root, string name, int room, IReadOnlyList<string> files)
 {
     private const string MakingPrefix = ".making-";
 
-    /// <summary>The folder of the user: <c>$XDG_CACHE_HOME/yadokari</c>, or <c>~/.cache/yadokari</c> (XDG Base Directory Specification 0.8).</summary>
+    /// <summary>The user's cache folder: <c>$XDG_CACHE_HOME/yadokari</c>, or <c>~/.cache/yadokari</c> (XDG Base Directory Specification 0.8).</summary>
     public static string OfUser() => UserFolder("XDG_CACHE_HOME", ".cache");
 
-    /// <summary>A folder of the user's: what an environment variable says, if that is absolute, or a folder below the home, and <c>yadokari</c> in it.</summary>
+    /// <summary>The folder <c>yadokari</c> in the folder that an environment variable names, or in <paramref name="belowHome"/> below the home folder if the variable is not an absolute path.</summary>
     public static string UserFolder(string variable, string belowHome)
     {
         string? xdg = Environment.GetEnvironmentVariable(variable);
@@ -28,10 +28,10 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         return Path.Combine(folder, "yadokari");
     }
 
-    /// <summary>The folder that the files are in, or will be.</summary>
+    /// <summary>The folder of the files; may not exist yet.</summary>
     public string Place => Path.Combine(root, name);
 
-    /// <summary>Whether they are there and whole.</summary>
+    /// <summary>Whether all files exist and are complete.</summary>
     public bool IsWhole()
     {
         try
@@ -44,9 +44,9 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         }
     }
 
-    /// <summary>Makes them if need be.</summary>
-    /// <param name="make">Makes them: gets a folder for whatever it needs on the way, and the one to write the files into.</param>
-    /// <exception cref="UserErrorException">They can't be made.</exception>
+    /// <summary>Makes the files unless they exist.</summary>
+    /// <param name="make">Makes the files: receives a folder for temporary files, and the folder to write the files to.</param>
+    /// <exception cref="UserErrorException">The files can't be made.</exception>
     public void FindOrMake(Action<string, string> make)
     {
         if (IsWhole())
@@ -97,7 +97,7 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         {
             if (Directory.Exists(Place))
             {
-                // Not whole, or another yado's that came first; renaming it away is as sudden as renaming into place.
+                // The place exists: it is incomplete, or another yado was faster. An incomplete folder is renamed away, which is atomic too.
                 if (IsWhole())
                 {
                     return;
@@ -110,11 +110,11 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         }
         catch (IOException) when (IsWhole())
         {
-            // Another yado came first.
+            // Another yado was faster.
         }
     }
 
-    /// <summary>Removes what yados that were killed have left.</summary>
+    /// <summary>Removes the temporary folders of processes that were killed.</summary>
     private void RemoveLeftovers()
     {
         foreach (string folder in Directory.EnumerateDirectories(root, MakingPrefix + "*"))
@@ -127,7 +127,7 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         }
     }
 
-    /// <summary>The root and the folders above it that are not there yet, innermost first.</summary>
+    /// <summary>The cache folder and its parents as far as they do not exist, innermost first.</summary>
     private List<string> MissingFolders()
     {
         var folders = new List<string>();
@@ -139,7 +139,7 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         return folders;
     }
 
-    // Where nothing came of it, the folders made for it go too; where something did, they are not empty.
+    // Removes the folders that were created if they are still empty, as after a failure.
     private static void RemoveEmpty(List<string> folders)
     {
         try
@@ -148,7 +148,7 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // In use, or never made.
+            // Not empty, or never created.
         }
     }
 
@@ -160,7 +160,7 @@ internal sealed class CacheFolder(string root, string name, int room, IReadOnlyL
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            // It was never made, or the next yado removes it.
+            // It was never created, or the next yado removes it.
         }
     }
 

@@ -6,12 +6,12 @@ using Yadokari.Core;
 namespace Yadokari.Host.DefaultGuest;
 
 /// <summary>
-/// Takes Debian packages through the host's apt, without root and without touching the host's state: with the host's lists where
-/// they serve, otherwise with lists of its own, fetched into a private folder from the host's sources.
+/// Gets Debian packages with the host's apt, without root and without changing the host's state. Uses the host's package lists if they have
+/// the packages, otherwise fetches lists from the host's sources into a private folder.
 /// </summary>
 internal sealed partial class DebianPackages
 {
-    /// <summary>A package as apt knows it. <paramref name="Size"/> is of the download, in bytes.</summary>
+    /// <summary>A package in apt's lists. <paramref name="Size"/> is that of the download in bytes.</summary>
     public sealed record Package(string Name, string Version, long Size, string Depends);
 
     private const string Remedy = "check the network and apt's sources, or give --kernel and --initrd";
@@ -25,10 +25,10 @@ internal sealed partial class DebianPackages
     private bool _private;
 
     /// <summary>Finds the tools.</summary>
-    /// <param name="searchPath">Folders to look for them in, as in PATH.</param>
-    /// <param name="folder">Exists; gets downloads and private state.</param>
-    /// <param name="progress">Is told what happens.</param>
-    /// <param name="interrupted">Ends the tools, and whatever waits for them, by an <see cref="OperationCanceledException"/>.</param>
+    /// <param name="searchPath">The folders to search for them, as in PATH.</param>
+    /// <param name="folder">An existing folder for downloads and private state.</param>
+    /// <param name="progress">Receives progress.</param>
+    /// <param name="interrupted">Cancelling kills the running tool; the call then throws an <see cref="OperationCanceledException"/>.</param>
     /// <exception cref="UserErrorException">A tool is missing.</exception>
     public DebianPackages(string searchPath, string folder, IProgressReport progress, CancellationToken interrupted)
     {
@@ -40,9 +40,9 @@ internal sealed partial class DebianPackages
     }
 
     /// <summary>
-    /// The kernel package that the first known of <paramref name="metaPackages"/> stands for, and busybox-static; both from the same lists.
+    /// The kernel package that the first available one of <paramref name="metaPackages"/> depends on, and busybox-static; both from the same lists.
     /// </summary>
-    /// <exception cref="UserErrorException">They are in no list that can be had.</exception>
+    /// <exception cref="UserErrorException">No available list has both packages.</exception>
     public (Package Kernel, Package Busybox) Find(params ReadOnlySpan<string> metaPackages)
     {
         while (true)
@@ -72,7 +72,7 @@ internal sealed partial class DebianPackages
     }
 
     /// <summary>Downloads packages into the folder. Returns their paths in the order given, or null where the lists are out of date.</summary>
-    /// <exception cref="UserErrorException">They can't be had.</exception>
+    /// <exception cref="UserErrorException">A package can't be downloaded.</exception>
     public string[]? Download(params ReadOnlySpan<Package> packages)
     {
         long total = 0;
@@ -98,7 +98,7 @@ internal sealed partial class DebianPackages
             for (int i = 0; i < paths.Length; i++)
             {
                 paths[i] = Directory.GetFiles(debs, packages[i].Name + "_*.deb").FirstOrDefault()
-                    ?? throw new UserErrorException($"apt-get said that it downloaded {packages[i].Name}, and there is no such file: {Remedy}.");
+                    ?? throw new UserErrorException($"apt-get reported success, but did not write the package {packages[i].Name}: {Remedy}.");
             }
 
             return paths;
@@ -116,8 +116,8 @@ internal sealed partial class DebianPackages
 
     /// <summary>Copies files out of a package.</summary>
     /// <param name="deb">The package's path.</param>
-    /// <param name="target">Says where a file goes, by its path inside, which begins with no slash; null if it is not wanted. Of several for one place the first counts.</param>
-    /// <exception cref="UserErrorException">The package is damaged or has no such file.</exception>
+    /// <param name="target">Maps a file's path in the package, without a leading slash, to the path to write; null skips the file. If several files map to one path, the first is written.</param>
+    /// <exception cref="UserErrorException">The package is damaged, or no file in it was selected.</exception>
     public void Extract(string deb, Func<string, string?> target)
     {
         bool found = false;
@@ -142,7 +142,7 @@ internal sealed partial class DebianPackages
         AptState.ThrowIfFull(outcome);
         if (outcome.ExitCode != 0 || !found)
         {
-            string reason = outcome.ExitCode != 0 ? outcome.Reason : "the file looked for is not in it";
+            string reason = outcome.ExitCode != 0 ? outcome.Reason : "it does not contain the file";
             throw new UserErrorException($"The package {Path.GetFileName(deb)} can't be unpacked ({reason}): run yado again, or give --kernel and --initrd.");
         }
     }
@@ -184,5 +184,5 @@ internal sealed partial class DebianPackages
     private static partial Regex ImageDependency();
 }
 
-/// <summary>A program of the host ran out of room where the default guest is made.</summary>
+/// <summary>A tool of the host failed because the disk of the cache folder is full.</summary>
 internal sealed class DiskFullException : IOException;

@@ -6,27 +6,27 @@ namespace Yadokari.Host.DefaultGuest;
 internal readonly record struct GuestFiles(string Kernel, string Initrd);
 
 /// <summary>Keeps the default guest in the user's cache folder.</summary>
-/// <param name="root">The folder, made when needed.</param>
+/// <param name="root">The cache folder; created when needed.</param>
 internal sealed class GuestCache(string root)
 {
     private const string Kernel = "vmlinuz";
     private const string Initrd = "initrd.cpio";
 
-    // The guest's place carries the fingerprint of what goes into it from here, so a new init script makes a new guest.
+    // The folder's name contains a fingerprint of this program's input to the guest, so that a changed init script makes a new guest.
     private readonly CacheFolder _folder = new(root, "debian-" + GuestRoot.Fingerprint, 200, [Kernel, Initrd]);
 
-    /// <summary>The user's.</summary>
+    /// <summary>The cache in the user's cache folder.</summary>
     public static GuestCache OfUser() => new(CacheFolder.OfUser());
 
-    /// <summary>The folder that a whole guest is in, or will be.</summary>
+    /// <summary>The folder of the guest's files; may not exist yet.</summary>
     public string Place => _folder.Place;
 
-    /// <summary>The guest, if it is there and whole.</summary>
+    /// <summary>The guest; null if its files do not exist or are incomplete.</summary>
     public GuestFiles? TryFind() => _folder.IsWhole() ? In(Place) : null;
 
-    /// <summary>The guest, made first if need be.</summary>
-    /// <param name="make">Makes it: writes the two files, and whatever else it needs on the way, into the folder that it is given.</param>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <summary>The guest; made first if it does not exist.</summary>
+    /// <param name="make">Makes the guest: writes the two files; the folder that it receives is for temporary files.</param>
+    /// <exception cref="UserErrorException">The guest can't be made.</exception>
     public GuestFiles FindOrMake(Action<string, GuestFiles> make)
     {
         _folder.FindOrMake((work, whole) => make(work, In(whole)));

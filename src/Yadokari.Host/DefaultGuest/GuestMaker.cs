@@ -3,24 +3,24 @@ using Yadokari.Core;
 
 namespace Yadokari.Host.DefaultGuest;
 
-/// <summary>The guest that runs when the user names none: Debian's own kernel for clouds and a busybox shell.</summary>
+/// <summary>Makes the guest that runs if the user names no kernel: Debian's cloud kernel and a busybox shell.</summary>
 internal static class GuestMaker
 {
-    /// <summary>Debian's package, and what Ubuntu has in its place.</summary>
+    /// <summary>The kernel's metapackages: Debian's, and Ubuntu's.</summary>
     private static readonly string[] s_kernels = ["linux-image-cloud-amd64", "linux-image-virtual"];
 
-    /// <summary>What the kernel is told: little to say, and nothing to look for that this machine has not got.</summary>
+    /// <summary>The kernel's default command line: few messages, and no probing for hardware that the machine does not have.</summary>
     public const string CommandLine = MachineSpec.DefaultAppend + " quiet mitigations=off 8250.nr_uarts=1";
 
-    // Found by trial: with 76M one processor comes up, with 128M 32 do; with 72M and 96M they are often deadlocked on memory.
+    // Measured: 76M suffice for one processor and 128M for 32; with 72M and 96M they often deadlock for lack of memory.
     private const ulong LeastMemory = 80UL << 20;
 
-    /// <summary>Looks whether the guest can come up in a machine.</summary>
-    /// <exception cref="UserErrorException">Its kernel would panic.</exception>
+    /// <summary>Checks that the machine has enough memory for the guest.</summary>
+    /// <exception cref="UserErrorException">The memory is too small: the kernel would panic.</exception>
     public static void CheckMemory(RunOptions options) => options.CheckMemoryFor("the default guest", LeastMemory);
 
-    /// <summary>The user's guest, made if it is not there yet.</summary>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <summary>The guest in the user's cache; made first if it does not exist.</summary>
+    /// <exception cref="UserErrorException">The guest can't be made.</exception>
     public static GuestFiles FindOrMake(ILongWork work)
     {
         var cache = GuestCache.OfUser();
@@ -32,8 +32,8 @@ internal static class GuestMaker
         return work.Do((progress, interrupted) => Make(cache, HostTool.SearchPath, progress, interrupted));
     }
 
-    /// <summary>Makes the guest in a cache with tools from a search path.</summary>
-    /// <exception cref="OperationCanceledException">It was interrupted; the cache is as it was.</exception>
+    /// <summary>Makes the guest in a cache, with tools from a search path.</summary>
+    /// <exception cref="OperationCanceledException">The work was cancelled; the cache is unchanged.</exception>
     public static GuestFiles Make(GuestCache cache, string searchPath, IProgressReport progress, CancellationToken interrupted) =>
         cache.FindOrMake((work, files) =>
         {
@@ -57,6 +57,6 @@ internal static class GuestMaker
             GuestRoot.Write(initrd, File.ReadAllBytes(busyboxFile), Directory.GetFiles(drivers));
         });
 
-    // Kernels that have them built in have no such files.
+    // Kernels with built-in drivers have no such files.
     private static bool IsDriver(string path) => KernelModule.NameOf(path) is { } name && GuestRoot.Drivers.Concat(GuestRoot.MoreDrivers).Contains(name);
 }

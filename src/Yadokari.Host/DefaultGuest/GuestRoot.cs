@@ -4,25 +4,25 @@ using Yadokari.Core.Files;
 
 namespace Yadokari.Host.DefaultGuest;
 
-/// <summary>What is in the default guest's initial RAM disk: busybox, device nodes to start with, and the script that is its init.</summary>
+/// <summary>The content of the default guest's initial RAM disk: busybox, device nodes, and the init script.</summary>
 internal static class GuestRoot
 {
-    /// <summary>The kernel's modules for disks and network cards, each behind those that it needs.</summary>
+    /// <summary>The kernel's modules for disks and network cards, each after those that it depends on.</summary>
     internal static readonly string[] Drivers =
     [
         "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net",
     ];
 
-    /// <summary>Modules that init loads only where they are of use: for a virtio console, shared folders, and sockets to the host.</summary>
+    /// <summary>Modules that init loads on demand: for a virtio console, shared folders and vsock.</summary>
     internal static readonly string[] MoreDrivers = ["virtio_console", "fuse", "virtiofs", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"];
 
     /// <summary>
-    /// PID 1. It never ends, and starts what keeps a shell on the console. busybox's poweroff, halt and reboot tell PID 1 by the signals
-    /// USR2, USR1 and TERM; there are no services to stop, so once disks are unmounted they act.
+    /// PID 1. It never exits, and starts the script that keeps a shell on the console. busybox's poweroff, halt and reboot send PID 1 the signals
+    /// USR2, USR1 and TERM; there are no services to stop, so it unmounts the disks and acts.
     /// </summary>
     /// <remarks>
-    /// A shell runs traps while it waits for a job in the background, not for one in the foreground. But such jobs ignore interrupts, and so does
-    /// all that they start (POSIX.1-2017, Shell Command Language, 2.11): start-stop-daemon starts one that does not.
+    /// A shell runs traps while it waits for a background job, not for a foreground job. But background jobs ignore SIGINT, and so do their
+    /// children (POSIX.1-2017, Shell Command Language, 2.11); start-stop-daemon starts a process that does not.
     /// </remarks>
     internal const string Init =
         """
@@ -83,7 +83,7 @@ internal static class GuestRoot
 
         """;
 
-    /// <summary>Keeps a shell on the console: its session's leader, whose terminal it controls. One that ends is followed by a new one.</summary>
+    /// <summary>Keeps a shell on the console: a session leader whose controlling terminal is the console. Starts a new shell when one exits.</summary>
     private const string ConsoleShell =
         """
         #!/bin/sh
@@ -93,7 +93,7 @@ internal static class GuestRoot
 
         """;
 
-    /// <summary>What is done with an address that the guest was given: called by busybox's udhcpc, which says what happened and what it got.</summary>
+    /// <summary>Configures the network interface: busybox's udhcpc calls it with the event and the lease.</summary>
     private const string Udhcpc =
         """
         #!/bin/sh
@@ -114,13 +114,13 @@ internal static class GuestRoot
 
         """;
 
-    /// <summary>All that is written here, by which guests of different versions are told apart.</summary>
+    /// <summary>A hash of the scripts here: tells apart guests of different versions.</summary>
     public static string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\0', Init, ConsoleShell, Udhcpc, Profile))))[..12];
 
     /// <summary>Writes the archive.</summary>
-    /// <param name="output">Gets it; stays the caller's.</param>
+    /// <param name="output">Receives the archive; not owned.</param>
     /// <param name="busybox">A static busybox for x86-64.</param>
-    /// <param name="drivers">Files of modules among <see cref="Drivers"/> and <see cref="MoreDrivers"/>, as packages have them.</param>
+    /// <param name="drivers">Module files of <see cref="Drivers"/> and <see cref="MoreDrivers"/>, as in their packages.</param>
     public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755
@@ -132,7 +132,7 @@ internal static class GuestRoot
             archive.AddDirectory(folder);
         }
 
-        // What init has for input and output until it has mounted a /dev of its own.
+        // The kernel opens it as init's standard input and output before init mounts /dev.
         archive.AddCharacterDevice("dev/console", 0x180, 5, 1);
         archive.AddCharacterDevice("dev/null", 0x1B6, 1, 3);
         archive.AddCharacterDevice("dev/ttyS0", 0x180, 4, 64);

@@ -4,19 +4,19 @@ using Yadokari.Core;
 
 namespace Yadokari.Host.DefaultGuest;
 
-/// <summary>A program of the host that is run for its result, never for its interaction.</summary>
-/// <param name="name">What it is called, for sentences.</param>
-/// <param name="path">Where it is.</param>
-/// <param name="interrupted">Ends it, and whoever waits for it, by an <see cref="OperationCanceledException"/>.</param>
+/// <summary>A program of the host that runs without interaction, for its output.</summary>
+/// <param name="name">Its name in messages.</param>
+/// <param name="path">Path of the program.</param>
+/// <param name="interrupted">Cancelling kills the program; the running call then throws an <see cref="OperationCanceledException"/>.</param>
 internal sealed class HostTool(string name, string path, CancellationToken interrupted)
 {
-    /// <summary>What came of a run.</summary>
-    /// <param name="ExitCode">0 where it went well.</param>
-    /// <param name="Output">Its standard output.</param>
-    /// <param name="Errors">Its standard error.</param>
+    /// <summary>The result of a run.</summary>
+    /// <param name="ExitCode">The exit code: 0 for success.</param>
+    /// <param name="Output">Standard output.</param>
+    /// <param name="Errors">Standard error.</param>
     public readonly record struct Outcome(int ExitCode, string Output, string Errors)
     {
-        /// <summary>The last line that says what went wrong, for a sentence.</summary>
+        /// <summary>The line of standard error that names the error, for messages.</summary>
         public string Reason
         {
             get
@@ -27,18 +27,18 @@ internal sealed class HostTool(string name, string path, CancellationToken inter
             }
         }
 
-        /// <summary>Whether it ran out of room on a disk.</summary>
+        /// <summary>Whether the program failed because a disk was full.</summary>
         public bool DiskFull =>
             ExitCode != 0 && (Errors.Contains("No space left on device", StringComparison.Ordinal)
                 || Errors.Contains("enough free space", StringComparison.Ordinal));
     }
 
-    /// <summary>Where the user's programs are.</summary>
+    /// <summary>The user's search path for programs.</summary>
     public static string SearchPath =>
         Environment.GetEnvironmentVariable("PATH") is { Length: > 0 } path ? path : "/usr/bin:/bin";
 
     /// <summary>Finds a program in a search path.</summary>
-    /// <exception cref="UserErrorException">It is not there.</exception>
+    /// <exception cref="UserErrorException">The program is not there.</exception>
     public static HostTool Find(string name, string searchPath, CancellationToken interrupted) => TryFind(name, searchPath, interrupted)
         ?? throw new UserErrorException(
             $"There is no {name} on this host, and the default guest is made of Debian's packages: give a kernel with --kernel and an initial RAM disk with --initrd.");
@@ -58,7 +58,7 @@ internal sealed class HostTool(string name, string path, CancellationToken inter
         return null;
     }
 
-    /// <summary>Runs it to its end, in a folder, in the C locale, with no input.</summary>
+    /// <summary>Runs the program to its end, in a folder, in the C locale, with empty input.</summary>
     public Outcome Run(string folder, params ReadOnlySpan<string> arguments)
     {
         using Process process = Start(folder, arguments);
@@ -70,7 +70,7 @@ internal sealed class HostTool(string name, string path, CancellationToken inter
         return new Outcome(process.ExitCode, output, errors.Result);
     }
 
-    /// <summary>Runs it and gives its output to <paramref name="read"/> as it comes.</summary>
+    /// <summary>Runs the program and passes its output to <paramref name="read"/> while it runs.</summary>
     public Outcome Stream(string folder, Action<Stream> read, params ReadOnlySpan<string> arguments)
     {
         using Process process = Start(folder, arguments);
@@ -84,7 +84,7 @@ internal sealed class HostTool(string name, string path, CancellationToken inter
         catch
         {
             process.Kill();
-            interrupted.ThrowIfCancellationRequested(); // What was read ended with the tool.
+            interrupted.ThrowIfCancellationRequested(); // A killed tool's output ends early: the result must not be used.
             throw;
         }
 
@@ -116,7 +116,7 @@ internal sealed class HostTool(string name, string path, CancellationToken inter
         }
         catch (Win32Exception error)
         {
-            throw new UserErrorException($"{name} can't be run ({error.Message.TrimEnd('.')}): mend it, or give --kernel and --initrd.");
+            throw new UserErrorException($"{name} can't be run ({error.Message.TrimEnd('.')}): reinstall it, or give --kernel and --initrd.");
         }
     }
 }

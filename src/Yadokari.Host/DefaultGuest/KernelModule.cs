@@ -5,8 +5,8 @@ using Yadokari.Core.Files;
 namespace Yadokari.Host.DefaultGuest;
 
 /// <summary>
-/// A module of Linux's as its package has it: an ELF file <c>NAME.ko</c>, or that compressed, as distributions choose
-/// (CONFIG_MODULE_COMPRESS, kernel/module/Kconfig). busybox loads only the former.
+/// Reads a Linux kernel module from a package's file: an ELF file <c>NAME.ko</c>, or a compressed one, as the distribution chose
+/// (CONFIG_MODULE_COMPRESS, kernel/module/Kconfig). busybox loads only uncompressed modules.
 /// </summary>
 internal static class KernelModule
 {
@@ -14,15 +14,15 @@ internal static class KernelModule
 
     private static readonly string[] s_endings = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
 
-    /// <summary>The module's name, by the path of its file; null where that is no module. The kernel takes <c>-</c> in a file's name for <c>_</c>.</summary>
+    /// <summary>The module's name from its file's path; null if that is not a module. The kernel replaces <c>-</c> in a file's name by <c>_</c>.</summary>
     public static string? NameOf(string path)
     {
         string file = Path.GetFileName(path);
         return s_endings.FirstOrDefault(e => file.EndsWith(e, StringComparison.Ordinal)) is { } ending ? file[..^ending.Length].Replace('-', '_') : null;
     }
 
-    /// <summary>Reads a module, as the kernel takes it.</summary>
-    /// <exception cref="UserErrorException">It is damaged.</exception>
+    /// <summary>Reads a module, uncompressed.</summary>
+    /// <exception cref="UserErrorException">The file is damaged.</exception>
     public static byte[] Read(string path)
     {
         try
@@ -35,7 +35,7 @@ internal static class KernelModule
         }
     }
 
-    /// <summary>Adds modules to an archive below <c>lib/modules</c>, ready to be loaded, in the order of their names.</summary>
+    /// <summary>Adds modules, uncompressed, to an archive below <c>lib/modules</c>, ordered by name.</summary>
     public static void AddTo(CpioWriter archive, IEnumerable<string> paths)
     {
         const uint Readable = 0x1A4; // 0644

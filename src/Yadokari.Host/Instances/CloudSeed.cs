@@ -4,19 +4,19 @@ using Yadokari.Host.Recipes;
 namespace Yadokari.Host.Instances;
 
 /// <summary>
-/// The volume from which cloud-init learns who a machine is (its data source NoCloud). What is ours comes as vendor data, so that the user's
-/// own data has the last word.
+/// The volume from which cloud-init reads a machine's identity and configuration (its data source NoCloud). Our configuration is the vendor
+/// data, because the user's own data overrides vendor data.
 /// </summary>
 public static class CloudSeed
 {
-    /// <summary>The user that may log in: the one that Debian's images have, and who may become root without a password.</summary>
+    /// <summary>The user that can log in, as in Debian's cloud images. Can become root by sudo without a password.</summary>
     public const string User = "debian";
 
-    /// <summary>Makes the volume.</summary>
+    /// <summary>Builds the volume.</summary>
     /// <param name="name">The machine's name.</param>
-    /// <param name="instance">Tells this machine from any other that was ever called so.</param>
+    /// <param name="instance">A unique id, which differs from that of any other machine, also of an earlier one with the same name.</param>
     /// <param name="key">A line of authorized_keys.</param>
-    /// <param name="password">For the console; ssh takes none.</param>
+    /// <param name="password">The user's password on the console; sshd accepts no passwords.</param>
     /// <param name="userData">The user's own data, or null.</param>
     public static byte[] Make(string name, string instance, string key, string password, byte[]? userData) => IsoImage.Make("CIDATA",
     [

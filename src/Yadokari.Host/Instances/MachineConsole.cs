@@ -3,7 +3,7 @@ using Yadokari.Host.Control;
 
 namespace Yadokari.Host.Instances;
 
-/// <summary>The console of a named machine: also kept in a file, and shown to those who attach to it.</summary>
+/// <summary>The console of a named machine: its output also goes to a log file and to attached clients.</summary>
 internal sealed class MachineConsole : IGuestConsole
 {
     private readonly IGuestConsole _console;
@@ -12,10 +12,10 @@ internal sealed class MachineConsole : IGuestConsole
     private readonly Action _begun;
     private readonly OutputPump _pump;
 
-    /// <summary>Makes it.</summary>
-    /// <param name="console">Where the console would go without a name; becomes this one's.</param>
-    /// <param name="log">Gets all output; becomes this one's.</param>
-    /// <param name="control">Shows output to those who attach; stays the caller's.</param>
+    /// <summary>Creates the console.</summary>
+    /// <param name="console">The console that the options ask for; owned.</param>
+    /// <param name="log">Receives all output; owned.</param>
+    /// <param name="control">Sends output to attached clients; not owned.</param>
     /// <param name="begun">Called when the run begins.</param>
     /// <param name="fail">Ends the run by an exception. Any thread.</param>
     public MachineConsole(IGuestConsole console, FileStream log, ControlServer control, Action begun, Action<Exception> fail)
@@ -89,7 +89,7 @@ internal sealed class MachineConsole : IGuestConsole
         }
         catch (IOException)
         {
-            // A full disk: the guest goes on without.
+            // The disk is full: the guest keeps running, and the rest of the log is lost.
         }
 
         _control.Show(output);

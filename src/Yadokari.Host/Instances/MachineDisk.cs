@@ -3,14 +3,14 @@ using Yadokari.Host.DefaultGuest;
 
 namespace Yadokari.Host.Instances;
 
-/// <summary>A machine's own disk: where it comes from.</summary>
+/// <summary>Makes a machine's own disk.</summary>
 internal static class MachineDisk
 {
-    /// <summary>Makes a disk with what an image has, which shares its blocks where the host's file system can do that.</summary>
-    /// <param name="image">The image; stays as it is.</param>
-    /// <param name="path">The disk's file, not there yet.</param>
-    /// <param name="size">Bytes; no less than the image has.</param>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <summary>Copies an image to a new disk, by reflink if the host's file system supports it.</summary>
+    /// <param name="image">The image; not changed.</param>
+    /// <param name="path">The disk's file; must not exist.</param>
+    /// <param name="size">Size of the disk in bytes; at least that of the image.</param>
+    /// <exception cref="UserErrorException">The disk can't be made.</exception>
     public static void Make(string image, string path, long size)
     {
         HostTool cp = HostTool.TryFind("cp", HostTool.SearchPath, default) ?? throw new UserErrorException("There is no cp on this host: install coreutils.");

@@ -6,19 +6,19 @@ using Yadokari.Linux;
 namespace Yadokari.Host.Instances;
 
 /// <summary>
-/// A named machine on the host: a folder below <c>$XDG_DATA_HOME/yadokari/machines</c>. It is there once <c>machine.json</c> is, which is
-/// written last; it runs while somebody holds its lock, which the kernel takes back however a monitor ends.
+/// A named machine on the host: a folder below <c>$XDG_DATA_HOME/yadokari/machines</c>. The machine exists if <c>machine.json</c> does, which
+/// is written last. It runs while a process holds its lock, which the kernel releases however the process ends.
 /// </summary>
 public sealed class MachineFolder
 {
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
 
-    private const int LongestLook = 500; // Milliseconds: one that looks whether the machine runs has the lock for a moment.
+    private const int LockTimeout = 500; // Milliseconds: IsRunning of another process holds the lock for a moment.
 
-    /// <summary>The machine in a folder, which need not be there.</summary>
+    /// <summary>The machine in a folder, which need not exist.</summary>
     internal MachineFolder(string path) => Path = path;
 
-    /// <summary>The user's folder for what belongs to all machines.</summary>
+    /// <summary>The user's folder for data of all machines.</summary>
     public static string DataFolder => CacheFolder.UserFolder("XDG_DATA_HOME", ".local/share");
 
     private static string Root => System.IO.Path.Combine(DataFolder, "machines");
@@ -41,22 +41,22 @@ public sealed class MachineFolder
     /// <summary>The volume that cloud-init reads.</summary>
     public string Seed => In("seed.iso");
 
-    /// <summary>What its console has shown, over all runs.</summary>
+    /// <summary>The console's output of all runs.</summary>
     public string Log => In("console.log");
 
-    /// <summary>What its monitor in the background had to say.</summary>
+    /// <summary>Standard error of its background monitor.</summary>
     public string MonitorLog => In("monitor.log");
 
-    /// <summary>The socket by which a monitor takes requests.</summary>
+    /// <summary>The monitor's control socket.</summary>
     public string Control => In("control");
 
-    /// <summary>The keys by which the guest was known.</summary>
+    /// <summary>The host keys of the guest's sshd, as ssh recorded them.</summary>
     public string KnownHosts => In("known_hosts");
 
-    /// <summary>The socket by which programs share a connection to its sshd, which a port of the host's leads to.</summary>
+    /// <summary>The socket by which ssh processes share a connection to its sshd on a forwarded host port.</summary>
     public string SshControl(int port) => In($"ssh-{port}");
 
-    /// <summary>Whether there is such a machine.</summary>
+    /// <summary>Whether the machine exists.</summary>
     public bool Exists => File.Exists(In("machine.json"));
 
     /// <summary>All machines, by name.</summary>
@@ -64,11 +64,11 @@ public sealed class MachineFolder
         ? Directory.EnumerateDirectories(Root).Order(StringComparer.Ordinal).Select(p => new MachineFolder(p)).Where(m => m.Exists)
         : [];
 
-    /// <summary>The folder of a machine that may be there or not.</summary>
+    /// <summary>The folder of a machine that need not exist.</summary>
     public static MachineFolder Of(string name) => new(System.IO.Path.Combine(Root, MachineName.Check(name)));
 
-    /// <summary>A machine that is there.</summary>
-    /// <exception cref="UserErrorException">It is not.</exception>
+    /// <summary>The folder of an existing machine.</summary>
+    /// <exception cref="UserErrorException">The machine does not exist.</exception>
     public static MachineFolder Find(string name)
     {
         MachineFolder folder = Of(name);
@@ -85,7 +85,7 @@ public sealed class MachineFolder
         throw new UserErrorException($"There is no machine {name}: {remedy}.");
     }
 
-    /// <summary>A name that no machine has: <paramref name="stem"/>, or with a number.</summary>
+    /// <summary>A folder whose name no machine has: <paramref name="stem"/>, with a number if that is taken.</summary>
     public static MachineFolder Free(string stem)
     {
         for (int number = 1; ; number++)
@@ -98,7 +98,7 @@ public sealed class MachineFolder
         }
     }
 
-    /// <summary>Takes the machine for as long as the stream lives; null where somebody has it. Makes the folder.</summary>
+    /// <summary>Takes the machine's lock until the stream is disposed of; null if another process holds it. Creates the folder.</summary>
     /// <exception cref="UserErrorException">The folder can't be written.</exception>
     public FileStream? TryLock()
     {
@@ -114,10 +114,10 @@ public sealed class MachineFolder
                     return file;
                 }
 
-                // Not in place: removed together with the machine meanwhile, and perhaps made anew by another. Taken: perhaps only by one that
-                // just looks whether the machine runs.
+                // Not in place: the file was removed with the machine, and perhaps another process created a new one. Taken: perhaps only by another
+                // process's IsRunning, which releases it at once.
                 file?.Dispose();
-                if (Environment.TickCount64 - began > LongestLook)
+                if (Environment.TickCount64 - began > LockTimeout)
                 {
                     return null;
                 }
@@ -131,15 +131,15 @@ public sealed class MachineFolder
         }
     }
 
-    /// <summary>Whether it runs.</summary>
+    /// <summary>Whether the machine runs.</summary>
     public bool IsRunning()
     {
-        // Two that only look don't take one another for the machine.
+        // Shared: two processes that only test the lock do not disturb each other.
         using FileStream? file = TryOpenLock(FileMode.Open, out bool isTaken, FileAccess.Read, FileShare.Read);
         return isTaken;
     }
 
-    /// <summary>What it was made with.</summary>
+    /// <summary>Reads the machine's configuration.</summary>
     /// <exception cref="UserErrorException">The file is damaged.</exception>
     public MachineConfig ReadConfig()
     {
@@ -153,10 +153,10 @@ public sealed class MachineFolder
         }
     }
 
-    /// <summary>Says what it is made with. From here on there is the machine.</summary>
+    /// <summary>Writes the machine's configuration. From then on the machine exists.</summary>
     public void WriteConfig(MachineConfig config) => Replace("machine.json", config.ToJson());
 
-    /// <summary>What is known of its run; null where it does not run, or just starts or ends.</summary>
+    /// <summary>Reads the record of the running process; null if the machine does not run, starts or ends.</summary>
     public MachineProcess? ReadProcess()
     {
         try
@@ -169,7 +169,7 @@ public sealed class MachineFolder
         }
     }
 
-    /// <summary>Says what is to be known of its run; null once it has ended.</summary>
+    /// <summary>Writes the record of the running process; null removes it.</summary>
     public void WriteProcess(MachineProcess? process)
     {
         if (process is null)
@@ -183,8 +183,8 @@ public sealed class MachineFolder
     }
 
     /// <summary>
-    /// Ends the process that runs it, without asking. False where that can't be found: the number that is known may be another process's, so it
-    /// must have the lock.
+    /// Kills the monitor's process. False if it can't be found: the recorded process id may have been reused, so the process must hold the
+    /// lock.
     /// </summary>
     public bool TryKillMonitor()
     {
@@ -192,7 +192,7 @@ public sealed class MachineFolder
         return process is not null && process.TryKill();
     }
 
-    /// <summary>Removes the machine with all that it has, if it is still there. The caller holds the lock.</summary>
+    /// <summary>Deletes the machine's folder, if it exists. The caller holds the lock.</summary>
     public void Remove()
     {
         if (!Directory.Exists(Path))
@@ -200,25 +200,25 @@ public sealed class MachineFolder
             return;
         }
 
-        File.Delete(In("machine.json")); // First: what is left of it if this is interrupted is no machine.
+        File.Delete(In("machine.json")); // First: after an interruption the rest of the folder is no machine.
         Directory.Delete(Path, recursive: true);
     }
 
-    /// <summary>Waits until it does not run any more. False where it still does.</summary>
-    public bool WaitForEnd(TimeSpan patience, Action? everyFiveSeconds = null)
+    /// <summary>Waits until the machine does not run. False if it still runs after <paramref name="timeout"/>.</summary>
+    public bool WaitForEnd(TimeSpan timeout, Action? everyFiveSeconds = null)
     {
         long began = Environment.TickCount64;
-        long told = began;
+        long lastCall = began;
         while (IsRunning())
         {
-            if (Environment.TickCount64 - began > patience.TotalMilliseconds)
+            if (Environment.TickCount64 - began > timeout.TotalMilliseconds)
             {
                 return false;
             }
 
-            if (Environment.TickCount64 - told >= 5000)
+            if (Environment.TickCount64 - lastCall >= 5000)
             {
-                told = Environment.TickCount64;
+                lastCall = Environment.TickCount64;
                 everyFiveSeconds?.Invoke();
             }
 
@@ -228,7 +228,7 @@ public sealed class MachineFolder
         return true;
     }
 
-    // Null where somebody has it, or it is not there.
+    // Null if another process holds the lock or the file does not exist.
     private FileStream? TryOpenLock(FileMode mode, out bool isTaken, FileAccess access = FileAccess.ReadWrite, FileShare share = FileShare.None)
     {
         isTaken = false;
@@ -247,7 +247,7 @@ public sealed class MachineFolder
         }
     }
 
-    // As far as the host tells.
+    // Whether the lock file that was opened is still the one at its path. True if the host can't tell.
     private bool IsInPlace(FileStream file) => FileStatus.Of(file.SafeFileHandle, out FileStatus open) != 0
         || (FileStatus.Of(In("lock"), out FileStatus named) == 0 && (open.Device, open.Inode) == (named.Device, named.Inode));
 

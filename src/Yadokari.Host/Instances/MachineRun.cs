@@ -14,27 +14,27 @@ using Yadokari.Networks;
 
 namespace Yadokari.Host.Instances;
 
-/// <summary>Runs machines: here, or those with a name in a monitor in the background too, which is this program with the command <c>monitor</c>.</summary>
-/// <param name="parse">Reads the words behind <c>yado run</c> that a machine of an older yado was made with; throws a <see cref="UserErrorException"/> where they can't be any more.</param>
-/// <param name="work">Shows how images are made, if they have to be.</param>
+/// <summary>Runs machines in this process, or named ones in a background monitor, which is this program with the command <c>monitor</c>.</summary>
+/// <param name="parse">Parses the stored arguments of a machine that an older version made; throws a <see cref="UserErrorException"/> if they are not valid any more.</param>
+/// <param name="work">Shows progress if an image has to be made.</param>
 public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, ILongWork work)
 {
     private const string Ready = "ready";
 
-    /// <summary>What the kernel of a recipe's system is told.</summary>
+    /// <summary>The kernel's command line in a recipe's system.</summary>
     private const string CommandLineText = $"root=LABEL={DebianImage.Label} {MachineSpec.DefaultAppend} quiet mitigations=off 8250.nr_uarts=1";
 
-    // Without a card there is no network to wait for, which systemd would do for two minutes.
+    // Without a network card systemd would wait for the network for two minutes.
     private const string NoNetwork = " systemd.mask=systemd-networkd-wait-online.service";
 
-    /// <summary>Runs a machine without a name, with its console here; nothing of it is kept. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
-    /// <exception cref="UserErrorException">Something that the user named can't be used; nothing has run.</exception>
+    /// <summary>Runs a machine without a name in this process; nothing of it is stored. Returns the exit code; see <see cref="ExitCodes"/>.</summary>
+    /// <exception cref="UserErrorException">A file, address or engine of the options can't be used; nothing has run.</exception>
     public int Run(RunOptions options) => RunSession.Run(options, work);
 
-    /// <summary>Makes a machine and starts it. Returns the exit code.</summary>
-    /// <param name="request">Which.</param>
-    /// <param name="options">Of what.</param>
-    /// <exception cref="UserErrorException">It can't be made or run; then there is no such machine.</exception>
+    /// <summary>Makes a named machine and starts it. Returns the exit code.</summary>
+    /// <param name="request">The machine's name and system.</param>
+    /// <param name="options">The machine's parts, and how to run it.</param>
+    /// <exception cref="UserErrorException">The machine can't be made or run; it is removed again.</exception>
     public int Create(MachineRequest request, RunOptions options)
     {
         if (request.Name is { } name && MachineFolder.Of(name) is { Exists: true } there)
@@ -44,7 +44,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
                 : $"There is a machine {name} already: 'yado start {name}' starts it, 'yado rm {name}' removes it.");
         }
 
-        // An image takes its time to be made: what is wrong with the rest is said before.
+        // Making an image may take minutes, so an engine that can't run is reported before.
         Engines.Create(options.Engine, default);
         ImageFiles? image = request.Recipe is { } recipe ? DebianImage.FindOrMake(recipe, work) : null;
 
@@ -79,10 +79,10 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         }
     }
 
-    /// <summary>Starts a machine that is there. Returns the exit code.</summary>
-    /// <param name="machine">Which.</param>
-    /// <param name="attach">Whether to run it here, with its console, rather than in the background.</param>
-    /// <exception cref="UserErrorException">It can't run, or runs.</exception>
+    /// <summary>Starts an existing machine. Returns the exit code.</summary>
+    /// <param name="machine">The machine.</param>
+    /// <param name="attach">Whether to run it in this process, with its console, rather than in the background.</param>
+    /// <exception cref="UserErrorException">The machine can't run, or runs already.</exception>
     public int Start(MachineFolder machine, bool attach)
     {
         if (!attach)
@@ -100,7 +100,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         return Run(machine, config, OptionsOf(config), () => StandardStreams.Error.WriteLine(Greeting(machine, config)));
     }
 
-    /// <summary>What <see cref="Spawn"/> starts: runs a machine in the background, and says on standard output once it does.</summary>
+    /// <summary>Runs a machine in this background process, which <see cref="Spawn"/> started. Reports on standard output when the machine runs.</summary>
     public int Monitor(MachineFolder machine, bool remove)
     {
         Daemon.BeginSession();
@@ -124,7 +124,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         }
     }
 
-    /// <summary>How to log in, for the user.</summary>
+    /// <summary>The message that tells the user how to log in.</summary>
     public static string Greeting(MachineFolder machine, MachineConfig config) => config.Password is null
         ? $"yado: machine {machine.Name}"
         : $"yado: machine {machine.Name}: log in as '{CloudSeed.User}', at first with the password '{config.Password}'; Ctrl-A x ends it";
@@ -177,13 +177,13 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         };
         File.Copy(files.Kernel, machine.Kernel, overwrite: true);
         File.Copy(files.Initrd, machine.Initrd, overwrite: true);
-        File.Delete(machine.Disk); // Of one that was interrupted while it was made.
+        File.Delete(machine.Disk); // Left by an interrupted run.
         MachineDisk.Make(files.Disk, machine.Disk, config.DiskSize);
         File.WriteAllBytes(machine.Seed, CloudSeed.Make(machine.Name, $"{machine.Name}-{Guid.NewGuid():N}", SshKey.FindOrMake(), config.Password, request.UserData));
         return config;
     }
 
-    /// <summary>What a machine is made of, as the user said it.</summary>
+    /// <summary>The specification that the user gave for a machine.</summary>
     /// <exception cref="UserErrorException">Its folder is damaged.</exception>
     public MachineSpec SpecOf(MachineFolder machine)
     {
@@ -203,7 +203,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
 
     private int Run(MachineFolder machine, MachineConfig config, RunOptions options, Action begun)
     {
-        machine.WriteProcess(null); // What a monitor that was killed has left: its number and its ports are others' by now.
+        machine.WriteProcess(null); // A killed monitor leaves its record, whose process id and ports may be in use by other processes.
         if (config.Recipe is not null)
         {
             options = options with
@@ -215,7 +215,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
             };
         }
 
-        // A way to its sshd, for the user of this host alone.
+        // A forwarded port to its sshd, on the loopback interface only.
         int? ssh = null;
         if (config.Recipe is not null && options.Devices.OfType<NetworkSpec>().FirstOrDefault(n => n.Network != NetworkKind.Tap) is { } network)
         {
@@ -255,7 +255,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
-    // The monitor says on its standard output that it runs; what it says on standard error before is what is wrong.
+    // The monitor reports on standard output that the machine runs, or an error on standard error.
     private static int Spawn(MachineFolder machine, bool remove)
     {
         var start = new ProcessStartInfo(Environment.ProcessPath!)

@@ -4,7 +4,7 @@ using System.Text;
 
 namespace Yadokari.Host.Instances;
 
-/// <summary>The key by which the user reaches machines: made once, for no other use.</summary>
+/// <summary>The ssh key for logging in to machines. Made once, and used for nothing else.</summary>
 internal static class SshKey
 {
     private const string Type = "ecdsa-sha2-nistp256";
@@ -12,10 +12,10 @@ internal static class SshKey
     /// <summary>The private key's file.</summary>
     public static string File => Path.Combine(MachineFolder.DataFolder, "ssh", "id_ecdsa");
 
-    /// <summary>The public key as a line of authorized_keys; makes both if need be.</summary>
+    /// <summary>The public key as a line of authorized_keys. Makes the key pair if it does not exist.</summary>
     public static string FindOrMake() => FindOrMake(File);
 
-    /// <summary>The same, in a file of the caller's choice.</summary>
+    /// <summary>As <see cref="FindOrMake()"/>, with the private key in a given file.</summary>
     public static string FindOrMake(string file)
     {
         string publicFile = file + ".pub";
@@ -37,7 +37,7 @@ internal static class SshKey
         return System.IO.File.ReadAllText(publicFile).Trim();
     }
 
-    // RFC 5656, 3.1: type, curve and point, each behind its length.
+    // RFC 5656, 3.1: type, curve and point, each after its length.
     private static string PublicLine(ECParameters key)
     {
         using var blob = new MemoryStream();

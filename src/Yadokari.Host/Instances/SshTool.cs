@@ -6,24 +6,24 @@ using Yadokari.Core;
 namespace Yadokari.Host.Instances;
 
 /// <summary>
-/// The host's ssh and scp, told how to reach a machine: by a port of the loopback, with the user's key for machines. The first call leaves a
-/// connection behind which the next ones go through (ssh_config(5), ControlMaster): making one costs the guest a second. It ends with the
-/// machine, or when it was idle for a minute.
+/// Runs the host's ssh and scp for a machine: by a forwarded loopback port, with the key for machines. The first call leaves a connection open
+/// that later calls share (ssh_config(5), ControlMaster), because a new connection costs the guest a second. It closes with the machine, or
+/// after a minute without use.
 /// </summary>
 public static class SshTool
 {
     // A first boot on a busy host takes minutes.
-    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan s_connectTimeout = TimeSpan.FromMinutes(10);
 
-    // What ssh says where the other end is not there yet, or lets nobody in yet (pam_nologin(8)).
-    private static readonly string[] s_early =
+    // ssh's errors while sshd does not listen yet, or accepts no logins yet (pam_nologin(8)).
+    private static readonly string[] s_bootErrors =
         ["Connection refused", "Connection reset", "Connection closed", "timed out", "kex_exchange_identification", "System is booting up"];
 
-    // ssh makes the socket under a longer name first; sun_path of unix(7) has 108 bytes.
-    private const int LongestControlPath = 90;
+    // ssh first creates the socket with a longer temporary name; sun_path of unix(7) has 108 bytes.
+    private const int MaxControlPath = 90;
 
-    /// <summary>The options by which a machine is reached. Waits until its sshd takes a connection.</summary>
-    /// <exception cref="UserErrorException">It does not run, or can't be reached.</exception>
+    /// <summary>The ssh options for connecting to a machine. Waits until its sshd accepts a connection, up to ten minutes.</summary>
+    /// <exception cref="UserErrorException">The machine does not run, or its sshd does not answer.</exception>
     public static string[] Options(MachineFolder machine, string portOption)
     {
         if (!machine.IsRunning())
@@ -37,7 +37,7 @@ public static class SshTool
         }
 
         string control = machine.SshControl(port);
-        bool shared = Encoding.UTF8.GetByteCount(control) <= LongestControlPath;
+        bool shared = Encoding.UTF8.GetByteCount(control) <= MaxControlPath;
         string[] common =
         [
             "-i", SshKey.File, "-o", "IdentitiesOnly=yes", "-o", $"UserKnownHostsFile={Quoted(machine.KnownHosts)}", "-o", $"HostKeyAlias={machine.Name}",
@@ -47,8 +47,8 @@ public static class SshTool
         return [portOption, $"{port}", .. common];
     }
 
-    /// <summary>Runs one with this process's terminal. Returns its exit code.</summary>
-    /// <exception cref="UserErrorException">It is not there.</exception>
+    /// <summary>Runs ssh or scp on this process's terminal. Returns its exit code.</summary>
+    /// <exception cref="UserErrorException">The tool is not installed.</exception>
     public static int Run(string tool, IEnumerable<string> arguments)
     {
         using Process process = Start(new ProcessStartInfo(tool, arguments));
@@ -56,7 +56,8 @@ public static class SshTool
         return process.ExitCode;
     }
 
-    // A machine that boots has its port before its sshd. Who looks for that by a connection of another kind than ssh's leaves a complaint in the guest's log.
+    // While the machine boots, its forwarded port accepts connections before sshd does. Probing with a connection that does not speak the ssh protocol would leave an
+    // error in the guest's log.
     private static void Connect(MachineFolder machine, string? control, string[] how)
     {
         if (control is not null && File.Exists(control) && Ask(["-O", "check", .. how]).ExitCode == 0)
@@ -71,24 +72,24 @@ public static class SshTool
             (int code, string errors) = control is null
                 ? Ask([.. quiet, .. how, "true"])
                 : Ask(["-M", "-N", "-f", "-o", "ControlPersist=60", .. quiet, .. how]);
-            if (code == 0 || !IsEarly(errors))
+            if (code == 0 || !IsBooting(errors))
             {
-                return; // What else is wrong the command itself will say.
+                return; // The command itself will report any other error.
             }
 
-            if (!machine.IsRunning() || Environment.TickCount64 - began > s_patience.TotalMilliseconds)
+            if (!machine.IsRunning() || Environment.TickCount64 - began > s_connectTimeout.TotalMilliseconds)
             {
-                throw new UserErrorException($"The sshd of {machine.Name} does not answer: 'yado logs {machine.Name}' shows what it is about.");
+                throw new UserErrorException($"The sshd of {machine.Name} does not answer: 'yado logs {machine.Name}' shows what the guest does.");
             }
 
             Thread.Sleep(200);
         }
     }
 
-    // Of a connection that the other end closes before it said anything ssh says nothing at this log level.
-    private static bool IsEarly(string errors) => string.IsNullOrWhiteSpace(errors) || s_early.Any(e => errors.Contains(e, StringComparison.Ordinal));
+    // At this log level ssh reports nothing for a connection that is closed before sshd sent its version.
+    private static bool IsBooting(string errors) => string.IsNullOrWhiteSpace(errors) || s_bootErrors.Any(e => errors.Contains(e, StringComparison.Ordinal));
 
-    // The connection in the background may keep the output open: it is read to its end only of one that failed.
+    // The background connection may keep standard error open, so it is read to its end only after a failure.
     private static (int ExitCode, string Errors) Ask(IEnumerable<string> arguments)
     {
         using Process process = Start(new ProcessStartInfo("ssh", arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true });
@@ -98,7 +99,7 @@ public static class SshTool
         return (process.ExitCode, process.ExitCode == 0 ? "" : errors.Result);
     }
 
-    // A path in an option's value: ssh splits those at spaces, and has % for its own.
+    // Quotes a path in an option's value: ssh splits values at spaces, and % introduces its tokens.
     private static string Quoted(string path) => $"\"{path.Replace("%", "%%", StringComparison.Ordinal)}\"";
 
     private static Process Start(ProcessStartInfo start)

@@ -6,15 +6,15 @@ using Microsoft.Extensions.Logging;
 
 namespace Yadokari.Host.Logs;
 
-/// <summary>Writes log entries, a line each: for people, or a JSON object. Any thread.</summary>
-/// <param name="least">The least level that is written; <see cref="LogLevel.None"/> for nothing.</param>
+/// <summary>Writes log entries, a line each, as text or as a JSON object. Any thread.</summary>
+/// <param name="least">The lowest level that is written; <see cref="LogLevel.None"/> for nothing.</param>
 /// <param name="json">Whether lines are JSON: <c>time</c>, <c>level</c>, <c>event</c>, <c>message</c>, the message's values by their names, and <c>exception</c>.</param>
-/// <param name="output">Gets each line in one call; stays the caller's.</param>
-/// <param name="lineEnd">What ends a line just now, which on a terminal changes with its mode.</param>
-/// <param name="time">Tells the time.</param>
+/// <param name="output">Receives each line in one call; not owned.</param>
+/// <param name="lineEnd">Returns the line terminator, which on a terminal changes with its mode.</param>
+/// <param name="time">The clock.</param>
 internal sealed class LineLogger(LogLevel least, bool json, TextWriter output, Func<string> lineEnd, TimeProvider time) : ILogger
 {
-    private const string Template = "{OriginalFormat}"; // What the library calls the message before its values are in it.
+    private const string Template = "{OriginalFormat}"; // The logging library's name for the message template.
 
     private static readonly JsonWriterOptions s_options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -22,7 +22,7 @@ internal sealed class LineLogger(LogLevel least, bool json, TextWriter output, F
     public bool IsEnabled(LogLevel logLevel) => logLevel >= least && logLevel != LogLevel.None;
 
     /// <inheritdoc/>
-    /// <remarks>There are no scopes.</remarks>
+    /// <remarks>Scopes are ignored.</remarks>
     public IDisposable? BeginScope<TState>(TState state)
         where TState : notnull => null;
 
@@ -42,7 +42,7 @@ internal sealed class LineLogger(LogLevel least, bool json, TextWriter output, F
         _ => level.ToString().ToLowerInvariant(),
     };
 
-    // An entry has one line, whatever a guest or a client has put into it.
+    // An entry has one line: control characters, which a guest or a client may have sent, are replaced.
     private string Text(LogLevel level, string message, Exception? exception)
     {
         string text = exception is null ? message : $"{message}: {exception}";

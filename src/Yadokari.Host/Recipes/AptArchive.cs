@@ -6,8 +6,8 @@ using Yadokari.Host.DefaultGuest;
 namespace Yadokari.Host.Recipes;
 
 /// <summary>
-/// A Debian archive through the host's apt-get, which resolves, downloads and verifies, with sources and state of its own: the host's are neither
-/// looked at nor touched. Needs no root.
+/// Accesses a Debian archive with the host's apt-get, which resolves, downloads and verifies packages. Uses its own sources and state; the
+/// host's are neither read nor changed. Needs no root.
 /// </summary>
 internal sealed class AptArchive
 {
@@ -21,12 +21,12 @@ internal sealed class AptArchive
     private readonly string[] _options;
 
     /// <summary>Finds the tools and fetches the archive's lists.</summary>
-    /// <param name="sources">What stands behind <c>deb</c>.</param>
-    /// <param name="searchPath">Folders to look for tools in, as in PATH.</param>
-    /// <param name="folder">Exists; gets downloads and apt's state.</param>
-    /// <param name="progress">Is told what happens.</param>
-    /// <param name="interrupted">Ends the tools, and whatever waits for them, by an <see cref="OperationCanceledException"/>.</param>
-    /// <exception cref="UserErrorException">A tool is missing, or the lists can't be had.</exception>
+    /// <param name="sources">Lines of sources.list(5) without <c>deb</c>.</param>
+    /// <param name="searchPath">The folders to search for tools, as in PATH.</param>
+    /// <param name="folder">An existing folder for downloads and apt's state.</param>
+    /// <param name="progress">Receives progress.</param>
+    /// <param name="interrupted">Cancelling kills the running tool; the call then throws an <see cref="OperationCanceledException"/>.</param>
+    /// <exception cref="UserErrorException">A tool is missing, or the lists can't be fetched.</exception>
     public AptArchive(IEnumerable<string> sources, string searchPath, string folder, IProgressReport progress, CancellationToken interrupted)
     {
         _get = Tool("apt-get");
@@ -53,14 +53,14 @@ internal sealed class AptArchive
         Run("Debian's package lists can't be fetched", "-o", "APT::Update::Error-Mode=any", "update");
 
         HostTool Tool(string name) => HostTool.TryFind(name, searchPath, interrupted) ?? throw new UserErrorException(
-            $"There is no {name} on this host, which takes Debian's packages: install apt and dpkg, or give --kernel and --initrd.");
+            $"There is no {name} on this host, which is needed for Debian's packages: install apt and dpkg, or give --kernel and --initrd.");
     }
 
-    /// <summary>Where downloaded packages are.</summary>
+    /// <summary>The folder of downloaded packages.</summary>
     public string Archives { get; }
 
-    /// <summary>Downloads packages and all that they depend on.</summary>
-    /// <exception cref="UserErrorException">They can't be had.</exception>
+    /// <summary>Downloads packages and their dependencies.</summary>
+    /// <exception cref="UserErrorException">A package can't be found or downloaded.</exception>
     public void Download(IEnumerable<string> packages)
     {
         string[] wanted = [.. packages];
@@ -79,7 +79,7 @@ internal sealed class AptArchive
         }
     }
 
-    /// <summary>The names of packages, and of all that they depend on, as apt would install them.</summary>
+    /// <summary>The names of packages and their dependencies, in apt's order of installation.</summary>
     public IReadOnlyList<string> Closure(params ReadOnlySpan<string> packages) =>
         [.. Run("Debian's packages can't be found", ["--simulate", "install", .. packages]).Split('\n')
             .Where(line => line.StartsWith("Inst ", StringComparison.Ordinal)).Select(line => line.Split(' ')[1])];
@@ -92,14 +92,14 @@ internal sealed class AptArchive
         return Directory.GetFiles(folder, package + "_*.deb").Single();
     }
 
-    /// <summary>Goes through the files in a package.</summary>
+    /// <summary>Reads the files in a package.</summary>
     public void Read(string deb, Action<TarEntry> read)
     {
         HostTool.Outcome outcome = AptState.Read(_dpkg, _folder, deb, read);
         ThrowIfBad(outcome, $"The package {Path.GetFileName(deb)} can't be unpacked");
     }
 
-    // Relatives of Debian's have its keys in a package too.
+    // Distributions derived from Debian have its keys in a package too.
     private string FindKeyring()
     {
         if (File.Exists(Keyring))
@@ -123,7 +123,7 @@ internal sealed class AptArchive
 
         return File.Exists(found)
             ? found
-            : throw new UserErrorException("This host has no keys of Debian's to check its packages with: install debian-archive-keyring.");
+            : throw new UserErrorException("This host has no keys to verify Debian's packages with: install debian-archive-keyring.");
     }
 
     private string Run(string complaint, params ReadOnlySpan<string> arguments)

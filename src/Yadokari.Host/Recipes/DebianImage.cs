@@ -8,7 +8,7 @@ using Yadokari.Machines;
 
 namespace Yadokari.Host.Recipes;
 
-/// <summary>A system's image, and what boots it.</summary>
+/// <summary>A system's disk image, and the kernel and initial RAM disk that boot it.</summary>
 internal readonly record struct ImageFiles(string Kernel, string Initrd, string Disk)
 {
     /// <summary>The files in a folder.</summary>
@@ -16,7 +16,7 @@ internal readonly record struct ImageFiles(string Kernel, string Initrd, string 
 }
 
 /// <summary>
-/// Makes an image of a recipe: apt fetches the packages, mke2fs makes an empty file system, and a machine of our own installs them into it.
+/// Makes the image of a recipe: apt downloads the packages, mke2fs makes an empty file system, and a virtual machine installs the packages.
 /// </summary>
 internal sealed class DebianImage
 {
@@ -40,8 +40,8 @@ internal sealed class DebianImage
         _interrupted = interrupted;
     }
 
-    /// <summary>The image of a recipe in the user's cache, made if it is not there yet.</summary>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <summary>The image of a recipe in the user's cache; made first if it does not exist.</summary>
+    /// <exception cref="UserErrorException">The image can't be made.</exception>
     public static ImageFiles FindOrMake(Recipe recipe, ILongWork work) => FindOrMake(recipe, CacheFolder.OfUser(), work);
 
     private static ImageFiles FindOrMake(Recipe recipe, string root, ILongWork work)
@@ -52,18 +52,18 @@ internal sealed class DebianImage
             : work.Do((progress, interrupted) => Make(recipe, root, HostTool.SearchPath, progress, interrupted));
     }
 
-    /// <summary>Makes an image in a cache with tools from a search path; where another yado is at it, waits for it.</summary>
-    /// <exception cref="OperationCanceledException">It was interrupted; the cache is as it was.</exception>
-    /// <exception cref="UserErrorException">It can't be made.</exception>
+    /// <summary>Makes an image in a cache, with tools from a search path. Waits if another yado makes the same image.</summary>
+    /// <exception cref="OperationCanceledException">The work was cancelled; the cache is unchanged.</exception>
+    /// <exception cref="UserErrorException">The image can't be made.</exception>
     public static ImageFiles Make(Recipe recipe, string root, string searchPath, IProgressReport progress, CancellationToken interrupted)
     {
         CacheFolder cache = Place(recipe, root);
-        string mke2fs = searchPath + ":/usr/sbin:/sbin"; // Not in an ordinary user's path.
+        string mke2fs = searchPath + ":/usr/sbin:/sbin"; // Not in the search path of ordinary users.
         foreach (string tool in (ReadOnlySpan<string>)["mke2fs", "debugfs"])
         {
             if (HostTool.TryFind(tool, mke2fs, interrupted) is null)
             {
-                throw new UserErrorException($"There is no {tool} on this host, which a disk is made with: install e2fsprogs.");
+                throw new UserErrorException($"There is no {tool} on this host, which is needed to make a disk: install e2fsprogs.");
             }
         }
 
@@ -143,15 +143,15 @@ internal sealed class DebianImage
         }
     }
 
-    /// <summary>Takes the kernel and the drivers that the installer needs. Returns the kernel's version.</summary>
-    /// <exception cref="UserErrorException">There is no kernel, or one that could not install anything.</exception>
+    /// <summary>Extracts the kernel, and the drivers that the installer needs. Returns the kernel's version.</summary>
+    /// <exception cref="UserErrorException">There is no kernel, or it lacks a driver that the installer needs.</exception>
     private static string ReadKernel(AptArchive archive, string[] debs, string kernel, string drivers)
     {
         string? version = null;
         HashSet<string> modules = [];
         bool listed = false;
 
-        // Debian has it all in linux-image-VERSION until its 13th release, and in four packages after it.
+        // Up to Debian 13 all is in linux-image-VERSION, after it in four packages.
         foreach (string deb in debs.Where(d => s_kernelPackages.Any(p => Path.GetFileName(d).StartsWith(p, StringComparison.Ordinal))))
         {
             archive.Read(deb, entry =>
@@ -187,10 +187,10 @@ internal sealed class DebianImage
 
         return !listed || InstallerRoot.NeededDrivers.FirstOrDefault(d => !modules.Contains(d)) is not { } missing
             ? version
-            : throw new UserErrorException($"The kernel {version} has no driver {missing}, without which nothing can be installed: give the recipe another kernel or suite.");
+            : throw new UserErrorException($"The kernel {version} has no driver {missing}, which the installer needs: give the recipe another kernel or suite.");
     }
 
-    /// <summary>The version of the kernel that a path in a package is of; null for any other file.</summary>
+    /// <summary>The kernel's version from the path of its file in a package; null for any other file.</summary>
     private static string? KernelVersion(string path)
     {
         const string Boot = "boot/vmlinuz-";
@@ -200,8 +200,8 @@ internal sealed class DebianImage
     }
 
     /// <summary>
-    /// Writes what the installer finds on its second disk. In Debian since 12 /bin, /lib and /sbin are links to those below /usr; packages may not
-    /// know yet. Returns how many packages make the base system.
+    /// Writes the archive on the installer's second disk. Since Debian 12, /bin, /lib and /sbin are links to those below /usr, but packages may
+    /// still contain files in them. Returns the count of packages in the base system.
     /// </summary>
     private int WriteArchive(AptArchive archive, string[] debs, string path)
     {
@@ -262,7 +262,7 @@ internal sealed class DebianImage
                 new GnuTarEntry(TarEntryType.RegularFile, name) { Mode = (UnixFileMode)0x1A4, DataStream = new MemoryStream(Encoding.UTF8.GetBytes(text)) });
         }
 
-        output.SetLength((output.Length + 4095) & ~4095); // A disk has whole sectors.
+        output.SetLength((output.Length + 4095) & ~4095); // A multiple of the sector size.
         return essential.Length;
 
         static string Lines(IEnumerable<string> paths) => string.Concat(paths.Order(StringComparer.Ordinal).Select(p => $"/debs/{Path.GetFileName(p)}\n"));
@@ -270,7 +270,7 @@ internal sealed class DebianImage
         string Merged(string name) => merged.Contains(name) ? "" : merged.Contains(name.Split('/')[0]) ? "usr/" + name : name;
     }
 
-    // cloud-init's data comes on a disk or not at all: looking for other clouds would only take time.
+    // cloud-init's data is on a disk or absent: probing for other data sources would only take time.
     private const string CloudConfig =
         """
         datasource_list: [ NoCloud, None ]
@@ -288,7 +288,7 @@ internal sealed class DebianImage
             Initrd = initrd,
             Devices = [new DiskSpec(files.Disk), new DiskSpec(packages, ReadOnly: true)],
             Memory = Math.Min(memory, HostMemory.Available / 2) & ~((1UL << 20) - 1),
-            Cpus = 1, // dpkg does one thing after another.
+            Cpus = 1, // dpkg has a single thread.
             ConsoleTo = "none",
         };
         using var machine = new PcGuest(options, new BootFiles(files.Kernel, initrd, MachineSpec.DefaultAppend + " quiet mitigations=off"), console, null);

@@ -5,13 +5,13 @@ using Yadokari.Host.DefaultGuest;
 namespace Yadokari.Host.Recipes;
 
 /// <summary>
-/// Reads what the installer says on its console, and reports it: lines of <see cref="InstallerRoot"/>'s script, and dpkg's status lines
-/// (dpkg(1), <c>--status-fd</c>). A vCPU's thread writes; the maker reads after the run. What a guest says is not trusted: it has a bounded
-/// length and no control characters.
+/// Parses the installer's console output and reports its progress: lines of <see cref="InstallerRoot"/>'s script, and dpkg's status lines
+/// (dpkg(1), <c>--status-fd</c>). A vCPU's thread writes; the properties are read after the run. Guest output is not trusted: text is limited
+/// in length and stripped of control characters.
 /// </summary>
-/// <param name="progress">Is told what happens.</param>
-/// <param name="essential">How many packages make the base system.</param>
-/// <param name="others">How many come after it.</param>
+/// <param name="progress">Receives progress.</param>
+/// <param name="essential">Count of packages in the base system.</param>
+/// <param name="others">Count of packages that follow.</param>
 internal sealed class InstallerConsole(IProgressReport progress, int essential, int others) : IConsole
 {
     private const int LongestLine = 1000;
@@ -23,7 +23,7 @@ internal sealed class InstallerConsole(IProgressReport progress, int essential, 
     /// <summary>Whether the system is installed.</summary>
     public bool IsDone { get; private set; }
 
-    /// <summary>What failed; null for nothing so far.</summary>
+    /// <summary>The error that the installer reported; null for none.</summary>
     public string? Failure { get; private set; }
 
     /// <inheritdoc/>
@@ -45,7 +45,7 @@ internal sealed class InstallerConsole(IProgressReport progress, int essential, 
 
     private void Line(string line)
     {
-        // 'processing: STAGE: PACKAGE'. What packages do by triggers is not known before, and may take the longest.
+        // 'processing: STAGE: PACKAGE'. The count of triggers is not known in advance, and they may take the longest.
         if (line.StartsWith("processing: ", StringComparison.Ordinal))
         {
             if (line.Split(": ", 3) is [_, { } stage, { } package])
@@ -85,7 +85,7 @@ internal sealed class InstallerConsole(IProgressReport progress, int essential, 
         (string step, _total) = said switch
         {
             "extracting" => ("starting the installer", 0),
-            "base" => ("installing the base system", 2 * essential), // Each is unpacked and configured.
+            "base" => ("installing the base system", 2 * essential), // Two steps each: unpacking and configuring.
             "unpacking" => ("unpacking packages", others),
             "configuring" => ("configuring packages", others),
             "finishing" => ("finishing the image", 0),

@@ -5,26 +5,26 @@ using Yadokari.Host.DefaultGuest;
 namespace Yadokari.Host.Recipes;
 
 /// <summary>
-/// What is in the initial RAM disk of the machine that installs a system: busybox, drivers, and a script that lets dpkg do its work. Packages
-/// are configured inside a guest, so that it needs neither root nor anything like it on the host, and every file belongs to whom it should.
+/// The content of the initial RAM disk of the machine that installs a system: busybox, drivers, and a script that runs dpkg. Packages are
+/// configured inside a guest, so installing needs no root or user namespaces on the host, and files have their correct owners.
 /// </summary>
 internal static class InstallerRoot
 {
-    /// <summary>What the script's own lines on the console begin with.</summary>
+    /// <summary>The prefix of the script's own lines on the console.</summary>
     public const string Mark = "yadokari: ";
 
-    /// <summary>The line by which it says that all went well.</summary>
+    /// <summary>The line that reports success.</summary>
     public const string Done = Mark + "done";
 
-    /// <summary>The kernel's modules that it loads where they are not built in, each behind those that it needs.</summary>
+    /// <summary>The kernel's modules that the script loads unless they are built in, each after those that it depends on.</summary>
     public static readonly string[] Drivers = [.. GuestRoot.Drivers, "crc16", "crc32c_generic", "mbcache", "jbd2", "ext4"];
 
-    /// <summary>Those of them without which there is nothing to install to.</summary>
+    /// <summary>The drivers that the installer can't work without.</summary>
     public static readonly string[] NeededDrivers = ["virtio_pci", "virtio_blk", "ext4"];
 
     /// <summary>
     /// PID 1. The first disk is an empty file system; the second is an archive of the essential packages' files, with all packages below
-    /// <c>debs</c>. dpkg tells of its progress by <c>--status-fd</c> (dpkg(1)).
+    /// <c>debs</c>. dpkg reports its progress by <c>--status-fd</c> (dpkg(1)).
     /// </summary>
     public const string Init =
         """
@@ -93,9 +93,9 @@ internal static class InstallerRoot
         """;
 
     /// <summary>Writes the archive.</summary>
-    /// <param name="output">Gets it; stays the caller's.</param>
+    /// <param name="output">Receives the archive; not owned.</param>
     /// <param name="busybox">A static busybox for x86-64.</param>
-    /// <param name="drivers">Files of modules among <see cref="Drivers"/>, as packages have them.</param>
+    /// <param name="drivers">Module files of <see cref="Drivers"/>, as in their packages.</param>
     public static void Write(Stream output, ReadOnlySpan<byte> busybox, IEnumerable<string> drivers)
     {
         const uint Executable = 0x1ED; // 0755

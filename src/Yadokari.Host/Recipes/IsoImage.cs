@@ -4,8 +4,8 @@ using System.Text;
 namespace Yadokari.Host.Recipes;
 
 /// <summary>
-/// Writes a CD image with a few files in its root: ECMA-119 (ISO 9660), second edition, with Joliet's supplementary descriptor, by which
-/// names keep their case and characters. Without dates, so that the same content gives the same bytes.
+/// Builds a CD image with a few files in its root: ECMA-119 (ISO 9660), second edition, with Joliet's supplementary descriptor, which
+/// preserves the case and characters of names. Contains no dates, so that equal content gives equal bytes.
 /// </summary>
 internal static class IsoImage
 {
@@ -19,9 +19,9 @@ internal static class IsoImage
     private const int FirstFileSector = 25;
     private const int RootTableLength = 10;
 
-    /// <summary>Makes an image.</summary>
-    /// <param name="label">The volume's name, up to 16 capital letters, digits and underscores.</param>
-    /// <param name="files">Names of up to 60 characters, and contents; as many as fit a sector of directory, some twenty.</param>
+    /// <summary>Builds an image.</summary>
+    /// <param name="label">The volume's name: up to 16 capital letters, digits and underscores.</param>
+    /// <param name="files">Names of up to 60 characters, and contents; the directory has one sector, for about twenty files.</param>
     public static byte[] Make(string label, IReadOnlyList<(string Name, byte[] Content)> files)
     {
         (string Name, int Start, int Length)[] places = new (string, int, int)[files.Count];
@@ -58,7 +58,7 @@ internal static class IsoImage
 
     private static Span<byte> At(byte[] image, int sector) => image.AsSpan(sector * Sector, Sector);
 
-    /// <summary>What readers see who know no Joliet (7.5): eight characters at most.</summary>
+    /// <summary>The name for readers without Joliet (7.5): at most eight characters.</summary>
     private static string ShortName(string name, int number)
     {
         string letters = string.Concat(name.ToUpperInvariant().Where(char.IsAsciiLetterOrDigit));

@@ -6,12 +6,12 @@ using YamlDotNet.RepresentationModel;
 
 namespace Yadokari.Host.Recipes;
 
-/// <summary>What a Debian system is made of, to be installed into an image.</summary>
+/// <summary>Describes a Debian system to install into an image.</summary>
 public sealed record Recipe
 {
     private const string Remedy = "a recipe has suite, mirror, packages, kernel and size";
 
-    // What Debian's own images for clouds have, more or less: ssh and cloud-init, a network, and what a person looks for first.
+    // About the packages of Debian's cloud images: sshd, cloud-init, networking and basic tools.
     private static readonly string[] s_base =
     [
         "?essential", "?priority(required)", "apt", "apt-utils", "bash-completion", "ca-certificates", "cloud-guest-utils", "cloud-init", "cron", "curl",
@@ -26,38 +26,38 @@ public sealed record Recipe
         ["generic"] = "linux-image-amd64",
     };
 
-    /// <summary>What machines made of it are called, unless the user says otherwise.</summary>
+    /// <summary>The default name of machines made from the recipe.</summary>
     public required string Name { get; init; }
 
     /// <summary>Debian's release, by its code name.</summary>
     public string Suite { get; init; } = "bookworm";
 
-    /// <summary>Where its packages are.</summary>
+    /// <summary>URL of the archive.</summary>
     public string Mirror { get; init; } = "http://deb.debian.org/debian";
 
-    /// <summary>Packages besides those of every recipe.</summary>
+    /// <summary>Packages in addition to those of every recipe.</summary>
     public IReadOnlyList<string> Packages { get; init; } = [];
 
     /// <summary><c>cloud</c>, or <c>generic</c> with more drivers.</summary>
     public string Kernel { get; init; } = "cloud";
 
-    /// <summary>Bytes of a machine's disk, unless the user says otherwise.</summary>
+    /// <summary>Default size of a machine's disk in bytes.</summary>
     public long Size { get; init; } = 8L << 30;
 
-    /// <summary>All packages, as apt takes them.</summary>
+    /// <summary>The names of all packages.</summary>
     public IEnumerable<string> AllPackages => [.. s_base, s_kernels[Kernel], .. Packages];
 
-    /// <summary>apt's sources, the system's own. Debian's development releases have no updates.</summary>
+    /// <summary>apt's sources, also of the installed system. Debian's development releases have no updates.</summary>
     public IEnumerable<string> Sources => Suite is "sid" or "unstable"
         ? [$"{Mirror} {Suite} main"]
         : [$"{Mirror} {Suite} main", $"{Mirror} {Suite}-updates main", $"http://deb.debian.org/debian-security {Suite}-security main"];
 
-    /// <summary>Tells images apart: what goes into one, and how it is made.</summary>
+    /// <summary>A hash of an image's inputs and of how it is made.</summary>
     public string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
         string.Join('\n', [.. Sources, .. AllPackages, $"{Size}", InstallerRoot.Init]))))[..12];
 
-    /// <summary>The recipe that a user names: one that is built in, or a file.</summary>
-    /// <exception cref="UserErrorException">There is no such recipe, or it can't be used.</exception>
+    /// <summary>Finds a recipe by name: a built-in one, or a file.</summary>
+    /// <exception cref="UserErrorException">There is no such recipe, or it is not valid.</exception>
     public static Recipe Find(string name)
     {
         if (name == "debian")
@@ -82,10 +82,10 @@ public sealed record Recipe
         return Parse(name, text);
     }
 
-    /// <summary>Reads a recipe in YAML, of which JSON is a part.</summary>
-    /// <param name="path">Where it is from.</param>
-    /// <param name="text">What it says.</param>
-    /// <exception cref="UserErrorException">It is no recipe.</exception>
+    /// <summary>Parses a recipe in YAML, which includes JSON.</summary>
+    /// <param name="path">Path of the file, for messages.</param>
+    /// <param name="text">Content of the file.</param>
+    /// <exception cref="UserErrorException">The text is not a valid recipe.</exception>
     public static Recipe Parse(string path, string text)
     {
         UserErrorException Bad(string what) => new($"The recipe '{path}' {what}: {Remedy}.");
@@ -116,7 +116,7 @@ public sealed record Recipe
 
         string Word(string word, string member) => word.Length > 0 && word.All(c => char.IsAsciiLetterOrDigit(c) || "+-._:".Contains(c, StringComparison.Ordinal))
             ? word
-            : throw new UserErrorException($"The recipe '{path}' has '{word}' in {member}, which can't be: write Debian's name for it.");
+            : throw new UserErrorException($"The recipe '{path}' has '{word}' in {member}, which is not a valid name: use Debian's name for it.");
 
         string CheckMirror(string mirror) => Uri.TryCreate(mirror, UriKind.Absolute, out Uri? uri) && uri.Scheme is "http" or "https" && !mirror.Any(char.IsWhiteSpace)
             ? mirror.TrimEnd('/')

@@ -3,7 +3,7 @@ using YamlDotNet.RepresentationModel;
 
 namespace Yadokari.Host.Recipes;
 
-/// <summary>What a user hands to cloud-init in a guest: looked at before it is handed over, for cloud-init only complains in the guest's logs.</summary>
+/// <summary>Reads and checks the user's data for cloud-init. Checked on the host, because cloud-init reports errors only in the guest's logs.</summary>
 public static class UserData
 {
     private const string Header = "#cloud-config";
@@ -14,7 +14,7 @@ public static class UserData
         ["#!", "#include", "#cloud-config-archive", "#cloud-boothook", "#part-handler", "#cloud-config-jsonp", "## template:", "Content-Type: multipart", "MIME-Version:"];
 
     /// <summary>Reads a file of user data.</summary>
-    /// <exception cref="UserErrorException">It can't be read, or cloud-init would not take it.</exception>
+    /// <exception cref="UserErrorException">The file can't be read, or cloud-init would not accept it.</exception>
     public static byte[] Read(string path)
     {
         byte[] content;
@@ -36,8 +36,8 @@ public static class UserData
         return content;
     }
 
-    /// <summary>Looks at user data.</summary>
-    /// <exception cref="UserErrorException">cloud-init would not take it.</exception>
+    /// <summary>Checks user data.</summary>
+    /// <exception cref="UserErrorException">cloud-init would not accept it.</exception>
     public static void Check(string path, string text)
     {
         string first = text.Split('\n', 2)[0].TrimEnd();
@@ -45,7 +45,7 @@ public static class UserData
         {
             if (!s_others.Any(o => text.StartsWith(o, StringComparison.OrdinalIgnoreCase)))
             {
-                throw new UserErrorException($"--user-data {path} begins with neither '{Header}' nor '#!': write one of them in its first line, by which cloud-init tells what it is.");
+                throw new UserErrorException($"--user-data {path} begins with neither '{Header}' nor '#!': begin the first line with one of them, by which cloud-init detects the format.");
             }
 
             return;

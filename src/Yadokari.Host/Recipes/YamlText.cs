@@ -5,23 +5,23 @@ using YamlDotNet.RepresentationModel;
 
 namespace Yadokari.Host.Recipes;
 
-/// <summary>Reads YAML of a user's, whatever is in it.</summary>
+/// <summary>Parses untrusted YAML.</summary>
 internal static class YamlText
 {
     private const int MaxDepth = 100;
 
-    /// <summary>Reads one document.</summary>
-    /// <param name="text">What the user wrote.</param>
-    /// <param name="bad">Makes the error, of a line's number and a reason.</param>
-    /// <returns>The document; null where there is none.</returns>
-    /// <exception cref="UserErrorException">It can't be read.</exception>
+    /// <summary>Parses a single document.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="bad">Creates the exception from a line number and a reason.</param>
+    /// <returns>The document; null if the text is empty.</returns>
+    /// <exception cref="UserErrorException">The text is not valid YAML.</exception>
     public static YamlNode? Read(string text, Func<long, string, UserErrorException> bad)
     {
         var parser = new Parser(new StringReader(text));
         long line = 1;
         try
         {
-            // First without recursion, which has no bottom for who nests deep enough.
+            // The first pass does not recurse, so deep nesting can't overflow the stack; it limits the depth.
             int depth = 0;
             int documents = 0;
             while (parser.MoveNext())
@@ -47,7 +47,7 @@ internal static class YamlText
         }
         catch (InvalidOperationException)
         {
-            throw bad(line, "its structure is broken"); // The library's scanner, of a value that is not closed.
+            throw bad(line, "its structure is broken"); // The library's scanner throws this for a value that is not closed.
         }
     }
 }

@@ -251,7 +251,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             _pages.ForgetRefusal();
             TraceStop stop = sandbox.Run(out int signal);
             _running = null;
-            if (stop == TraceStop.Gone)
+            if (stop == TraceStop.Exited)
             {
                 throw new InvalidOperationException(DirectRegisters.ProcessEnded);
             }

@@ -10,7 +10,7 @@ public static class ElfCode
     private const ushort MachineX86_64 = 62;
 
     /// <summary>The executable sections, or the executable segments of a file without sections.</summary>
-    /// <param name="name">What messages call the file.</param>
+    /// <param name="name">The file's name in messages.</param>
     /// <param name="bytes">The file; the result refers to it.</param>
     /// <exception cref="UserErrorException">The file is truncated, not for x86, or has no code.</exception>
     public static IReadOnlyList<CodeSection> Read(string name, ReadOnlyMemory<byte> bytes)
@@ -22,7 +22,7 @@ public static class ElfCode
 
         if (file.Machine is not (MachineI386 or MachineX86_64))
         {
-            throw new UserErrorException($"'{name}' holds code for ELF machine {file.Machine}, not for x86; give a file for x86.");
+            throw new UserErrorException($"'{name}' contains code for ELF machine {file.Machine}, not for x86; give a file for x86.");
         }
 
         if (!file.TryReadSections(out ElfSection[] sections) || !file.TryReadSegments(out ElfSegment[] segments))
@@ -41,7 +41,7 @@ public static class ElfCode
                 .Select(s => new CodeSection($"segment {s.Index}", s.Item.Virtual, Slice(name, bytes, s.Item.Offset, s.Item.FileSize), bitness))];
         }
 
-        return code.Count != 0 ? code : throw new UserErrorException($"'{name}' holds no executable code; give a program, library or kernel.");
+        return code.Count != 0 ? code : throw new UserErrorException($"'{name}' contains no executable code; give a program, library or kernel.");
     }
 
     private static ReadOnlyMemory<byte> Slice(string name, ReadOnlyMemory<byte> file, ulong offset, ulong size)

@@ -4,27 +4,27 @@ using Yadokari.X86.Sensitive;
 namespace Yadokari.X86.Audit;
 
 /// <summary>A sensitive instruction found in a file.</summary>
-/// <param name="Address">Where it is to run.</param>
-/// <param name="Code">What it is.</param>
+/// <param name="Address">Its virtual address.</param>
+/// <param name="Code">Its code in the decoder.</param>
 public readonly record struct SensitiveFinding(ulong Address, Code Code);
 
-/// <summary>How often one entry of the table was found.</summary>
+/// <summary>The number of instructions of one entry of the table.</summary>
 /// <param name="Entry">The entry.</param>
-/// <param name="Count">Times found.</param>
+/// <param name="Count">Count of instructions found.</param>
 public sealed record SensitiveCount(SensitiveInstruction Entry, long Count);
 
 /// <summary>
 /// Counts sensitive instructions in code by linear sweep: from the start of each section to its end, one instruction after the other.
-/// Data between functions is decoded too, so counts are close, not exact; where bytes decode to nothing it goes on at the next byte.
-/// An INT3 that can't be reached from the instruction before it (after a return, a jump, UD2 or another INT3) is what compilers fill gaps
-/// between functions with, and is no instruction here.
+/// Data between functions is decoded too, so counts are approximate; after bytes that are not a valid instruction the sweep continues at the
+/// next byte. An INT3 that the instruction before it can't reach (after a return, a jump, UD2 or another INT3) is a compiler's padding between
+/// functions, and is not counted as an instruction.
 /// </summary>
 public sealed class SensitiveAudit
 {
     private readonly long[] _counts = new long[Enum.GetValues<Code>().Length];
     private readonly List<SensitiveFinding>? _findings;
 
-    /// <summary>An audit of nothing yet.</summary>
+    /// <summary>Creates an empty audit.</summary>
     /// <param name="keepAddresses">Whether <see cref="Findings"/> is filled.</param>
     public SensitiveAudit(bool keepAddresses = false) => _findings = keepAddresses ? [] : null;
 
@@ -34,7 +34,7 @@ public sealed class SensitiveAudit
     /// <summary>Bytes of code swept.</summary>
     public long Bytes { get; private set; }
 
-    /// <summary>Places where bytes decoded to nothing: data, or an instruction unknown to the decoder.</summary>
+    /// <summary>Count of bytes at which no valid instruction begins: data, or an instruction unknown to the decoder.</summary>
     public long Undecodable { get; private set; }
 
     /// <summary>Bytes of INT3 that fill gaps.</summary>
@@ -43,7 +43,7 @@ public sealed class SensitiveAudit
     /// <summary>Every sensitive instruction, in the order of the sweep, if asked for.</summary>
     public IReadOnlyList<SensitiveFinding> Findings => (IReadOnlyList<SensitiveFinding>?)_findings ?? [];
 
-    /// <summary>Counts of what was found, privileged first, the most frequent first.</summary>
+    /// <summary>Counts by entry, privileged first, the most frequent first.</summary>
     public IReadOnlyList<SensitiveCount> Counts =>
         [.. Enumerable.Range(0, _counts.Length)
             .Where(code => _counts[code] != 0 && SensitiveInstructions.Find((Code)code) is not null)
@@ -103,7 +103,7 @@ public sealed class SensitiveAudit
 
     private sealed class MemoryCodeReader(ReadOnlyMemory<byte> bytes) : CodeReader
     {
-        // Whole sections as an array: one bounds check a byte, where a span of the memory would have to be made for each.
+        // A copy of the section as an array: reading a byte costs one bounds check; with the memory it would cost creating a span.
         private readonly byte[] _bytes = bytes.ToArray();
 
         public int Position { get; set; }

@@ -1,6 +1,6 @@
 namespace Yadokari.X86.Cpuid;
 
-/// <summary>A register of CPUID's answer.</summary>
+/// <summary>An output register of CPUID.</summary>
 public enum CpuidRegister : byte
 {
     /// <summary>EAX.</summary>
@@ -16,30 +16,30 @@ public enum CpuidRegister : byte
     Edx,
 }
 
-/// <summary>When a guest is shown a feature.</summary>
+/// <summary>When a feature is shown to guests.</summary>
 public enum CpuidPolicy : byte
 {
-    /// <summary>Where the host has it: the processor itself supplies its meaning.</summary>
+    /// <summary>If the host has it: the host's processor implements it.</summary>
     Host,
 
-    /// <summary>Always: it is emulated, whatever the host has.</summary>
+    /// <summary>Always: it is emulated, regardless of the host.</summary>
     Always,
 
-    /// <summary>Always, on a processor that says it is AMD's (or Hygon's).</summary>
+    /// <summary>Always, on a processor of AMD (or Hygon).</summary>
     Amd,
 
-    /// <summary>Always, on a processor that says it is Intel's.</summary>
+    /// <summary>Always, on a processor of Intel.</summary>
     Intel,
 }
 
-/// <summary>A feature bit that guests may see. What has no entry is hidden.</summary>
+/// <summary>A feature bit that guests may see. Features without an entry are hidden.</summary>
 /// <param name="Name">The manuals' short name.</param>
-/// <param name="Leaf">EAX of the question.</param>
-/// <param name="Subleaf">ECX of the question.</param>
-/// <param name="Register">Where the answer stands.</param>
-/// <param name="Bit">Its bit.</param>
-/// <param name="Policy">When it is shown.</param>
-/// <param name="Xcr0">Extended state that the host system must have enabled as well; 0 for none.</param>
+/// <param name="Leaf">The leaf: EAX of the query.</param>
+/// <param name="Subleaf">The subleaf: ECX of the query.</param>
+/// <param name="Register">The output register.</param>
+/// <param name="Bit">The bit in it.</param>
+/// <param name="Policy">When the feature is shown.</param>
+/// <param name="Xcr0">Extended state that the host's operating system must have enabled too; 0 for none.</param>
 public sealed record CpuidFeature(
     string Name, uint Leaf, uint Subleaf, CpuidRegister Register, int Bit, CpuidPolicy Policy, ulong Xcr0 = 0);
 

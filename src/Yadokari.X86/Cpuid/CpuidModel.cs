@@ -7,7 +7,7 @@ using Yadokari.Core;
 namespace Yadokari.X86.Cpuid;
 
 /// <summary>
-/// What a guest's CPUID answers: the host's processor, less what translation can't pass through, and what the monitor emulates.
+/// The results of a guest's CPUID: the host's features without those that translation does not support, and those that the monitor emulates.
 /// Immutable; any thread.
 /// </summary>
 public sealed class CpuidModel
@@ -18,7 +18,7 @@ public sealed class CpuidModel
     private const uint HypervisorLeaf = 0x40000000;
     private const uint TimingLeaf = 0x40000010;
 
-    // A second interface, as Linux looks for it: every 0x100 leaves. Of KVM's features the clock, and that ports need no delay.
+    // A second hypervisor interface: Linux searches for it every 0x100 leaves. It offers two of KVM's features: the clock, and ports without delay.
     private const string KvmSignature = "KVMKVMKVM\0\0\0";
     private const uint KvmLeaf = 0x40000100;
     private const uint KvmNoIoDelay = 1 << 1;
@@ -36,16 +36,16 @@ public sealed class CpuidModel
     private readonly XsaveLayout _xsave;
     private readonly int _apicIdBits;
 
-    /// <summary>Builds a model from a host's answers.</summary>
-    /// <param name="host">What the host answers to a leaf and subleaf; asked only here.</param>
-    /// <param name="hostXcr0">Extended state that the host's system has enabled.</param>
+    /// <summary>Builds a model from a host's CPUID.</summary>
+    /// <param name="host">Returns the host's result for a leaf and subleaf; called only here.</param>
+    /// <param name="hostXcr0">Extended state that the host's operating system has enabled.</param>
     /// <param name="configuration">vCPUs and clocks.</param>
     /// <exception cref="UserErrorException">The number of vCPUs is not 1 to 32.</exception>
     public CpuidModel(Func<uint, uint, CpuidResult> host, ulong hostXcr0, CpuidConfiguration configuration)
     {
         if (configuration.Cpus is < 1 or > 32)
         {
-            throw new UserErrorException($"{configuration.Cpus} vCPUs are not possible: give 1 to 32");
+            throw new UserErrorException($"A machine can't have {configuration.Cpus} vCPUs: give 1 to 32");
         }
 
         _host = host;
@@ -65,13 +65,13 @@ public sealed class CpuidModel
         AddCaches();
     }
 
-    /// <summary>Whose processor the guest sees: the host's.</summary>
+    /// <summary>The processor's vendor: that of the host.</summary>
     public CpuVendor Vendor { get; }
 
-    /// <summary>The highest leaf of leaf 0.</summary>
+    /// <summary>The highest basic leaf, which leaf 0 returns.</summary>
     public uint MaxBasicLeaf { get; }
 
-    /// <summary>The highest leaf of leaf 0x80000000.</summary>
+    /// <summary>The highest extended leaf, which leaf 0x80000000 returns.</summary>
     public uint MaxExtendedLeaf { get; }
 
     /// <summary>MAXPHYADDR, for <see cref="Paging.PagingContext"/>.</summary>
@@ -94,25 +94,25 @@ public sealed class CpuidModel
     /// <summary>vCPUs and clocks.</summary>
     public CpuidConfiguration Configuration => _configuration;
 
-    /// <summary>Whether <see cref="FromHost"/> made it: the processor under the monitor has all that it shows.</summary>
+    /// <summary>Whether <see cref="FromHost"/> created it: the host's processor then has all features that the model shows.</summary>
     public bool IsOfHost { get; private init; }
 
     /// <summary>The model of this host.</summary>
     public static CpuidModel FromHost(CpuidConfiguration configuration)
     {
-        // What the runtime reports as usable is what the host's system has enabled in XCR0.
+        // The runtime reports those instruction sets as supported that the host's operating system has enabled in XCR0.
         ulong xcr0 = !Avx.IsSupported ? 3ul : !Avx512F.IsSupported ? 7ul : 7 | XsaveLayout.Avx512;
         return new CpuidModel(QueryHost, xcr0, configuration) { IsOfHost = true };
     }
 
-    /// <summary>The processor's own answer.</summary>
+    /// <summary>Queries the host's CPUID.</summary>
     public static CpuidResult QueryHost(uint leaf, uint subleaf)
     {
         (int eax, int ebx, int ecx, int edx) = X86Base.CpuId((int)leaf, (int)subleaf);
         return new CpuidResult((uint)eax, (uint)ebx, (uint)ecx, (uint)edx);
     }
 
-    /// <summary>The guest's answer. Allocates nothing. Leaves that do not exist answer zeros.</summary>
+    /// <summary>The guest's result for a leaf and subleaf. Allocates nothing. Leaves that do not exist return zeros.</summary>
     public CpuidResult Query(uint leaf, uint subleaf, in CpuidContext context)
     {
         switch (leaf)
@@ -138,7 +138,7 @@ public sealed class CpuidModel
         }
     }
 
-    /// <summary>Whether the guest is shown a feature of <see cref="CpuidFeatures"/>; false also for unknown names.</summary>
+    /// <summary>Whether the guest sees a feature of <see cref="CpuidFeatures"/>; false also for unknown names.</summary>
     public bool Has(string feature)
     {
         foreach (CpuidFeature candidate in CpuidFeatures.All)
@@ -152,7 +152,7 @@ public sealed class CpuidModel
         return false;
     }
 
-    /// <summary>The features of <see cref="CpuidFeatures"/> that the guest is shown and another model's is not.</summary>
+    /// <summary>The features of <see cref="CpuidFeatures"/> that this model shows and another does not.</summary>
     public IEnumerable<string> FeaturesBeyond(CpuidModel other) => CpuidFeatures.All.Where(f => Shows(f) && !other.Shows(f)).Select(f => f.Name);
 
     private bool Shows(CpuidFeature feature) => (Find(feature.Leaf, feature.Subleaf)[feature.Register] & (1u << feature.Bit)) != 0;
@@ -243,8 +243,8 @@ public sealed class CpuidModel
             return;
         }
 
-        // Linux takes the crystal for the local APIC timer's clock too, and multiplies kHz by the numerator in 32 bits: unless an exact
-        // ratio fits that, it is better off calibrating by itself.
+        // Linux uses the crystal frequency for the local APIC timer too, and multiplies kHz by the numerator in 32 bits. Without an exact ratio that
+        // fits, leaf 0x15 stays empty, and Linux calibrates the timer.
         ulong divisor = (ulong)BigInteger.GreatestCommonDivisor(tsc, timer);
         if (divisor != 0 && tsc / divisor * (timer / 1000) <= uint.MaxValue)
         {

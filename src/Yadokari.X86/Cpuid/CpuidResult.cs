@@ -1,6 +1,6 @@
 namespace Yadokari.X86.Cpuid;
 
-/// <summary>What CPUID answers.</summary>
+/// <summary>The output registers of CPUID.</summary>
 public readonly record struct CpuidResult(uint Eax, uint Ebx, uint Ecx, uint Edx)
 {
     internal uint this[CpuidRegister register] => register switch
@@ -20,24 +20,24 @@ public readonly record struct CpuidResult(uint Eax, uint Ebx, uint Ecx, uint Edx
     };
 }
 
-/// <summary>What a vCPU's answer depends on beside the question.</summary>
+/// <summary>The state of a vCPU that CPUID's results depend on.</summary>
 /// <param name="ApicId">The vCPU's (x2)APIC ID.</param>
 /// <param name="Xcr0">XCR0 now.</param>
 /// <param name="Cr4">CR4 now.</param>
 /// <param name="ApicEnabled">IA32_APIC_BASE.EN now.</param>
 public readonly record struct CpuidContext(uint ApicId, ulong Xcr0, ulong Cr4, bool ApicEnabled = true);
 
-/// <summary>Whose processor it is.</summary>
+/// <summary>The vendor of a processor.</summary>
 public enum CpuVendor
 {
-    /// <summary>Intel, or a maker that follows it.</summary>
+    /// <summary>Intel, or a vendor of compatible processors.</summary>
     Intel,
 
     /// <summary>AMD, or Hygon.</summary>
     Amd,
 }
 
-/// <summary>How a guest's processors are put together.</summary>
+/// <summary>Topology and clocks of a guest's processors.</summary>
 /// <param name="Cpus">vCPUs, 1 to 32, each a core of one package; APIC IDs count from 0.</param>
 /// <param name="TscHz">Frequency of the guest's time-stamp counter.</param>
 /// <param name="ApicTimerHz">Frequency that the local APIC's timer counts at before its divider.</param>

@@ -5,17 +5,17 @@ using Yadokari.X86.Sensitive;
 namespace Yadokari.X86.Cpuid;
 
 /// <summary>
-/// Which instructions a guest has: those of the features that its CPUID shows. The others must raise #UD in the guest and never reach a
-/// processor that may not know them either. Sensitive instructions count as present: whoever emulates them decides. Immutable, any thread.
+/// The instructions that a guest has: those of the features that its CPUID shows. All others must raise #UD in the guest and never reach the
+/// host's processor, which may not have them either. Sensitive instructions count as present: their emulation decides. Immutable, any thread.
 /// </summary>
 public sealed class InstructionSet
 {
     private readonly bool[] _byCode;
 
-    /// <summary>How the processor that CPUID names decodes: AMD's and Intel's differ in some near and far branches of 64-bit code.</summary>
+    /// <summary>The decoder's options for the vendor that CPUID shows: AMD and Intel differ in some near and far branches of 64-bit code.</summary>
     public DecoderOptions Decoding { get; }
 
-    /// <summary>Works the instruction set out, once for a machine.</summary>
+    /// <summary>Computes the instruction set; done once for a machine.</summary>
     public InstructionSet(CpuidModel model)
     {
         Decoding = model.Vendor == CpuVendor.Amd ? DecoderOptions.AMD : DecoderOptions.None;
@@ -41,7 +41,7 @@ public sealed class InstructionSet
     /// <summary>Whether the guest has the instruction of this code.</summary>
     public bool Has(Code code) => _byCode[(int)code];
 
-    /// <summary>What <see cref="CpuidFeatures"/> calls a feature of the decoder's, if it has it.</summary>
+    /// <summary>The name in <see cref="CpuidFeatures"/> of a decoder's feature.</summary>
     public static string NameOf(Iced.Intel.CpuidFeature feature) => feature switch
     {
         Iced.Intel.CpuidFeature.AES => "AESNI",
@@ -53,7 +53,7 @@ public sealed class InstructionSet
         _ => feature.ToString(),
     };
 
-    /// <summary>What every x86-64 processor has, and hints that do nothing where they are not known.</summary>
+    /// <summary>Features of every x86-64 processor, and hints that are no-operations on processors without them.</summary>
     private static bool IsBaseline(Iced.Intel.CpuidFeature feature) => feature
         is Iced.Intel.CpuidFeature.INTEL8086 or Iced.Intel.CpuidFeature.INTEL186 or Iced.Intel.CpuidFeature.INTEL286
         or Iced.Intel.CpuidFeature.INTEL386 or Iced.Intel.CpuidFeature.INTEL486 or Iced.Intel.CpuidFeature.X64

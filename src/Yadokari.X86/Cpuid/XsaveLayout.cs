@@ -1,8 +1,8 @@
 namespace Yadokari.X86.Cpuid;
 
 /// <summary>
-/// Where state components lie in an XSAVE area (Intel SDM volume 1, 13.4). Offsets of the standard format are the host's: makers
-/// differ in them, and translated code runs on the host's own XSAVE.
+/// Offsets of state components in an XSAVE area (Intel SDM volume 1, 13.4). Those of the standard format are the host's: they differ
+/// between vendors, and translated code uses the host's XSAVE.
 /// </summary>
 internal sealed class XsaveLayout
 {

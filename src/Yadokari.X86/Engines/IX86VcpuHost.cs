@@ -2,7 +2,7 @@ using Yadokari.Core.Engines;
 
 namespace Yadokari.X86.Engines;
 
-/// <summary>What an x86 vCPU asks of the machine while it runs.</summary>
+/// <summary>The machine's callbacks for a running x86 vCPU.</summary>
 public interface IX86VcpuHost : IVcpuHost
 {
     /// <summary>IN, of 1, 2 or 4 bytes.</summary>
@@ -18,8 +18,8 @@ public interface IX86VcpuHost : IVcpuHost
     bool WriteMsr(int vcpu, uint index, ulong value);
 
     /// <summary>
-    /// A vCPU's time-stamp counter has jumped, as <see cref="IX86Vcpu.ReadTsc"/> shows. On the vCPU's thread where the guest wrote it, on
-    /// another where a member of <see cref="IGuestClock"/> was called.
+    /// Reports that a vCPU's time-stamp counter was changed, as <see cref="IX86Vcpu.ReadTsc"/> shows. Called on the vCPU's thread if the guest
+    /// wrote it, on another thread if a member of <see cref="IGuestClock"/> changed it.
     /// </summary>
     void TscChanged(int vcpu);
 

@@ -3,7 +3,7 @@ namespace Yadokari.X86.Msrs;
 
 /// <summary>
 /// The model-specific registers of one vCPU that have no effect on execution. Those of <see cref="MsrKind.Engine"/> and
-/// <see cref="MsrKind.Machine"/> are not answered here. For one thread at a time; reading and writing allocate nothing.
+/// <see cref="MsrKind.Machine"/> are not part of it. For one thread at a time; reading and writing allocate nothing.
 /// </summary>
 public sealed class MsrFile
 {
@@ -12,7 +12,7 @@ public sealed class MsrFile
     private readonly ulong[] _values;
     private readonly ulong _physicalBits;
 
-    /// <summary>Registers after reset.</summary>
+    /// <summary>Creates the registers with their reset values.</summary>
     public MsrFile(CpuModel model)
     {
         _descriptions = [.. model.Msrs.Where(d => d.Kind is not (MsrKind.Engine or MsrKind.Machine))];
@@ -22,7 +22,7 @@ public sealed class MsrFile
         Reset();
     }
 
-    /// <summary>Puts every register to its reset value.</summary>
+    /// <summary>Sets every register to its reset value.</summary>
     public void Reset()
     {
         for (int i = 0; i < _values.Length; i++)
@@ -31,7 +31,7 @@ public sealed class MsrFile
         }
     }
 
-    /// <summary>RDMSR. False: not answered here, or #GP.</summary>
+    /// <summary>RDMSR. False if the register is not part of the file, or reading it is #GP.</summary>
     public bool Read(uint index, out ulong value)
     {
         value = 0;
@@ -44,7 +44,7 @@ public sealed class MsrFile
         return true;
     }
 
-    /// <summary>WRMSR. False: not answered here, or #GP because the register is read-only or a reserved bit or value was given.</summary>
+    /// <summary>WRMSR. False if the register is not part of the file, or writing it is #GP: it is read-only, or the value is reserved.</summary>
     public bool Write(uint index, ulong value)
     {
         if (!_places.TryGetValue(index, out int place))
@@ -66,7 +66,7 @@ public sealed class MsrFile
         return true;
     }
 
-    /// <summary>Puts the stored registers into a saved state.</summary>
+    /// <summary>Copies the stored registers to a saved state.</summary>
     public void Save(Dictionary<uint, ulong> registers)
     {
         for (int i = 0; i < _values.Length; i++)
@@ -78,12 +78,12 @@ public sealed class MsrFile
         }
     }
 
-    /// <summary>Whether a saved state may hold that value of a register: it is a stored one, and the value could be written.</summary>
+    /// <summary>Whether a saved value of a register is valid: the register is stored, and WRMSR would accept the value.</summary>
     public bool CanLoad(uint index, ulong value) =>
         _places.TryGetValue(index, out int place) && _descriptions[place].Kind == MsrKind.Stored
         && (value == _descriptions[place].Reset || ((value & ~_descriptions[place].Writable) == 0 && IsValid(index, value)));
 
-    /// <summary>Takes the stored registers from a saved state that <see cref="CanLoad"/> allows; those it lacks get their value after reset.</summary>
+    /// <summary>Loads the stored registers from a saved state that <see cref="CanLoad"/> accepts; missing ones get their reset values.</summary>
     public void Load(IReadOnlyDictionary<uint, ulong> registers)
     {
         for (int i = 0; i < _values.Length; i++)

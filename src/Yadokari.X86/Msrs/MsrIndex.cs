@@ -1,4 +1,4 @@
-#pragma warning disable CS1591 // The names are the manuals' own; what each means stands in MsrTable.
+#pragma warning disable CS1591 // The names are those of the manuals; MsrTable describes the registers.
 
 namespace Yadokari.X86.Msrs;
 

@@ -2,7 +2,7 @@ using Yadokari.X86.Cpuid;
 
 namespace Yadokari.X86.Msrs;
 
-/// <summary>Who answers for a model-specific register.</summary>
+/// <summary>How accesses to a model-specific register are handled.</summary>
 public enum MsrKind : byte
 {
     /// <summary>Reads as its reset value; writing is #GP.</summary>
@@ -14,29 +14,29 @@ public enum MsrKind : byte
     /// <summary>Write-only: reading is #GP, writes of allowed bits have no effect.</summary>
     Command,
 
-    /// <summary>Keeps what was written.</summary>
+    /// <summary>Reads as the last written value; no other effect.</summary>
     Stored,
 
-    /// <summary>Has effects on execution: the engine answers.</summary>
+    /// <summary>Affects execution: the engine handles it.</summary>
     Engine,
 
-    /// <summary>Belongs to the local APIC: the machine answers, through <c>IX86VcpuHost</c>.</summary>
+    /// <summary>Belongs to the local APIC: the machine handles it, through <c>IX86VcpuHost</c>.</summary>
     Machine,
 }
 
-/// <summary>A model-specific register that guests may use. What has no entry is #GP.</summary>
+/// <summary>A model-specific register that guests may use. An access to one without an entry is #GP.</summary>
 /// <param name="Index">ECX of RDMSR.</param>
 /// <param name="Name">The manuals' name.</param>
-/// <param name="Kind">Who answers.</param>
-/// <param name="Reset">The value after reset; for the engine's and the machine's, what they say.</param>
+/// <param name="Kind">How accesses are handled.</param>
+/// <param name="Reset">The reset value; not used for registers of the engine and the machine.</param>
 /// <param name="Writable">Bits that may be set by a write; setting another is #GP.</param>
-/// <param name="Vendor">Only on this maker's processors; null for all.</param>
+/// <param name="Vendor">The vendor whose processors have it; null for all.</param>
 public sealed record MsrDescription(
     uint Index, string Name, MsrKind Kind, ulong Reset = 0, ulong Writable = 0, CpuVendor? Vendor = null);
 
 /// <summary>
-/// The model-specific registers, a line each: what CPUID offers, and what systems read without asking CPUID. With these a stock Linux
-/// boots on either maker's processor without an unchecked access.
+/// The model-specific registers, a line each: those of CPUID's features, and those that operating systems read without querying CPUID. With these a
+/// stock Linux boots on processors of both vendors without an unchecked MSR access.
 /// </summary>
 public static class MsrTable
 {
@@ -53,7 +53,7 @@ public static class MsrTable
         (1ul << 0) | (1ul << 1) | (1ul << 3) | (1ul << 5) | (1ul << 6) | (1ul << 8) | (1ul << 13) | (1ul << 14) | (1ul << 15)
         | (1ul << 20) | (1ul << 24) | (1ul << 26) | (1ul << 27) | (1ul << 62);
 
-    /// <summary>Every register known.</summary>
+    /// <summary>All registers.</summary>
     public static IReadOnlyList<MsrDescription> Entries { get; } =
     [
         new(0x0, "IA32_P5_MC_ADDR", MsrKind.Ignored, 0, All),
@@ -108,8 +108,8 @@ public static class MsrTable
         new(MsrIndex.KernelGsBase, "IA32_KERNEL_GS_BASE", MsrKind.Engine),
         new(MsrIndex.TscAux, "IA32_TSC_AUX", MsrKind.Engine),
 
-        // Four counters that every processor since the K7 has without saying so. They count nothing, and so keep nothing: Linux writes one to see
-        // whether it is there, and does without them if not, where one that stands still would be taken for a counter.
+        // Four performance counters that every processor since the K7 has, without a CPUID bit. They do not count, so they do not store either: Linux tests one by
+        // a write, and uses none if the value does not persist; it would use a counter that persists but does not count.
         .. Enumerable.Range(0, 4).Select(i => new MsrDescription(MsrIndex.AmdPerfEvtSel0 + (uint)i, $"PERF_LEGACY_CTL{i}", MsrKind.Ignored, 0, All, CpuVendor.Amd)),
         .. Enumerable.Range(0, 4).Select(i => new MsrDescription(MsrIndex.AmdPerfCtr0 + (uint)i, $"PERF_LEGACY_CTR{i}", MsrKind.Ignored, 0, All, CpuVendor.Amd)),
         new(MsrIndex.AmdSysCfg, "SYSCFG", MsrKind.Ignored, 0, All, CpuVendor.Amd),
@@ -140,7 +140,7 @@ public static class MsrTable
         new(MsrIndex.AmdBpCfg, "BP_CFG", MsrKind.Stored, 0, All, CpuVendor.Amd),
     ];
 
-    /// <summary>The registers of one maker's processors, in ascending order.</summary>
+    /// <summary>The registers of one vendor's processors, in ascending order.</summary>
     public static IEnumerable<MsrDescription> For(CpuVendor vendor) =>
         Entries.Where(e => e.Vendor is null || e.Vendor == vendor).OrderBy(e => e.Index);
 

@@ -5,8 +5,8 @@ namespace Yadokari.X86.Paging;
 
 /// <summary>
 /// The page walk of the processor (Intel SDM volume 3, chapter 5): 32-bit paging with 4 MiB pages and PSE-36, PAE and 4-level paging.
-/// Pure but for the accessed and dirty bits in guest memory, allocates nothing, safe to call from every vCPU at once.
-/// Whether the linear address is canonical is the caller's to check. Table entries outside RAM read as all ones.
+/// Changes nothing but the accessed and dirty bits in guest memory, allocates nothing, and may be called by all vCPUs at once.
+/// The caller checks that the linear address is canonical. Table entries outside RAM read as all ones.
 /// </summary>
 public static class PageWalk
 {
@@ -21,8 +21,8 @@ public static class PageWalk
     private const ulong Pte32Address = 0xFFFF_F000;
 
     /// <summary>
-    /// Translates for an access that is about to happen: sets accessed bits on every level and, for a write, the dirty bit of the leaf,
-    /// each by a locked compare-exchange as the processor does, but only when the access is allowed.
+    /// Translates for an access: sets accessed bits on every level and, for a write, the dirty bit of the leaf, each by a locked
+    /// compare-exchange as the processor does, but only if the access is allowed.
     /// </summary>
     public static PageWalkResult Walk(GuestMemory memory, in PagingContext context, ulong linear, AccessKind access)
     {
@@ -31,17 +31,17 @@ public static class PageWalk
             PageWalkResult result = Translate(memory, context, linear, access, out bool mark);
             if (!mark || Mark(memory, context, linear, (access & AccessKind.Write) != 0, result.PhysicalAddress))
             {
-                // A write that went through has set the dirty bit, whatever the entry said before.
+                // An allowed write has set the dirty bit, even if the entry was read without it.
                 return WithLine20(context, mark && (access & AccessKind.Write) != 0
                     ? PageWalkResult.Found(result.PhysicalAddress, result.PageSize, result.Rights | PageRights.Dirty)
                     : result);
             }
 
-            // Another processor changed an entry under us: what was decided from it may no longer hold.
+            // Another processor changed an entry meanwhile: walk again.
         }
     }
 
-    /// <summary>Translates without touching guest memory, for debuggers and for looking ahead.</summary>
+    /// <summary>Translates without changing guest memory, for debuggers and for prefetching.</summary>
     public static PageWalkResult Probe(GuestMemory memory, in PagingContext context, ulong linear, AccessKind access) =>
         WithLine20(context, Translate(memory, context, linear, access, out _));
 
@@ -239,8 +239,8 @@ public static class PageWalk
         | ((access & AccessKind.Execute) != 0 && (context.NoExecute || context.Smep) ? PageFaultError.Fetch : 0);
 
     /// <summary>
-    /// Sets accessed bits on the way and the dirty bit at the end. False if an entry changed in between. An entry that is gone or has
-    /// become something else stops it: the walk starts over and decides anew.
+    /// Sets the accessed bits of all levels and the dirty bit of the leaf. False if an entry was cleared or changed meanwhile: the caller must walk
+    /// again.
     /// </summary>
     private static bool Mark(GuestMemory memory, in PagingContext context, ulong linear, bool dirty, ulong target)
     {
@@ -309,7 +309,7 @@ public static class PageWalk
             && (marked == entry || memory.CompareExchangeUInt32(address, entry, marked));
     }
 
-    /// <summary>A leaf that was write-protected or turned to another page since it was looked at must not become dirty.</summary>
+    /// <summary>Whether a leaf still maps the same page with the same rights: one that changed since it was read must not become dirty.</summary>
     private static bool StillLeads(in PagingContext context, ulong entry, ulong pageSize, ulong target, bool dirty)
     {
         ulong page = PagingContext.AddressBits & ~(pageSize - 1);

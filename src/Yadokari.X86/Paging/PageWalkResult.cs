@@ -19,11 +19,11 @@ public enum PageFaultError : uint
     /// <summary>RSVD: a reserved bit was set in a present entry.</summary>
     Reserved = 1 << 3,
 
-    /// <summary>I/D: an instruction fetch, told apart only while NXE or SMEP is on.</summary>
+    /// <summary>I/D: an instruction fetch; set only while NXE or SMEP is on.</summary>
     Fetch = 1 << 4,
 }
 
-/// <summary>What may be done with a page by the privilege that asked.</summary>
+/// <summary>Rights and state of a page for the privilege level of the access.</summary>
 [Flags]
 public enum PageRights : byte
 {
@@ -33,26 +33,26 @@ public enum PageRights : byte
     /// <summary>Data may be read.</summary>
     Readable = 1 << 0,
 
-    /// <summary>Data may be written. See <see cref="Dirty"/> before a write goes without a walk.</summary>
+    /// <summary>Data may be written. A write needs another walk unless <see cref="Dirty"/> is set.</summary>
     Writable = 1 << 1,
 
     /// <summary>Instructions may be fetched.</summary>
     Executable = 1 << 2,
 
-    /// <summary>The leaf's dirty bit is set: a write need not come back here to set it.</summary>
+    /// <summary>The leaf's dirty bit is set: a write needs no walk to set it.</summary>
     Dirty = 1 << 3,
 
-    /// <summary>The translation outlives a change of CR3.</summary>
+    /// <summary>The translation stays valid when CR3 changes.</summary>
     Global = 1 << 4,
 
     /// <summary>A user page: U/S is set on every level.</summary>
     User = 1 << 5,
 
-    /// <summary>The leaf's accessed bit is set: an access need not come back here to set it.</summary>
+    /// <summary>The leaf's accessed bit is set: an access needs no walk to set it.</summary>
     Accessed = 1 << 6,
 }
 
-/// <summary>Where a page walk ended.</summary>
+/// <summary>The result of a page walk.</summary>
 public readonly struct PageWalkResult
 {
     private PageWalkResult(ulong physicalAddress, ulong pageSize, PageRights rights, PageFaultError error)
@@ -69,10 +69,10 @@ public readonly struct PageWalkResult
     /// <summary>Bytes of the page that holds it: 4 KiB, 2 MiB, 4 MiB or 1 GiB; 1 GiB without paging. 0 if the walk failed.</summary>
     public ulong PageSize { get; }
 
-    /// <summary>Rights for the privilege that asked; none if the walk failed.</summary>
+    /// <summary>Rights for the privilege level of the access; none if the walk failed.</summary>
     public PageRights Rights { get; }
 
-    /// <summary>What to push with #PF, if not <see cref="Succeeded"/>.</summary>
+    /// <summary>The error code of #PF, if not <see cref="Succeeded"/>.</summary>
     public PageFaultError Error { get; }
 
     /// <summary>Whether the access is allowed.</summary>

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace Yadokari.X86.Paging;
 
-/// <summary>How linear addresses become physical ones (Intel SDM volume 3, 5.1.1).</summary>
+/// <summary>Paging modes (Intel SDM volume 3, 5.1.1).</summary>
 public enum PagingMode : byte
 {
     /// <summary>CR0.PG is clear: linear addresses are physical ones.</summary>
@@ -18,7 +18,7 @@ public enum PagingMode : byte
     Level4,
 }
 
-/// <summary>What an access wants. Read is the absence of the first two flags.</summary>
+/// <summary>The kind of an access. Read is the absence of the first two flags.</summary>
 [Flags]
 public enum AccessKind : byte
 {
@@ -37,12 +37,12 @@ public enum AccessKind : byte
     Implicit = 4,
 }
 
-/// <summary>All that translation depends on beside memory. Made when a control register, the CPL or RFLAGS.AC changes; cheap to make and pass.</summary>
+/// <summary>The register state that translation depends on. Created when a control register, the CPL or RFLAGS.AC changes; cheap to create and pass.</summary>
 public readonly struct PagingContext
 {
     internal const ulong AddressBits = 0x000F_FFFF_FFFF_F000;
 
-    /// <summary>Takes the registers apart.</summary>
+    /// <summary>Creates a context from the registers.</summary>
     /// <param name="cr0">CR0.</param>
     /// <param name="cr3">CR3; the PCID and the flags in its low bits are ignored.</param>
     /// <param name="cr4">CR4. LA57, PKE and PKS are not offered to guests and ignored here.</param>
@@ -80,7 +80,7 @@ public readonly struct PagingContext
     /// <summary>The kind of page tables.</summary>
     public PagingMode Mode { get; }
 
-    /// <summary>Address line 20 is closed: bit 20 of what is found is 0. Page tables are read where they are.</summary>
+    /// <summary>A20 is disabled: bit 20 of the resulting address is 0. Addresses of page tables are not affected.</summary>
     public bool WrapsAtMebibyte { get; init; }
 
     /// <summary>CPL is 3.</summary>

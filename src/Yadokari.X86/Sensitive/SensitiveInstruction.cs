@@ -2,23 +2,23 @@ using Iced.Intel;
 
 namespace Yadokari.X86.Sensitive;
 
-/// <summary>How an instruction stands to virtualization, in the terms of Popek and Goldberg (1974).</summary>
+/// <summary>The class of an instruction for virtualization, in the terms of Popek and Goldberg (1974).</summary>
 public enum SensitivityClass : byte
 {
-    /// <summary>Neither reads nor changes what belongs to the monitor: may run on the processor as it is.</summary>
+    /// <summary>Neither reads nor changes state of the monitor: may run unchanged on the host's processor.</summary>
     Innocuous,
 
     /// <summary>
-    /// Sensitive, but does not trap in user mode: it would run and give a wrong result. These are what kept IA-32 from being
-    /// virtualizable by trapping alone (Robin and Irvine 2000).
+    /// Sensitive, but does not trap in user mode: it would run with a wrong result. Because of these, IA-32 can't be virtualized by trapping
+    /// alone (Robin and Irvine 2000).
     /// </summary>
     UnprivilegedSensitive,
 
-    /// <summary>Sensitive, and traps in user mode: what a monitor that only traps and emulates lives by.</summary>
+    /// <summary>Sensitive, and traps in user mode, as trap-and-emulate requires.</summary>
     Privileged,
 }
 
-/// <summary>What a sensitive instruction does where user code runs on the processor itself, in a process that holds nothing else.</summary>
+/// <summary>The behaviour of a sensitive instruction in user code that runs directly on the host's processor, in a separate process.</summary>
 public enum DirectUse : byte
 {
     /// <summary>It traps: the monitor sees it.</summary>
@@ -27,7 +27,7 @@ public enum DirectUse : byte
     /// <summary>It works on the process's own state, which is the guest's.</summary>
     Runs,
 
-    /// <summary>It shows the host in silence: the page that holds it must be translated.</summary>
+    /// <summary>It shows the host's state without a trap: the page that contains it must be translated.</summary>
     ShowsHost,
 }
 
@@ -35,17 +35,17 @@ public enum DirectUse : byte
 /// <param name="Mnemonic">The instruction. An entry may cover only some of its forms: those of MOV with a segment register, say.</param>
 /// <param name="Class">Never <see cref="SensitivityClass.Innocuous"/>.</param>
 /// <param name="Reason">Why it is sensitive, in one phrase.</param>
-/// <param name="Source">Where that is written.</param>
-/// <param name="Forms">The forms meant, or an empty string for all.</param>
+/// <param name="Source">The manual and section.</param>
+/// <param name="Forms">The forms that the entry covers; an empty string for all.</param>
 public sealed record SensitiveInstruction(Mnemonic Mnemonic, SensitivityClass Class, string Reason, string Source, string Forms = "")
 {
     /// <summary>
-    /// What it does in a process under Linux whose time-stamp counter traps (prctl(2), PR_SET_TSC), whose CPUID does (arch_prctl(2),
-    /// ARCH_SET_CPUID) and whose system calls do.
+    /// The behaviour in a Linux process in which RDTSC traps (prctl(2), PR_SET_TSC), CPUID traps (arch_prctl(2), ARCH_SET_CPUID), and system calls
+    /// trap.
     /// </summary>
     public DirectUse Direct => Mnemonic switch
     {
-        // In a host that is a virtual machine itself, its hypervisor answers.
+        // If the host is a virtual machine, its hypervisor handles it.
         Mnemonic.Vmcall => DirectUse.ShowsHost,
         _ when Class == SensitivityClass.Privileged => DirectUse.Traps,
         Mnemonic.Syscall or Mnemonic.Int or Mnemonic.Int1 or Mnemonic.Int3 or Mnemonic.Into or Mnemonic.Ud0 or Mnemonic.Ud1 or Mnemonic.Ud2

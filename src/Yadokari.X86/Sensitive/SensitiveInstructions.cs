@@ -5,9 +5,9 @@ using Iced.Intel;
 namespace Yadokari.X86.Sensitive;
 
 /// <summary>
-/// The table of sensitive instructions: the one object that the translator decides by and <c>yado audit</c> prints. An instruction that
-/// is not innocuous never reaches the processor; it is emulated. Entries stand in <see cref="SensitiveTable"/>; here they are
-/// spread over every <see cref="Code"/> of the decoder once, so that a decision is one array access. Immutable, any thread.
+/// The table of sensitive instructions, which the translator uses and <c>yado audit</c> prints. An instruction that is not innocuous never
+/// reaches the processor; it is emulated. The entries are in <see cref="SensitiveTable"/>; here they are indexed by every <see cref="Code"/> of
+/// the decoder, so that a lookup is one array access. Immutable, any thread.
 /// </summary>
 /// <remarks>
 /// x87 and SIMD instructions obey CR0.EM, CR0.TS, CR4.OSFXSR and XCR0 and are innocuous all the same: these bits are part of the mode a
@@ -23,7 +23,7 @@ public static class SensitiveInstructions
     public static IReadOnlyList<SensitiveInstruction> All { get; } =
         [.. SensitiveTable.Entries.Select(e => e.Instruction).OrderByDescending(e => e.Class).ThenBy(e => e.Mnemonic.ToString())];
 
-    /// <summary>The class of an instruction. What could not be decoded is sensitive: #UD belongs to the guest.</summary>
+    /// <summary>The class of an instruction. An invalid instruction is sensitive: its #UD belongs to the guest.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static SensitivityClass Classify(in Instruction instruction) => Classify(instruction.Code);
 

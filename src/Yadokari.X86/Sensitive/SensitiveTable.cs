@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Yadokari.X86.Sensitive;
 
-/// <summary>The entries themselves. To make an instruction sensitive, add a line to the list of its group.</summary>
+/// <summary>The entries. To make an instruction sensitive, add a line to the list of its group.</summary>
 internal static class SensitiveTable
 {
     private const string Intel = "Intel SDM vol. 2, ";
@@ -50,7 +50,7 @@ internal static class SensitiveTable
         .. Group(Unprivileged, "shows the monitor's descriptor tables, task or CR0", Intel, Robin, Mnemonic.Sgdt, Mnemonic.Sidt, Mnemonic.Sldt, Mnemonic.Smsw, Mnemonic.Str),
         .. Group(Unprivileged, "shows or changes flags that the monitor keeps (IF, IOPL), in silence", Intel, Robin,
             Mnemonic.Pushf, Mnemonic.Pushfd, Mnemonic.Pushfq, Mnemonic.Popf, Mnemonic.Popfd, Mnemonic.Popfq),
-        .. Group(Unprivileged, "looks into the monitor's descriptor tables", Intel, Robin, Mnemonic.Lar, Mnemonic.Lsl, Mnemonic.Verr, Mnemonic.Verw),
+        .. Group(Unprivileged, "reads the monitor's descriptor tables", Intel, Robin, Mnemonic.Lar, Mnemonic.Lsl, Mnemonic.Verr, Mnemonic.Verw),
         One(Mnemonic.Mov, Unprivileged, "reads or loads a segment register", Intel + "MOV" + Robin, IsSegmentMove, "segment registers"),
         One(Mnemonic.Push, Unprivileged, "reads a segment register", Intel + "PUSH" + Robin, IsSegmentPush, "segment registers"),
         One(Mnemonic.Pop, Unprivileged, "loads a segment register", Intel + "POP" + Robin, IsSegmentPop, "segment registers"),

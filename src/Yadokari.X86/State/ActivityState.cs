@@ -12,7 +12,7 @@ public enum ActivityState
     /// <summary>It met a triple fault.</summary>
     Shutdown,
 
-    /// <summary>It took INIT and waits for a start-up message (SIPI). Who takes these messages for the vCPU sets it.</summary>
+    /// <summary>It received INIT and waits for a start-up message (SIPI). The machine, which handles these messages for the vCPU, sets it.</summary>
     WaitForSipi,
 }
 

@@ -7,7 +7,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>What a kernel is started with besides itself.</summary>
+/// <summary>The inputs of a boot protocol beside the kernel.</summary>
 public sealed record BootParameters
 {
     /// <summary>The kernel command line.</summary>
@@ -16,39 +16,39 @@ public sealed record BootParameters
     /// <summary>The initial RAM disk, or null.</summary>
     public Initrd? Initrd { get; init; }
 
-    /// <summary>Further files that a Multiboot kernel is given, in this order.</summary>
+    /// <summary>Modules for a Multiboot kernel, in this order.</summary>
     public IReadOnlyList<BootModule> Modules { get; init; } = [];
 
-    /// <summary>Where the ACPI root pointer lies, or 0 where there are no tables.</summary>
+    /// <summary>Address of the ACPI root pointer; 0 without tables.</summary>
     public ulong Rsdp { get; init; }
 
     /// <summary>Whether there is a VGA text screen.</summary>
     public bool Screen { get; init; }
 
     /// <summary>
-    /// Whether the monitor unpacks a bzImage itself where it knows how, and enters the kernel proper; false leaves that to the guest.
+    /// Whether the monitor unpacks a bzImage in a known compression format and enters the unpacked kernel; false leaves that to the guest.
     /// </summary>
     public bool Unpack { get; init; } = true;
 }
 
 /// <summary>A file handed to a Multiboot kernel.</summary>
 /// <param name="File">The file.</param>
-/// <param name="CommandLine">Its text, by custom its name and then arguments.</param>
+/// <param name="CommandLine">Its command line: by convention its name, then arguments.</param>
 public sealed record BootModule(Initrd File, string CommandLine);
 
-/// <summary>How a kernel was started: what <c>--stats</c> shows of it.</summary>
+/// <summary>How a kernel was started, for <c>--stats</c>.</summary>
 /// <param name="Protocol">"linux64", "linux64 direct", "linux32", "linux16", "pvh", "multiboot", "multiboot2" or "firmware".</param>
-/// <param name="Compression">What the monitor unpacked, or null.</param>
+/// <param name="Compression">The compression format that the monitor unpacked, or null.</param>
 /// <param name="Unpacking">Time spent on unpacking.</param>
 public sealed record BootReport(string Protocol, string? Compression, TimeSpan Unpacking);
 
-/// <summary>Puts a kernel into guest memory, by the protocol that fits it.</summary>
+/// <summary>Loads a kernel into guest memory, by the boot protocol for its format.</summary>
 public static class BootLoader
 {
     /// <summary>Loads a kernel with its initrd, command line and memory map, and sets the boot processor's registers.</summary>
     /// <param name="kernel">The kernel.</param>
-    /// <param name="memory">The guest's RAM; zero, or left over from a run before.</param>
-    /// <param name="parameters">What goes with the kernel.</param>
+    /// <param name="memory">The guest's RAM: zero, or with content from before a reset.</param>
+    /// <param name="parameters">Command line, initrd and modules.</param>
     /// <param name="state">The boot processor's state after reset; registers that matter are set to the kernel's entry.</param>
     /// <exception cref="UserErrorException">Something does not fit, or the kernel is damaged.</exception>
     public static BootReport Load(KernelImage kernel, GuestMemory memory, BootParameters parameters, X86State state)
@@ -62,16 +62,16 @@ public static class BootLoader
         };
     }
 
-    /// <summary>Throws where a kernel is given modules that takes none.</summary>
+    /// <summary>Throws if there are modules for a kernel that is not Multiboot.</summary>
     internal static void CheckModules(KernelImage kernel, BootParameters parameters)
     {
         if (parameters.Modules.Count > 0 && kernel.Format != KernelFormat.Multiboot)
         {
-            throw new ConfigurationException("/modules", $"The kernel '{kernel.Name}' is no Multiboot kernel and takes no modules", $"leave {{/modules}} out, or give one that is");
+            throw new ConfigurationException("/modules", $"The kernel '{kernel.Name}' is not a Multiboot kernel and takes no modules", $"leave {{/modules}} out, or give one that is");
         }
     }
 
-    /// <summary>Writes the command line where both protocols look for it.</summary>
+    /// <summary>Writes the command line to its place in guest memory.</summary>
     /// <param name="memory">The guest's RAM.</param>
     /// <param name="text">The command line.</param>
     /// <param name="max">The longest one the kernel takes, without the terminating zero.</param>
@@ -99,7 +99,7 @@ public static class BootLoader
         }
     }
 
-    /// <summary>Throws where a kernel's range is not RAM.</summary>
+    /// <summary>Throws if a kernel's range is not RAM.</summary>
     internal static void CheckRoom(KernelImage kernel, GuestMemory memory, ulong start, ulong end)
     {
         if (memory.HostAddress(start, end - start) == 0)
@@ -109,8 +109,8 @@ public static class BootLoader
         }
     }
 
-    /// <summary>Puts the initrd as high as it may go, which keeps it clear of the kernel.</summary>
-    /// <returns>Where it lies, and its length; zeros where there is none.</returns>
+    /// <summary>Copies the initrd to the highest address that the kernel allows, away from the kernel.</summary>
+    /// <returns>Its address and length; zeros without an initrd.</returns>
     internal static (ulong Gpa, ulong Length) PlaceInitrd(GuestMemory memory, Initrd? initrd, ulong kernelEnd, ulong max, bool above4G)
     {
         (ulong gpa, ulong length) = FindPlace(memory, initrd, kernelEnd, max, above4G);
@@ -118,7 +118,7 @@ public static class BootLoader
         return (gpa, length);
     }
 
-    /// <summary>Where <see cref="PlaceInitrd"/> puts it.</summary>
+    /// <summary>The address and length for <see cref="PlaceInitrd"/>.</summary>
     internal static (ulong Gpa, ulong Length) FindPlace(GuestMemory memory, Initrd? initrd, ulong kernelEnd, ulong max, bool above4G)
     {
         if (initrd is null)

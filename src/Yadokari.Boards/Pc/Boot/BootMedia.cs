@@ -6,7 +6,7 @@ using Yadokari.Devices.Storage;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>What firmware may boot from.</summary>
+/// <summary>The media that firmware can boot from.</summary>
 /// <param name="disks">The disks.</param>
 /// <param name="disc">The CD; null for none.</param>
 /// <param name="floppy">The floppy; null for none.</param>
@@ -17,7 +17,7 @@ internal sealed class BootMedia(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyM
     // The boot record volume descriptor of a CD (El Torito 1.0, figure 7).
     private const long BootRecord = 17 * 2048;
 
-    /// <summary>Whether a sector ends as boot sectors do.</summary>
+    /// <summary>Whether a sector has the signature of a boot sector.</summary>
     public static bool IsBootSector(ReadOnlySpan<byte> sector) => sector.Length >= 512 && BinaryPrimitives.ReadUInt16LittleEndian(sector[510..]) == BootSignature;
 
     /// <summary>The floppy; null for none.</summary>
@@ -26,8 +26,8 @@ internal sealed class BootMedia(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyM
     /// <summary>Whether there is a CD and no disk.</summary>
     public bool HasCdromAlone => disc is not null && disks.Count == 0;
 
-    /// <summary>Refuses disks, a CD and a floppy of which none can be booted from, so that the user gets an error before the machine runs.</summary>
-    /// <exception cref="UserErrorException">There are some, and none has what firmware looks for.</exception>
+    /// <summary>Checks that one of the media is bootable, so that the user gets an error before the machine runs.</summary>
+    /// <exception cref="UserErrorException">There are media, and none has a boot sector or boot record.</exception>
     public void Check()
     {
         if (floppy is { Boots: true } || disks.Any(HasBootSector) || (disc is not null && HasBootRecord(disc)))
@@ -37,17 +37,17 @@ internal sealed class BootMedia(IReadOnlyList<IDisk> disks, IDisk? disc, FloppyM
 
         if (disks.Count > 0)
         {
-            throw new ConfigurationException("/disks", $"The disk '{disks[0].Path}' has no boot sector, and nothing else is there to boot from", $"give a disk with a boot loader, or a CD by {{/cdrom}}");
+            throw new ConfigurationException("/disks", $"The disk '{disks[0].Path}' has no boot sector, and there is no other medium to boot from", $"give a disk with a boot loader, or a CD by {{/cdrom}}");
         }
 
         if (disc is not null)
         {
-            throw new ConfigurationException("/cdrom", $"The CD '{disc.Path}' has no boot record, and nothing else is there to boot from", $"give a CD that boots, or a disk by {{/disks}}");
+            throw new ConfigurationException("/cdrom", $"The CD '{disc.Path}' has no boot record, and there is no other medium to boot from", $"give a CD that boots, or a disk by {{/disks}}");
         }
 
         if (floppy is not null)
         {
-            throw new UserErrorException($"The floppy '{floppy.Path}' has no boot sector, and nothing else is there to boot from: give one that boots.");
+            throw new UserErrorException($"The floppy '{floppy.Path}' has no boot sector, and there is no other medium to boot from: give one that boots.");
         }
     }
 

@@ -3,7 +3,7 @@ using Yadokari.Core.Files;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>What a loader needs to know of a little-endian ELF file of 64 or 32 bits.</summary>
+/// <summary>The parts of a little-endian ELF file of 64 or 32 bits that a loader needs.</summary>
 public sealed class ElfImage
 {
     private const uint Phys32Entry = 18;
@@ -15,7 +15,7 @@ public sealed class ElfImage
         Entry = entry;
         foreach (ElfSegment segment in segments)
         {
-            // A kernel's entry is a physical address; one that was linked at a virtual address is taken to its segment's physical one.
+            // A kernel's entry is a physical address; a virtual one is converted by the segment that contains it.
             if (entry - segment.Virtual < segment.MemorySize && !segments.Any(s => entry - s.Physical < s.MemorySize))
             {
                 Entry = segment.Physical + (entry - segment.Virtual);
@@ -35,8 +35,8 @@ public sealed class ElfImage
     /// <summary>First physical address past all segments.</summary>
     public ulong PhysicalEnd => Segments.Max(s => s.PhysicalEnd);
 
-    /// <summary>Looks at what is to be loaded. Returns null where the file is cut short or contradicts itself.</summary>
-    /// <param name="file">The file; the caller has looked at its byte order and machine.</param>
+    /// <summary>Parses the program headers and notes. Returns null if the file is truncated or its headers are inconsistent.</summary>
+    /// <param name="file">The file; the caller has checked its byte order and machine.</param>
     public static ElfImage? Parse(ElfFile file)
     {
         if (!file.TryReadSegments(out ElfSegment[] all))

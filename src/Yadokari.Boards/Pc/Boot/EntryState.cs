@@ -4,7 +4,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>Puts a processor into the mode a kernel's entry point wants: descriptor table, page tables and registers.</summary>
+/// <summary>Sets a processor to the mode that a kernel's entry point requires: descriptor table, page tables and registers.</summary>
 public static class EntryState
 {
     private const ulong Cr0ProtectedMode = 0x11;
@@ -18,8 +18,8 @@ public static class EntryState
     private const ushort LinuxCode = 0x10;
     private const ushort MultibootCode = 0x08;
 
-    /// <summary>64-bit mode with the first 4 GiB mapped at their own addresses, as Linux's 64-bit boot protocol wants it: CS 0x10, data 0x18.</summary>
-    /// <param name="memory">Gets the descriptor table and the page tables.</param>
+    /// <summary>64-bit mode with the first 4 GiB mapped at their own addresses, as Linux's 64-bit boot protocol requires: CS 0x10, data 0x18.</summary>
+    /// <param name="memory">Receives the descriptor table and the page tables.</param>
     /// <param name="state">The state after reset; changed.</param>
     /// <param name="entry">Address of the first instruction.</param>
     public static void Long(GuestMemory memory, X86State state, ulong entry)
@@ -32,17 +32,17 @@ public static class EntryState
         state.Cr0 = Cr0ProtectedMode | Cr0Paging;
     }
 
-    /// <summary>32-bit protected mode without paging, as PVH and Linux's 32-bit boot protocol want it: CS 0x10, data 0x18.</summary>
-    /// <param name="memory">Gets the descriptor table.</param>
+    /// <summary>32-bit protected mode without paging, as PVH and Linux's 32-bit boot protocol require: CS 0x10, data 0x18.</summary>
+    /// <param name="memory">Receives the descriptor table.</param>
     /// <param name="state">The state after reset; changed.</param>
     /// <param name="entry">Address of the first instruction.</param>
     public static void Protected(GuestMemory memory, X86State state, uint entry) => Protected(memory, state, LinuxCode, entry);
 
     /// <summary>
-    /// The same for Multiboot: CS 0x08, data 0x10. The specification leaves the selectors open, but there are kernels that load a descriptor table of
-    /// their own with these and never load CS (xv6), for the boot loaders that they were made with had the same.
+    /// 32-bit protected mode without paging for Multiboot: CS 0x08, data 0x10. The specification does not define the selectors, but some kernels
+    /// (xv6) load a descriptor table with these selectors and never reload CS, because common boot loaders use the same.
     /// </summary>
-    /// <param name="memory">Gets the descriptor table.</param>
+    /// <param name="memory">Receives the descriptor table.</param>
     /// <param name="state">The state after reset; changed.</param>
     /// <param name="entry">Address of the first instruction.</param>
     public static void Multiboot(GuestMemory memory, X86State state, uint entry) => Protected(memory, state, MultibootCode, entry);

@@ -4,7 +4,7 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>A firmware ROM: it ends at 4 GiB, where the processor starts, and its last part shows below 1 MiB too.</summary>
+/// <summary>A firmware ROM. It ends at 4 GiB, where the processor starts; its last part is also mapped below 1 MiB.</summary>
 public sealed class FirmwareImage
 {
     /// <summary>SeaBIOS's video BIOS for a VGA adapter without PCI.</summary>
@@ -13,15 +13,15 @@ public sealed class FirmwareImage
     private const int Unit = 64 << 10;
     private const int Largest = 8 << 20;
 
-    // What shows of the ROM below 1 MiB: 256 KiB, where the RAM is that SeaBIOS copies itself to. It does that by the registers of an
-    // Intel chip set, which this board does not have; so all that may be copied is there from the start.
+    // The part of the ROM below 1 MiB: 256 KiB, in the RAM that SeaBIOS copies itself to (shadowing). It does that by the registers of an
+    // Intel chip set, which this board does not have, so the whole part is there from the start.
     private const int LowPart = 256 << 10;
 
-    // SeaBIOS where distributions put it: Debian and Fedora in a folder of its own, others with QEMU.
+    // Paths of SeaBIOS in distributions: Debian and Fedora have a folder for it, others put it in QEMU's.
     private static readonly string[] s_installed =
         ["/usr/share/seabios/bios.bin", "/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios.bin", "/usr/share/qemu/bios-256k.bin"];
 
-    // The GUID of the table that lies before the reset vector of OVMF (EDK II, OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm).
+    // The GUID of the table before the reset vector of OVMF (EDK II, OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm).
     private static readonly byte[] s_ovmfTable = Guid.Parse("96b582de-1fb2-45f7-baea-a366c55a082d").ToByteArray();
 
     private readonly byte[] _bytes;
@@ -41,8 +41,8 @@ public sealed class FirmwareImage
     /// <summary>First physical address of the ROM.</summary>
     public ulong Start => PcLayout.HighRam - (ulong)_bytes.Length;
 
-    /// <summary>Reads one.</summary>
-    /// <exception cref="UserErrorException">It is missing, unreadable, or not a BIOS.</exception>
+    /// <summary>Reads a firmware file.</summary>
+    /// <exception cref="UserErrorException">The file is missing, unreadable, or not a BIOS.</exception>
     public static FirmwareImage Open(string path)
     {
         try
@@ -69,8 +69,8 @@ public sealed class FirmwareImage
         }
     }
 
-    /// <summary>Reads the video BIOS that lies beside a firmware, as in Debian's package.</summary>
-    /// <exception cref="UserErrorException">It can't be read.</exception>
+    /// <summary>Reads the video BIOS in the firmware's folder, as in Debian's package.</summary>
+    /// <exception cref="UserErrorException">The file can't be read.</exception>
     internal static byte[] ReadVideoBios(string firmware)
     {
         string path = Path.Combine(Path.GetDirectoryName(firmware) ?? "", VideoBios);
@@ -84,10 +84,10 @@ public sealed class FirmwareImage
         }
     }
 
-    /// <summary>The path of SeaBIOS where the host has it installed, otherwise null.</summary>
+    /// <summary>The path of the host's installed SeaBIOS; null without one.</summary>
     internal static string? FindInstalled() => s_installed.FirstOrDefault(File.Exists);
 
-    /// <summary>Puts it where the processor and real-mode code find it.</summary>
+    /// <summary>Copies the ROM to its addresses below 4 GiB and below 1 MiB.</summary>
     public void CopyTo(GuestMemory memory)
     {
         memory.Write(Start, _bytes);

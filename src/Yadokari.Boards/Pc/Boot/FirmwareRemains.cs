@@ -5,19 +5,19 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// What a PC's firmware leaves behind, for kernels that count on it but are loaded without any: the 8259s set up, the timer ticking
-/// 18.2 times a second, the BIOS data area, and for those that go back to real mode an interrupt vector table whose handlers do nothing.
+/// Initializes a PC as its firmware would, for kernels that rely on that but are loaded without firmware: the 8259s, the timer at 18.2 Hz, the
+/// BIOS data area, and, for kernels that return to real mode, an interrupt vector table whose handlers do nothing.
 /// </summary>
 internal static class FirmwareRemains
 {
     private const byte FirstVectorPrimary = 0x08;
     private const byte FirstVectorSecondary = 0x70;
 
-    // Timer, keyboard and cascade are let through; of the secondary one nothing.
+    // Timer, keyboard and cascade are unmasked; all interrupts of the secondary controller are masked.
     private const byte MaskPrimary = 0xF8;
     private const byte MaskSecondary = 0xFF;
 
-    // In the BIOS data area at 0x400.
+    // Addresses in the BIOS data area at 0x400.
     private const ulong ExtendedAreaSegment = 0x40E;
     private const ulong ConventionalKibibytes = 0x413;
 
@@ -26,7 +26,7 @@ internal static class FirmwareRemains
     private static readonly byte[] s_primary = [0x50, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF];
     private static readonly byte[] s_secondary = [0x50, 0xB0, 0x20, 0xE6, 0xA0, 0xE6, 0x20, 0x58, 0xCF];
 
-    /// <summary>Sets the devices up after a reset, and writes the vector table and its handlers.</summary>
+    /// <summary>Initializes the devices after a reset, and writes the vector table and its handlers.</summary>
     public static void SetUp(GuestMemory memory, Bus pio)
     {
         foreach ((ushort port, byte value) in (ReadOnlySpan<(ushort, byte)>)
@@ -60,7 +60,7 @@ internal static class FirmwareRemains
 
         memory.Write(0, table);
 
-        // The BIOS data area: where the extended one begins, and how much conventional memory there is.
+        // The BIOS data area: segment of the extended area, and size of conventional memory.
         Span<byte> word = stackalloc byte[2];
         BinaryPrimitives.WriteUInt16LittleEndian(word, (ushort)(PcLayout.ConventionalEnd >> 4));
         memory.Write(ExtendedAreaSegment, word);

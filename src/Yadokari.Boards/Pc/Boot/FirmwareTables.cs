@@ -8,8 +8,8 @@ using Yadokari.Devices.Rtc;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// What firmware and test kernels are told of the machine: in the firmware configuration device (QEMU, docs/specs/fw_cfg.rst; SeaBIOS,
-/// docs/Runtime_config.md) and in the clock's memory, as PC BIOSes have it (SeaBIOS, src/hw/rtc.h).
+/// Describes the machine to firmware and test kernels: in the firmware configuration device (QEMU, docs/specs/fw_cfg.rst; SeaBIOS,
+/// docs/Runtime_config.md) and in CMOS RAM, as for PC BIOSes (SeaBIOS, src/hw/rtc.h).
 /// </summary>
 internal static class FirmwareTables
 {
@@ -20,7 +20,7 @@ internal static class FirmwareTables
     private const uint Ram = 1;
     private const uint AcpiReclaim = 3;
 
-    // Offsets in the clock's memory.
+    // Offsets in CMOS RAM.
     private const int FloppyDrives = 0x10;
     private const int Equipment = 0x14;
     private const int BootOrder21 = 0x3D;
@@ -39,12 +39,12 @@ internal static class FirmwareTables
     private const int HardDisk = 2;
     private const int Cdrom = 3;
 
-    /// <summary>Writes the ACPI tables where firmware leaves them alone: the board's, not the firmware's own.</summary>
+    /// <summary>Writes the board's ACPI tables to RAM that firmware does not use.</summary>
     /// <returns>Address of the root pointer.</returns>
     public static ulong WriteAcpi(PcConfig config, GuestMemory memory) =>
         AcpiTables.Write(memory, AcpiBoard.Of(config), PcLayout.RamRegions(config.Memory)[0].Length - AcpiSize);
 
-    /// <summary>Fills both.</summary>
+    /// <summary>Fills the configuration device and CMOS RAM.</summary>
     public static void Describe(PcConfig config, PcResources resources, BootMedia media, GuestMemory memory, FwCfg fwCfg, CmosRtc clock)
     {
         FloppyMedium? floppy = media.Floppy;
@@ -71,7 +71,7 @@ internal static class FirmwareTables
         }
         else if (!config.Screen)
         {
-            // What a screen would show goes to the serial port, and what is typed there comes from the keyboard.
+            // SeaBIOS sends screen output to the serial port, and reads its input as if from the keyboard.
             fwCfg.AddFile("etc/sercon-port", BitConverter.GetBytes((ulong)PcLayout.Com1));
         }
 
@@ -97,7 +97,7 @@ internal static class FirmwareTables
         clock[BootOrder3] = (byte)(order.Count > 2 ? (order[2] << 4) | 1 : 1);
     }
 
-    // The firmware is to copy the root pointer to its own segment, where systems look for it; all it points to stands already.
+    // The firmware copies the root pointer to its segment, where systems search for it; the tables that it points to exist already.
     private static void AddTables(PcConfig config, GuestMemory memory, FwCfg fwCfg)
     {
         const string name = "etc/acpi/rsdp";
@@ -105,8 +105,8 @@ internal static class FirmwareTables
         memory.Read(WriteAcpi(config, memory), pointer);
         fwCfg.AddFile(name, pointer);
 
-        // The same with the MultiProcessor tables: SeaBIOS makes some of its own, but does not know how this board's interrupts are wired.
-        // A scan finds the board's first, for SeaBIOS gives that segment out from its end.
+        // The same for the MultiProcessor tables. SeaBIOS makes its own too, but does not know this board's interrupt wiring. A scan finds the board's
+        // first, because SeaBIOS allocates that segment from its end.
         const string mpName = "etc/mptables";
         fwCfg.AddFile(mpName, MpTables.Build(config.Cpus, 0));
         var loader = new TableLoader();

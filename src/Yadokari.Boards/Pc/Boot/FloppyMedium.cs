@@ -5,7 +5,7 @@ using Yadokari.Devices.Storage;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>A floppy's image, in a drive that reads it.</summary>
+/// <summary>A floppy's image and its drive.</summary>
 public sealed class FloppyMedium : IDisposable
 {
     private readonly IDisk _image;
@@ -20,10 +20,10 @@ public sealed class FloppyMedium : IDisposable
         Boots = Drive.TryRead(0, sector) && BootMedia.IsBootSector(sector);
     }
 
-    /// <summary>What messages call it.</summary>
+    /// <summary>Path of the image, for messages.</summary>
     public string Path { get; }
 
-    /// <summary>How it is laid out.</summary>
+    /// <summary>The floppy's geometry.</summary>
     public FloppyFormat Format { get; }
 
     /// <summary>The drive.</summary>
@@ -35,8 +35,8 @@ public sealed class FloppyMedium : IDisposable
     /// <summary>Closes the image.</summary>
     public void Dispose() => _image.Dispose();
 
-    /// <summary>Opens an image, as raw whatever its configuration says.</summary>
-    /// <exception cref="UserErrorException">It can't be used.</exception>
+    /// <summary>Opens an image, always as raw.</summary>
+    /// <exception cref="UserErrorException">The image can't be opened, or is larger than a floppy.</exception>
     public static FloppyMedium Open(FloppySpec config)
     {
         IDisk image = config.OpenImage();

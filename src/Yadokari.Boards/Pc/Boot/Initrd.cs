@@ -5,10 +5,10 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>An initial RAM disk, or a module of a Multiboot kernel: a file that stays open, so that a guest's reset loads the same one, or bytes made by the caller.</summary>
+/// <summary>An initial RAM disk, or a module of a Multiboot kernel: a file that is kept open, so that a guest's reset loads the same file, or bytes of the caller.</summary>
 public sealed class Initrd : IDisposable
 {
-    /// <summary>What messages call a module of a Multiboot kernel.</summary>
+    /// <summary>The kind of a module of a Multiboot kernel, for messages.</summary>
     public const string Module = "module";
 
     private readonly SafeFileHandle? _file;
@@ -22,8 +22,8 @@ public sealed class Initrd : IDisposable
     }
 
     /// <summary>An initrd from memory.</summary>
-    /// <param name="name">What messages call it.</param>
-    /// <param name="bytes">Kept, not copied.</param>
+    /// <param name="name">Name for messages.</param>
+    /// <param name="bytes">The content; not copied.</param>
     public Initrd(string name, byte[] bytes)
     {
         Name = name;
@@ -31,16 +31,16 @@ public sealed class Initrd : IDisposable
         _bytes = bytes;
     }
 
-    /// <summary>What messages call it: the path it was opened by.</summary>
+    /// <summary>Name for messages: the path of the file.</summary>
     public string Name { get; }
 
     /// <summary>Bytes.</summary>
     public ulong Length { get; }
 
-    /// <summary>Opens one.</summary>
+    /// <summary>Opens a file.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="kind">What messages call it: <c>initrd</c> or <see cref="Module"/>.</param>
-    /// <exception cref="UserErrorException">It is missing, unreadable or empty.</exception>
+    /// <param name="kind">The kind for messages: <c>initrd</c> or <see cref="Module"/>.</param>
+    /// <exception cref="UserErrorException">The file is missing, unreadable or empty.</exception>
     public static Initrd Open(string path, string kind = "initrd")
     {
         try
@@ -55,7 +55,7 @@ public sealed class Initrd : IDisposable
             if (length == 0)
             {
                 file.Dispose();
-                throw new ConfigurationException(FieldOf(kind), $"The {kind} '{path}' is empty", "leave it out, or give a file with something in it");
+                throw new ConfigurationException(FieldOf(kind), $"The {kind} '{path}' is empty", "leave it out, or give a file that is not empty");
             }
 
             return new Initrd(path, file, (ulong)length);
@@ -72,7 +72,7 @@ public sealed class Initrd : IDisposable
 
     private static string FieldOf(string kind) => kind == Module ? "/modules" : "/initrd";
 
-    /// <summary>Copies it into guest memory; the caller has seen that it fits.</summary>
+    /// <summary>Copies the content to guest memory; the caller has checked that it fits.</summary>
     internal void CopyTo(GuestMemory memory, ulong gpa)
     {
         if (_file is null)
@@ -87,7 +87,7 @@ public sealed class Initrd : IDisposable
             int read = memory.TrySlice(gpa + done, piece, out Span<byte> target) ? RandomAccess.Read(_file, target, (long)done) : 0;
             if (read == 0)
             {
-                throw new UserErrorException($"The file '{Name}' became shorter while it was read; try again when nothing writes to it.");
+                throw new UserErrorException($"The file '{Name}' became shorter while it was read: try again when no other program writes to it.");
             }
 
             memory.Written(gpa + done, (ulong)read);

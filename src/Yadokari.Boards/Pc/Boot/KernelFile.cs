@@ -4,7 +4,7 @@ using Yadokari.Core.Configuration;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>A kernel's file, which stays open, so that a reset of the guest loads the same one; what can be read once only is kept in memory.</summary>
+/// <summary>A kernel's file. It is kept open, so that a guest's reset loads the same file; the content of a pipe is kept in memory.</summary>
 public sealed class KernelFile : IDisposable
 {
     private readonly string _path;
@@ -15,8 +15,8 @@ public sealed class KernelFile : IDisposable
 
     private KernelFile(string path, byte[] bytes) => (_path, _bytes) = (path, bytes);
 
-    /// <summary>Opens one.</summary>
-    /// <exception cref="UserErrorException">It is missing or unreadable.</exception>
+    /// <summary>Opens a file.</summary>
+    /// <exception cref="UserErrorException">The file is missing or unreadable.</exception>
     public static KernelFile Open(string path)
     {
         try
@@ -48,8 +48,8 @@ public sealed class KernelFile : IDisposable
         }
     }
 
-    /// <summary>Reads it. Also more than once.</summary>
-    /// <exception cref="UserErrorException">It is unreadable, or not a kernel that this machine can run.</exception>
+    /// <summary>Reads the kernel. May be called several times.</summary>
+    /// <exception cref="UserErrorException">The file is unreadable, or not a kernel that this machine can run.</exception>
     public KernelImage Read()
     {
         if (_file is null)
@@ -59,7 +59,7 @@ public sealed class KernelFile : IDisposable
 
         try
         {
-            // A device has no end, perhaps; as a file it has no length either.
+            // A device may have no end, and has no length as a file.
             long length = RandomAccess.GetLength(_file);
             byte[] bytes = length <= Array.MaxLength ? new byte[length] : throw new UserErrorException(KernelImage.NotKernel(_path));
             for (int done = 0, read; done < bytes.Length; done += read)
@@ -67,7 +67,7 @@ public sealed class KernelFile : IDisposable
                 read = RandomAccess.Read(_file, bytes.AsSpan(done), done);
                 if (read == 0)
                 {
-                    throw new UserErrorException($"The kernel '{_path}' became shorter while it was read; try again when nothing writes to it.");
+                    throw new UserErrorException($"The kernel '{_path}' became shorter while it was read: try again when no other program writes to it.");
                 }
             }
 

@@ -5,10 +5,10 @@ using Yadokari.Core.Files;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>The kinds of kernel file that boot.</summary>
+/// <summary>The supported formats of kernel files.</summary>
 public enum KernelFormat
 {
-    /// <summary>A compressed kernel with a setup header: what distributions ship as vmlinuz.</summary>
+    /// <summary>A compressed kernel with a setup header, which distributions ship as vmlinuz.</summary>
     BzImage,
 
     /// <summary>An uncompressed ELF file with a PVH entry point.</summary>
@@ -21,7 +21,7 @@ public enum KernelFormat
     Multiboot,
 }
 
-/// <summary>A kernel file whose headers were read and found good.</summary>
+/// <summary>A kernel file with valid headers.</summary>
 public sealed class KernelImage
 {
     private const ushort MachineX86 = 3;
@@ -36,27 +36,27 @@ public sealed class KernelImage
         Elf = elf;
     }
 
-    /// <summary>What messages call it: the path it was read from.</summary>
+    /// <summary>Name for messages: the path of the file.</summary>
     public string Name { get; }
 
-    /// <summary>What kind of kernel it is.</summary>
+    /// <summary>The format.</summary>
     public KernelFormat Format { get; }
 
-    /// <summary>The file's bytes. Not to be changed.</summary>
+    /// <summary>The file's bytes; read-only.</summary>
     public byte[] File { get; }
 
-    /// <summary>What a Multiboot kernel's header says, otherwise null.</summary>
+    /// <summary>A Multiboot kernel's header; otherwise null.</summary>
     public MultibootHeader? Multiboot { get; }
 
-    /// <summary>The ELF headers; null where the file has none, or they do not count.</summary>
+    /// <summary>The ELF headers; null if the file has none, or if the Multiboot header overrides them.</summary>
     public ElfImage? Elf { get; }
 
     /// <summary>The setup header; present for a bzImage only.</summary>
     public SetupHeader Setup => new(File);
 
     /// <summary>
-    /// Whether it is known to need a BIOS: a bzImage whose entry is that in real mode. Protocol 2.12 says which other entries there are; before,
-    /// only Linux had one, of 32 bits, which a compressed kernel inside shows from protocol 2.08 on.
+    /// Whether the kernel needs a BIOS: a bzImage with only the real-mode entry. Protocol 2.12 tells which other entries exist. Before, only Linux
+    /// had one, of 32 bits; from protocol 2.08 on, a compressed payload shows that the kernel is Linux.
     /// </summary>
     public bool NeedsBios
     {
@@ -72,25 +72,25 @@ public sealed class KernelImage
         }
     }
 
-    /// <summary>Whether it takes Linux's arguments on its command line, as far as its file tells.</summary>
+    /// <summary>Whether the kernel probably accepts Linux's command-line parameters, judged by its format.</summary>
     public bool IsLinux => Format != KernelFormat.Multiboot && !NeedsBios;
 
     /// <summary>Reads a kernel file.</summary>
-    /// <exception cref="UserErrorException">It is missing, unreadable or not a kernel that this machine can run.</exception>
+    /// <exception cref="UserErrorException">The file is missing, unreadable or not a kernel that this machine can run.</exception>
     public static KernelImage Open(string path)
     {
         using var file = KernelFile.Open(path);
         return file.Read();
     }
 
-    /// <summary>What is said of a file that is none.</summary>
+    /// <summary>The message for a file that is not a kernel.</summary>
     internal static string NotKernel(string name) =>
         $"The file '{name}' is not a kernel; give a bzImage (such as /boot/vmlinuz) or an uncompressed ELF kernel.";
 
-    /// <summary>Recognises a kernel by its bytes.</summary>
-    /// <param name="name">What messages call it.</param>
-    /// <param name="file">Kept, not copied.</param>
-    /// <exception cref="UserErrorException">It is not a kernel that this machine can run.</exception>
+    /// <summary>Detects a kernel's format and checks its headers.</summary>
+    /// <param name="name">Name for messages.</param>
+    /// <param name="file">The file's bytes; not copied.</param>
+    /// <exception cref="UserErrorException">The file is not a kernel that this machine can run.</exception>
     public static KernelImage Parse(string name, byte[] file)
     {
         ReadOnlySpan<byte> bytes = file;
@@ -101,7 +101,7 @@ public sealed class KernelImage
 
         if (PayloadUnpacker.Recognise(bytes) == "gzip")
         {
-            // As boot loaders do: hypervisors are handed out so.
+            // Boot loaders unpack such files too; hypervisors are distributed compressed.
             return Parse(name, Unpack(name, file));
         }
 
@@ -163,11 +163,11 @@ public sealed class KernelImage
         }
 
         return PayloadUnpacker.Recognise(bytes) is { } format
-            ? $"The kernel '{name}' is a {format}-compressed file, not a kernel image; unpack it and give what was in it."
+            ? $"The kernel '{name}' is a {format}-compressed file, not a kernel image; unpack it and give the unpacked file."
             : NotKernel(name);
     }
 
-    private static string Truncated(string name) => $"The kernel '{name}' is cut short; copy or download it again.";
+    private static string Truncated(string name) => $"The kernel '{name}' is truncated; copy or download it again.";
 
     private static void CheckBzImage(string name, SetupHeader setup, int length)
     {
@@ -176,7 +176,7 @@ public sealed class KernelImage
             throw new UserErrorException($"The kernel '{name}' is a zImage, which loads below 1 MiB; give a bzImage.");
         }
 
-        // The last bytes may be missing from the rounding up to 16, not more. Before protocol 2.04 the length was not to be relied on.
+        // The length is rounded up to 16, so up to 15 bytes may be missing. Before protocol 2.04 the field was not reliable.
         long start = setup.ProtectedModeOffset;
         long payloadEnd = start + setup.PayloadOffset + setup.PayloadLength;
         if (length < start + 0x400 || (length + 16 < start + setup.ProtectedModeLength && setup.Version >= 0x0204) || length < payloadEnd)

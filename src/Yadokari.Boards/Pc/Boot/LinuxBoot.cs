@@ -9,7 +9,7 @@ namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
 /// Linux's 64-bit and 32-bit boot protocols (Linux, Documentation/arch/x86/boot.rst; zero-page.rst). A 64-bit bzImage is unpacked here and its
-/// kernel entered directly where the format is known; otherwise its own decompressor is entered.
+/// kernel entered directly if the compression format is known; otherwise the guest runs the kernel's decompressor.
 /// </summary>
 public static class LinuxBoot
 {
@@ -45,7 +45,7 @@ public static class LinuxBoot
     private const ulong UsualFirstOffset = 0x20_0000;
 
     /// <summary>Loads a kernel and sets the boot processor's registers.</summary>
-    /// <exception cref="UserErrorException">Something does not fit, or the kernel is damaged.</exception>
+    /// <exception cref="UserErrorException">Kernel, initrd or command line do not fit, or the kernel is damaged.</exception>
     public static BootReport Load(KernelImage kernel, GuestMemory memory, BootParameters parameters, X86State state)
     {
         byte[] zeroPage = new byte[Size];
@@ -102,7 +102,7 @@ public static class LinuxBoot
         return report;
     }
 
-    // As a video BIOS would have left it: mode 3.
+    // The state after a video BIOS has set mode 3.
     private static void DescribeScreen(Span<byte> page)
     {
         page[ScreenMode] = 3;
@@ -142,8 +142,8 @@ public static class LinuxBoot
         }
     }
 
-    // Either way the kernel may use so many bytes from its address before it reads the memory map. Before protocol 2.10 it did not say:
-    // its decompressor then takes room for what it holds and what it makes of that.
+    // Bytes from its address that the kernel may use before it reads the memory map. Before protocol 2.10 there was no field: the decompressor
+    // needs room for the compressed and the unpacked kernel.
     private static ulong InitSize(KernelImage kernel, SetupHeader setup)
     {
         ReadOnlySpan<byte> code = kernel.File.AsSpan(setup.ProtectedModeOffset);
@@ -161,8 +161,8 @@ public static class LinuxBoot
     }
 
     /// <summary>
-    /// Does what the decompressor does on a machine without KASLR: unpacks the ELF file, moves its segments to their addresses, enters it.
-    /// Returns null where this can't be done, so that the guest does it.
+    /// Does the decompressor's work, without KASLR: unpacks the ELF file, moves its segments to their addresses, enters it. Returns null if that is
+    /// not possible; the guest then runs the decompressor.
     /// </summary>
     private static (ulong Entry, ulong End, BootReport Report)? TryDirect(KernelImage kernel, SetupHeader setup, GuestMemory memory)
     {
@@ -186,7 +186,7 @@ public static class LinuxBoot
         long start = Stopwatch.GetTimestamp();
         if (!PayloadUnpacker.Unpack(payload, memory, scratch, (int)length))
         {
-            throw new UserErrorException($"The kernel '{kernel.Name}' holds a damaged {compression} archive; copy or download it again.");
+            throw new UserErrorException($"The kernel '{kernel.Name}' has a damaged {compression} payload; copy or download it again.");
         }
 
         memory.TrySlice(scratch, (int)length, out Span<byte> unpacked);

@@ -2,20 +2,20 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>What a range of physical addresses is, numbered as in ACPI 6.5, 15.3 (E820) and in PVH's memory map.</summary>
+/// <summary>The type of a range of physical addresses, numbered as in ACPI 6.5, 15.3 (E820) and in PVH's memory map.</summary>
 public enum MemoryKind : uint
 {
-    /// <summary>RAM the kernel may use.</summary>
+    /// <summary>RAM that the kernel may use.</summary>
     Ram = 1,
 
-    /// <summary>To be left alone.</summary>
+    /// <summary>Reserved: the kernel must not use it.</summary>
     Reserved = 2,
 }
 
-/// <summary>One entry of the memory map that a kernel is given.</summary>
+/// <summary>One entry of the memory map for a kernel.</summary>
 public readonly record struct MemoryRange(ulong Start, ulong Length, MemoryKind Kind);
 
-/// <summary>The memory map that a kernel is given.</summary>
+/// <summary>The memory map for a kernel.</summary>
 public static class MemoryMap
 {
     /// <summary>RAM without the BIOS area, which is reserved, in ascending order.</summary>

@@ -4,21 +4,21 @@ using Yadokari.Core.Configuration;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// What names a module of a Multiboot kernel: a file, and the arguments it comes with. By custom a command line begins with the file's name;
-/// one that has a blank stands in double quotes there, as GRUB 2 writes it.
+/// The user's text for a module of a Multiboot kernel: a file and its arguments. By convention a module's command line begins with the file's
+/// name; a name with a blank is in double quotes, as GRUB 2 writes it.
 /// </summary>
 /// <param name="Path">The file.</param>
-/// <param name="Arguments">With the blank before them; or empty.</param>
+/// <param name="Arguments">The arguments, with the blank before them; or empty.</param>
 public readonly record struct ModuleText(string Path, string Arguments)
 {
     /// <summary>The module's command line.</summary>
     public string CommandLine => Quote(System.IO.Path.GetFileName(Path)) + Arguments;
 
     /// <summary>
-    /// Reads a path and, after a blank, arguments. A path that itself has a blank stands in double quotes, within which a backslash keeps a
-    /// quote or another backslash from its meaning.
+    /// Parses a path and, after a blank, arguments. A path with a blank must be in double quotes, within which a backslash escapes a quote or
+    /// another backslash.
     /// </summary>
-    /// <exception cref="ConfigurationException">It names no file.</exception>
+    /// <exception cref="ConfigurationException">The text has no path, or a quote is not closed.</exception>
     public static ModuleText Parse(string text)
     {
         if (!text.StartsWith('"'))
@@ -35,17 +35,17 @@ public readonly record struct ModuleText(string Path, string Arguments)
                 string rest = text[(i + 1)..];
                 return rest.Length == 0 || rest[0] == ' '
                     ? Of(path.ToString(), rest)
-                    : throw new ConfigurationException("", $"The module '{text}' has no blank behind the quoted path", "put a blank between them");
+                    : throw new ConfigurationException("", $"The module '{text}' has no blank after the quoted path", "put a blank between path and arguments");
             }
 
             i += text[i] == '\\' && i + 1 < text.Length ? 1 : 0;
             path.Append(text[i]);
         }
 
-        throw new ConfigurationException("", $"The module '{text}' has a quote that does not end", "give '\"FILE\" TEXT'");
+        throw new ConfigurationException("", $"The module '{text}' has an open quote", "close it, as in '\"FILE\" TEXT'");
     }
 
-    /// <summary>A name as the first word of a command line (GRUB 2, grub-core/lib/cmdline.c).</summary>
+    /// <summary>Quotes a name as the first word of a command line (GRUB 2, grub-core/lib/cmdline.c).</summary>
     public static string Quote(string name)
     {
         string escaped = string.Concat(name.Select(c => c is '\\' or '\'' or '"' ? $"\\{c}" : $"{c}"));

@@ -5,18 +5,18 @@ using Yadokari.Devices.Pci;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// Processors and interrupts of the PC board for guests that know no ACPI: the floating pointer structure and behind it the configuration
-/// table (Intel, MultiProcessor Specification 1.4, chapter 4). They tell of interrupts what MADT and _PRT tell.
+/// Describes processors and interrupts of the PC board to guests without ACPI: the floating pointer structure, followed by the configuration
+/// table (Intel, MultiProcessor Specification 1.4, chapter 4). Their interrupt routing is that of the MADT and _PRT.
 /// </summary>
 public static class MpTables
 {
     /// <summary>Bytes of the floating pointer structure.</summary>
     public const int PointerSize = 16;
 
-    /// <summary>Where the floating pointer structure has the physical address of the configuration table, 32 bits.</summary>
+    /// <summary>Offset in the floating pointer structure of the configuration table's physical address, 32 bits.</summary>
     public const int PointerAddress = 4;
 
-    /// <summary>Where the floating pointer structure has its checksum.</summary>
+    /// <summary>Offset in the floating pointer structure of its checksum.</summary>
     public const int PointerChecksum = 10;
 
     private const int HeaderSize = 44;
@@ -29,11 +29,11 @@ public static class MpTables
     private const byte IsaBus = 1;
     private const byte AllLocalApics = 0xFF;
 
-    // Guests ask CPUID. These are what a processor without it is described by: family 6; FPU and APIC.
+    // Guests use CPUID instead of these fields, which describe a processor without it: family 6; FPU and APIC.
     private const uint Signature = 0x600;
     private const uint Features = 0x201;
 
-    // Kinds of entries, in the order that the specification wants, and of interrupts.
+    // Types of entries, in the order that the specification requires, and of interrupts.
     private const byte Processor = 0;
     private const byte Bus = 1;
     private const byte IoApic = 2;
@@ -43,13 +43,13 @@ public static class MpTables
     private const byte Nmi = 1;
     private const byte External = 3;
 
-    // Trigger and polarity: as the bus has it; level, active high.
+    // Trigger and polarity: conforming to the bus; level, active high.
     private const byte Conforming = 0;
     private const byte LevelActiveHigh = 0xD;
 
-    /// <summary>Both structures, one behind the other.</summary>
-    /// <param name="cpus">How many processors.</param>
-    /// <param name="gpa">Where they will lie, below 1 MiB at a multiple of 16.</param>
+    /// <summary>Builds both structures, one after the other.</summary>
+    /// <param name="cpus">Count of processors.</param>
+    /// <param name="gpa">Their address, below 1 MiB and a multiple of 16.</param>
     public static byte[] Build(int cpus, ulong gpa)
     {
         byte[] table = Configuration(cpus);
@@ -93,7 +93,7 @@ public static class MpTables
             }
         }
 
-        // Each slot has one function, and that one pin: INTA#.
+        // Each slot has one function with one pin: INTA#.
         for (int slot = 1; slot < PciHost.Slots; slot++)
         {
             Add(IoInterrupt, Vectored, Conforming, 0, PciBus, (byte)(slot << 2), ioApic, (byte)(PcLayout.PciGsi + PciHost.WireOf(slot)));

@@ -25,11 +25,11 @@ public static class MultibootBoot
     private const int TagMemoryMap = 6;
     private const int TagOldRsdp = 14;
 
-    /// <summary>Whether the second version's boot information has a tag.</summary>
+    /// <summary>Whether the boot information of Multiboot2 contains a tag.</summary>
     internal static bool Provides(uint tag) => tag is TagCommandLine or TagLoaderName or TagModule or TagMemory or TagMemoryMap or TagOldRsdp;
 
     /// <summary>Loads a kernel with its modules and sets the boot processor's registers.</summary>
-    /// <exception cref="UserErrorException">Something does not fit.</exception>
+    /// <exception cref="UserErrorException">Kernel, modules or command lines do not fit, or the kernel is damaged.</exception>
     public static BootReport Load(KernelImage kernel, GuestMemory memory, BootParameters parameters, X86State state)
     {
         MultibootHeader header = kernel.Multiboot!;
@@ -64,12 +64,12 @@ public static class MultibootBoot
             return (header.Entry ?? (uint)kernel.Elf!.Entry, kernel.Elf!.PhysicalEnd);
         }
 
-        // The header's place in the file and its address tell where the rest goes.
+        // The offset of the header in the file and its address give the file offset of the load address.
         long from = header.Offset - ((long)addresses.Header - addresses.Load);
         long length = addresses.LoadEnd == 0 ? kernel.File.Length - from : (long)addresses.LoadEnd - addresses.Load;
         if (from < 0 || length < 0 || from + length > kernel.File.Length)
         {
-            throw new UserErrorException($"The kernel '{kernel.Name}' is cut short, or its multiboot header contradicts itself; copy or download it again.");
+            throw new UserErrorException($"The kernel '{kernel.Name}' is truncated, or its Multiboot header is inconsistent; copy or download it again.");
         }
 
         ulong end = addresses.Load + (ulong)length;
@@ -80,7 +80,7 @@ public static class MultibootBoot
         return (header.Entry ?? addresses.Load, clearEnd);
     }
 
-    // Page by page behind the kernel, but for a kernel below the first mebibyte clear of what stands there.
+    // Page-aligned after the kernel, but above 1 MiB even if the kernel is below.
     private static List<LoadedModule> LoadModules(BootParameters parameters, GuestMemory memory, ref ulong end)
     {
         end = Math.Max(end, PcLayout.ExtendedMemory);
@@ -93,7 +93,7 @@ public static class MultibootBoot
             if (module.File.Length > room)
             {
                 throw new ConfigurationException(
-                    "/memory", $"The module '{module.File.Name}' of {(module.File.Length + 0xFFFFF) >> 20} MiB does not fit: the machine has {room >> 20} MiB left for it behind the kernel", $"raise {{/memory}}");
+                    "/memory", $"The module '{module.File.Name}' of {(module.File.Length + 0xFFFFF) >> 20} MiB does not fit: the machine has {room >> 20} MiB left for it after the kernel", $"raise {{/memory}}");
             }
 
             module.File.CopyTo(memory, start);

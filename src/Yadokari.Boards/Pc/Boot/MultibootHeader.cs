@@ -2,21 +2,21 @@ using System.Buffers.Binary;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>Addresses by which a kernel that is no ELF file, or does not want to be taken as one, says where it goes.</summary>
+/// <summary>Load addresses of a kernel that is not an ELF file, or asks not to be loaded as one.</summary>
 /// <param name="Header">Physical address of the header.</param>
 /// <param name="Load">Physical address of the first byte loaded.</param>
-/// <param name="LoadEnd">First address past what is loaded; 0 for the file's end.</param>
-/// <param name="BssEnd">First address past what is cleared; 0 for none.</param>
+/// <param name="LoadEnd">First address after the loaded bytes; 0 to load to the file's end.</param>
+/// <param name="BssEnd">First address after the cleared bytes; 0 for none.</param>
 public sealed record MultibootAddresses(uint Header, uint Load, uint LoadEnd, uint BssEnd);
 
 /// <summary>
-/// What a kernel's header asks of a boot loader: Multiboot Specification 0.6.96, section 3.1, or Multiboot2 Specification 2.0, section 3.1.
+/// A kernel's requests to the boot loader: Multiboot Specification 0.6.96, section 3.1, or Multiboot2 Specification 2.0, section 3.1.
 /// </summary>
 /// <param name="Version">1 or 2.</param>
-/// <param name="Offset">Of the header in the file.</param>
-/// <param name="Addresses">Where the kernel goes, or null for an ELF file.</param>
-/// <param name="Entry">Physical address of the entry point where the header gives one.</param>
-/// <param name="Unsupported">The first thing asked for that this monitor has not, or null.</param>
+/// <param name="Offset">Offset of the header in the file.</param>
+/// <param name="Addresses">Load addresses; null for an ELF file.</param>
+/// <param name="Entry">Physical address of the entry point; null if the header gives none.</param>
+/// <param name="Unsupported">The first request that this monitor does not support; null if there is none.</param>
 public sealed record MultibootHeader(int Version, int Offset, MultibootAddresses? Addresses, uint? Entry, string? Unsupported)
 {
     private const uint Magic1 = 0x1BAD_B002;
@@ -25,10 +25,10 @@ public sealed record MultibootHeader(int Version, int Offset, MultibootAddresses
     private const int Search2 = 32768;
     private const uint AddressFields = 1 << 16;
 
-    // Bits 0 to 15 must be understood: aligned modules and memory information are.
-    private const uint Understood = 3;
+    // A loader must support all requests in bits 0 to 15; here aligned modules and memory information.
+    private const uint Supported = 3;
 
-    /// <summary>Finds a header: the first version's where both are there. Null where there is none.</summary>
+    /// <summary>Finds a header: that of the first version if the file has both. Null without a header.</summary>
     public static MultibootHeader? Find(ReadOnlySpan<byte> file) => Find1(file) ?? Find2(file);
 
     private static MultibootHeader? Find1(ReadOnlySpan<byte> file)
@@ -42,7 +42,7 @@ public sealed record MultibootHeader(int Version, int Offset, MultibootAddresses
                 continue;
             }
 
-            uint unknown = flags & 0xFFFF & ~Understood;
+            uint unknown = flags & 0xFFFF & ~Supported;
             string? unsupported = unknown == 0 ? null : (unknown & 4) != 0 ? "a video mode" : $"feature {System.Numerics.BitOperations.TrailingZeroCount(unknown)}";
             if ((flags & AddressFields) == 0)
             {
@@ -90,7 +90,7 @@ public sealed record MultibootHeader(int Version, int Offset, MultibootAddresses
             switch (type)
             {
                 case 1:
-                    // Information request: each of these the boot information has, or the tag must be optional.
+                    // Information request: the boot information must contain each requested type, unless the tag is optional.
                     for (int i = 8; i + 4 <= size && !optional; i += 4)
                     {
                         uint wanted = Word(tags, i);
@@ -105,7 +105,7 @@ public sealed record MultibootHeader(int Version, int Offset, MultibootAddresses
                     entry = Word(tags, 8);
                     break;
                 case 4 or 6 or 7 or 8 or 9 or 10:
-                    // A console that may be there, module alignment, EFI, which is not, and a range to be moved in, which is not needed.
+                    // An optional console, module alignment, EFI (not supported, optional), and a relocation range (not needed).
                     break;
                 default:
                     unsupported ??= optional ? null : type == 5 ? "a framebuffer" : $"tag {type}";

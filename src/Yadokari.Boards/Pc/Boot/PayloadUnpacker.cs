@@ -13,7 +13,7 @@ public static class PayloadUnpacker
 {
     private const int Lz4BlockSize = 8 << 20;
 
-    /// <summary>The format that the first bytes tell, or null.</summary>
+    /// <summary>Detects the format by its magic number; null if it is unknown.</summary>
     public static string? Recognise(ReadOnlySpan<byte> bytes) => bytes switch
     {
         [0x1F, 0x8B or 0x9E, ..] => "gzip",
@@ -25,16 +25,16 @@ public static class PayloadUnpacker
         _ => null,
     };
 
-    /// <summary>The length of what is unpacked: Linux's build appends it to every format (gzip has it of its own).</summary>
+    /// <summary>The unpacked length, which Linux's build appends to every format (it is part of gzip).</summary>
     /// <param name="payload">payload_offset and payload_length of the setup header.</param>
     public static uint UnpackedLength(ReadOnlySpan<byte> payload) => payload.Length < 8 ? 0 : BinaryPrimitives.ReadUInt32LittleEndian(payload[^4..]);
 
     /// <summary>Unpacks into guest memory.</summary>
     /// <param name="payload">The compressed kernel with the length in its last four bytes.</param>
     /// <param name="memory">Guest RAM.</param>
-    /// <param name="gpa">Where the first byte goes; <paramref name="length"/> bytes from there must be RAM of one region.</param>
-    /// <param name="length">What <see cref="UnpackedLength"/> says.</param>
-    /// <returns>False if the format is unknown or the data damaged; guest memory then holds rubbish.</returns>
+    /// <param name="gpa">Address of the first byte; <paramref name="length"/> bytes from there must be RAM of one region.</param>
+    /// <param name="length">The result of <see cref="UnpackedLength"/>.</param>
+    /// <returns>False if the format is unknown or the data damaged; the content of guest memory is then undefined.</returns>
     public static bool Unpack(ArraySegment<byte> payload, GuestMemory memory, ulong gpa, int length)
     {
         string? format = Recognise(payload);
@@ -63,7 +63,7 @@ public static class PayloadUnpacker
         }
         catch (Exception)
         {
-            // Each library has exceptions of its own for damaged data; all mean the same here.
+            // Each library throws its own exceptions for damaged data.
             return false;
         }
         finally
@@ -72,10 +72,10 @@ public static class PayloadUnpacker
         }
     }
 
-    /// <summary>Unpacks a file that is compressed as a whole, such as a module of Linux's. One in no format that is known comes back as it is.</summary>
-    /// <param name="file">All of it.</param>
-    /// <param name="limit">The most bytes that it may hold unpacked.</param>
-    /// <exception cref="InvalidDataException">It is damaged, holds more, or is in a format that has no files of its own here (lz4 and lzma).</exception>
+    /// <summary>Unpacks a compressed file, such as a Linux module. Returns a file in an unknown format unchanged.</summary>
+    /// <param name="file">The file's bytes.</param>
+    /// <param name="limit">The largest unpacked length in bytes.</param>
+    /// <exception cref="InvalidDataException">The file is damaged, larger unpacked, or in a format that is only supported for kernels (lz4 and lzma).</exception>
     public static byte[] UnpackFile(byte[] file, int limit)
     {
         string? format = Recognise(file);
@@ -105,12 +105,12 @@ public static class PayloadUnpacker
                 }
             }
 
-            // Of gzip's end the library takes no notice: the length in it (RFC 1952, 2.3.1).
+            // The library does not check the length in gzip's trailer (RFC 1952, 2.3.1).
             return format != "gzip" || UnpackedLength(file) == unpacked.Length ? unpacked.ToArray() : throw new InvalidDataException();
         }
         catch (Exception error) when (error is not InvalidDataException)
         {
-            // Each library has exceptions of its own for damaged data; all mean the same here.
+            // Each library throws its own exceptions for damaged data.
             throw new InvalidDataException(null, error);
         }
     }

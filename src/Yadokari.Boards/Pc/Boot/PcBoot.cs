@@ -10,7 +10,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>How a PC starts: in firmware, which finds tables, media or a kernel, or in a kernel that is loaded as firmware would have left it.</summary>
+/// <summary>Starts a PC: in firmware, which gets tables, boot media or a kernel; or in a kernel, in the state that firmware would have set up.</summary>
 internal sealed class PcBoot
 {
     private readonly PcConfig _config;
@@ -18,8 +18,8 @@ internal sealed class PcBoot
     private readonly GuestMemory _memory;
     private readonly RealModeBoot? _realMode;
 
-    /// <summary>Tells firmware of the machine.</summary>
-    /// <exception cref="UserErrorException">Firmware would find nothing to start, or can't start the kernel.</exception>
+    /// <summary>Describes the machine to the firmware, if there is one.</summary>
+    /// <exception cref="UserErrorException">No medium is bootable, or firmware can't start the kernel.</exception>
     public PcBoot(PcConfig config, PcResources resources, BootMedia media, GuestMemory memory, FwCfg fwCfg, CmosRtc rtc)
     {
         (_config, _resources, _memory) = (config, resources, memory);

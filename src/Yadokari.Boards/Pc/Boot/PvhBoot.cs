@@ -12,7 +12,7 @@ public static class PvhBoot
     private const int MemoryMapEntrySize = 24;
 
     /// <summary>Loads a kernel and sets the boot processor's registers.</summary>
-    /// <exception cref="UserErrorException">Something does not fit.</exception>
+    /// <exception cref="UserErrorException">Kernel, initrd or command line do not fit.</exception>
     public static BootReport Load(KernelImage kernel, GuestMemory memory, BootParameters parameters, X86State state)
     {
         BootLoader.LoadSegments(kernel, memory);

@@ -9,15 +9,15 @@ using Yadokari.Devices.Firmware;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// Starts a bzImage by its entry in real mode, with a BIOS under it (Linux, Documentation/arch/x86/boot.rst). The kernel's protected-mode part
-/// and the initrd lie in RAM from the start, where SeaBIOS touches nothing; the real-mode part comes with an option ROM, the first thing that
-/// SeaBIOS boots, which copies it to its place and jumps there.
+/// Starts a bzImage by its real-mode entry after a BIOS (Linux, Documentation/arch/x86/boot.rst). The kernel's protected-mode part and the initrd
+/// are in RAM from the start, where SeaBIOS does not write. The real-mode part is in an option ROM, SeaBIOS's first boot device, which copies it
+/// to its address and jumps there.
 /// </summary>
 public sealed class RealModeBoot
 {
     private const string RomName = "kernel.rom";
 
-    // SeaBIOS has what it needs itself at the end of low RAM.
+    // SeaBIOS uses the end of low RAM for itself.
     private const ulong FirmwareRoom = 4 << 20;
 
     // Fields of the setup header in the file.
@@ -37,8 +37,8 @@ public sealed class RealModeBoot
     private const ushort NormalVideo = 0xFFFF;
     private const int StackSize = 0x200;
 
-    // Offsets in the option ROM: whether it booted, its headers (Plug and Play BIOS Specification 1.0A, 3.1 and 3.2), the boot entry vector,
-    // what it copies.
+    // Offsets in the option ROM: the flag that it booted, its headers (Plug and Play BIOS Specification 1.0A, 3.1 and 3.2), the boot entry vector,
+    // the bytes that it copies.
     private const int Done = 0x10;
     private const int PnpPointer = 0x1A;
     private const int PnpHeader = 0x20;
@@ -53,17 +53,17 @@ public sealed class RealModeBoot
     private readonly Initrd? _initrd;
     private readonly ulong _initrdAddress;
 
-    /// <summary>Finds places for all parts and makes the option ROM.</summary>
+    /// <summary>Chooses addresses for all parts and builds the option ROM.</summary>
     /// <param name="kernel">A bzImage.</param>
-    /// <param name="memory">The guest's RAM, which is looked at, not written.</param>
+    /// <param name="memory">The guest's RAM; not written here.</param>
     /// <param name="parameters">Command line and initrd. Not owned.</param>
-    /// <exception cref="UserErrorException">It is no bzImage, or something does not fit.</exception>
+    /// <exception cref="UserErrorException">The kernel is not a bzImage, or kernel, initrd or command line do not fit.</exception>
     public RealModeBoot(KernelImage kernel, GuestMemory memory, BootParameters parameters)
     {
         BootLoader.CheckModules(kernel, parameters);
         if (kernel.Format != KernelFormat.BzImage)
         {
-            throw new ConfigurationException("/firmware", $"The kernel '{kernel.Name}' is no bzImage, and firmware starts no other", $"leave {{/firmware}} out");
+            throw new ConfigurationException("/firmware", $"The kernel '{kernel.Name}' is not a bzImage, and firmware can start no other kernel", $"leave {{/firmware}} out");
         }
 
         _kernel = kernel;
@@ -75,7 +75,7 @@ public sealed class RealModeBoot
         ulong initrdMax = Math.Min(setup.InitrdAddressMax, top - 1);
         (_initrdAddress, ulong initrdLength) = BootLoader.FindPlace(memory, _initrd, Math.Max(end, setup.PreferredAddress + setup.InitSize), initrdMax, above4G: false);
 
-        // Places as in the protocol's example: a command line behind 64 KiB of code, heap and stack, or by older protocols at 90000.
+        // Addresses as in the protocol's example: the command line after 64 KiB of code, heap and stack; with older protocols at 0x90000.
         bool old = setup.Version < 0x0202;
         uint start = old ? 0x9_0000u : 0x1_0000u;
         ushort heapEnd = (ushort)(old ? 0x9800 : 0xE000);
@@ -119,14 +119,14 @@ public sealed class RealModeBoot
     /// <summary>The option ROM.</summary>
     public byte[] Rom { get; }
 
-    /// <summary>Hands the option ROM to the firmware. When the machine is built.</summary>
+    /// <summary>Passes the option ROM to the firmware. Called when the machine is built.</summary>
     public void Describe(FwCfg fwCfg)
     {
         fwCfg.AddFile($"genroms/{RomName}", Rom);
         fwCfg.AddFile("bootorder", Encoding.ASCII.GetBytes($"/rom@genroms/{RomName}\n\0"));
     }
 
-    /// <summary>Puts into RAM what is above 1 MiB. While no vCPU runs.</summary>
+    /// <summary>Copies the parts above 1 MiB to RAM. Only while no vCPU runs.</summary>
     public BootReport Load(GuestMemory memory)
     {
         memory.Write(PcLayout.ExtendedMemory, _kernel.File.AsSpan(_kernel.Setup.ProtectedModeOffset));
@@ -153,7 +153,7 @@ public sealed class RealModeBoot
         code.CopyTo(rom, Contents);
         commandLine.CopyTo(rom, text);
 
-        // The command line lies behind the code. What is above 1 MiB is there once: an entry again goes on with the next boot device.
+        // The command line follows the code. The parts above 1 MiB are loaded once, so a second entry continues with the next boot device.
         byte[] copyAndJump =
         [
             0xFE, 0x06, .. Word(Done), // inc byte [done]

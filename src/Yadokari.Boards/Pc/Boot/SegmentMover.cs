@@ -3,20 +3,20 @@ using Yadokari.Core.Memory;
 
 namespace Yadokari.Boards.Pc.Boot;
 
-/// <summary>Moves the segments of an ELF file that lies in guest memory to their own addresses in the same memory.</summary>
+/// <summary>Moves the segments of an ELF file in guest memory to their physical addresses.</summary>
 internal static class SegmentMover
 {
     /// <summary>Afterwards the range of the file that no segment covers is zero, and so is the rest of each segment.</summary>
-    /// <param name="memory">The guest's RAM; the file and all segments lie in it, each in one region.</param>
+    /// <param name="memory">The guest's RAM; the file and each segment must be within one region.</param>
     /// <param name="segments">The file's segments.</param>
-    /// <param name="file">Where the file starts.</param>
+    /// <param name="file">Address of the file.</param>
     /// <param name="length">The file's length.</param>
     public static void Move(GuestMemory memory, IReadOnlyList<ElfSegment> segments, ulong file, ulong length)
     {
         List<ElfSegment> waiting = [.. segments];
         while (waiting.Count > 0)
         {
-            // One whose destination holds no other's source can go; where each waits for another, one goes by way of a copy.
+            // A segment can be moved if its destination overlaps no other segment's source. If no segment can, one is copied to a buffer first.
             int next = waiting.FindIndex(s => !waiting.Any(other => other != s && Overlaps(s.Physical, s.FileSize, file + other.Offset, other.FileSize)));
             if (next < 0)
             {

@@ -4,7 +4,7 @@ namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
 /// The setup header of a bzImage (Linux, Documentation/arch/x86/boot.rst). Offsets are those of the file's first sectors,
-/// which are also those within boot_params. A field that came with a later version of the protocol has the value that stands for its absence.
+/// which are also those within boot_params. A field that the kernel's version of the protocol does not have returns its default.
 /// </summary>
 public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
 {
@@ -28,7 +28,7 @@ public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
 
     private readonly ReadOnlySpan<byte> _file = file;
 
-    /// <summary>Whether a file of at least the header's size starts with one.</summary>
+    /// <summary>Whether the file is long enough and has the header's signatures.</summary>
     public bool IsPresent => _file.Length >= 0x270 && U16(0x1FE) == BootFlag && U32(0x202) == Magic;
 
     /// <summary>Protocol version, 0x020F for 2.15.</summary>
@@ -37,7 +37,7 @@ public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
     /// <summary>First byte after the header.</summary>
     public int End => 0x202 + _file[0x201];
 
-    /// <summary>Where the protected-mode part starts in the file.</summary>
+    /// <summary>Offset of the protected-mode part in the file.</summary>
     public int ProtectedModeOffset => ((_file[0x1F1] == 0 ? 4 : _file[0x1F1]) + 1) * 512;
 
     /// <summary>Bytes of the protected-mode part, rounded up to 16.</summary>
@@ -49,7 +49,7 @@ public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
     /// <summary>The highest address the initrd's last byte may have.</summary>
     public uint InitrdAddressMax => Version >= 0x0203 ? U32(0x22C) : 0x37FF_FFFF;
 
-    /// <summary>Alignment that a relocatable kernel wants.</summary>
+    /// <summary>Alignment that a relocatable kernel requires.</summary>
     public uint Alignment => U32(0x230);
 
     /// <summary>Extended load flags.</summary>
@@ -58,13 +58,13 @@ public readonly ref struct SetupHeader(ReadOnlySpan<byte> file)
     /// <summary>The longest command line, without the terminating zero.</summary>
     public uint CommandLineMax => Version >= 0x0206 ? U32(0x238) : 255;
 
-    /// <summary>The compressed kernel's offset from the protected-mode part; 0 where none is named.</summary>
+    /// <summary>The compressed kernel's offset from the protected-mode part; 0 if the header has none.</summary>
     public uint PayloadOffset => Version >= 0x0208 ? U32(0x248) : 0;
 
-    /// <summary>The compressed kernel's length, with the length of what is unpacked in its last four bytes.</summary>
+    /// <summary>The compressed kernel's length, including the last four bytes, which contain the unpacked length.</summary>
     public uint PayloadLength => Version >= 0x0208 ? U32(0x24C) : 0;
 
-    /// <summary>Where the kernel would like to be.</summary>
+    /// <summary>The kernel's preferred load address.</summary>
     public ulong PreferredAddress => Version >= 0x020A ? BinaryPrimitives.ReadUInt64LittleEndian(_file[0x258..]) : PcLayout.ExtendedMemory;
 
     /// <summary>Bytes from the load address that the kernel uses before it reads the memory map.</summary>

@@ -4,8 +4,8 @@ using System.Text;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// Commands in the file etc/table-loader, by which firmware places tables that are files of the configuration device (QEMU,
-/// hw/acpi/bios-linker-loader.c): 128 bytes each.
+/// Builds the commands of the file etc/table-loader, with which firmware loads tables from files of the configuration device (QEMU,
+/// hw/acpi/bios-linker-loader.c). A command has 128 bytes.
 /// </summary>
 internal sealed class TableLoader
 {
@@ -32,7 +32,7 @@ internal sealed class TableLoader
         arguments[NameSize + 4] = BiosSegment;
     }
 
-    /// <summary>Makes the 32 bits at an offset in a placed file, which hold another offset in it, the physical address of that one.</summary>
+    /// <summary>Adds the file's physical address to the 32 bits at an offset in a placed file, which contain an offset in that file.</summary>
     public void Relocate(string file, int offset)
     {
         Span<byte> arguments = Add(AddPointer, file);
@@ -41,7 +41,7 @@ internal sealed class TableLoader
         arguments[(2 * NameSize) + 4] = sizeof(uint);
     }
 
-    /// <summary>Makes the sum of a placed file's first bytes zero by the byte at an offset.</summary>
+    /// <summary>Sets the checksum byte at an offset, so that the first bytes of a placed file add up to zero.</summary>
     public void Sum(string file, int offset, int length)
     {
         Span<byte> arguments = Add(AddChecksum, file);

@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// Undoes the x86 branch filter of .xz files (The .xz File Format, 5.3.2): the packer made the targets of CALL and JMP absolute, since equal
-/// targets pack better than equal distances.
+/// Reverses the x86 branch filter of .xz files (The .xz File Format, 5.3.2): the encoder converted the targets of CALL and JMP to absolute
+/// addresses, which compress better than relative ones.
 /// </summary>
 internal static class X86BranchFilter
 {
@@ -13,7 +13,7 @@ internal static class X86BranchFilter
     {
         int limit = data.Length - 4;
         int at = 0;
-        int previous = -5; // The opcode last seen, converted or not.
+        int previous = -5; // Position of the last opcode, converted or not.
         uint mask = 0; // Which of the three bytes before this opcode were opcodes too, and not converted.
         while (at < limit)
         {

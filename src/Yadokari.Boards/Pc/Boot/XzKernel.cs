@@ -3,13 +3,13 @@ using System.Buffers.Binary;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// The one shape of .xz file that Linux's build makes (scripts/xz_wrap.sh: one block, LZMA2, most often behind the x86 filter), straight into
-/// the place it is wanted (The .xz File Format, 1.2.0). Its check is not looked at: each chunk's range coder has to end at zero.
+/// Decodes .xz files as Linux's build makes them (scripts/xz_wrap.sh: one block, LZMA2, usually with the x86 filter), directly into their
+/// destination (The .xz File Format, 1.2.0). Does not verify the file's check field: each chunk's range coder has to end at zero.
 /// </summary>
 /// <remarks>
-/// Files of any other shape go to SharpCompress. It could do these too; what this decoder gains is time and memory, since its output is its
-/// dictionary. Debian's linux-image-6.1.0-50-amd64 (8.1 MB, unpacked 65.9 MB), once in a new process with ahead-of-time compiled libraries:
-/// 0.57 s of processor time and 30 KiB here, 0.70 s and 96 MiB there.
+/// SharpCompress decodes all other files. It supports these too; this decoder saves time and memory, because its output is its dictionary.
+/// Debian's linux-image-6.1.0-50-amd64 (8.1 MB, unpacked 65.9 MB), once in a new process with ahead-of-time compiled libraries:
+/// 0.57 s of processor time and 30 KiB here, 0.70 s and 96 MiB with SharpCompress.
 /// </remarks>
 internal static class XzKernel
 {
@@ -18,7 +18,7 @@ internal static class XzKernel
     private const byte Lzma2Filter = 0x21;
 
     /// <summary>Decodes the file's first block. Exceptions for a read past an end mean damage.</summary>
-    /// <returns>False if the data is damaged; null if the file has another shape.</returns>
+    /// <returns>False if the data is damaged; null if the file has a different structure.</returns>
     public static bool? Decode(ReadOnlySpan<byte> file, Span<byte> output)
     {
         int headerSize = (file[StreamHeader] + 1) * 4;
