@@ -39,6 +39,9 @@ internal sealed class DirectAccount
     /// <summary>A program that lost by running directly, all in all, is left alone for so many times as long as before; one that gained the other way round.</summary>
     private const long Patience = 4;
 
+    /// <summary>The same where its gain was measured: what is lost by translation is known then, and phases with many stops do not count as such.</summary>
+    private const long PatienceOnceMeasured = 2;
+
     private const long MostLoss = 512 * LeastLoss;
 
     /// <summary>
@@ -75,7 +78,9 @@ internal sealed class DirectAccount
     private bool _doubted;
     private bool _paid;
 
-    // Since it was taken on: what it ran directly in its own code, and what that took in all.
+    private bool _first; // Nothing is known of it since it was taken on.
+
+    // Since it was taken on or first compared: what it ran directly in its own code, and what that took in all.
     private long _allRan;
     private long _allWhole;
 
@@ -149,6 +154,7 @@ internal sealed class DirectAccount
             _interval = FirstSample;
             _untilSample = Stretched(FirstSample);
             (_allRan, _allWhole) = (0, 0);
+            _first = true;
             _sampledOnce = false;
             _triedAgain = false;
             _doubted = false;
@@ -163,7 +169,8 @@ internal sealed class DirectAccount
         // Where hardly more than the stops themselves took time, nothing was gained, whatever the clock says. That its pages are shown at
         // first is no fault of the program's.
         long ran = Math.Max(window.Time - (window.Stops * _outlook.OwnStop), 0);
-        bool first = _allWhole == 0;
+        bool first = _first;
+        _first = false;
         long whole = window.Time + (first ? Math.Min(window.Cost, window.Stops * _outlook.StopCost) : window.Cost);
         long credit = _outlook.Scaled(Credit);
 
@@ -260,10 +267,11 @@ internal sealed class DirectAccount
         }
 
         bool first = !_sampledOnce;
-        if (first && _sample.Tells)
+        if (first && !_sample.CutShort)
         {
-            // What was supposed before does not count.
+            // What was supposed before does not count, nor what it cost to show its pages: that is spent either way.
             _balance = 0;
+            (_allRan, _allWhole) = (0, 0);
         }
 
         // One that another program cut short is taken again.
@@ -309,7 +317,7 @@ internal sealed class DirectAccount
         }
         else
         {
-            _needed = Math.Min(_needed * Patience, MostLoss);
+            _needed = Math.Min(_needed * (_sampledOnce && Gain is not null ? PatienceOnceMeasured : Patience), MostLoss);
             _outlook.Worse();
         }
 
