@@ -64,8 +64,8 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
 
         if (reach == Reach.Fault)
         {
-            // Only vector instructions have masks and ask for aligned operands, but for CMPXCHG16B, and only an address that
-            // is not canonical asks who used it.
+            // The fault can be raised without decoding the instruction. Decoding is needed only for vector instructions (masks, alignment),
+            // for CMPXCHG16B (alignment), and for a non-canonical address (#GP or #SS by the segment used).
             bool whole = site->Size < 16 && Operands.IsCanonical(cpu.State->ExitValue + site->Size - 1);
             return !from.UsesSimd && whole && cpu.RaisedVector == (int)Vector.PageFault
                 ? cpu.DeliverRaised()

@@ -150,20 +150,20 @@ internal sealed class TranslationVm : IVm
 
     internal int CodeCacheBytes { get; }
 
-    /// <summary>How many vCPUs it is made for.</summary>
+    /// <summary>Number of vCPUs that may be created.</summary>
     internal int Vcpus { get; }
 
-    /// <summary>There are more vCPUs than processors: who only waits should give way.</summary>
+    /// <summary>Whether there are more vCPUs than host processors: a vCPU that spins should yield its processor.</summary>
     internal bool Crowded => Vcpus > Environment.ProcessorCount;
 
     internal Coherence Coherence { get; }
 
-    /// <summary>The processors that the guest sees.</summary>
+    /// <summary>The CPU model of all vCPUs.</summary>
     internal CpuModel Model { get; }
 
     internal CpuidModel Cpuid => Model.Cpuid;
 
-    /// <summary>What the guest has; the rest is #UD.</summary>
+    /// <summary>Instructions that the guest may use; all others raise #UD.</summary>
     internal InstructionSet InstructionSet { get; }
 
     internal bool Timed { get; }

@@ -299,15 +299,15 @@ internal sealed class GdbCommands
         return true;
     }
 
-    /// <summary>The actions of a vCont, of which the first that names a thread counts.</summary>
+    /// <summary>Parses the actions of a vCont packet. For each thread, the first action that matches it applies.</summary>
     private bool TryActions(string text, VcpuAction[] actions)
     {
         bool[] decided = new bool[actions.Length];
         foreach (string item in text.Split(';'))
         {
-            Split(item, ':', out string what, out string who);
+            Split(item, ':', out string what, out string id);
             int thread = -1;
-            if (what.Length == 0 || what[0] is not ('c' or 'C' or 's' or 'S') || (who.Length > 0 && !TryThread(who, out thread)))
+            if (what.Length == 0 || what[0] is not ('c' or 'C' or 's' or 'S') || (id.Length > 0 && !TryThread(id, out thread)))
             {
                 return false;
             }

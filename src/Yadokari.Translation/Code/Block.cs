@@ -5,16 +5,16 @@ namespace Yadokari.Translation.Code;
 /// <summary>Why translated code returned to C#.</summary>
 internal enum SiteKind : byte
 {
-    /// <summary>No entry of the TLB for a memory access; <see cref="VcpuState.ExitValue"/> is the linear address.</summary>
+    /// <summary>A memory access missed the TLB; <see cref="VcpuState.ExitValue"/> is the linear address.</summary>
     Miss,
 
-    /// <summary>An access is not within its segment's limit, or needs a closer look at it.</summary>
+    /// <summary>A memory access failed the fast check of its segment's limit.</summary>
     Limit,
 
     /// <summary>The instruction is to be emulated; <see cref="Site.Extra"/> is its number among the decoded ones.</summary>
     Emulate,
 
-    /// <summary>A direct jump not linked yet; <see cref="Site.Extra"/> is not zero if it goes with the flags in AX.</summary>
+    /// <summary>A direct jump that is not linked yet; <see cref="Site.Extra"/> is not zero if the guest's flags are in AX.</summary>
     Link,
 
     /// <summary>
@@ -23,23 +23,23 @@ internal enum SiteKind : byte
     /// </summary>
     Lookup,
 
-    /// <summary>Something is pending; RIP is the target.</summary>
+    /// <summary>A poll found <see cref="VcpuState.Pending"/> set; RIP is the target.</summary>
     Poll,
 
-    /// <summary>End of a block that holds one instruction.</summary>
+    /// <summary>End of a block of a single instruction.</summary>
     Step,
 
-    /// <summary>Start of an instruction that crosses pages, after a flush: does the second page still follow the first?</summary>
+    /// <summary>Start of an instruction that crosses pages, after a TLB flush: the mapping of its second page must be checked.</summary>
     Recheck,
 
     /// <summary>
-    /// A jump by linear address came to where no block is (any more): one that died while a jump cache still knew it, or the bottom of the
-    /// return stack, which bears address 0. <see cref="VcpuState.ExitValue"/> is the address. Belongs to no block.
+    /// An indirect jump or a return reached no valid block: the block was invalidated while a jump cache still held it, or the return reached
+    /// the bottom of the return stack, an entry for address 0. <see cref="VcpuState.ExitValue"/> is the address. Belongs to no block.
     /// </summary>
-    Gone,
+    Invalidated,
 }
 
-/// <summary>What stands behind each call out of translated code: what C# needs to go on.</summary>
+/// <summary>Description of an exit, placed in the code cache behind the call that exits.</summary>
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 internal struct Site
 {
@@ -49,10 +49,10 @@ internal struct Site
     /// <summary>Linear address of the instruction (or, of a jump, its target), from the start of the block's page.</summary>
     public int GuestOffset;
 
-    /// <summary>Where to go on once mended, or the displacement to patch, from this structure.</summary>
+    /// <summary>Offset from this structure to the code to resume at, or to the displacement to patch.</summary>
     public int Resume;
 
-    /// <summary>More, by kind.</summary>
+    /// <summary>Meaning depends on <see cref="Kind"/>.</summary>
     public int Extra;
 
     public SiteKind Kind;

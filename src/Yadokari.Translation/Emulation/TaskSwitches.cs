@@ -175,10 +175,10 @@ internal static unsafe class TaskSwitches
         return done;
     }
 
-    // SDM 3A table 8-1: LDT, then the segments, whose refusals name them in #TS.
+    // Loads LDTR, then the segment registers (SDM 3A table 8-1). A segment that can't be loaded is the error code of #TS.
     private static bool EnterTask(Vcpu cpu, ReadOnlySpan<ushort> selectors, ushort ldt, uint external)
     {
-        // All are gone but for their selectors; what is refused stays so.
+        // The selectors are loaded first, with null descriptors, which a segment keeps if loading its descriptor faults.
         for (int i = Es; i <= Gs; i++)
         {
             cpu.SetSegment(i, NullSegment(selectors[i], i == Ss ? selectors[Cs] & 3 : 0));

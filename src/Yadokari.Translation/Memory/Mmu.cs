@@ -170,7 +170,7 @@ internal sealed unsafe class Mmu
             _tlb.FlushCurrent();
         }
 
-        _cpu.Direct?.Turned();
+        _cpu.Direct?.ProgramChanged();
         _crossPage.Check(_probeFetch, global: false);
     }
 
@@ -196,7 +196,7 @@ internal sealed unsafe class Mmu
         _cpu.Direct?.Flushed();
         _tlb.FlushAll();
         SelectSpace();
-        _cpu.Direct?.Turned();
+        _cpu.Direct?.ProgramChanged();
         _crossPage.Check(_probeFetch, global: true);
     }
 

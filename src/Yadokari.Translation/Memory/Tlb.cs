@@ -238,7 +238,7 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets where code is in the host's memory, in all address spaces.</summary>
+    /// <summary>Flushes the jump caches of all address spaces.</summary>
     public void FlushJumps()
     {
         foreach (AddressSpace space in _spaces)
@@ -248,7 +248,7 @@ internal sealed unsafe class Tlb : IDisposable
     }
 
     /// <summary>
-    /// Forgets all translations by which RAM can be written. Which there were stays known: an entry that is gone leads nowhere.
+    /// Drops all entries by which RAM can be written. The index of write entries keeps the dropped ones: dropping one twice does no harm.
     /// </summary>
     public void DropWriteEntries()
     {
@@ -258,17 +258,17 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets the translations by which one page of RAM can be written.</summary>
+    /// <summary>Drops the entries by which one page of RAM can be written.</summary>
     public void DropWriteEntries(ulong gpa) => _writeEntries.Drop(gpa, (byte*)_memory.HostAddress(gpa));
 
-    /// <summary>Gives the memory back, the vCPU's state with it. May be called again.</summary>
+    /// <summary>Unmaps the entries and the vCPU's state. May be called again.</summary>
     public void Dispose()
     {
         _writeEntries.Dispose();
         _file.Dispose();
     }
 
-    // Bit 0: the user's right to it; bit 1: the entry is in use.
+    // Bit 0: the page is accessible in user mode; bit 1: the entry is valid.
     private static ulong FetchTag(ulong linear, bool user) => (linear & ~0xFFFul) | (user ? 3u : 2u);
 
     private ref FetchEntry FetchOf(ulong linear) => ref _fetches[(int)(linear >> 12) & (FetchEntries - 1)];

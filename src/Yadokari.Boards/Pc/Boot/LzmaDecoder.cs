@@ -154,7 +154,7 @@ internal sealed class LzmaDecoder
         return code == 0 && at == input.Length && input[0] == 0;
     }
 
-    // A byte that is no match. After a match it is likely not the one that would have gone on with it, which chooses the probabilities.
+    // Decodes a literal. After a match, it likely differs from the byte that follows the match's source, so that byte selects the probabilities.
     [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, whose locals stay in registers.
     private byte LiteralByte(Span<ushort> p, Span<byte> output, int to, int state, int rep0, ref uint range, ref uint code, ReadOnlySpan<byte> input, ref int at)
     {
