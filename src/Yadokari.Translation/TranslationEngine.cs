@@ -96,7 +96,7 @@ public sealed class TranslationEngine : IEngine
         return new TranslationVm(this, spec, model);
     }
 
-    // The host's processor runs innocuous instructions: it must support them, and be of the CPU model's vendor where vendors differ.
+    // The host's processor runs innocuous instructions: it must support them, and be of the CPU model's vendor.
     private static void CheckFeatures(CpuidModel model)
     {
         CpuidModel host = CpuidModel.FromHost(model.Configuration);

@@ -60,14 +60,14 @@ internal struct Site
     /// <summary>Bytes accessed.</summary>
     public byte Size;
 
-    /// <summary>The access writes.</summary>
+    /// <summary>Not zero if the access is a write.</summary>
     public byte Write;
 
-    /// <summary>The access is the first of several (<see cref="Extra"/> instructions) around this register that one check stands for.</summary>
+    /// <summary>Base register of a shared check: the access is the first of several, in <see cref="Extra"/> instructions, that share it.</summary>
     public byte Base;
 }
 
-/// <summary>A translated run of guest instructions. Once the code cache was cleared it describes another: see <see cref="Begin"/>.</summary>
+/// <summary>A translated sequence of guest instructions. After a flush of the code cache, the object is reused (<see cref="Begin"/>).</summary>
 /// <param name="id">Its number among the blocks of the cache.</param>
 internal sealed unsafe class Block(int id)
 {
@@ -76,33 +76,33 @@ internal sealed unsafe class Block(int id)
     /// <summary>Guest physical address of the first byte.</summary>
     public ulong Gpa { get; private set; }
 
-    /// <summary>Linear page address it was translated for; meaningful for blocks that are not position independent.</summary>
+    /// <summary>Linear page for which it was translated; only for blocks that are not position-independent.</summary>
     public ulong LinearPage { get; private set; }
 
     public CpuMode Mode { get; private set; }
 
-    /// <summary>Guest bytes covered.</summary>
+    /// <summary>Number of guest bytes.</summary>
     public int Length { get; private set; }
 
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
 
-    /// <summary>As <see cref="Entry"/>, from blocks that contain SIMD instructions themselves: the guest's state is in the registers.</summary>
+    /// <summary>As <see cref="Entry"/>, for jumps from blocks that use SIMD: the guest's SIMD state is loaded.</summary>
     public byte* LiveEntry { get; set; }
 
     /// <summary>Entry for direct jumps: flags in AX, RAX saved.</summary>
     public byte* SavedEntry { get; set; }
 
-    /// <summary>Entry for jumps that looked the target up: flags in AX, RAX saved, r15 the linear address.</summary>
+    /// <summary>Entry for jumps through the jump cache: flags in AX, RAX saved, r15 the linear address.</summary>
     public byte* AxEntry { get; set; }
 
-    /// <summary>End of the block's host code but for its ways out.</summary>
+    /// <summary>End of the block's host code without its exits.</summary>
     public byte* End { get; set; }
 
-    /// <summary>Its ways out, in the other half of the cache: up to <see cref="Table"/>.</summary>
+    /// <summary>Start of its exits, in the cold half of the cache; they end at <see cref="Table"/>.</summary>
     public byte* Cold { get; set; }
 
-    /// <summary>In <see cref="Table"/>, beside an offset in the page: the instruction runs while the flags are in AX and RAX is saved.</summary>
+    /// <summary>Flag in the guest offsets of <see cref="Table"/>: while the instruction runs, the guest's flags are in AX and RAX is saved.</summary>
     public const int AxSaved = 0x8000;
 
     /// <summary>Guest and host offsets of each instruction, pairs of 16-bit numbers, within the code cache (writable view).</summary>
@@ -110,31 +110,31 @@ internal sealed unsafe class Block(int id)
 
     public int Instructions { get; set; }
 
-    /// <summary>Contains x87 or SIMD instructions.</summary>
+    /// <summary>Whether it contains x87 or SIMD instructions.</summary>
     public bool UsesSimd { get; set; }
 
-    /// <summary>Its x87 instructions in their order, or null: <see cref="X87Note"/>.</summary>
+    /// <summary>Its x87 instructions in order; null if none.</summary>
     public X87Note[]? X87Notes { get; set; }
 
-    /// <summary>How often a check for several accesses failed.</summary>
+    /// <summary>How often a shared check failed.</summary>
     public int SharingFailures { get; set; }
 
-    /// <summary>Could not be translated: leaves its only instruction to the emulator.</summary>
+    /// <summary>Whether translation failed: its only instruction is emulated.</summary>
     public bool Refused { get; private set; }
 
-    /// <summary>Still what the guest's memory says.</summary>
+    /// <summary>Whether it still agrees with guest memory and may run.</summary>
     public bool Valid { get; set; }
 
-    /// <summary>Second page, where the only instruction crosses a page boundary; 0 otherwise.</summary>
+    /// <summary>Guest physical address of the second page, if its only instruction crosses a page boundary; else 0.</summary>
     public ulong SecondGpa { get; set; }
 
-    /// <summary>Which epoch the check at the start compares: that of global pages, where the second page was one.</summary>
+    /// <summary>Whether the check at its start compares the epoch of global pages, because the second page was global.</summary>
     public bool SecondGlobal { get; set; }
 
-    /// <summary>Jumps of other blocks that come here: addresses of displacements, and the stubs they go to when this block dies.</summary>
+    /// <summary>Jumps linked to this block: addresses of their displacements, and their targets after unlinking.</summary>
     public List<(nint Displacement, nint Unlinked)>? Incoming { get; set; }
 
-    /// <summary>Describes other code from now on, which is about to be translated.</summary>
+    /// <summary>Initializes the object for a new translation.</summary>
     public void Begin(ulong gpa, ulong linearPage, CpuMode mode, int length, bool refused = false)
     {
         (Gpa, LinearPage, Mode, Length, Refused) = (gpa, linearPage, mode, length, refused);
