@@ -15,7 +15,7 @@ internal sealed unsafe partial class Translator
     private static readonly int s_x87Operand = StateLayout.Of(nameof(VcpuState.X87Operand));
     private static readonly int s_x87Segment = StateLayout.Of(nameof(VcpuState.X87Segment));
 
-    // The bytes of the page, biased so that a linear address is the index.
+    // The guest bytes, biased so that a linear address is the index.
     private byte* _source;
 
     private readonly List<X87Note> _x87Notes = [];
