@@ -215,8 +215,8 @@ internal sealed class TranslationVm : IVm
                 rows.Add(("vcpu " + vcpu.Id, "system calls", vcpu.SystemCalls, ""));
                 if (vcpu.Direct is { } direct)
                 {
-                    rows.Add(("direct " + vcpu.Id, "programs taken on", direct.Promotions, ""));
-                    rows.Add(("direct " + vcpu.Id, "programs given back", direct.Demotions, ""));
+                    rows.Add(("direct " + vcpu.Id, "programs promoted", direct.Promotions, ""));
+                    rows.Add(("direct " + vcpu.Id, "programs demoted", direct.Demotions, ""));
                     rows.Add(("direct " + vcpu.Id, "processes started", direct.Sandboxes, ""));
                     rows.Add(("direct " + vcpu.Id, "entries", direct.Entries, ""));
                     rows.Add(("direct " + vcpu.Id, "  ended by missing pages", direct.Faults, ""));

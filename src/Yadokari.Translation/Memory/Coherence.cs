@@ -135,7 +135,7 @@ internal sealed class Coherence
         return new Section(this);
     }
 
-    // A program that stops the world again and again must not starve the other vCPUs: after a section they run for at least as long as it took.
+    // A program that stops the world again and again must not starve the other vCPUs: after a section they run for as long as it took, up to 10 ms.
     private void EndSection()
     {
         long now = Stopwatch.GetTimestamp();
