@@ -154,9 +154,8 @@ internal sealed unsafe partial class Vcpu
         return Outcome.Jumped;
     }
 
-    // Finds the block of an instruction that crosses pages, because the second page may be mapped to another one now. Returns null after
-    // raising a fault. The instruction has not begun. The block is looked up by its own mode: with another one (single stepping has a mode
-    // of its own) it would be rechecked for ever.
+    // Finds the block of an instruction that crosses pages and has not begun, because the mapping of its second page may have changed. Returns null
+    // after raising a fault. Uses the block's own mode: with another one (single stepping has its own), the block would be rechecked for ever.
     private Block? Recheck(Site* site, Block from)
     {
         long flushes = _code.CacheFlushes;

@@ -68,10 +68,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <summary>Count of emulated PAUSE instructions: they are emulated if there are more vCPUs than host processors.</summary>
     internal long Pauses { get; set; }
 
-    /// <summary>
-    /// Makes the emulation of a locked instruction atomic: if the instruction is one and there are other vCPUs, stops these until the returned
-    /// section is disposed.
-    /// </summary>
+    /// <summary>Makes the emulation of a locked instruction atomic: stops other vCPUs until the returned section is disposed.</summary>
     internal Coherence.Section Atomically(in Instruction instruction) => IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default;
 
     private bool IsAtomic(in Instruction instruction)
@@ -462,7 +459,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         return awake;
     }
 
-    // Delivers an event of a loaded state. Returns false if the delivery ended the run.
+    // Delivers an event of a loaded state; false if that ended the run.
     private bool TryDeliver(in PendingEvent pending)
     {
         if (pending.IsInterrupt)
@@ -511,8 +508,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     private bool _shadowed; // The next instruction is in the interrupt shadow.
 
-    // Number of instructions to run one by one before blocks run again.
-    private int _steps;
+    private int _steps; // Number of instructions to run one by one before blocks run again.
 
     /// <summary>Linear address of the next instruction.</summary>
     internal ulong LinearRip => Code64 ? State->Rip : (uint)(Segments[1].Base + State->Rip);
@@ -531,9 +527,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _tlb.Dispose();
     }
 
-    /// <summary>Runs translated code until its next exit.</summary>
-    /// <param name="code">Executable address.</param>
-    /// <param name="simd">Whether the guest's SIMD state must be loaded before.</param>
+    /// <summary>Runs translated code until its next exit; <paramref name="simd"/> loads the guest's SIMD state before.</summary>
     internal void Enter(byte* code, bool simd)
     {
         Exits++;

@@ -230,8 +230,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// Loads the host address of the run's range into rbp, if it is not there. Returns the distance from rbp to the access with this displacement
-    /// from the base register.
+    /// Loads the host address of the run's range into rbp, if it is not there. Returns the distance from rbp to an access at a displacement.
     /// </summary>
     private int SharedDisplacement(int displacement)
     {

@@ -51,7 +51,6 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    // Counts as inside guest code from now on. Completes all requests, and parks while another vCPU has stopped the world.
     private void EnterGuestCode()
     {
         Requests.Enter();
