@@ -5,14 +5,14 @@ using Yadokari.X86.Engines;
 namespace Yadokari.Debugging;
 
 /// <summary>
-/// A machine as its debugger sees it. All vCPUs stop and go together. One debugger at a time attaches, and calls what stops the machine, resumes it or
-/// touches vCPUs from one thread at a time, which may not be a vCPU's.
+/// The debugger's view of a machine. All vCPUs stop and resume together. One debugger at a time may attach. It must call the members that stop the
+/// machine, resume it or access vCPUs from one thread at a time, which must not be a vCPU's.
 /// </summary>
 public sealed class DebugTarget
 {
     private static readonly DebugStop s_requested = new(0, DebugStopReason.Requested);
 
-    private readonly Lock _lock = new(); // Guards what follows. Run control's own lock may be taken inside it, but nothing is waited for.
+    private readonly Lock _lock = new(); // Guards the fields below. Run control's lock may be taken while it is held; nothing is waited for.
     private readonly IReadOnlyList<IX86Vcpu> _vcpus;
     private readonly IX86VcpuHost _host;
     private readonly IRunControl _control;
@@ -22,7 +22,7 @@ public sealed class DebugTarget
     private DebugStop? _end;
     private Action? _reported;
 
-    /// <summary>Makes the debugger's view of a machine that is about to run.</summary>
+    /// <summary>Creates the view of a machine that is about to run.</summary>
     /// <param name="vcpus">All vCPUs, by index.</param>
     /// <param name="memory">Guest RAM.</param>
     /// <param name="host">Holds CR8.</param>
@@ -46,7 +46,7 @@ public sealed class DebugTarget
     /// <summary>Guest RAM, for page walks.</summary>
     public GuestMemory Memory { get; }
 
-    /// <summary>Whether <see cref="Stop"/> has something to tell: a vCPU met something that stops the machine, or the machine has ended. Any thread.</summary>
+    /// <summary>Whether <see cref="Stop"/> has a report: an event on a vCPU stops the machine, or the machine has ended. Any thread.</summary>
     public bool HasReport
     {
         get
@@ -58,10 +58,10 @@ public sealed class DebugTarget
         }
     }
 
-    /// <summary>A vCPU. To be used only between <see cref="Stop"/> and the next <see cref="Resume"/> or <see cref="Detach"/>.</summary>
+    /// <summary>A vCPU. Valid only between <see cref="Stop"/> and the next <see cref="Resume"/> or <see cref="Detach"/>.</summary>
     public IX86Vcpu Vcpu(int index) => _vcpus[index];
 
-    /// <summary>CR8 of a vCPU, 0 to 15, which lives in the machine and not in the vCPU.</summary>
+    /// <summary>CR8 of a vCPU, 0 to 15. Its local APIC holds it.</summary>
     public byte ReadTaskPriority(int vcpu) => _host.ReadTaskPriority(vcpu);
 
     /// <summary>Sets CR8 of a vCPU, 0 to 15.</summary>
@@ -70,7 +70,7 @@ public sealed class DebugTarget
     /// <summary>Begins debugging. Any thread.</summary>
     /// <param name="reported">
     /// Called when <see cref="HasReport"/> becomes true, so that the debugger calls <see cref="Stop"/>. On a vCPU's thread or the one that ends the machine,
-    /// with the target's lock held: it takes note and returns, calling nothing of the target.
+    /// with the target's lock held: it must return soon, and must not call the target.
     /// </param>
     /// <exception cref="InvalidOperationException">A debugger is attached already.</exception>
     public void Attach(Action reported)
@@ -87,7 +87,7 @@ public sealed class DebugTarget
     }
 
     /// <summary>Stops the machine, if it is not stopped, and waits until every vCPU has left guest code.</summary>
-    /// <returns>What it stopped for; null where the machine is about to end, which will be reported.</returns>
+    /// <returns>The reason; null if the machine is about to end, which will be reported.</returns>
     public DebugStop? Stop()
     {
         bool isStopped = _control.HoldAll();
@@ -100,7 +100,7 @@ public sealed class DebugTarget
         }
     }
 
-    /// <summary>Lets the machine go on. It must be stopped.</summary>
+    /// <summary>Resumes the machine, which must be stopped.</summary>
     /// <param name="actions">One for each vCPU; at least one must not be <see cref="VcpuAction.Stay"/>.</param>
     /// <exception cref="InvalidOperationException">It is not stopped.</exception>
     public void Resume(ReadOnlySpan<VcpuAction> actions)
@@ -125,7 +125,7 @@ public sealed class DebugTarget
     }
 
     /// <summary>
-    /// Ends debugging: drops breakpoints, for which a machine that runs stops for a moment, and lets all vCPUs run. Nothing is reported any more.
+    /// Ends debugging: removes all breakpoints (a running machine is stopped briefly for that) and resumes all vCPUs. Nothing is reported afterwards.
     /// </summary>
     public void Detach()
     {
@@ -148,7 +148,7 @@ public sealed class DebugTarget
     /// <summary>Ends the machine as if its power were cut; returns at once.</summary>
     public void Kill() => _kill();
 
-    /// <summary>Tells the debugger that the machine has ended. Called by the machine's owner after its run, before the vCPUs are disposed of.</summary>
+    /// <summary>Reports the end of the machine. Called by the machine's owner after its run, before the vCPUs are disposed.</summary>
     /// <param name="exitCode">The exit code that the user will see.</param>
     public void Finish(int exitCode)
     {
@@ -159,7 +159,7 @@ public sealed class DebugTarget
         }
     }
 
-    // On the vCPU's thread. It is held even where another's report came first: a breakpoint is met again when it goes on.
+    // On the vCPU's thread. The vCPU is held even if another vCPU reported first: it meets its breakpoint again when it resumes.
     private bool Report(int vcpu, VmExit exit)
     {
         lock (_lock)

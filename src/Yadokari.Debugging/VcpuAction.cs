@@ -1,9 +1,9 @@
 namespace Yadokari.Debugging;
 
-/// <summary>What a vCPU does when the machine goes on.</summary>
+/// <summary>What a vCPU does when the machine resumes.</summary>
 public enum VcpuAction
 {
-    /// <summary>Stays stopped while others go on.</summary>
+    /// <summary>Stays stopped while others run.</summary>
     Stay,
 
     /// <summary>Runs until something stops the machine.</summary>

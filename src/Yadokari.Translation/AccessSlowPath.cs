@@ -7,17 +7,17 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The slow path of accesses that translated code could not make inline, for the TLB, the segment's limit or the page did not allow it: fills the
-/// TLB, makes the access through a buffer, or delivers the fault that the instruction is to take, in the order in which processors look for them.
-/// Of the vCPU's thread.
+/// The slow path of memory accesses that translated code could not make inline because of a TLB miss, a segment limit, or the kind of page. It
+/// fills the TLB, makes the access through the bounce buffer, or delivers the instruction's fault, with the priority of faults that processors
+/// have. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
 {
-    /// <summary>An access that the TLB does not know. RIP is at its instruction.</summary>
+    /// <summary>Handles an access that missed the TLB. RIP is at its instruction.</summary>
     /// <param name="site">The exit.</param>
     /// <param name="from">Its block.</param>
-    /// <param name="outcome">What came of it otherwise.</param>
-    /// <returns>Whether the TLB knows it now, so that the block can go on with it.</returns>
+    /// <param name="outcome">The result if the block can't resume.</param>
+    /// <returns>Whether a TLB entry was filled, so that the block can resume at the access.</returns>
     public bool FillsTlb(Site* site, Block from, out Outcome outcome)
     {
         outcome = Outcome.Jumped;
@@ -29,7 +29,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
 
         if (!cpu.Code64 && (uint)cpu.State->ExitValue + (ulong)site->Size > 1ul << 32)
         {
-            // Whether that wraps around or exceeds the limit is for the segment to say.
+            // The access wraps around 4 GiB: the segment's limit decides.
             outcome = LimitedAccess(site->Size, site->Write != 0);
             return false;
         }
@@ -45,12 +45,12 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
         return false;
     }
 
-    // An access that is none to plain RAM within one page: it faults, or is made in steps.
+    // Handles an access that faults, or that is not to RAM within one page and must be made through the bounce buffer.
     private Outcome MissedAccess(Site* site, Block from, Reach reach, ulong cr2)
     {
         if (site->Extra > 1)
         {
-            // One check stood for several accesses: which of them is to blame shows when they run one by one.
+            // Several accesses shared the check: running their instructions one by one shows which of them faults.
             if (reach == Reach.Fault)
             {
                 cpu.ClearRaised();
@@ -64,8 +64,8 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
 
         if (reach == Reach.Fault)
         {
-            // Only vector instructions have masks and ask for aligned operands, but for CMPXCHG16B, and only an address that
-            // is not canonical asks who used it.
+            // The fault can be raised without decoding the instruction. Decoding is needed only for vector instructions (masks, alignment),
+            // for CMPXCHG16B (alignment), and for a non-canonical address (#GP or #SS by the segment used).
             bool whole = site->Size < 16 && Operands.IsCanonical(cpu.State->ExitValue + site->Size - 1);
             return !from.UsesSimd && whole && cpu.RaisedVector == (int)Vector.PageFault
                 ? cpu.DeliverRaised()
@@ -76,8 +76,8 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
     }
 
     /// <summary>
-    /// An access that the inline comparison with its segment's limit did not let pass: all checks, and if they hold the access. Alignment that
-    /// the instruction asks for comes before the limit, and under a mask each element's page before the next one's limit.
+    /// Handles an access that failed the inline check of its segment's limit: makes all checks and, if they pass, the access. The alignment that
+    /// the instruction requires is checked before the limit; of a masked access, each element's page is checked before the next element's limit.
     /// </summary>
     public Outcome LimitedAccess(int size, bool store)
     {
@@ -117,7 +117,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
         return Bounce(first, size, store);
     }
 
-    /// <summary>An access that may not be: an instruction with a mask may still be lucky, and what concerns the stack is #SS.</summary>
+    /// <summary>Handles an access that faults: a mask may suppress the fault, and a fault of a stack access is #SS.</summary>
     private Outcome MissFault(ulong linear, int size, bool store, ulong cr2)
     {
         int vector = cpu.RaisedVector;
@@ -139,7 +139,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
         bool parted = size == Part + 2 && cpu.Memory.IsWithinCanonical(linear, Part);
         if (parted && !cpu.Memory.ProbeLinear(linear, Part, store))
         {
-            // Of the x87's ten bytes the first eight are looked at before the rest.
+            // Of an x87 operand of ten bytes, the first eight are checked before the rest.
             return DeliverAccessFault(instruction, store);
         }
 
@@ -155,8 +155,8 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
     }
 
     /// <summary>
-    /// Whether an operand is #GP or #SS for its address alone, whatever its page is like: it does not stand as the instruction asks for, or
-    /// does not end where the canonical addresses do. Raises that.
+    /// Raises #GP or #SS if the address of an operand alone requires it, before its page is accessed: it is misaligned for the instruction, or
+    /// ends beyond the canonical addresses.
     /// </summary>
     private bool IsRefused(in Instruction instruction, ulong linear, int size, bool store)
     {
@@ -175,7 +175,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
         return true;
     }
 
-    /// <summary>One instruction whose memory operand is no plain RAM: its operand goes through a buffer.</summary>
+    /// <summary>Runs one instruction whose memory operand is not RAM within one page, with the operand in the bounce buffer.</summary>
     private Outcome Bounce(ulong linear, int size, bool store)
     {
         if (!cpu.Fetch.TryDecode(out Instruction instruction))
@@ -191,7 +191,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
         Bounces++;
         using Coherence.Section stopped = cpu.Atomically(instruction);
 
-        // An x87 store may leave memory as it is, its exception pending.
+        // An x87 store with a pending exception leaves memory unchanged, so the operand is read before.
         bool read = code.Translator.Use.ReadsMemory(instruction)
             || instruction.Mnemonic is Mnemonic.Fst or Mnemonic.Fstp or Mnemonic.Fist or Mnemonic.Fistp or Mnemonic.Fisttp or Mnemonic.Fbstp;
         bool write = code.Translator.Use.WritesMemory(instruction);
@@ -214,7 +214,7 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
             return cpu.DeliverRaised();
         }
 
-        // What a store leaves out is not written back, so that only loads read.
+        // A masked store does not write back masked elements, so only loads read.
         if (masked && !write && !MaskedMoves.ReadMasked(cpu, linear, data, mask))
         {
             return DeliverAccessFault(instruction, store);
@@ -261,10 +261,10 @@ internal sealed unsafe class AccessSlowPath(Vcpu cpu, TranslatedCode code)
         return Outcome.Jumped;
     }
 
-    /// <summary>Accesses made through a buffer.</summary>
+    /// <summary>Count of accesses made through the bounce buffer.</summary>
     public long Bounces { get; private set; }
 
-    /// <summary>Delivers what an access raised: an address that is not canonical is #SS for the stack segment, #GP for others.</summary>
+    /// <summary>Delivers the fault of an access: a non-canonical address is #SS for the stack segment, #GP for others.</summary>
     private Outcome DeliverAccessFault(in Instruction instruction, bool store)
     {
         if (cpu.RaisedVector == (int)Vector.GeneralProtection)

@@ -6,21 +6,21 @@ using static Yadokari.Translation.Emulation.Operands;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// Alignment checking (SDM 3A 6.15, #AC): with CR0.AM and EFLAGS.AC at level 3, in blocks of one instruction, whose accesses are looked at
-/// before it runs. Of the vCPU's thread.
+/// Alignment checking (SDM 3A 6.15, #AC), which is active with CR0.AM and EFLAGS.AC at CPL 3. Instructions run in blocks of their own then, and
+/// their accesses are checked before they run. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class AlignmentChecks(Vcpu cpu, InstructionAccesses accesses)
 {
-    // MXCSR.MM (AMD APM 1 4.2.2), and where the area of extended state has MXCSR (SDM 1 13.4.1).
+    // MXCSR.MM (AMD APM 1 4.2.2), and the offset of MXCSR in the XSAVE area (SDM 1 13.4.1).
     private const uint MisalignedMask = 1 << 17;
     private const int MxcsrOffset = 24;
 
-    /// <summary>Whether accesses must be aligned now.</summary>
+    /// <summary>Whether alignment checking is active.</summary>
     public bool AreOn => cpu.Cpl == 3 && (cpu.State->SystemFlags & FlagAlignment) != 0 && (cpu.Cr0 & X86.Cr0.AM) != 0;
 
     /// <summary>
-    /// Whether the instruction at RIP, which was fetched already, accesses memory at an address that its alignment does not allow; raises
-    /// #AC then. That comes before the page of that access is looked at, and after all that #GP and #SS are for.
+    /// Raises #AC and returns true if the instruction at RIP, whose fetch succeeded, makes a misaligned access. #AC has priority over the page fault
+    /// of that access, and #GP and #SS have priority over #AC.
     /// </summary>
     public bool Fail(CpuMode mode)
     {
@@ -38,7 +38,7 @@ internal sealed unsafe class AlignmentChecks(Vcpu cpu, InstructionAccesses acces
         return found;
     }
 
-    // Invalid and privileged instructions fault without an access, and so do those whose unit is switched off.
+    // Invalid and privileged instructions, and those of a disabled unit, fault without an access.
     private bool MayCheck(in Instruction instruction, CpuMode mode)
     {
         const CpuMode Traps = CpuMode.SimdTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
@@ -52,10 +52,10 @@ internal sealed unsafe class AlignmentChecks(Vcpu cpu, InstructionAccesses acces
             };
     }
 
-    /// <summary>Whether a vector operand does not stand at a multiple of what its instruction asks for, whatever EFLAGS.AC says.</summary>
+    /// <summary>Whether a vector operand is misaligned for its instruction, independent of EFLAGS.AC.</summary>
     public bool IsMisaligned(Iced.Intel.Code code, ulong linear)
         => (linear & (ulong)(InstructionClasses.AlignmentOf(code) - 1)) != 0
 
-            // SAFETY: the window holds the area, with MXCSR in it, for as long as the vCPU lives.
+            // SAFETY: the window contains the area with MXCSR until the vCPU is disposed.
             && !(InstructionClasses.MayMisalign(code) && (*(uint*)(cpu.XsaveArea + MxcsrOffset) & MisalignedMask) != 0);
 }

@@ -5,24 +5,24 @@ using static Yadokari.Translation.Emulation.Operands;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The mode of the vCPU as blocks are translated for it: worked out anew when something that it depends on changed, which is to be said by
-/// <see cref="Changed"/>. Jump caches hold no entry of a mode that they can't tell from this one. Of the vCPU's thread.
+/// The mode for which blocks are translated. It is computed again after <see cref="Changed"/>, which must be called when anything that it depends
+/// on changes. Flushes the jump caches when the mode changes to one that they do not distinguish. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class BlockMode(Vcpu cpu, Tlb tlb)
 {
     private CpuMode _current;
     private bool _stale = true;
 
-    // RFLAGS when it was worked out, of which translated code changes AC.
+    // RFLAGS when the mode was computed; translated code can change AC.
     private ulong _flags;
 
-    /// <summary>The mode now.</summary>
+    /// <summary>The current mode.</summary>
     public CpuMode Current => _stale ? Find() : _current;
 
-    /// <summary>CR0, CR4, EFER, XCR0, CPL, segments, system flags, breakpoints or single steps changed.</summary>
+    /// <summary>Must be called when CR0, CR4, EFER, XCR0, CPL, segments, system flags, breakpoints or single stepping change.</summary>
     public void Changed() => _stale = true;
 
-    /// <summary>Translated code ran, which may have executed STAC or CLAC.</summary>
+    /// <summary>Must be called after translated code ran, which may have executed STAC or CLAC.</summary>
     public void NoteFlags() => _stale |= ((cpu.State->SystemFlags ^ _flags) & FlagAlignment) != 0;
 
     private CpuMode Find()
@@ -46,7 +46,7 @@ internal sealed unsafe class BlockMode(Vcpu cpu, Tlb tlb)
 
         if (cpu.Cpl is 1 or 2)
         {
-            // Nobody's levels: neither the kernel's nor the user's short cuts fit them.
+            // CPL 1 and 2: the shortcuts of translated code for the supervisor and the user are not valid for them.
             mode |= CpuMode.Single;
         }
 
@@ -70,7 +70,7 @@ internal sealed unsafe class BlockMode(Vcpu cpu, Tlb tlb)
         }
         else
         {
-            // The next instruction would clear it; only breakpoints tell whether it was there.
+            // The next instruction clears RF, and without breakpoints it has no effect.
             cpu.State->SystemFlags &= ~FlagResume;
         }
 
@@ -101,7 +101,7 @@ internal sealed unsafe class BlockMode(Vcpu cpu, Tlb tlb)
         const CpuMode Traps = CpuMode.SimdTrap | CpuMode.EmulationTrap | CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap;
         if (((mode ^ _current) & Traps) != 0)
         {
-            // The jump caches do not tell such modes apart.
+            // The jump caches do not distinguish such modes.
             tlb.FlushJumps();
         }
 

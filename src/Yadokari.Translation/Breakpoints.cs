@@ -2,7 +2,7 @@ using Yadokari.X86;
 
 namespace Yadokari.Translation;
 
-/// <summary>What the guest's debug registers DR0 to DR3 and DR7 watch (SDM 3B 18.2); hits are bits of DR6.</summary>
+/// <summary>The breakpoints in the guest's debug registers DR0 to DR3 and DR7 (SDM 3B 18.2). Hits are bits of DR6.</summary>
 /// <param name="dr">DR0 to DR7.</param>
 internal readonly struct Breakpoints(ulong[] dr)
 {
@@ -16,16 +16,16 @@ internal readonly struct Breakpoints(ulong[] dr)
         Accesses,
     }
 
-    /// <summary>DR7 enables one, which may still be of a kind that CR4 has switched off.</summary>
+    /// <summary>Whether DR7 enables a breakpoint, possibly of a type that CR4.DE disables.</summary>
     public bool AreEnabled => (dr[7] & DebugRegisters.Enables) != 0;
 
-    /// <summary>One is enabled and can be hit.</summary>
+    /// <summary>Whether a breakpoint is enabled and can be hit.</summary>
     public bool HasAny(ulong cr4) => Has(Kind.Execution, cr4) || HasAccesses(cr4);
 
-    /// <summary>One is enabled on data or ports, which are looked at around an instruction.</summary>
+    /// <summary>Whether a breakpoint on data or ports is enabled.</summary>
     public bool HasAccesses(ulong cr4) => Has(Kind.Writes, cr4) || Has(Kind.Accesses, cr4) || Has(Kind.Ports, cr4);
 
-    /// <summary>Those on the instruction at a linear address.</summary>
+    /// <summary>Execution breakpoints at a linear address.</summary>
     public ulong ExecutionHits(ulong linear)
     {
         ulong hits = 0;
@@ -37,7 +37,7 @@ internal readonly struct Breakpoints(ulong[] dr)
         return hits;
     }
 
-    /// <summary>Those on data that an access meets.</summary>
+    /// <summary>Data breakpoints that an access hits.</summary>
     public ulong DataHits(ulong linear, ulong size, bool writes)
     {
         ulong hits = 0;
@@ -50,7 +50,7 @@ internal readonly struct Breakpoints(ulong[] dr)
         return hits;
     }
 
-    /// <summary>Those on ports that an access meets.</summary>
+    /// <summary>Port breakpoints that an access hits.</summary>
     public ulong PortHits(ulong port, ulong size, ulong cr4)
     {
         ulong hits = 0;
@@ -75,15 +75,15 @@ internal readonly struct Breakpoints(ulong[] dr)
         return false;
     }
 
-    // Ports are watched with CR4.DE only.
+    // Port breakpoints require CR4.DE.
     private static bool IsKind(Kind kind, ulong cr4) => kind != Kind.Ports || (cr4 & Cr4.DE) != 0;
 
     private bool IsEnabled(int i) => (dr[7] >> (2 * i) & 3) != 0;
 
-    // R/W of DR7.
+    // The R/W field of DR7.
     private Kind KindOf(int i) => (Kind)((int)(dr[7] >> (16 + (4 * i))) & 3);
 
-    // Whether an access has a byte in common with what a debug register watches: so many bytes, at a multiple of them.
+    // Whether an access overlaps the range of a breakpoint, whose address is aligned to its length.
     private bool Meets(int i, ulong address, ulong size)
     {
         ulong length = (dr[7] >> (18 + (4 * i)) & 3) switch { 0 => 1, 1 => 2, 2 => 8, _ => 4ul };

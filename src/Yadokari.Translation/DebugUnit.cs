@@ -6,32 +6,31 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The guest's own debugging (SDM 3B 18.3): single steps by EFLAGS.TF, and breakpoints on execution, data and ports in DR0 to DR3, all in
-/// blocks of one instruction. Before each <see cref="HitsBreakpoint"/>, then <see cref="Begin"/>, and after it <see cref="TrapsAfter"/>. Of the
-/// vCPU's thread.
+/// The guest's debug facilities (SDM 3B 18.3): single stepping by EFLAGS.TF, and breakpoints on execution, data and ports in DR0 to DR3, all in
+/// blocks of one instruction. The caller calls <see cref="HitsBreakpoint"/> and <see cref="Begin"/> before each instruction, and
+/// <see cref="TrapsAfter"/> after it. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class DebugUnit(Vcpu cpu, InstructionAccesses accesses)
 {
     private readonly Breakpoints _breakpoints = new(cpu.Dr);
 
-    // Of the step in progress: whether it is of one instruction, TF and what had been delivered before it, what it will hit, and the last
-    // instruction of it that went to the emulator.
+    // The current step: whether it is a single instruction, TF and the count of deliveries before it, the breakpoints that it will hit, and the
+    // last instruction that was emulated.
     private bool _single;
     private bool _trap;
     private long _deliveries;
     private ulong _hits;
     private Mnemonic _emulated;
 
-    /// <summary>A breakpoint is enabled and can be hit.</summary>
+    /// <summary>Whether a breakpoint is enabled and can be hit.</summary>
     public bool HasBreakpoints => _breakpoints.HasAny(cpu.Cr4);
 
-    // The last instruction loaded SS, which holds off traps and interrupts until the next one is done.
+    // Whether the last instruction loaded SS, which delays traps and interrupts until after the next one.
     private bool LoadedStack => cpu.Events.InterruptShadow && _emulated != Mnemonic.Sti;
 
     /// <summary>
-    /// Before an instruction: raises #DB if a breakpoint is set on it, unless RF lets it run this once (SDM 3B 18.3.1.1). RF has done its
-    /// work then; a fault of the instruction sets it anew in what it pushes. After a load of SS too, as AMD's processors do, together with
-    /// what that load hit.
+    /// Before an instruction: raises #DB if an execution breakpoint matches it and RF is clear (SDM 3B 18.3.1.1), and clears RF; a fault of the
+    /// instruction pushes RF set. Also after a load of SS, as on AMD's processors, together with the breakpoints which that load hit.
     /// </summary>
     public bool HitsBreakpoint()
     {
@@ -48,15 +47,15 @@ internal sealed unsafe class DebugUnit(Vcpu cpu, InstructionAccesses accesses)
             return false;
         }
 
-        // The handler finds RF set, so that returning goes on. SDM 3B 18.3.1.1 leaves that to the handler; kvm-unit-tests' debug relies on it.
+        // RF is set in the pushed flags, so that IRET resumes. SDM 3B 18.3.1.1 leaves that to the handler; kvm-unit-tests' debug relies on it.
         cpu.State->SystemFlags |= FlagResume;
         cpu.Dr[6] = (cpu.Dr[6] & ~DebugRegisters.Breakpoints) | hit | cpu.Events.TakeBreakpoints(cpu.Events.Deliveries);
         cpu.Raise(Vector.Debug);
         return true;
     }
 
-    /// <summary>An instruction is about to run, or a block of them.</summary>
-    /// <param name="single">Whether it is one that runs alone: only those are looked at.</param>
+    /// <summary>Called before a block runs.</summary>
+    /// <param name="single">Whether it is a block of one instruction: only those are checked.</param>
     public void Begin(bool single)
     {
         _single = single;
@@ -66,14 +65,14 @@ internal sealed unsafe class DebugUnit(Vcpu cpu, InstructionAccesses accesses)
         _emulated = Mnemonic.INVALID;
     }
 
-    /// <summary>It goes to the emulator, or a part of the block does.</summary>
+    /// <summary>Called when an instruction of the block is emulated.</summary>
     public void Emulates(Mnemonic mnemonic) => _emulated = mnemonic;
 
     /// <summary>
-    /// After an instruction: raises #DB if TF was set when it began (SDM 3B 18.3.1.4), unless something else was delivered, which cleared
-    /// TF, or a load of SS holds traps off for one instruction. SYSCALL and SYSRET count with the flags that they leave. The same for
-    /// breakpoints on data and ports that were hit; those that a load of SS hit outlive an INT n that comes next: its handler has not begun
-    /// when they are taken. INT1 takes them with its own.
+    /// After an instruction: raises #DB if TF was set when it began (SDM 3B 18.3.1.4), unless a delivered event cleared TF or a load of SS delays
+    /// traps for one instruction. For SYSCALL and SYSRET, the flags after them count. The same applies to breakpoints on data and ports that were
+    /// hit. Those hit by a load of SS are kept across a following INT n, whose handler has not begun when they are taken; INT1 raises them with
+    /// its own #DB.
     /// </summary>
     public bool TrapsAfter(Outcome outcome) => (_single || _emulated is Mnemonic.Sysret or Mnemonic.Sysretq) && outcome != Outcome.Retry && Traps(outcome);
 
@@ -122,7 +121,7 @@ internal sealed unsafe class DebugUnit(Vcpu cpu, InstructionAccesses accesses)
     }
 
     /// <summary>
-    /// Before an instruction: which breakpoints on data and ports its accesses will hit, as bits of DR6. It is a trap: the instruction
+    /// Before an instruction: determines which breakpoints on data and ports its accesses will hit, as bits of DR6. They trap: the instruction
     /// completes first (SDM 3B 18.3.1.2).
     /// </summary>
     private ulong FindHits()

@@ -3,22 +3,22 @@ using Yadokari.Core.Engines;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The clock of a machine: the host's time-stamp counter and an offset. Each vCPU keeps the sum of that offset and its IA32_TSC_ADJUST, which
-/// translated code adds to the host's counter.
+/// The clock of a machine: the host's TSC plus an offset. Each vCPU stores the sum of this offset and its IA32_TSC_ADJUST, which translated code
+/// adds to the host's TSC.
 /// </summary>
 internal sealed class GuestClock : IGuestClock, IDisposable
 {
     private static readonly TimeSpan s_betweenLooks = TimeSpan.FromMinutes(1);
 
-    private readonly Lock _lock = new(); // Guards what follows. Nothing is called inside it but vCPUs' counters.
+    private readonly Lock _lock = new(); // Guards the fields below. Only vCPUs' counters are accessed while it is held.
     private readonly List<Vcpu> _vcpus;
     private readonly TscGap _gap = new(HostTsc.Read, () => Linux.SleepWatch.BootTime, HostTsc.Hz);
     private readonly Timer _looks;
     private ulong _offset = 0 - HostTsc.Read();
-    private ulong _stoppedAt; // The host's counter then.
+    private ulong _stoppedAt; // The host's TSC at that time.
     private volatile bool _stopped;
 
-    /// <param name="vcpus">The vCPUs that count by it; changed only here.</param>
+    /// <param name="vcpus">The vCPUs that use this clock; only this class changes the list.</param>
     public GuestClock(List<Vcpu> vcpus)
     {
         _vcpus = vcpus;
@@ -28,10 +28,10 @@ internal sealed class GuestClock : IGuestClock, IDisposable
     /// <inheritdoc/>
     public ulong Frequency => HostTsc.Hz;
 
-    /// <summary>No vCPU may run.</summary>
+    /// <summary>Whether the clock is stopped; no vCPU may run then.</summary>
     public bool IsStopped => _stopped;
 
-    /// <summary>Has a vCPU in the state after reset count by this clock.</summary>
+    /// <summary>Adds a vCPU in its reset state and sets its TSC.</summary>
     public void Add(Vcpu vcpu)
     {
         lock (_lock)
@@ -50,8 +50,8 @@ internal sealed class GuestClock : IGuestClock, IDisposable
         }
     }
 
-    /// <summary>What a vCPU's counter shows. Any thread.</summary>
-    /// <param name="offset">Its offset, which moves when the clock does.</param>
+    /// <summary>Reads a vCPU's TSC. Any thread.</summary>
+    /// <param name="offset">The vCPU's offset, which changes when the clock is set.</param>
     public ulong Read(ref readonly ulong offset)
     {
         if (!_stopped)
@@ -73,7 +73,7 @@ internal sealed class GuestClock : IGuestClock, IDisposable
             Move(value - (HostCounter + _offset));
         }
 
-        Tell();
+        NotifyChanged();
     }
 
     /// <inheritdoc/>
@@ -86,7 +86,7 @@ internal sealed class GuestClock : IGuestClock, IDisposable
                 return;
             }
 
-            // One that begins to run sees it, or is seen here.
+            // A vCPU that starts to run sets IsRunning before it reads _stopped: either it sees the stop, or it is found here.
             _stoppedAt = HostTsc.Read();
             _stopped = true;
             Interlocked.MemoryBarrier();
@@ -125,7 +125,7 @@ internal sealed class GuestClock : IGuestClock, IDisposable
             Move(gap);
         }
 
-        Tell();
+        NotifyChanged();
     }
 
     public void Dispose() => _looks.Dispose();
@@ -141,8 +141,8 @@ internal sealed class GuestClock : IGuestClock, IDisposable
         }
     }
 
-    // Without the lock: hosts may read counters.
-    private void Tell()
+    // Notifies observers, without the lock, because they may read counters.
+    private void NotifyChanged()
     {
         foreach (Vcpu vcpu in _vcpus)
         {

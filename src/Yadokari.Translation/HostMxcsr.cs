@@ -2,10 +2,10 @@ using Yadokari.Translation.Code;
 
 namespace Yadokari.Translation;
 
-/// <summary>The bits of MXCSR that the host's processor has, which are the guest's: it loads MXCSR by itself.</summary>
+/// <summary>The bits of MXCSR that the host's processor supports. The guest has the same, because LDMXCSR is copied.</summary>
 internal static unsafe class HostMxcsr
 {
-    /// <summary>MXCSR_MASK (Intel SDM volume 1, 11.6.6): 0xFFFF, or 0x2FFFF where misaligned SSE operands can be allowed.</summary>
+    /// <summary>MXCSR_MASK (SDM 1 11.6.6): 0xFFFF, or 0x2FFFF with misaligned SSE mode.</summary>
     public static uint Mask { get; } = Find();
 
     private static uint Find()

@@ -3,16 +3,16 @@ using Yadokari.Translation.Code;
 
 namespace Yadokari.Translation;
 
-/// <summary>The processor's time-stamp counter. Any thread.</summary>
+/// <summary>The host's time-stamp counter. Any thread.</summary>
 internal static unsafe class HostTsc
 {
     private static readonly delegate* unmanaged[SuppressGCTransition]<ulong> s_read = Emit();
     private static readonly Lazy<ulong> s_hz = new(Calibrate);
 
-    /// <summary>Counts in a second, measured once against the monotonic clock, to within 20 parts in a million.</summary>
+    /// <summary>Frequency in Hz, measured once against the monotonic clock with an error of at most 20 ppm.</summary>
     public static ulong Hz => s_hz.Value;
 
-    /// <summary>The counter now.</summary>
+    /// <summary>Reads the counter.</summary>
     public static ulong Read() => s_read();
 
     private static delegate* unmanaged[SuppressGCTransition]<ulong> Emit()
@@ -35,7 +35,7 @@ internal static unsafe class HostTsc
         return (ulong)((end.tsc - start.tsc) * (double)Stopwatch.Frequency / (end.time - start.time));
     }
 
-    // The pair read with the least delay between the two clocks.
+    // Reads both clocks several times and returns the pair with the least delay between the two reads.
     private static (ulong Tsc, long Time) Sample()
     {
         (ulong, long) best = default;

@@ -4,38 +4,38 @@ using Yadokari.Translation.Code;
 
 namespace Yadokari.Translation;
 
-/// <summary>What FXSAVE and XSAVE make of the x87's pointers where no exception is pending; the guest's do the same.</summary>
+/// <summary>How FXSAVE and XSAVE save the x87 pointers when no exception is pending, on the host and so in the guest.</summary>
 internal enum X87PointerSaving
 {
-    /// <summary>They are saved: Intel's processors.</summary>
+    /// <summary>The pointers are saved: Intel's processors.</summary>
     Always,
 
-    /// <summary>Zeros are saved: AMD's with XSAVEERPTR (APM 3, CPUID 8000_0008h EBX bit 2).</summary>
+    /// <summary>Zeros are saved: AMD's processors with XSAVEERPTR (APM 3, CPUID 8000_0008h EBX bit 2).</summary>
     Zeros,
 
-    /// <summary>Memory stays as it is: AMD's without.</summary>
+    /// <summary>Memory is left unchanged: AMD's processors without XSAVEERPTR.</summary>
     Never,
 }
 
-/// <summary>Ways of the host's x87 that are the guest's.</summary>
+/// <summary>Model-specific behaviour of the host's x87, which the guest's has too.</summary>
 internal static unsafe class HostX87
 {
     // CPUID 7, EBX: FDP_EXCPTN_ONLY, and that FCS and FDS are deprecated.
     private static readonly int s_features = X86Base.CpuId(0, 0).Eax >= 7 ? X86Base.CpuId(7, 0).Ebx : 0;
 
-    // Upper bits of pointers that are copies of the one below.
+    // Number of upper bits of a pointer that are copies of the bit below them.
     private static readonly int s_copied = FindCopied();
 
-    /// <summary>What becomes of the pointers where no exception is pending.</summary>
+    /// <summary>How the pointers are saved when no exception is pending.</summary>
     public static X87PointerSaving Saving { get; } = FindSaving();
 
-    /// <summary>Selectors are saved; else 0.</summary>
+    /// <summary>Whether FCS and FDS are saved; if not, they are saved as 0.</summary>
     public static bool HasSelectors { get; } = (s_features & (1 << 13)) == 0;
 
-    /// <summary>The operand's pointer moves only with an exception that is not masked.</summary>
+    /// <summary>Whether FDP is updated only by an unmasked exception (FDP_EXCPTN_ONLY).</summary>
     public static bool OperandOnlyWithException { get; } = (s_features & (1 << 6)) != 0;
 
-    /// <summary>A 64-bit pointer as the x87 holds it once it is loaded.</summary>
+    /// <summary>The value that the x87 holds after a 64-bit pointer was loaded.</summary>
     public static ulong Held(ulong pointer) => (ulong)((long)(pointer << s_copied) >> s_copied);
 
     private static X87PointerSaving FindSaving()
@@ -45,7 +45,7 @@ internal static unsafe class HostX87
         return pointer switch { 0 => X87PointerSaving.Zeros, ulong.MaxValue => X87PointerSaving.Never, _ => X87PointerSaving.Always };
     }
 
-    // Processors hold as many bits as their linear addresses have, whatever a hypervisor has them tell: 48, 57 or all.
+    // A processor holds as many bits as its linear addresses have: 48, 57 or all. It is measured, because a hypervisor may change CPUID.
     private static int FindCopied()
     {
         // FXRSTOR64 [RDI]; FXSAVE64 [RDI]; FNINIT; RET, with an exception pending.
@@ -53,7 +53,7 @@ internal static unsafe class HostX87
         return Math.Max(0, BitOperations.LeadingZeroCount(~pointer) - 1);
     }
 
-    // Runs code on an image with this status and this instruction pointer, and returns the latter.
+    // Runs code on an FXSAVE image with this status and instruction pointer, and returns the instruction pointer of the image afterwards.
     private static ulong Run(ReadOnlySpan<byte> code, ushort status, ulong pointer)
     {
         using var cache = new CodeCache(4096);

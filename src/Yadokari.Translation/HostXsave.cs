@@ -2,7 +2,7 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Yadokari.Translation;
 
-/// <summary>Which extended state the host's processor and this engine handle (SDM 1 13), and how long its area is.</summary>
+/// <summary>The extended state that the host's processor and this engine support (SDM 1 13), and the length of its area.</summary>
 internal static class HostXsave
 {
     /// <summary>State components: x87, SSE, AVX, AVX-512.</summary>

@@ -5,16 +5,16 @@ using Yadokari.Translation.Emulation;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The memory and ports that an instruction will access, worked out before it runs from the registers as they are: for breakpoints and
-/// alignment checking, with which instructions run one by one.
+/// Determines the memory and ports that an instruction will access, from the registers before it runs: for breakpoints and alignment checking,
+/// with which instructions run one by one.
 /// </summary>
-/// <param name="cpu">The vCPU that will run them, on its thread.</param>
+/// <param name="cpu">The vCPU; all members are called on its thread.</param>
 internal sealed unsafe class InstructionAccesses(Vcpu cpu)
 {
     private readonly InstructionInfoFactory _info = new();
 
     /// <summary>
-    /// Breakpoints on data and ports that the accesses of an instruction will hit, as bits of DR6, if it is the next to run.
+    /// Breakpoints on data and ports that the next instruction will hit, as bits of DR6.
     /// </summary>
     public ulong Hits(in Instruction instruction, in Breakpoints breakpoints)
     {
@@ -42,8 +42,8 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
     }
 
     /// <summary>
-    /// Whether an instruction, if it is the next to run, comes to an access whose address its alignment does not allow before anything else
-    /// faults. What faults first may be raised on return.
+    /// Whether the next instruction makes a misaligned access before anything else faults. If another fault comes first, it may be raised on
+    /// return.
     /// </summary>
     public bool AreUnaligned(in Instruction instruction)
     {
@@ -57,7 +57,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
             : HasUnalignedAccess(instruction, reads: true, out bool faults) || (!faults && HasUnalignedAccess(instruction, reads: false, out _));
     }
 
-    // Under a mask each element stands for itself.
+    // Checks each element of a masked operand.
     private bool HasUnalignedElement(in Instruction instruction, in MaskedOperand mask)
     {
         ulong offset = cpu.Memory.EffectiveAddress(instruction, out int segment);
@@ -88,7 +88,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
         return false;
     }
 
-    // Of the accesses that read, or of those that only write, which come after them.
+    // Checks the accesses that read, or those that only write, which come after them.
     private bool HasUnalignedAccess(in Instruction instruction, bool reads, out bool faults)
     {
         faults = false;
@@ -97,7 +97,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
             bool write = IsWrite(memory.Access);
             if ((instruction.IsCallFar || instruction.IsCallFarIndirect) && IsOfStack(memory, instruction))
             {
-                // Descriptors come first: it checks itself.
+                // Such an instruction checks its accesses itself, after its descriptors.
                 continue;
             }
 
@@ -112,11 +112,11 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
             int segment = SegmentOf(memory);
             ulong offset = OffsetOf(memory, instruction);
 
-            // What is no single access is looked at from its beginning.
+            // An operand that takes several accesses is checked from its first byte.
             bool parted = size is 10 or 14 or > 16 and not (32 or 64) || kind is MemorySize.Bound16_WordWord or MemorySize.Bound32_DwordDword;
             int part = parted ? alignment : size;
 
-            // These look late whether their segment may be written.
+            // FXSAVE and ARPL check late whether their segment is writable.
             bool intent = write && kind != MemorySize.Fxsave_512Byte && instruction.Mnemonic != Mnemonic.Arpl;
             faults = !cpu.Memory.Linear(segment, offset, part, intent, out ulong linear) || cpu.Alignment.IsMisaligned(instruction.Code, linear);
             if (faults)
@@ -139,7 +139,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
         return false;
     }
 
-    /// <summary>What an access of a kind must be a multiple of (SDM 3A table 6-7, AMD APM 2 8.2.18).</summary>
+    /// <summary>Required alignment of an access in bytes (SDM 3A table 6-7, AMD APM 2 8.2.18).</summary>
     private static int AlignmentOf(MemorySize size) => size switch
     {
         MemorySize.FpuEnv14 or MemorySize.FpuState94 or MemorySize.SegPtr16 or MemorySize.Bound16_WordWord => 2,
@@ -183,7 +183,7 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
 
     private static bool IsWrite(OpAccess access) => access is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
 
-    // Elements of the masked moves are not checked; the others check as they go along.
+    // Elements of masked moves are not checked; the other instructions check their accesses themselves.
     private static bool ChecksItself(Mnemonic mnemonic) => mnemonic is Mnemonic.Vmaskmovps or Mnemonic.Vmaskmovpd or Mnemonic.Vpmaskmovd
         or Mnemonic.Vpmaskmovq or Mnemonic.Maskmovq or Mnemonic.Maskmovdqu or Mnemonic.Vmaskmovdqu or Mnemonic.Enter;
 
@@ -198,18 +198,18 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
         };
     }
 
-    // The decoder tells no size where an access is repeated. MOVSXD to 16 bits reads four bytes on AMD's processors.
+    // The decoder reports no size for repeated accesses. MOVSXD to 16 bits reads four bytes on AMD's processors.
     private MemorySize SizeOf(in UsedMemory memory, in Instruction instruction)
         => instruction.Code == Iced.Intel.Code.Movsxd_r16_rm16 && cpu.Cpuid.Vendor == X86.Cpuid.CpuVendor.Amd ? MemorySize.Int32
             : memory.MemorySize == MemorySize.Unknown && instruction.IsStringInstruction ? instruction.MemorySize
             : memory.MemorySize;
 
-    // The offset of an access in its segment. The decoder does not know how far the bit is of BT, BTC, BTR and BTS.
+    // The offset of an access in its segment. The decoder does not include the bit offset of BT, BTC, BTR and BTS.
     private ulong OffsetOf(in UsedMemory memory, in Instruction instruction)
     {
         if (!cpu.Code64 && IsOfStack(memory, instruction))
         {
-            // Nor how wide the stack's addresses are, which the stack segment says and not the code segment.
+            // The width of a stack address depends on SS, but the decoder takes it from CS.
             ulong distance = (ulong)(memory.AddressSize == CodeSize.Code16 ? (short)memory.Displacement : (int)memory.Displacement);
             return (cpu.Gpr(memory.Base.GetNumber()) + distance) & Operands.StackMask(cpu);
         }
@@ -219,13 +219,13 @@ internal sealed unsafe class InstructionAccesses(Vcpu cpu)
         return memory.AddressSize switch { CodeSize.Code16 => (ushort)address, CodeSize.Code32 => (uint)address, _ => address };
     }
 
-    // Whether an access is what the instruction pushes or pops, and not its operand in memory.
+    // Whether an access is a push or pop of the instruction, not its memory operand.
     private static bool IsOfStack(in UsedMemory memory, in Instruction instruction)
         => instruction.IsStackInstruction
             && memory.Base is Register.SP or Register.ESP or Register.RSP or Register.BP or Register.EBP or Register.RBP
             && (instruction.Op0Kind != OpKind.Memory || IsWrite(memory.Access) == (instruction.StackPointerIncrement < 0));
 
-    // The segment of an access, 0 to 5: as that of an instruction's operand.
+    // The segment of an access, 0 to 5.
     private int SegmentOf(in UsedMemory memory)
         => !cpu.Code64 || memory.Segment is Register.FS or Register.GS ? memory.Segment - Register.ES
             : memory.Base is Register.RSP or Register.RBP or Register.ESP or Register.EBP ? 2 : 3;

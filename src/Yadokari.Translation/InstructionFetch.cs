@@ -6,15 +6,14 @@ using Yadokari.Translation.Memory;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// What is at RIP, as an instruction or as the block to run: found with the rights and up to the limit with which the processor fetches. Of the
-/// vCPU's thread.
+/// Finds the instruction or the block at RIP, with the checks of an instruction fetch: page rights and the limit of CS. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class InstructionFetch(Vcpu cpu, GuestMemory memory, TranslatedCode code, Tlb tlb)
 {
-    /// <summary>Entries into instructions that cross a page boundary.</summary>
+    /// <summary>Count of entries into instructions that cross a page boundary.</summary>
     public long Crossings { get; private set; }
 
-    /// <summary>Decodes the instruction at RIP, or raises the fault its fetch meets.</summary>
+    /// <summary>Decodes the instruction at RIP. Returns false after raising the fault of its fetch.</summary>
     public bool TryDecode(out Instruction instruction)
     {
         instruction = default;
@@ -40,7 +39,7 @@ internal sealed unsafe class InstructionFetch(Vcpu cpu, GuestMemory memory, Tran
         return true;
     }
 
-    /// <summary>The block at RIP, translated if need be. Null: an exception was raised.</summary>
+    /// <summary>Finds or translates the block at RIP. Returns null after raising an exception.</summary>
     public Block? FindBlock(CpuMode mode)
     {
         ulong linear = cpu.LinearRip;
@@ -75,7 +74,7 @@ internal sealed unsafe class InstructionFetch(Vcpu cpu, GuestMemory memory, Tran
 
         Crossings++;
 
-        // The instruction crosses into the next page: what stands there decides each time which block it is.
+        // The instruction crosses into the next page: the block is valid only for the current mapping of that page.
         bool global = cpu.Mmu.FetchIsGlobal;
         if (!cpu.Mmu.TranslateFetch((linear & ~0xFFFul) + 4096, out ulong second))
         {
@@ -91,7 +90,7 @@ internal sealed unsafe class InstructionFetch(Vcpu cpu, GuestMemory memory, Tran
                 return block;
             }
 
-            // It relies on a global page, which this is not any more.
+            // The block was translated for a global second page, which is not global any more.
             code.Drop(block);
         }
 
@@ -105,8 +104,8 @@ internal sealed unsafe class InstructionFetch(Vcpu cpu, GuestMemory memory, Tran
     }
 
     /// <summary>
-    /// Whether the instruction at RIP ends within the code segment; if not, #GP is raised (SDM 3A 5.3). Near the segment's end, instructions
-    /// run one by one, each looked at before: <paramref name="mode"/> says so.
+    /// Whether the instruction at RIP ends within the limit of CS; if not, raises #GP (SDM 3A 5.3). Near the limit, sets
+    /// <see cref="CpuMode.Single"/> in <paramref name="mode"/>, so that each instruction is checked before it runs.
     /// </summary>
     private bool IsWithinSegment(ulong linear, ref CpuMode mode)
     {
@@ -129,7 +128,7 @@ internal sealed unsafe class InstructionFetch(Vcpu cpu, GuestMemory memory, Tran
             return true;
         }
 
-        // It is fetched no further than the segment goes, whatever the page after says.
+        // The fetch ends at the limit, so that the page after it can't fault.
         Span<byte> bytes = stackalloc byte[(int)left];
         int first = (int)Math.Min(left, 4096 - (linear & 4095));
         if (!ReadCode(linear, bytes[..first]) || !ReadCode(linear + (ulong)first, bytes[first..]))

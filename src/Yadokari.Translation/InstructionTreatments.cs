@@ -7,23 +7,23 @@ namespace Yadokari.Translation;
 /// <summary>How the translation engine carries an instruction out.</summary>
 public enum InstructionTreatment
 {
-    /// <summary>The processor runs it: copied, its registers renamed and its memory operand redirected.</summary>
+    /// <summary>Copied to the host code, with registers renamed and the memory operand redirected.</summary>
     Copied,
 
-    /// <summary>The translator writes a few instructions of its own for it: near jumps, calls and returns, pushes and pops, LEA.</summary>
+    /// <summary>Replaced by a short sequence of host instructions: near jumps, calls and returns, pushes and pops, LEA.</summary>
     Expanded,
 
-    /// <summary>As <see cref="Expanded"/> in its common case, else as <see cref="Emulated"/>.</summary>
+    /// <summary><see cref="Expanded"/> for its common case, else <see cref="Emulated"/>.</summary>
     Inline,
 
-    /// <summary>A handler in C# does what it says.</summary>
+    /// <summary>A handler in C# emulates it.</summary>
     Emulated,
 
-    /// <summary>It belongs to a feature that guests are not offered, or to none: the guest takes #UD.</summary>
+    /// <summary>Raises #UD: it is invalid, or belongs to a feature that the guest does not have.</summary>
     Refused,
 }
 
-/// <summary>The translator's own decisions, for those who only want to know of them. Any thread.</summary>
+/// <summary>Reports how the translator treats each instruction, for tests and documentation. Any thread.</summary>
 public static class InstructionTreatments
 {
     /// <summary>The treatment of an instruction in 64-bit code with its vector units switched on.</summary>

@@ -3,9 +3,8 @@ using Yadokari.X86.State;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// Events that wait for one vCPU, in the terms of SDM 3A 6.7 and 6.8: NMIs, the interrupt shadow, debug exceptions that a load of SS holds
-/// back, and an event that a saved state had on its way. What an interrupt controller holds is not here. Of the vCPU's thread, but for
-/// what says any thread.
+/// Pending events of one vCPU (SDM 3A 6.7, 6.8): NMIs, the interrupt shadow, debug exceptions delayed by a load of SS, and an event injected by a
+/// loaded state. Interrupts of the interrupt controller are not included. On the vCPU's thread, except members documented for any thread.
 /// </summary>
 internal sealed class PendingEvents
 {
@@ -14,31 +13,31 @@ internal sealed class PendingEvents
     private volatile bool _nmiBlocked;
     private PendingEvent? _injected;
 
-    // Breakpoints that an instruction hit which loaded SS: they wait for the end of the next one (SDM 3A 6.8.3), and are lost if something
-    // is delivered before it begins.
+    // Breakpoints hit by an instruction that loaded SS: they are pending until the end of the next instruction (SDM 3A 6.8.3), and are lost if
+    // an event is delivered before that begins.
     private ulong _heldBreakpoints;
     private long _heldAt;
 
-    /// <summary>Interrupts are held off until one more instruction has run: after STI, MOV SS, POP SS.</summary>
+    /// <summary>Whether interrupts are blocked for one instruction: after STI, MOV SS, POP SS.</summary>
     public bool InterruptShadow { get; set; }
 
-    /// <summary>Exceptions, interrupts and INT n delivered so far.</summary>
+    /// <summary>Count of delivered exceptions, interrupts and INT n.</summary>
     public long Deliveries { get; private set; }
 
-    /// <summary>An NMI can be taken now. Any thread.</summary>
+    /// <summary>Whether an NMI is pending and not blocked. Any thread.</summary>
     public bool HasNmi => Volatile.Read(ref _nmis) != 0 && !_nmiBlocked;
 
-    /// <summary>An NMI arrives. Any thread.</summary>
+    /// <summary>Makes an NMI pending. Any thread.</summary>
     public void RaiseNmi()
     {
-        // Of two that arrive at once both are taken, one by the other's handler's end (as KVM has it); while one is handled one waits.
+        // As in KVM, two NMIs may be pending, of which the second is taken after the first one's handler; while a handler runs, only one.
         lock (_nmiLock)
         {
             _nmis = Math.Min(_nmis + 1, _nmiBlocked ? 1 : 2);
         }
     }
 
-    /// <summary>Takes an NMI that is there for delivery: further ones wait until <see cref="UnblockNmis"/>.</summary>
+    /// <summary>Takes a pending NMI for delivery and blocks further ones until <see cref="UnblockNmis"/>.</summary>
     public void TakeNmi()
     {
         lock (_nmiLock)
@@ -48,10 +47,10 @@ internal sealed class PendingEvents
         }
     }
 
-    /// <summary>The handler of an NMI ended: IRET.</summary>
+    /// <summary>Unblocks NMIs: IRET was executed.</summary>
     public void UnblockNmis() => _nmiBlocked = false;
 
-    /// <summary>Whether the vCPU has an event to deliver before its first instruction.</summary>
+    /// <summary>Whether a loaded state has an event to deliver before the first instruction.</summary>
     public bool HasInjected => _injected != null;
 
     /// <summary>Takes the event to deliver before the first instruction, if there is one.</summary>
@@ -63,17 +62,20 @@ internal sealed class PendingEvents
         return any;
     }
 
-    /// <summary>Something was delivered: its handler begins.</summary>
+    /// <summary>Counts a delivery.</summary>
     public void NoteDelivery() => Deliveries++;
 
-    /// <summary>Holds breakpoints that an instruction hit, bits of DR6, for the next one; <paramref name="deliveries"/> is from before it began.</summary>
+    /// <summary>Delays breakpoints that an instruction hit (bits of DR6) until after the next one.</summary>
+    /// <param name="hits">The breakpoints.</param>
+    /// <param name="deliveries"><see cref="Deliveries"/> before the instruction began.</param>
     public void HoldBreakpoints(ulong hits, long deliveries)
     {
         _heldBreakpoints = hits;
         _heldAt = deliveries;
     }
 
-    /// <summary>Takes the breakpoints held, for an instruction before which so much had been delivered.</summary>
+    /// <summary>Takes the delayed breakpoints.</summary>
+    /// <param name="deliveries"><see cref="Deliveries"/> before the current instruction began.</param>
     public ulong TakeBreakpoints(long deliveries)
     {
         ulong held = HeldBreakpoints(deliveries);
@@ -81,7 +83,7 @@ internal sealed class PendingEvents
         return held;
     }
 
-    /// <summary>Stores what waits.</summary>
+    /// <summary>Saves the pending events.</summary>
     public void Save(X86State state)
     {
         (state.NmisPending, state.NmiBlocked) = (Volatile.Read(ref _nmis), _nmiBlocked);
@@ -90,7 +92,7 @@ internal sealed class PendingEvents
         state.PendingEvent = _injected;
     }
 
-    /// <summary>Takes over what waits in a state that <see cref="Check"/> let pass.</summary>
+    /// <summary>Loads the pending events of a state that passed <see cref="Check"/>.</summary>
     public void Load(X86State state)
     {
         Volatile.Write(ref _nmis, state.NmisPending);
@@ -100,7 +102,7 @@ internal sealed class PendingEvents
         _injected = state.PendingEvent;
     }
 
-    /// <summary>Refuses a state in which more waits than can.</summary>
+    /// <summary>Checks the pending events of a state.</summary>
     /// <exception cref="ArgumentException">The state can't be loaded.</exception>
     public static void Check(X86State state)
     {

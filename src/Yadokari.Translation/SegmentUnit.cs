@@ -4,9 +4,9 @@ using Yadokari.X86.State;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// Segment registers with their hidden parts and the registers of descriptor tables (SDM 3A 2.4, 3.4.2, 3.4.3), and the checks that an
-/// access to a loaded segment takes. Bases and selectors are mirrored in the <see cref="VcpuState"/>, where translated code finds them.
-/// What may be loaded is for the caller to check. Of the vCPU's thread.
+/// Segment registers with their hidden parts, the registers of descriptor tables (SDM 3A 2.4, 3.4.2, 3.4.3), and the checks of accesses to a
+/// loaded segment. Bases and selectors are mirrored in the <see cref="VcpuState"/> for translated code. The caller must check what it loads. On
+/// the vCPU's thread.
 /// </summary>
 /// <param name="state">The vCPU's state.</param>
 internal sealed unsafe class SegmentUnit(VcpuState* state)
@@ -19,14 +19,14 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
     private const int Gs = 5;
     private const ushort Code = 8;
     private const ushort ExpandDown = 4;
-    private const ushort Accessible = 2; // Data that may be written, code that may be read.
+    private const ushort Accessible = 2; // Writable data, or readable code.
     private const ushort Present = 0x80;
     private const ushort Long = 0x2000;
     private const ushort Big = 0x4000;
 
     private Registers _registers;
 
-    // Within the object: one step from the vCPU, as an array would be.
+    // Inline in the object, which saves an indirection.
     [InlineArray(Count)]
     private struct Registers
     {
@@ -39,22 +39,22 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
     /// <summary>The task register.</summary>
     public SegmentState Tr { get; set; }
 
-    /// <summary>The register of the local descriptor table.</summary>
+    /// <summary>LDTR.</summary>
     public SegmentState Ldtr { get; set; }
 
-    /// <summary>The register of the global descriptor table.</summary>
+    /// <summary>GDTR.</summary>
     public TableState Gdtr { get; set; }
 
-    /// <summary>The register of the interrupt descriptor table.</summary>
+    /// <summary>IDTR.</summary>
     public TableState Idtr { get; set; }
 
-    /// <summary>CS.L, which counts in long mode only.</summary>
+    /// <summary>CS.L, which has an effect in long mode only.</summary>
     public bool IsLong => (_registers[Cs].Attributes & Long) != 0;
 
-    /// <summary>CS.D: operands and addresses have 32 bits unless a prefix says otherwise.</summary>
+    /// <summary>CS.D: the default operand and address size is 32 bits.</summary>
     public bool IsCode32 => (_registers[Cs].Attributes & Big) != 0;
 
-    /// <summary>Some of ES, CS, SS and DS does not begin at 0.</summary>
+    /// <summary>Whether ES, CS, SS or DS has a base other than 0.</summary>
     public bool AreBased => _registers[0].Base != 0 || _registers[1].Base != 0 || _registers[2].Base != 0 || _registers[3].Base != 0;
 
     /// <summary>Offset of the last byte of CS.</summary>
@@ -68,7 +68,7 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
         state->Selectors[index] = value.Selector;
     }
 
-    /// <summary>Brings back the bases that translated code may have changed: SWAPGS, WRFSBASE, WRGSBASE.</summary>
+    /// <summary>Copies the bases of FS and GS from the <see cref="VcpuState"/>, where translated code may have changed them (SWAPGS, WRFSBASE, WRGSBASE).</summary>
     public void TakeBases()
     {
         TakeBase(Fs);
@@ -90,7 +90,7 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
         Tr = new SegmentState(0, 0, 0xFFFF, 0x8B);
     }
 
-    /// <summary>Stores the registers.</summary>
+    /// <summary>Saves the registers.</summary>
     public void Save(X86State to)
     {
         ((ReadOnlySpan<SegmentState>)_registers).CopyTo(to.Segments);
@@ -109,14 +109,14 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
     }
 
     /// <summary>
-    /// The linear address of an offset in a segment, and whether the access passes the checks of the mode: canonical in 64-bit mode, else
-    /// usable, rights and limit (SDM 3A 5.3, 5.5).
+    /// Computes the linear address of an offset in a segment, and returns whether the access passes the checks of the mode: canonical in 64-bit
+    /// mode; else usable, rights and limit (SDM 3A 5.3, 5.5).
     /// </summary>
-    /// <param name="code64">The code is of 64-bit mode.</param>
+    /// <param name="code64">Whether the vCPU is in 64-bit mode.</param>
     /// <param name="segment">0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS.</param>
-    /// <param name="offset">Of the first byte.</param>
-    /// <param name="length">In bytes, 1 or more.</param>
-    /// <param name="write">To write, or to read.</param>
+    /// <param name="offset">Offset of the first byte.</param>
+    /// <param name="length">Length in bytes, 1 or more.</param>
+    /// <param name="write">Whether it is a write.</param>
     /// <param name="linear">The linear address of the first byte, if the access passes.</param>
     public bool Allows(bool code64, int segment, ulong offset, int length, bool write, out ulong linear)
     {
@@ -144,8 +144,8 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
     }
 
     /// <summary>
-    /// Works out how far translated code may go in each segment without asking <see cref="Allows"/>. True if one of DS, ES, SS is less
-    /// than all of 4 GiB, to read and to write (SDM 3A 5.3, 5.5).
+    /// Computes the ends up to which translated code may access each segment without <see cref="Allows"/>. Returns whether DS, ES or SS does not
+    /// allow reads and writes of all 4 GiB (SDM 3A 5.3, 5.5).
     /// </summary>
     public bool FindEnds()
     {
@@ -173,7 +173,7 @@ internal sealed unsafe class SegmentUnit(VcpuState* state)
         return limited;
     }
 
-    // Real and virtual-8086 mode have at least 64 KiB: what protected mode loaded with less is not looked at there.
+    // In real and virtual-8086 mode a limit is at least 64 KiB: a smaller one, loaded in protected mode, is ignored.
     private uint LimitOf(in SegmentState segment) => state->ProtectedMode ? segment.Limit : Math.Max(segment.Limit, 0xFFFF);
 
     private void TakeBase(int index)

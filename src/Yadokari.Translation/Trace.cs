@@ -5,14 +5,14 @@ using Yadokari.Translation.Code;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// What happened, a line each: blocks entered from C# (with <see cref="TranslationEngine.Trace"/> set no jump is chained, so that these
-/// are all of them), emulated instructions, exceptions, interrupts.
+/// Writes a line for each block entered from C#, emulated instruction, exception and interrupt. While <see cref="TranslationEngine.Trace"/> is
+/// set, jumps are not linked, so that every block is entered from C#.
 /// </summary>
 internal sealed class Trace(TextWriter writer)
 {
     private readonly StringBuilder _line = new();
 
-    // A line is one call, for vCPUs share the writer.
+    // Each line is written by one call, because vCPUs share the writer.
     internal void Enter(Vcpu cpu, Block block)
     {
         _line.Clear().Append($"B {cpu.LinearRip:x} {block.Mode} rax={cpu.Rax:x} rcx={cpu.Rcx:x} rdx={cpu.Rdx:x} rbx={cpu.Rbx:x} rsp={cpu.Rsp:x} rbp={cpu.Rbp:x} rsi={cpu.Rsi:x} rdi={cpu.Rdi:x}");

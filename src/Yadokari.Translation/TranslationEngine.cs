@@ -13,31 +13,31 @@ using Yadokari.X86.Engines;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// Dynamic translation: runs guests without a hypervisor, a kernel module or root. Innocuous instructions go to the processor itself,
+/// Dynamic binary translation: runs guests without a hypervisor, a kernel module or root. Innocuous instructions are copied to the host code,
 /// sensitive ones are emulated.
 /// </summary>
 public sealed class TranslationEngine : IEngine
 {
     /// <summary>
-    /// The most bytes of host code kept for a vCPU, a multiple of 8192; more than two vCPUs share twice as many among them, but have
-    /// <see cref="LeastCodeCacheBytes"/> each. 24 MiB are enough for most guests, and more is taken only where these are translated again
-    /// and again: programs with compilers of their own want tens of MiB.
+    /// Maximum bytes of host code for a vCPU, a multiple of 8192. More than two vCPUs share twice as many bytes, but each has at least
+    /// <see cref="LeastCodeCacheBytes"/>. A cache starts with 24 MiB, which are enough for most guests, and grows only if code is translated again
+    /// and again: programs with JIT compilers need tens of MiB.
     /// </summary>
     public int CodeCacheBytes { get; init; } = 128 << 20;
 
-    /// <summary>What each vCPU keeps however many there are, unless <see cref="CodeCacheBytes"/> is less.</summary>
+    /// <summary>Minimum bytes of host code for each vCPU, unless <see cref="CodeCacheBytes"/> is less.</summary>
     public const int LeastCodeCacheBytes = 32 << 20;
 
-    /// <summary>When user code runs on the processor itself rather than translated.</summary>
+    /// <summary>When user code runs directly instead of translated.</summary>
     public DirectMode Direct { get; init; } = DirectMode.Auto;
 
-    /// <summary>Whether CPUID stops a program that runs directly where the host can make it; else pages with it run translated, for tests.</summary>
+    /// <summary>Whether to use CPUID faulting of the host; if not, pages that contain CPUID run translated. For tests.</summary>
     internal bool UsesCpuidFaulting { get; init; } = true;
 
     /// <summary>Measures the time spent in emulated instructions.</summary>
     public bool Timed { get; init; }
 
-    /// <summary>Where to write every block entered, exception and interrupt; null for no trace.</summary>
+    /// <summary>Receives a line for each block entered, emulated instruction, exception and interrupt; null for no trace.</summary>
     public TextWriter? Trace { get; init; }
 
     /// <inheritdoc/>
@@ -55,7 +55,7 @@ public sealed class TranslationEngine : IEngine
         return (ecx & (1 << 27)) != 0 ? Support.Yes : Support.No("the translation engine needs a processor with XSAVE (2008 or later)");
     }
 
-    /// <summary>Looks whether this host lets user code run directly, by starting a process for it. Where not, all code is translated.</summary>
+    /// <summary>Tests whether this host permits direct execution, by starting a process. If not, all code is translated.</summary>
     public static Support ProbeDirect()
     {
         using GuestMemory memory = Linux.GuestRam.Create([(0, 4096)]);
@@ -96,7 +96,7 @@ public sealed class TranslationEngine : IEngine
         return new TranslationVm(this, spec, model);
     }
 
-    // Innocuous instructions go to the host's processor, which has to know them, and does them as its maker has it.
+    // The host's processor runs innocuous instructions: it must support them, and be of the CPU model's vendor.
     private static void CheckFeatures(CpuidModel model)
     {
         CpuidModel host = CpuidModel.FromHost(model.Configuration);
@@ -113,7 +113,7 @@ public sealed class TranslationEngine : IEngine
     }
 }
 
-/// <summary>A machine under translation: what its vCPUs share.</summary>
+/// <summary>A virtual machine of the translation engine: the state that its vCPUs share.</summary>
 internal sealed class TranslationVm : IVm
 {
     private readonly List<Vcpu> _vcpus = [];
@@ -150,32 +150,32 @@ internal sealed class TranslationVm : IVm
 
     internal int CodeCacheBytes { get; }
 
-    /// <summary>How many vCPUs it is made for.</summary>
+    /// <summary>Number of vCPUs that may be created.</summary>
     internal int Vcpus { get; }
 
-    /// <summary>There are more vCPUs than processors: who only waits should give way.</summary>
+    /// <summary>Whether there are more vCPUs than host processors: a vCPU that spins should yield its processor.</summary>
     internal bool Crowded => Vcpus > Environment.ProcessorCount;
 
     internal Coherence Coherence { get; }
 
-    /// <summary>The processors that the guest sees.</summary>
+    /// <summary>The CPU model of all vCPUs.</summary>
     internal CpuModel Model { get; }
 
     internal CpuidModel Cpuid => Model.Cpuid;
 
-    /// <summary>What the guest has; the rest is #UD.</summary>
+    /// <summary>Instructions that the guest may use; all others raise #UD.</summary>
     internal InstructionSet InstructionSet { get; }
 
     internal bool Timed { get; }
 
-    /// <summary>What guests asked for in vain: model-specific registers (#GP), instructions that the processor does not have (#UD).</summary>
+    /// <summary>Counts unsupported MSRs (#GP) and instructions (#UD) that the guest used.</summary>
     internal Tally Refused { get; } = new();
 
     internal DirectMode Direct { get; }
 
     internal bool UsesCpuidFaulting { get; }
 
-    /// <summary>What programs that ran directly showed, on any vCPU.</summary>
+    /// <summary>Measurements of programs that ran directly on any vCPU.</summary>
     internal DirectOutlook Outlook { get; } = new();
 
     internal TextWriter? TraceWriter { get; }
@@ -215,8 +215,8 @@ internal sealed class TranslationVm : IVm
                 rows.Add(("vcpu " + vcpu.Id, "system calls", vcpu.SystemCalls, ""));
                 if (vcpu.Direct is { } direct)
                 {
-                    rows.Add(("direct " + vcpu.Id, "programs taken on", direct.Promotions, ""));
-                    rows.Add(("direct " + vcpu.Id, "programs given back", direct.Demotions, ""));
+                    rows.Add(("direct " + vcpu.Id, "programs promoted", direct.Promotions, ""));
+                    rows.Add(("direct " + vcpu.Id, "programs demoted", direct.Demotions, ""));
                     rows.Add(("direct " + vcpu.Id, "processes started", direct.Sandboxes, ""));
                     rows.Add(("direct " + vcpu.Id, "entries", direct.Entries, ""));
                     rows.Add(("direct " + vcpu.Id, "  ended by missing pages", direct.Faults, ""));

@@ -1,24 +1,24 @@
 namespace Yadokari.Translation;
 
 /// <summary>
-/// By how much the processor's counter fell behind while the host slept: some stop then, some begin anew, others count on. Looks at it from
-/// time to time, so that how fast it counts is known the better the longer it runs. One thread at a time.
+/// Measures how far the host's TSC fell behind while the host was suspended: some counters stop, some restart at 0, others continue. Periodic
+/// samples make the estimate of the counter's frequency more precise over time. One thread at a time.
 /// </summary>
-/// <param name="readTsc">The counter.</param>
-/// <param name="time">Nanoseconds that go on in sleep.</param>
-/// <param name="hz">About how often it counts in a second.</param>
+/// <param name="readTsc">Reads the counter.</param>
+/// <param name="time">Reads a clock that includes suspend, in nanoseconds.</param>
+/// <param name="hz">Approximate frequency of the counter.</param>
 internal sealed class TscGap(Func<ulong> readTsc, Func<long> time, ulong hz)
 {
-    // A counter that went on is left alone: what is measured has errors, and the guest would see them.
-    private const double LeastSeconds = 0.05;
+    // Smaller gaps are measurement errors of a counter that continued; correcting them would show in the guest.
+    private const double MinSeconds = 0.05;
 
     private (ulong Tsc, long Time) _first = (readTsc(), time());
     private (ulong Tsc, long Time) _last = (readTsc(), time());
 
-    /// <summary>Looks. The host has not slept since the last look, or that was told by <see cref="Take"/>.</summary>
+    /// <summary>Takes a sample. The host must not have been suspended since the last sample, unless <see cref="Take"/> was called after it.</summary>
     public void Look() => _last = (readTsc(), time());
 
-    /// <summary>The host slept. Returns what the counter lacks, 0 if nothing.</summary>
+    /// <summary>Called after the host was suspended. Returns the number of counts to add to the counter, 0 if none.</summary>
     public ulong Take()
     {
         (ulong Tsc, long Time) now = (readTsc(), time());
@@ -27,6 +27,6 @@ internal sealed class TscGap(Func<ulong> readTsc, Func<long> time, ulong hz)
         double expected = (now.Time - _last.Time) / 1e9 * rate;
         double counted = unchecked((long)(now.Tsc - _last.Tsc));
         _first = _last = now;
-        return expected - counted > LeastSeconds * hz ? (ulong)(expected - counted) : 0;
+        return expected - counted > MinSeconds * hz ? (ulong)(expected - counted) : 0;
     }
 }

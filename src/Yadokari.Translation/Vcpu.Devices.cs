@@ -1,8 +1,8 @@
 namespace Yadokari.Translation;
 
 /// <summary>
-/// Accesses to devices. These may wait, such as for a console that nobody reads or a disk of the host's: meanwhile this vCPU counts as outside of
-/// guest code, so that neither another vCPU nor a device waits for it. What was derived from guest memory before such a call may be stale after it.
+/// Accesses to devices. An access may block (on a console that is not read, on a disk of the host): meanwhile the vCPU counts as outside guest
+/// code, so that no other vCPU or device waits for it. Anything derived from guest memory before the access may be stale after it.
 /// </summary>
 internal sealed unsafe partial class Vcpu
 {
@@ -30,7 +30,7 @@ internal sealed unsafe partial class Vcpu
         _host.MmioWrite(Id, gpa, data);
     }
 
-    /// <summary>While it lives, the vCPU counts as outside of guest code.</summary>
+    /// <summary>The vCPU counts as outside guest code until this is disposed.</summary>
     private readonly ref struct Outside
     {
         private readonly Vcpu _vcpu;
@@ -41,6 +41,6 @@ internal sealed unsafe partial class Vcpu
             vcpu.Requests.Leave();
         }
 
-        public void Dispose() => _vcpu.ComeInside();
+        public void Dispose() => _vcpu.EnterGuestCode();
     }
 }

@@ -4,13 +4,13 @@ namespace Yadokari.Translation;
 
 internal sealed unsafe partial class Vcpu
 {
-    /// <summary>The exception raised and not delivered yet, or -1.</summary>
+    /// <summary>Vector of the exception that was raised and not delivered yet; -1 if none.</summary>
     internal int RaisedVector { get; private set; } = -1;
 
     /// <summary>Error code of the raised exception.</summary>
     internal uint RaisedErrorCode { get; private set; }
 
-    /// <summary>Raises an exception that is delivered once the emulated instruction returns <see cref="Outcome.Fault"/>.</summary>
+    /// <summary>Raises an exception. It is delivered when the emulated instruction returns <see cref="Outcome.Fault"/>.</summary>
     internal Outcome Raise(Vector vector, uint errorCode = 0)
     {
         RaisedVector = (int)vector;
@@ -18,6 +18,6 @@ internal sealed unsafe partial class Vcpu
         return Outcome.Fault;
     }
 
-    /// <summary>Takes the raised exception back, for delivery or because it does not count (LAR, VERR, ...).</summary>
+    /// <summary>Clears the raised exception, for delivery or because the instruction ignores it (LAR, VERR).</summary>
     internal void ClearRaised() => RaisedVector = -1;
 }

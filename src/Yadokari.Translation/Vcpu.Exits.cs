@@ -9,10 +9,10 @@ using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation;
 
-/// <summary>What follows when translated code comes back.</summary>
+/// <summary>Handling of exits from translated code.</summary>
 internal sealed unsafe partial class Vcpu
 {
-    /// <summary>Deals with whatever made translated code return. On return RIP is exact and <paramref name="block"/> what to run next, if known.</summary>
+    /// <summary>Handles an exit of translated code. On return, RIP is exact and <paramref name="block"/> is the block to run next, if known.</summary>
     private Outcome AfterExit(ref Block? block)
     {
         while (true)
@@ -25,9 +25,9 @@ internal sealed unsafe partial class Vcpu
 
             var site = (Site*)_code.Cache.Writable((byte*)State->ExitSite);
             ExitsByKind[(int)site->Kind]++;
-            if (site->Kind == SiteKind.Gone)
+            if (site->Kind == SiteKind.Invalidated)
             {
-                return FollowGone(out block);
+                return FollowInvalidated(out block);
             }
 
             Block from = _code.ByNumber(site->Block)!;
@@ -82,8 +82,8 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    // A jump by linear address whose block is gone.
-    private Outcome FollowGone(out Block? block)
+    // An indirect jump or a return whose target block was invalidated.
+    private Outcome FollowInvalidated(out Block? block)
     {
         SetLinearRip(State->ExitValue);
         block = Fetch.FindBlock(Mode.Current);
@@ -100,7 +100,7 @@ internal sealed unsafe partial class Vcpu
         return Outcome.Jumped;
     }
 
-    // A jump to a known address, not linked to its block yet.
+    // A direct jump that is not linked to its target block yet.
     private Outcome FollowLink(Site* site, Block from, out Block? block)
     {
         long flushes = _code.CacheFlushes;
@@ -110,8 +110,8 @@ internal sealed unsafe partial class Vcpu
             return DeliverRaised();
         }
 
-        // The block may have gone with a cache that was full, and describe another by now, or its page with the other block's
-        // translation.
+        // Finding the target may have translated it. That flushes a full cache, after which the jump's Block object may be reused, and serves
+        // requests that may drop the jump's page.
         if (Trace == null && from.Valid && _code.CacheFlushes == flushes && (block.Mode & CpuMode.Single) == 0)
         {
             _code.Link(site, block, LinearRip, Mmu.FetchIsGlobal);
@@ -120,7 +120,7 @@ internal sealed unsafe partial class Vcpu
         return Outcome.Jumped;
     }
 
-    // A jump to an address that the code computed, or into another page.
+    // An indirect jump, or a direct jump to another page.
     private Outcome FollowLookup(Site* site, Block from, ulong page, out Block? block)
     {
         block = null;
@@ -154,8 +154,8 @@ internal sealed unsafe partial class Vcpu
         return Outcome.Jumped;
     }
 
-    // The block for an instruction across two pages, whose second may be mapped otherwise by now; null for a fault, which is raised. Nothing
-    // of it ran yet. What runs one by one does so still: found for another mode, this block would never be settled.
+    // Finds the block of an instruction that crosses pages and has not begun, because the mapping of its second page may have changed. Returns null
+    // after raising a fault. Uses the block's own mode: with another one (single stepping has its own), the block would be rechecked for ever.
     private Block? Recheck(Site* site, Block from)
     {
         long flushes = _code.CacheFlushes;
@@ -182,7 +182,7 @@ internal sealed unsafe partial class Vcpu
         return block;
     }
 
-    /// <summary>A near branch to an address that is not canonical faults itself (SDM 2A JMP, CALL, RET): what it did is undone.</summary>
+    /// <summary>Undoes a near branch to a non-canonical address, and raises the #GP that the branch itself takes (SDM 2A JMP, CALL, RET).</summary>
     private Outcome RefuseBranch(Block from, ulong page)
     {
         SetLinearRip(page + from.Table[2 * (from.Instructions - 1)]);
@@ -197,7 +197,7 @@ internal sealed unsafe partial class Vcpu
                 Rsp -= 8 + (instruction.OpCount == 0 ? 0u : instruction.Immediate16);
                 break;
             case FlowControl.IndirectCall:
-                // The quadword that the return address replaced.
+                // Restores the quadword that the return address overwrote.
                 Memory.Write(Rsp, State->ReplacedTop);
                 Rsp += 8;
                 break;
@@ -266,7 +266,7 @@ internal sealed unsafe partial class Vcpu
         return outcome == Outcome.Shutdown ? outcome : Outcome.Jumped;
     }
 
-    // The processor raised an exception while it ran a guest's instruction: the guest's own.
+    // A copied guest instruction caused a host signal: raises the exception in the guest.
     internal Outcome HostFault()
     {
         int signal = (int)State->FaultSignal;
@@ -292,7 +292,7 @@ internal sealed unsafe partial class Vcpu
         Code.Host borrowed = RegisterRenaming.BorrowedBy(instruction);
         if (borrowed != Code.Host.None)
         {
-            // Lent registers keep their numbers.
+            // The host register borrowed for the address has the guest register's number.
             Gpr((int)borrowed) = State->SaveRcx;
         }
 
@@ -300,7 +300,7 @@ internal sealed unsafe partial class Vcpu
         Trace?.HostFault(this, signal, address, instruction);
         if (signal == SignalAction.Sigfpe)
         {
-            // What waits for the x87 takes its exception before it could raise one of SSE's.
+            // A waiting instruction takes a pending x87 exception before a SIMD exception of its own.
             bool x87 = X87.HasPending && InstructionClasses.WaitsForX87(instruction);
             Raise(instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv ? Vector.DivideError : x87 ? Vector.X87 : Vector.Simd);
         }

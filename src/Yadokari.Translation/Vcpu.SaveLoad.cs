@@ -5,7 +5,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Translation;
 
-/// <summary>The architectural state in and out, and a debugger's view of memory.</summary>
+/// <summary>Saving and loading of the architectural state, and memory access for a debugger.</summary>
 internal sealed unsafe partial class Vcpu
 {
     /// <inheritdoc/>
@@ -98,7 +98,7 @@ internal sealed unsafe partial class Vcpu
         ModeChanged();
     }
 
-    // What the vCPU can't have. Control registers and segments are taken as they are: what they mean together shows when they are used.
+    // Refuses values that the vCPU can't have. Control registers and segments are not checked: invalid combinations fault when they are used.
     private void Check(X86State state)
     {
         foreach ((uint index, ulong value) in state.Msrs)
@@ -116,7 +116,7 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    // Those that Save and Load treat by name.
+    // MSRs that Save and Load handle one by one.
     private static bool IsOwnMsr(uint index) => index
         is MsrIndex.TscAdjust or MsrIndex.SysenterCs or MsrIndex.SysenterEsp or MsrIndex.SysenterEip
         or MsrIndex.Star or MsrIndex.Lstar or MsrIndex.Cstar or MsrIndex.Sfmask

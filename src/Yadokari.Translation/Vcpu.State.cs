@@ -5,40 +5,40 @@ namespace Yadokari.Translation;
 
 internal sealed unsafe partial class Vcpu
 {
-    /// <summary>What an emulated instruction did.</summary>
+    /// <summary>Result of an instruction or a block.</summary>
     internal enum Outcome
     {
-        /// <summary>Done: go on after it.</summary>
+        /// <summary>Completed; the next instruction follows it.</summary>
         Next,
 
-        /// <summary>Done: RIP was set.</summary>
+        /// <summary>Completed; RIP was set.</summary>
         Jumped,
 
-        /// <summary>Nothing changed: an exception was raised by <see cref="Raise"/> and is to be delivered with RIP at this instruction.</summary>
+        /// <summary>State is unchanged, and <see cref="Raise"/> raised an exception that must be delivered with RIP at this instruction.</summary>
         Fault,
 
-        /// <summary>HLT: RIP goes on after it, then wait.</summary>
+        /// <summary>HLT completed; the vCPU halts with RIP after it.</summary>
         Halt,
 
-        /// <summary>Progress was made (a part of a REP): run the same instruction again after looking at interrupts.</summary>
+        /// <summary>Partly completed (some iterations of a REP): interrupts are checked, then the same instruction continues.</summary>
         Again,
 
         /// <summary>Triple fault.</summary>
         Shutdown,
 
-        /// <summary>Nothing happened: the same instruction is looked at anew.</summary>
+        /// <summary>The instruction has not run and must be tried again.</summary>
         Retry,
     }
 
     internal const ulong ArithmeticFlags = 0x8D5;
 
     /// <summary>
-    /// Segment registers. They are loaded by <see cref="SetSegment"/>; translated code changes the bases of FS and GS, and with SYSCALL and
-    /// SYSRET CS and SS, in the <see cref="VcpuState"/>, and on return to C# they are brought back.
+    /// Segment registers. <see cref="SetSegment"/> loads them. Translated code changes the bases of FS and GS, and SYSCALL and SYSRET change CS and
+    /// SS, in the <see cref="VcpuState"/> only; each return to C# copies these here.
     /// </summary>
     internal SegmentUnit Segments { get; }
 
-    /// <summary>Of x87 state what is not in <see cref="XsaveArea"/>.</summary>
+    /// <summary>x87 state that is not in <see cref="XsaveArea"/>.</summary>
     internal X87Unit X87 { get; }
 
     internal ref ulong Cr0 => ref State->Cr0;
@@ -73,10 +73,10 @@ internal sealed unsafe partial class Vcpu
 
     internal ulong TscAdjust;
 
-    /// <summary>The state translated code works on, at the gs base.</summary>
+    /// <summary>The state that translated code accesses, at the gs base.</summary>
     internal VcpuState* State => (VcpuState*)_window;
 
-    /// <summary>The guest's XSAVE area (standard format). Valid after <see cref="SimdLive"/> was stored, which every exit to C# does. Of the vCPU's thread while it runs.</summary>
+    /// <summary>The guest's XSAVE area (standard format). Valid in C#: every exit saves the live state. On the vCPU's thread while it runs.</summary>
     internal byte* XsaveArea
     {
         get
@@ -86,7 +86,7 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    /// <summary>Brings x87 and vector registers back if they are still where the program ran directly.</summary>
+    /// <summary>Copies the x87 and vector registers to the vCPU if a process of direct execution holds them.</summary>
     internal void FetchExtended()
     {
         if (State->ExtendedAway != 0)
@@ -145,17 +145,17 @@ internal sealed unsafe partial class Vcpu
 
     internal bool Virtual8086 => State->Virtual8086;
 
-    /// <summary>Sets a segment register with its hidden part, and what follows from it.</summary>
+    /// <summary>Sets a segment register with its hidden part, and updates the mode of blocks.</summary>
     internal void SetSegment(int index, in SegmentState value)
     {
         Segments.Set(index, value);
         ModeChanged();
     }
 
-    /// <summary>To be called after any change of CR0, CR4, EFER, XCR0, CPL, segments or system flags: the mode of blocks is worked out anew.</summary>
+    /// <summary>Must be called after any change of CR0, CR4, EFER, XCR0, CPL, segments or system flags: updates the mode of blocks.</summary>
     internal void ModeChanged() => Mode.Changed();
 
-    /// <summary>Goes on at a linear address.</summary>
+    /// <summary>Sets RIP from a linear address.</summary>
     internal void SetLinearRip(ulong linear)
     {
         if (Code64)
@@ -164,7 +164,7 @@ internal sealed unsafe partial class Vcpu
             return;
         }
 
-        // Jumps of 16-bit code wrap around within their 64 KiB.
+        // Jumps of 16-bit code wrap around at 64 KiB.
         uint rip = (uint)(linear - Segments[1].Base);
         State->Rip = !Segments.IsCode32 && Segments.CodeLimit <= 0xFFFF ? (ushort)rip : rip;
     }

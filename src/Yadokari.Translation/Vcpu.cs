@@ -15,7 +15,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Translation;
 
-/// <summary>A virtual processor of the translation engine: the loop around translated code.</summary>
+/// <summary>A vCPU of the translation engine: the loop that runs translated code and delivers events.</summary>
 internal sealed unsafe partial class Vcpu : IX86Vcpu
 {
     private readonly TranslationVm _vm;
@@ -26,10 +26,10 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly Tlb _tlb;
     private readonly byte* _window;
     private volatile bool _kicked;
-    private volatile bool _disposed; // The memory of the state is given back.
+    private volatile bool _disposed; // The memory of State is unmapped.
     private HashSet<ulong> _breakpoints = [];
 
-    /// <summary>MAXPHYADDR shown to the guest.</summary>
+    /// <summary>The guest's MAXPHYADDR.</summary>
     internal int PhysicalAddressBits => Cpuid.PhysicalAddressBits;
 
     internal Vcpu(TranslationVm vm, int id, IX86VcpuHost host)
@@ -62,20 +62,20 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _coherence.Join(this);
     }
 
-    /// <summary>What it translated.</summary>
+    /// <summary>Its translated blocks.</summary>
     internal TranslatedCode Translated => _code;
 
-    /// <summary>PAUSE that the monitor saw: where vCPUs outnumber processors.</summary>
+    /// <summary>Count of emulated PAUSE instructions: they are emulated if there are more vCPUs than host processors.</summary>
     internal long Pauses { get; set; }
 
-    /// <summary>While an instruction is carried out in steps that must look like one to other vCPUs, those stand still.</summary>
+    /// <summary>Makes the emulation of a locked instruction atomic: stops other vCPUs until the returned section is disposed.</summary>
     internal Coherence.Section Atomically(in Instruction instruction) => IsAtomic(instruction) ? _coherence.StopTheWorld(this) : default;
 
     private bool IsAtomic(in Instruction instruction)
         => _vm.Vcpus > 1 && (instruction.HasLockPrefix || (instruction.Mnemonic == Mnemonic.Xchg && instruction.OpCount == 2
             && (instruction.Op0Kind == OpKind.Memory || instruction.Op1Kind == OpKind.Memory)));
 
-    /// <summary>Runs user code on the processor itself; null if that is not wanted.</summary>
+    /// <summary>Direct execution of user code; null if it is switched off.</summary>
     internal DirectExecution? Direct { get; }
 
     /// <inheritdoc/>
@@ -83,16 +83,16 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     internal IX86VcpuHost Host => _host;
 
-    /// <summary>What CPUID answers.</summary>
+    /// <summary>The guest's CPUID leaves.</summary>
     internal CpuidModel Cpuid => _vm.Cpuid;
 
-    /// <summary>Registers without a meaning to the engine.</summary>
+    /// <summary>MSRs that have no effect on the engine.</summary>
     internal MsrFile MsrFile { get; }
 
     /// <inheritdoc/>
     public ulong ReadTsc() => _disposed ? 0 : _vm.Clock.Read(in State->TscOffset);
 
-    /// <summary>Moves the counter, whatever the guest does to it at the same time. Any thread.</summary>
+    /// <summary>Adds a distance to the TSC, atomically with respect to writes by the guest. Any thread.</summary>
     internal void MoveTsc(ulong distance) => Interlocked.Add(ref State->TscOffset, distance);
 
     internal TranslationVm Vm => _vm;
@@ -160,31 +160,31 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <inheritdoc/>
     public bool HasNmi => Events.HasNmi;
 
-    /// <summary>What the guest's own debugger asked for.</summary>
+    /// <summary>The guest's debug registers and single stepping.</summary>
     internal DebugUnit Debugging { get; }
 
-    /// <summary>For which mode its blocks are translated now.</summary>
+    /// <summary>The mode for which blocks are translated now.</summary>
     internal BlockMode Mode { get; }
 
-    /// <summary>Which accesses must be aligned.</summary>
+    /// <summary>Alignment checking (#AC).</summary>
     internal AlignmentChecks Alignment { get; }
 
-    /// <summary>Deals with accesses that its translated code can't make.</summary>
+    /// <summary>The slow path of memory accesses of translated code.</summary>
     internal AccessSlowPath Accesses { get; }
 
-    /// <summary>What is at RIP.</summary>
+    /// <summary>Finds the instruction or the block at RIP.</summary>
     internal InstructionFetch Fetch { get; }
 
-    /// <summary>A debugger steps it or has breakpoints in it.</summary>
+    /// <summary>Whether a debugger of the host single-steps it or has set breakpoints.</summary>
     internal bool IsDebugged => SingleStep || _breakpoints.Count != 0;
 
-    /// <summary>How its linear addresses are translated.</summary>
+    /// <summary>Translation of linear addresses.</summary>
     internal Mmu Mmu { get; }
 
-    /// <summary>What its emulated instructions access.</summary>
+    /// <summary>Memory accesses of emulated instructions.</summary>
     internal LinearMemory Memory { get; }
 
-    /// <summary>What waits to be delivered.</summary>
+    /// <summary>Pending events.</summary>
     internal PendingEvents Events { get; } = new();
 
     /// <inheritdoc/>
@@ -200,34 +200,34 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         IsRunning = true;
-        ComeInside();
+        EnterGuestCode();
         try
         {
             return !_vm.Clock.IsStopped ? RunInside() : throw new InvalidOperationException($"vCPU {Id} can't run while the machine's clock is stopped: start the clock first.");
         }
         finally
         {
-            // Outside any thread may look at the state, and only this one gets it from a process.
+            // Outside Run, any thread may read the state, but only this one can fetch it from a traced process.
             FetchExtended();
             Requests.Leave();
             IsRunning = false;
         }
     }
 
-    /// <summary>Its thread is in <see cref="Run"/>. Any thread.</summary>
+    /// <summary>Whether its thread is in <see cref="Run"/>. Any thread.</summary>
     internal bool IsRunning { get => _running; private set => _running = value; }
 
     private volatile bool _running;
 
     private VmExit RunInside()
     {
-        if (!Wakes(out VmExit asleep))
+        if (!TryWake(out VmExit exit))
         {
-            return asleep;
+            return exit;
         }
 
         _tlb.ForgetThread();
-        if (Events.TryTakeInjected(out PendingEvent injected) && !Delivers(injected))
+        if (Events.TryTakeInjected(out PendingEvent injected) && !TryDeliver(injected))
         {
             return Ended();
         }
@@ -241,7 +241,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 return VmExit.Kicked;
             }
 
-            if (!TakesEvents(ref block))
+            if (!TryTakeEvents(ref block))
             {
                 return Ended();
             }
@@ -268,7 +268,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             switch (RunNext(mode, ref block))
             {
                 case Outcome.Retry:
-                    // It has not run: what was to run alone still is, and is not handed to the processor, which may have stopped at it.
+                    // The instruction has not run: it must still run alone, and translated, because direct execution may have stopped at it.
                     _steps = stepping ? Math.Max(_steps, 1) : _steps;
                     Events.InterruptShadow |= shadowed;
                     State->SystemFlags |= resume;
@@ -276,7 +276,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 case Outcome.Halt when Events.HasNmi:
                     break;
                 case Outcome.Halt:
-                    // Where an interrupt is there, the next round takes it.
+                    // A pending interrupt is taken in the next iteration.
                     if ((State->SystemFlags & 0x200) != 0 && _host.HasInterrupt(Id))
                     {
                         break;
@@ -290,7 +290,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         }
     }
 
-    // Deals with what other threads asked for while it ran, or says that it was to come out.
+    // Handles what other threads requested: parking, a change of A20. Returns whether Run must return because of a kick.
     private bool IsKicked(ref Block? block)
     {
         Interlocked.Exchange(ref State->Pending, 0);
@@ -311,13 +311,13 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         return kicked;
     }
 
-    // Delivers an NMI or an interrupt that waits, unless the next instruction is to run before. False: it did not reach the guest.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: so an exit for CPUID takes 76 ns, and 88 with calls.
-    private bool TakesEvents(ref Block? block)
+    // Delivers a pending NMI or interrupt, unless the interrupt shadow delays it. Returns false if the delivery ended the run.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: an exit for CPUID takes 76 ns inlined, and 88 with calls.
+    private bool TryTakeEvents(ref Block? block)
     {
         if (Events.InterruptShadow)
         {
-            // One instruction runs before the next look at interrupts.
+            // One instruction runs before interrupts are checked again.
             Events.InterruptShadow = false;
             _shadowed = true;
             return true;
@@ -354,8 +354,8 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         return InterruptDelivery.Deliver(this, vector, null, software: false) != Outcome.Shutdown;
     }
 
-    // Runs what is at RIP: user code on the processor itself, or a block, which is the last one if that still fits.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: so an exit for CPUID takes 76 ns, and 88 with calls.
+    // Runs the code at RIP: directly, or as a block. The given block is used if it is still valid for the mode.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: an exit for CPUID takes 76 ns inlined, and 88 with calls.
     private Outcome RunNext(CpuMode mode, ref Block? block)
     {
         if ((mode & CpuMode.Single) != 0 && Debugging.HitsBreakpoint())
@@ -390,7 +390,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         return RunBlock(ref block, single: (mode & CpuMode.Single) != 0);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: so an exit for CPUID takes 76 ns, and 88 with calls.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, the loop: an exit for CPUID takes 76 ns inlined, and 88 with calls.
     private Outcome RunBlock(ref Block? block, bool single)
     {
         Trace?.Enter(this, block!);
@@ -423,15 +423,15 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         return VmExit.Shutdown;
     }
 
-    /// <summary>Whether it executes instructions when it runs next.</summary>
+    /// <summary>The activity state (SDM 3C 25.4.2): whether it executes instructions.</summary>
     internal ActivityState Activity { get; set; }
 
     private VmExit Halted => (State->SystemFlags & 0x200) == 0 ? VmExit.HaltedWithInterruptsDisabled : VmExit.Halted;
 
-    // Whether it executes instructions, or begins to because of what waits for it or because a debugger steps it.
-    private bool Wakes(out VmExit asleep)
+    // Makes a halted vCPU active if an event is pending or a debugger steps it. If it stays inactive, returns false and the exit of Run.
+    private bool TryWake(out VmExit exit)
     {
-        asleep = VmExit.Kicked;
+        exit = VmExit.Kicked;
         bool awake = Events.HasInjected || Activity switch
         {
             ActivityState.Active => true,
@@ -448,7 +448,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         }
         else
         {
-            asleep = Activity switch
+            exit = Activity switch
             {
                 ActivityState.Halted => Halted,
                 ActivityState.Shutdown => VmExit.Shutdown,
@@ -459,8 +459,8 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         return awake;
     }
 
-    // False: it did not reach the guest.
-    private bool Delivers(in PendingEvent pending)
+    // Delivers an event of a loaded state; false if that ended the run.
+    private bool TryDeliver(in PendingEvent pending)
     {
         if (pending.IsInterrupt)
         {
@@ -486,7 +486,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     private bool _caughtNow;
 
-    /// <summary>Whether an exception ends the run rather than reach the guest.</summary>
+    /// <summary>Whether an exception ends the run (<see cref="CatchExceptions"/>) instead of being delivered to the guest; records it then.</summary>
     internal bool Catches(int vector, uint? errorCode, bool software)
     {
         if (CatchExceptions)
@@ -500,16 +500,15 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
 
     private const CpuMode DirectUserMode = CpuMode.Code64 | CpuMode.User | CpuMode.Protected;
 
-    /// <summary>The next instruction runs under translation, alone.</summary>
+    /// <summary>Runs the next instruction translated, in a block of its own.</summary>
     internal void StepOnce() => _steps = Math.Max(_steps, 1);
 
-    /// <summary>So many instructions run under translation, each alone.</summary>
+    /// <summary>Runs the next instructions translated, each in a block of its own.</summary>
     internal void StepOneByOne(int instructions) => _steps = instructions;
 
-    private bool _shadowed;
+    private bool _shadowed; // The next instruction is in the interrupt shadow.
 
-    // Instructions to run one by one before blocks run again.
-    private int _steps;
+    private int _steps; // Number of instructions to run one by one before blocks run again.
 
     /// <summary>Linear address of the next instruction.</summary>
     internal ulong LinearRip => Code64 ? State->Rip : (uint)(Segments[1].Base + State->Rip);
@@ -528,6 +527,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         _tlb.Dispose();
     }
 
+    /// <summary>Runs translated code until its next exit; <paramref name="simd"/> loads the guest's SIMD state before.</summary>
     internal void Enter(byte* code, bool simd)
     {
         Exits++;
@@ -546,7 +546,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             X87.TakePointers();
         }
 
-        // What inlined instructions changed: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
+        // Takes over the changes of inlined instructions: SWAPGS, WRFSBASE, WRGSBASE; SYSCALL and SYSRET; STAC and CLAC.
         Segments.TakeBases();
         if (State->FastCallLevel != 0)
         {

@@ -4,7 +4,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Translation;
 
-/// <summary>The mode a block was translated for: everything outside the bytes themselves that decides what they mean.</summary>
+/// <summary>The mode for which a block was translated: the processor state, outside the instruction bytes, that determines their meaning.</summary>
 [Flags]
 internal enum CpuMode : ushort
 {
@@ -19,13 +19,13 @@ internal enum CpuMode : ushort
     /// <summary>CPL 3.</summary>
     User = 4,
 
-    /// <summary>CR4.SMAP with EFLAGS.AC at CPL below 3: user pages are open to the supervisor.</summary>
+    /// <summary>CR4.SMAP with EFLAGS.AC at CPL below 3: the supervisor may access user pages.</summary>
     SupervisorAc = 8,
 
-    /// <summary>EFLAGS.DF: string instructions run downwards.</summary>
+    /// <summary>EFLAGS.DF: string instructions decrement their addresses.</summary>
     Down = 16,
 
-    /// <summary>x87 and SIMD instructions take #NM (CR0.TS): they go through the emulator.</summary>
+    /// <summary>x87 and SIMD instructions take #NM (CR0.TS): they are emulated.</summary>
     SimdTrap = 32,
 
     /// <summary>AVX instructions take #UD (no CR4.OSXSAVE, or XCR0 lacks the state).</summary>
@@ -34,23 +34,24 @@ internal enum CpuMode : ushort
     /// <summary>AVX-512 instructions take #UD.</summary>
     Avx512Trap = 128,
 
-    /// <summary>Some of CS, DS, ES, SS has a base that is not zero.</summary>
+    /// <summary>At least one of CS, DS, ES, SS has a base other than zero.</summary>
     Based = 256,
 
-    /// <summary>SS.B: stack pointer is ESP (outside 64-bit mode).</summary>
+    /// <summary>SS.B: the stack pointer is ESP (outside 64-bit mode).</summary>
     Stack32 = 512,
 
-    /// <summary>Protected mode (CR0.PE); virtual-8086 counts as not.</summary>
+    /// <summary>Protected mode (CR0.PE), except virtual-8086 mode.</summary>
     Protected = 1024,
 
-    /// <summary>One instruction a block: EFLAGS.TF, a debugger's step, breakpoints.</summary>
+    /// <summary>Blocks of one instruction: EFLAGS.TF, single steps of a debugger, breakpoints.</summary>
     Single = 2048,
 
     /// <summary>SSE instructions take #UD (no CR4.OSFXSR); x87 and MMX do not.</summary>
     SseTrap = 4096,
 
     /// <summary>
-    /// Some of DS, ES, SS is not all of 4 GiB to read and write, outside 64-bit mode: accesses look at limits. Or CS is not: then branches do.
+    /// Outside 64-bit mode: DS, ES or SS does not allow reads and writes of all 4 GiB, so that accesses check limits; or CS is smaller than 4 GiB,
+    /// so that branches do.
     /// </summary>
     Limited = 8192,
 
@@ -59,21 +60,22 @@ internal enum CpuMode : ushort
 }
 
 /// <summary>
-/// The vCPU as translated code sees it, at the thread's gs base. Only the vCPU's own thread touches it, but for <see cref="Pending"/>.
+/// The state of a vCPU that translated code accesses, at the thread's gs base. Only the vCPU's own thread accesses it, except
+/// <see cref="Pending"/>.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct VcpuState
 {
-    /// <summary>RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. Valid while C# runs; while translated code runs most live in host registers.</summary>
+    /// <summary>RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. Valid while C# runs; translated code has most of them in host registers.</summary>
     public fixed ulong Gpr[16];
 
     /// <summary>Offset in CS of the next instruction. Valid while C# runs.</summary>
     public ulong Rip;
 
-    /// <summary>Linear address of the page that holds the code that runs: what translated code adds its offsets to.</summary>
+    /// <summary>Linear address of the page of the running code: the base of position-independent blocks.</summary>
     public ulong CodePage;
 
-    /// <summary>Arithmetic flags as LAHF and SETO leave them in AX: AH = SF ZF 0 AF 0 PF 1 CF, AL = OF.</summary>
+    /// <summary>Arithmetic flags in the format of LAHF and SETO in AX: AH = SF ZF 0 AF 0 PF 1 CF, AL = OF.</summary>
     public ulong FlagsAx;
 
     /// <summary>All other bits of RFLAGS (IF, DF, TF, IOPL, NT, RF, VM, AC, VIF, VIP, ID), and bit 1.</summary>
@@ -83,12 +85,12 @@ internal unsafe struct VcpuState
     public int Pending;
 
     /// <summary>
-    /// Not zero: an interrupt was there to take when C# last looked, and IF was clear. Translated code that sets IF asks for this and
-    /// <see cref="Pending"/> at once: they stand side by side.
+    /// Not zero: an interrupt was pending at the last check in C#, and IF was clear. Translated code that sets IF tests this field and
+    /// <see cref="Pending"/> with one access: they must be adjacent.
     /// </summary>
     public int InterruptWaiting;
 
-    /// <summary>Not zero: the guest's x87/SIMD state is in a process that runs its program directly; C# is to fetch it before it is used.</summary>
+    /// <summary>Not zero: a process that runs its program directly holds the guest's x87/SIMD state; C# must fetch it before it is used.</summary>
     public int ExtendedAway;
 
     /// <summary>Not zero: the guest's x87/SIMD state is in the host's registers rather than in <see cref="Xsave"/>.</summary>
@@ -100,10 +102,10 @@ internal unsafe struct VcpuState
     /// <summary>Scratch of translated code.</summary>
     public ulong SaveRcx;
 
-    /// <summary>Host stack pointer where no call waits for its return: see <see cref="Code.Stubs"/>.</summary>
+    /// <summary>Host stack pointer at the bottom of the return stack (<see cref="Code.Stubs"/>).</summary>
     public ulong HostRsp;
 
-    /// <summary>Host address after the call by which translated code left: what follows is the site's number.</summary>
+    /// <summary>Return address of the call by which translated code exited: the address of the <see cref="Code.Site"/>.</summary>
     public ulong ExitSite;
 
     /// <summary>The first scratch register at the exit: the address that missed, or the target of an indirect jump.</summary>
@@ -112,7 +114,7 @@ internal unsafe struct VcpuState
     /// <summary>Host address of the bounce buffer in use.</summary>
     public ulong BouncePointer;
 
-    /// <summary>Number of the host signal that ended the last instruction, or 0; then its host instruction pointer.</summary>
+    /// <summary>Number of the host signal that interrupted translated code; 0 if none.</summary>
     public ulong FaultSignal;
 
     /// <summary>Host instruction pointer at which <see cref="FaultSignal"/> arrived.</summary>
@@ -127,7 +129,7 @@ internal unsafe struct VcpuState
     /// <summary>EFER.LMA.</summary>
     public readonly bool LongMode => (Efer & 0x400) != 0;
 
-    /// <summary>CR0.PE; virtual-8086 mode counts as not.</summary>
+    /// <summary>CR0.PE, except in virtual-8086 mode.</summary>
     public readonly bool ProtectedMode => (Cr0 & 1) != 0 && !Virtual8086;
 
     /// <summary>EFLAGS.VM.</summary>
@@ -137,8 +139,8 @@ internal unsafe struct VcpuState
     public fixed ulong SegmentBase[6];
 
     /// <summary>
-    /// Outside 64-bit mode, the offset after the last byte of each segment that may be read. 0 where more than a comparison is needed
-    /// (expand-down data), or nothing may.
+    /// Outside 64-bit mode, the offset after the last readable byte of each segment. 0 if nothing is readable, or a comparison does not suffice
+    /// (expand-down data).
     /// </summary>
     public fixed ulong ReadEnd[6];
 
@@ -166,7 +168,7 @@ internal unsafe struct VcpuState
     /// <summary>IA32_TSC_AUX.</summary>
     public ulong TscAux;
 
-    /// <summary>The current <see cref="AddressSpace.FetchEpoch"/>: with another one, what was learnt of code's whereabouts must be looked at again.</summary>
+    /// <summary>The current <see cref="AddressSpace.FetchEpoch"/>: a mapping of code that was checked in another epoch must be checked again.</summary>
     public int FetchEpoch;
 
     /// <summary>As <see cref="FetchEpoch"/>, for code in global pages: changes only when those are flushed.</summary>
@@ -188,52 +190,52 @@ internal unsafe struct VcpuState
     public ulong Fmask;
 
     /// <summary>
-    /// Not zero: translated code came to another level by SYSCALL or SYSRET. This is that level and one; CS and SS are flat, with the
-    /// selectors above.
+    /// Not zero: translated code changed the privilege level by SYSCALL or SYSRET. The value is the new level plus one; CS and SS are flat, with
+    /// the selectors in <see cref="Selectors"/>.
     /// </summary>
     public int FastCallLevel;
 
-    /// <summary>SYSCALLs so far, modulo 2^32.</summary>
+    /// <summary>Count of SYSCALL instructions, modulo 2^32.</summary>
     public uint SystemCalls;
 
-    /// <summary>Runs so far, modulo 2^32, of blocks of the pages that <see cref="TranslatedCode.ReportRuns"/> names.</summary>
+    /// <summary>Count of runs of blocks of the pages given to <see cref="TranslatedCode.ReportRuns"/>, modulo 2^32.</summary>
     public uint ReportedRuns;
 
-    /// <summary>Not zero: user code of the current address space is to run directly, so that a return to it is C#'s.</summary>
+    /// <summary>Not zero: user code of the current address space is to run directly, so translated code exits on a return to it.</summary>
     public int DirectWanted;
 
-    /// <summary>Host addresses that one check found for several accesses of a block.</summary>
+    /// <summary>Host addresses found by a TLB check that several accesses of a block share.</summary>
     public fixed ulong SharedAddress[SharedAddresses];
 
-    /// <summary>Of so many runs of accesses at a time.</summary>
+    /// <summary>Number of shared checks that may be in use at one time.</summary>
     public const int SharedAddresses = 4;
 
-    /// <summary>What stood on the stack where an indirect call put its return address.</summary>
+    /// <summary>The quadword that the return address of the last indirect call overwrote.</summary>
     public ulong ReplacedTop;
 
-    /// <summary>The last x87 instruction that translated code ran since C# looked (<see cref="X87Pointers.Pack"/>), or 0.</summary>
+    /// <summary>The last x87 instruction of translated code since C# read this field (<see cref="X87Pointers.Pack"/>), or 0.</summary>
     public uint X87Last;
 
-    /// <summary>The segment of its operand, or of that of one before it: 0 to 5 as ES CS SS DS FS GS.</summary>
+    /// <summary>The segment of the last memory operand of the x87: 0 to 5 for ES CS SS DS FS GS.</summary>
     public int X87Segment;
 
     /// <summary>The linear page of <see cref="X87Last"/>.</summary>
     public ulong X87Page;
 
-    /// <summary>Effective address of the last memory operand of the x87 since C# looked, or <see cref="X87Pointers.NoOperand"/>.</summary>
+    /// <summary>Effective address of the last memory operand of the x87 since C# read this field, or <see cref="X87Pointers.NoOperand"/>.</summary>
     public ulong X87Operand;
 }
 
-/// <summary>Offsets of <see cref="VcpuState"/> and what follows it, from the gs base.</summary>
+/// <summary>Offsets from the gs base of <see cref="VcpuState"/> and the tables after it.</summary>
 internal static unsafe class StateLayout
 {
     /// <summary>XSAVE area, 64-byte aligned, standard format.</summary>
     public const int Xsave = 0x1000;
 
-    /// <summary>Bytes kept for the XSAVE area.</summary>
+    /// <summary>Bytes reserved for the XSAVE area.</summary>
     public const int XsaveLength = 0x3000;
 
-    /// <summary>Bounce buffer: two pages, so that any alignment within a page can be had.</summary>
+    /// <summary>Bounce buffer: two pages, so that an access may start at any offset of the first.</summary>
     public const int Bounce = 0x4000;
 
     /// <summary>Start of the software TLB.</summary>
@@ -248,7 +250,7 @@ internal static unsafe class StateLayout
     /// <summary>Read and write TLBs for the supervisor, the user, and the supervisor with AC.</summary>
     public const int TlbCount = 6;
 
-    /// <summary>Start of the jump caches: one for the supervisor, one for the user.</summary>
+    /// <summary>Start of the jump caches.</summary>
     public const int JumpCache = Tlb + TlbCount * TlbBytes;
 
     /// <summary>Entries of one jump cache.</summary>
@@ -262,11 +264,11 @@ internal static unsafe class StateLayout
 
     private const CpuMode SimdTraps = CpuMode.SseTrap | CpuMode.AvxTrap | CpuMode.Avx512Trap | CpuMode.SimdTrap | CpuMode.EmulationTrap;
 
-    /// <summary>Whether a mode is that of 32-bit code all of whose segments, but for FS and GS, begin at 0 and end at 4 GiB.</summary>
+    /// <summary>Whether a mode is that of 32-bit code with flat segments, except FS and GS.</summary>
     public static bool IsFlat32(CpuMode mode)
         => (mode & (CpuMode.Code64 | CpuMode.Code32 | CpuMode.Stack32 | CpuMode.Based | CpuMode.Limited)) == (CpuMode.Code32 | CpuMode.Stack32);
 
-    /// <summary>Offset of the jump cache for blocks of a mode, or 0 where their jumps are not cached.</summary>
+    /// <summary>Offset of the jump cache for blocks of a mode; 0 if their jumps are not cached.</summary>
     public static int JumpCacheOf(CpuMode mode)
         => (mode & ~(SimdTraps | CpuMode.Protected)) switch
         {
@@ -277,13 +279,13 @@ internal static unsafe class StateLayout
             _ => 0,
         };
 
-    /// <summary>Bytes of everything, as one address space sees it.</summary>
+    /// <summary>Bytes of the state and the tables of one address space.</summary>
     public const int Total = JumpCache + JumpCaches * JumpBytes;
 
-    /// <summary>Bytes of what each address space has of its own: TLB and jump caches.</summary>
+    /// <summary>Bytes of the tables of one address space: TLBs and jump caches.</summary>
     public const int TableBytes = Total - Tlb;
 
-    /// <summary>Address spaces kept at a time.</summary>
+    /// <summary>Number of address spaces (PCIDs) with tables.</summary>
     public const int AddressSpaces = 8;
 
     /// <summary>Offset of a field from the gs base.</summary>
@@ -298,7 +300,7 @@ internal static unsafe class StateLayout
     /// <summary>Offset of one of <see cref="VcpuState.SharedAddress"/>.</summary>
     public static int SharedAddress(int index) => Of(nameof(VcpuState.SharedAddress)) + index * 8;
 
-    /// <summary>Offset of where a segment ends for reads or writes.</summary>
+    /// <summary>Offset of a segment's <see cref="VcpuState.ReadEnd"/> or <see cref="VcpuState.WriteEnd"/>.</summary>
     public static int SegmentEnd(int index, bool write) => Of(write ? nameof(VcpuState.WriteEnd) : nameof(VcpuState.ReadEnd)) + index * 8;
 
     /// <summary>Offset of a segment's base.</summary>

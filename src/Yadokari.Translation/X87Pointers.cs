@@ -1,18 +1,18 @@
 namespace Yadokari.Translation;
 
 /// <summary>
-/// The x87's instruction and operand pointers and its last opcode (SDM 1 8.1.8, 8.1.9), as the guest sees them; and the note of an
-/// instruction that translated code leaves in <see cref="VcpuState.X87Last"/>.
+/// The guest's x87 instruction and operand pointers and last opcode (SDM 1 8.1.8, 8.1.9), and the encoding of the last x87 instruction (the note)
+/// that translated code stores in <see cref="VcpuState.X87Last"/>.
 /// </summary>
 internal struct X87Pointers
 {
-    /// <summary>The note that FNINIT was last.</summary>
+    /// <summary>The note for FNINIT.</summary>
     public const uint Initialized = 1u << 30;
 
-    /// <summary>In <see cref="VcpuState.X87Segment"/>: none.</summary>
+    /// <summary>Value of <see cref="VcpuState.X87Segment"/> for none.</summary>
     public const int NoSegment = 6;
 
-    /// <summary>In <see cref="VcpuState.X87Operand"/>, no canonical address: there was no memory operand.</summary>
+    /// <summary>Value of <see cref="VcpuState.X87Operand"/> for none: it is not a canonical address.</summary>
     public const ulong NoOperand = 1ul << 63;
 
     private const uint Noted = 1u << 31;
@@ -34,7 +34,7 @@ internal struct X87Pointers
     /// <summary>FDS.</summary>
     public ushort DataSelector;
 
-    /// <summary>The note of an instruction: its offset in its page, its opcode's eleven bits, its level, whether it has a memory operand.</summary>
+    /// <summary>Encodes a note: the offset in the page, the eleven bits of the opcode, the privilege level, and whether it has a memory operand.</summary>
     public static uint Pack(int offset, int opcode, bool user, bool operand)
         => Noted | (user ? User : 0) | (operand ? Memory : 0) | ((uint)opcode << 12) | (uint)offset;
 
@@ -50,14 +50,17 @@ internal struct X87Pointers
     /// <summary>The opcode of a noted instruction.</summary>
     public static ushort OpcodeOf(uint note) => (ushort)(note >> 12 & 0x7FF);
 
-    /// <summary>Whether a noted instruction was at level 3.</summary>
+    /// <summary>Whether a noted instruction ran at CPL 3.</summary>
     public static bool IsUser(uint note) => (note & User) != 0;
 }
 
 /// <summary>An x87 instruction of a block.</summary>
-/// <param name="Note">As <see cref="X87Pointers.Pack"/> has it.</param>
+/// <param name="Note">Encoded by <see cref="X87Pointers.Pack"/>.</param>
 internal readonly record struct X87Note(uint Note)
 {
-    /// <summary>The address of its operand is noted before the instruction at this offset in the page; until then its registers have it.</summary>
+    /// <summary>
+    /// Translated code stores the operand's address before the instruction at this offset in the page; until there it is computed from the
+    /// registers.
+    /// </summary>
     public int OperandUntil { get; init; } = int.MaxValue;
 }

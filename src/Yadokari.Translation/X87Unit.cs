@@ -5,13 +5,13 @@ using Yadokari.Translation.Code;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// What of a vCPU's x87 the XSAVE area does not have: its pointers and opcode, which translated code leaves as notes, and its exceptions that
-/// wait for the next instruction that looks. Of the vCPU's thread.
+/// The x87 state of a vCPU that is not in the XSAVE area: the pointers and the opcode, which are derived from notes of translated code, and
+/// pending exceptions, which the next waiting instruction takes. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class X87Unit(Vcpu cpu)
 {
     /// <summary>
-    /// Exact while C# runs. The area at <see cref="Vcpu.XsaveArea"/> has none: what translated code leaves there are the host's.
+    /// The pointers, exact while C# runs. Those in <see cref="Vcpu.XsaveArea"/> are the host's.
     /// </summary>
     public ref X87Pointers Pointers
     {
@@ -25,8 +25,8 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
     private X87Pointers _pointers;
 
     /// <summary>
-    /// Translated code ran x87 instructions: which was the last. Before anything else is done about the exit, for the selectors are still
-    /// those that the instructions had, but after SYSCALL and SYSRET.
+    /// Updates the pointers after translated code ran x87 instructions. Must be called first after an exit, while the selectors are those of the
+    /// instructions; only SYSCALL and SYSRET have changed them.
     /// </summary>
     public void TakePointers()
     {
@@ -62,7 +62,10 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
         Pointers.CodeSelector = left ? cpu.Segments[1].Selector : (ushort)cpu.State->Selectors[1];
     }
 
-    /// <summary>Translated code left a block at an instruction that is not done: what x87 instructions before it in the block would have noted later.</summary>
+    /// <summary>
+    /// Updates the pointers after translated code left a block at an instruction that has not completed, from the x87 instructions before it
+    /// whose notes would have been stored later in the block.
+    /// </summary>
     public void TakeNotes(Block block, ulong page, int offset)
     {
         if (block.X87Notes is not { } notes)
@@ -102,7 +105,7 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
         }
     }
 
-    /// <summary>Puts the pointers where they stand in an XSAVE area in the 64-bit format (SDM 1 10.5.1).</summary>
+    /// <summary>Stores the pointers in an XSAVE area of the 64-bit format (SDM 1 10.5.1).</summary>
     public void Store(Span<byte> area)
     {
         MemoryMarshal.Write(area[6..], Pointers.Opcode);
@@ -110,7 +113,7 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
         MemoryMarshal.Write(area[16..], Pointers.Operand);
     }
 
-    /// <summary>Takes the pointers from an XSAVE area in the 64-bit format, which has no selectors.</summary>
+    /// <summary>Loads the pointers from an XSAVE area of the 64-bit format, which has no selectors.</summary>
     public void Load(ReadOnlySpan<byte> area)
     {
         bool present = (MemoryMarshal.Read<ulong>(area[512..]) & 1) != 0;
@@ -122,16 +125,16 @@ internal sealed unsafe class X87Unit(Vcpu cpu)
         };
     }
 
-    /// <summary>An exception of the x87 that is not masked waits for the next instruction that looks: status word, bit 7.</summary>
+    /// <summary>Whether an unmasked x87 exception is pending: bit 7 of the status word.</summary>
     public bool HasPending
     {
-        // SAFETY: the window holds the area whole; XSTATE_BV stands at offset 512 (SDM 1 13.4.2).
+        // SAFETY: the window contains the whole area; XSTATE_BV is at offset 512 (SDM 1 13.4.2).
         get => (cpu.XsaveArea[2] & 0x80) != 0 && (*(ulong*)(cpu.XsaveArea + 512) & 1) != 0;
     }
 
     /// <summary>
-    /// Whether the instruction at RIP, whose operand is not to be had as it is, takes a pending exception of the x87 before it looks at
-    /// memory (SDM 1 8.6); or its fetch fails. Raised then.
+    /// Raises #MF if the instruction at RIP, whose memory operand faults, takes a pending x87 exception before it accesses memory (SDM 1 8.6).
+    /// Returns whether that, or the fault of its fetch, was raised.
     /// </summary>
     public bool RaisesPending()
         => HasPending

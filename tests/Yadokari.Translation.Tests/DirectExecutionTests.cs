@@ -222,7 +222,7 @@ public sealed class DirectExecutionTests
     {
         const int seenAgain = 40; // More than have a process, which are not forgotten.
         machine.Assemble(a => a.syscall());
-        for (int i = 0; i < DirectPrograms.MostKnown; i++)
+        for (int i = 0; i < DirectPrograms.MaxKnown; i++)
         {
             Assert.Equal(-1, machine.RunAs(i));
         }
@@ -232,10 +232,10 @@ public sealed class DirectExecutionTests
             Assert.Equal(-1, machine.RunAs(i));
         }
 
-        Assert.Equal(-1, machine.RunAs(DirectPrograms.MostKnown));
+        Assert.Equal(-1, machine.RunAs(DirectPrograms.MaxKnown));
         Assert.Equal(
             [seenAgain],
-            Enumerable.Range(0, DirectPrograms.MostKnown + 1).Where(i => !machine.Cpu.Direct!.Knows(DirectMachine.RootOf(i))));
+            Enumerable.Range(0, DirectPrograms.MaxKnown + 1).Where(i => !machine.Cpu.Direct!.Knows(DirectMachine.RootOf(i))));
     });
 
     [Fact]

@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Yadokari.Debugging.Dump;
 
-/// <summary>Reads guest memory at a linear address; false where any of it is not mapped.</summary>
+/// <summary>Reads guest memory at a linear address; false if any byte is not mapped.</summary>
 public delegate bool LinearReader(ulong address, Span<byte> data);
 
 /// <summary>Disassembles code around an instruction.</summary>
@@ -12,12 +12,12 @@ public static class CodeListing
     private const int Back = 48;
 
     /// <summary>Writes up to <paramref name="before"/> instructions before an address and <paramref name="after"/> from it on.</summary>
-    /// <param name="writer">Where to.</param>
+    /// <param name="writer">Receives the listing.</param>
     /// <param name="read">Guest memory.</param>
     /// <param name="linear">Linear address of the marked instruction.</param>
-    /// <param name="rip">The same as an offset in CS: what is printed and what branch targets are relative to.</param>
+    /// <param name="rip">Its offset in CS, which is printed, and to which branch targets are relative.</param>
     /// <param name="bitness">16, 32 or 64.</param>
-    /// <param name="before">Instructions to show before it, where a decoding that arrives at it is found.</param>
+    /// <param name="before">Instructions to show before it, if a sequence of instructions that ends at it is found.</param>
     /// <param name="after">Instructions to show from it on.</param>
     public static void Write(TextWriter writer, LinearReader read, ulong linear, ulong rip, int bitness, int before = 8, int after = 8)
     {
@@ -50,8 +50,8 @@ public static class CodeListing
     }
 
     /// <summary>
-    /// The earliest start from which valid instructions end exactly where the bytes end. x86 code can't be read backwards, but decodings
-    /// that start wrong fall in step soon, so a long run that fits is nearly always the right one.
+    /// The earliest offset from which valid instructions end exactly at the end of the bytes. x86 code can't be decoded backwards, but decoding soon
+    /// synchronizes from a wrong start, so a long sequence is nearly always right.
     /// </summary>
     private static int StartOfBest(byte[] past, int bitness)
     {

@@ -5,8 +5,8 @@ using Yadokari.X86.State;
 namespace Yadokari.Debugging.Dump;
 
 /// <summary>
-/// Shows the entries that translate a linear address, level by level, without touching accessed and dirty bits
-/// (Intel SDM volume 3, chapter 4). It reads what is in memory now, which a TLB may not have seen yet.
+/// Shows the page table entries that translate a linear address, level by level, without setting accessed and dirty bits (Intel SDM volume 3,
+/// chapter 4). It reads memory; a TLB may still have older entries.
 /// </summary>
 public static class PageWalkTrace
 {
@@ -21,7 +21,7 @@ public static class PageWalkTrace
 
     private static readonly string[] s_levels = ["", "PTE", "PDE", "PDPTE", "PML4E", "PML5E"];
 
-    /// <summary>Writes the walk, a line a level, and where it ends. Returns the physical address, or null if the address is not mapped.</summary>
+    /// <summary>Writes the walk, one line for each level, and its result. Returns the physical address, or null if the address is not mapped.</summary>
     public static ulong? Write(TextWriter writer, X86State state, GuestMemory memory, ulong address)
     {
         if ((state.Cr0 & Paging) == 0)

@@ -6,7 +6,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Dump;
 
-/// <summary>A vCPU's state in words: for triple faults, traces and the debugger's <c>monitor regs</c>. Allocates; not for hot paths.</summary>
+/// <summary>Writes a vCPU's state as text: for triple faults, traces and GDB's <c>monitor regs</c>. Allocates; not for hot paths.</summary>
 public static class StateDump
 {
     private const ulong LongModeActive = 1 << 10;
@@ -25,7 +25,7 @@ public static class StateDump
         (0x174, "SYSENTER_CS"), (0x175, "SYSENTER_ESP"), (0x176, "SYSENTER_EIP"), (0x277, "PAT"),
     ];
 
-    /// <summary>Dumps a vCPU that is out of <see cref="IX86Vcpu.Run"/>, with code, stack and the page walk of RIP.</summary>
+    /// <summary>Dumps a vCPU that is not in <see cref="IX86Vcpu.Run"/>, with code, stack and the page walk of RIP.</summary>
     public static void Write(TextWriter writer, IX86Vcpu vcpu, GuestMemory? memory)
     {
         var state = new X86State();
@@ -34,7 +34,7 @@ public static class StateDump
         Write(writer, state, vcpu.ReadLinear, memory);
     }
 
-    /// <summary>Dumps a state; code and stack where guest memory can be read, the page walk of RIP where physical memory is given.</summary>
+    /// <summary>Dumps a state, with code and stack if a memory reader is given, and the page walk of RIP if physical memory is given.</summary>
     public static void Write(TextWriter writer, X86State state, LinearReader? read, GuestMemory? memory)
     {
         WriteRegisters(writer, state);
@@ -100,7 +100,7 @@ public static class StateDump
             : 16;
     }
 
-    /// <summary>The mode in words.</summary>
+    /// <summary>The name of the mode.</summary>
     internal static string DescribeMode(X86State state)
     {
         int ring = (state.Rflags >> 17 & 1) != 0 ? 3 : state.Segments[2].Attributes >> 5 & 3;

@@ -1,8 +1,8 @@
 namespace Yadokari.Debugging.Gdb;
 
 /// <summary>
-/// Breakpoints of one debugger. Software and hardware ones are the same to an engine, which patches no guest memory for either; they are
-/// told apart for the debugger's sake, which may have both at one address.
+/// Breakpoints of one debugger. An engine treats software and hardware breakpoints alike and never patches guest memory; they are kept apart because a
+/// debugger may set both at one address.
 /// </summary>
 internal sealed class BreakpointSet(DebugTarget target)
 {
@@ -14,7 +14,7 @@ internal sealed class BreakpointSet(DebugTarget target)
     /// <summary>Whether a breakpoint of this kind is set at a linear address.</summary>
     public bool Contains(bool hardware, ulong address) => (hardware ? _hardware : _software).Contains(address);
 
-    /// <summary>Sets a breakpoint, again if need be; false if there are too many.</summary>
+    /// <summary>Sets a breakpoint, which may be set already; false if there are too many.</summary>
     public bool Insert(bool hardware, ulong address)
     {
         if (_software.Count + _hardware.Count >= Limit)
@@ -30,7 +30,7 @@ internal sealed class BreakpointSet(DebugTarget target)
         return true;
     }
 
-    /// <summary>Takes a breakpoint away, if it is there.</summary>
+    /// <summary>Removes a breakpoint, if it is set.</summary>
     public void Remove(bool hardware, ulong address)
     {
         if ((hardware ? _hardware : _software).Remove(address))

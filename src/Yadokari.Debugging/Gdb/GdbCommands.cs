@@ -4,18 +4,18 @@ using Yadokari.Debugging.Dump;
 namespace Yadokari.Debugging.Gdb;
 
 /// <summary>
-/// Answers the packets of one debugger about a stopped machine (GDB manual, appendix E). A vCPU is a thread; its number there is its index
-/// and one. An empty answer means "not supported", which is how the protocol grows. On the session's thread only.
+/// Answers one debugger's packets about a stopped machine (GDB manual, appendix E). A vCPU is a thread, whose number is the vCPU's index plus one. An
+/// empty answer means "not supported". On the session's thread.
 /// </summary>
 internal sealed class GdbCommands
 {
-    /// <summary>The longest packet taken, and announced.</summary>
+    /// <summary>Maximum packet size, which is announced to the debugger.</summary>
     public const int PacketSize = 0x4000;
 
-    /// <summary>The machine runs.</summary>
+    /// <summary>Error answer: the machine runs.</summary>
     public const string Busy = "E10";
 
-    /// <summary>Something went wrong on our side.</summary>
+    /// <summary>Error answer: internal error.</summary>
     public const string Failed = "E05";
 
     private const string Ok = "OK";
@@ -37,10 +37,10 @@ internal sealed class GdbCommands
     private int _signal = SignalTrap;
     private bool _stoppedInGuest;
     private bool _attached;
-    private bool _tellsSoftware;
-    private bool _tellsHardware;
+    private bool _reportsSoftware;
+    private bool _reportsHardware;
 
-    /// <summary>Begins with nothing set.</summary>
+    /// <summary>Begins without breakpoints, with the first vCPU selected.</summary>
     public GdbCommands(DebugTarget target)
     {
         _target = target;
@@ -48,7 +48,7 @@ internal sealed class GdbCommands
         _vcpus = [.. Enumerable.Range(0, target.VcpuCount).Select(i => new VcpuView(target, i))];
     }
 
-    /// <summary>The machine stopped: what it stopped for becomes the answer to '?'.</summary>
+    /// <summary>Must be called when the machine has stopped: the reason becomes the answer to '?'.</summary>
     public void OnStopped(DebugStop stop)
     {
         if (stop.Reason != DebugStopReason.Requested)
@@ -67,7 +67,7 @@ internal sealed class GdbCommands
         _attached = true;
     }
 
-    /// <summary>The machine goes on.</summary>
+    /// <summary>Must be called when the machine resumes: drops the saved registers.</summary>
     public void Forget()
     {
         foreach (VcpuView vcpu in _vcpus)
@@ -76,7 +76,7 @@ internal sealed class GdbCommands
         }
     }
 
-    /// <summary>Which vCPU stopped, and why.</summary>
+    /// <summary>The stop reply packet: the vCPU that stopped, and the reason.</summary>
     public string StopReply()
     {
         string reply = $"T{_signal:x2}thread:{_general + 1:x};";
@@ -84,11 +84,11 @@ internal sealed class GdbCommands
         {
             VcpuView vcpu = _vcpus[_general];
             ulong address = StateDump.LinearAddress(vcpu.State, 1, vcpu.State.Rip);
-            if (_tellsSoftware && _breakpoints.Contains(false, address))
+            if (_reportsSoftware && _breakpoints.Contains(false, address))
             {
                 reply += "swbreak:;";
             }
-            else if (_tellsHardware && _breakpoints.Contains(true, address))
+            else if (_reportsHardware && _breakpoints.Contains(true, address))
             {
                 reply += "hwbreak:;";
             }
@@ -98,7 +98,7 @@ internal sealed class GdbCommands
     }
 
     /// <summary>
-    /// Recognises packets that let the machine go on. Gives what each vCPU is to do, or the error to answer with; false for other packets.
+    /// Parses packets that resume the machine. Returns the actions of the vCPUs, or an error answer; false for other packets.
     /// </summary>
     public bool TryResume(string packet, out VcpuAction[] actions, out string? error)
     {
@@ -226,13 +226,13 @@ internal sealed class GdbCommands
             return Malformed;
         }
 
-        // An empty write is the debugger's way to ask whether 'X' is known.
+        // A debugger probes with an empty write whether 'X' is supported.
         return data.Length == 0 || _vcpus[_general].Vcpu.WriteLinear(address, data) ? Ok : Fault;
     }
 
     private string ChangeBreakpoint(string text, bool insert)
     {
-        // "type,address,kind" and perhaps ";conditions", which are not offered.
+        // "type,address,kind", and possibly ";conditions", which are not supported.
         if (!Split(text, ',', out string type, out string place) || !HexText.TryNumber(type, out ulong kind))
         {
             return Malformed;
@@ -299,15 +299,15 @@ internal sealed class GdbCommands
         return true;
     }
 
-    /// <summary>The actions of a vCont, of which the first that names a thread counts.</summary>
+    /// <summary>Parses the actions of a vCont packet. For each thread, the first action that matches it applies.</summary>
     private bool TryActions(string text, VcpuAction[] actions)
     {
         bool[] decided = new bool[actions.Length];
         foreach (string item in text.Split(';'))
         {
-            Split(item, ':', out string what, out string who);
+            Split(item, ':', out string what, out string id);
             int thread = -1;
-            if (what.Length == 0 || what[0] is not ('c' or 'C' or 's' or 'S') || (who.Length > 0 && !TryThread(who, out thread)))
+            if (what.Length == 0 || what[0] is not ('c' or 'C' or 's' or 'S') || (id.Length > 0 && !TryThread(id, out thread)))
             {
                 return false;
             }
@@ -335,8 +335,8 @@ internal sealed class GdbCommands
         {
             case "qSupported":
                 string[] features = rest.Split(';');
-                _tellsSoftware = features.Contains("swbreak+");
-                _tellsHardware = features.Contains("hwbreak+");
+                _reportsSoftware = features.Contains("swbreak+");
+                _reportsHardware = features.Contains("hwbreak+");
                 return $"PacketSize={PacketSize:x};QStartNoAckMode+;qXfer:features:read+;swbreak+;hwbreak+;vContSupported+";
             case "qXfer":
                 return Transfer(rest);

@@ -6,8 +6,8 @@ using Yadokari.Core.Lifetimes;
 namespace Yadokari.Debugging.Gdb;
 
 /// <summary>
-/// Serves the GDB remote serial protocol over TCP, one debugger at a time; further connections are closed at once. The guest runs on until
-/// a debugger connects, which stops it, and resumes when it disconnects. No input of a client can end the server or the machine.
+/// Serves the GDB remote serial protocol over TCP, to one debugger at a time; further connections are closed at once. A debugger stops the guest when it
+/// connects; the guest resumes when it disconnects. Invalid input can't end the server or the machine.
 /// A client that can connect to the port controls the guest: the server listens on the loopback interface by default.
 /// </summary>
 public sealed class GdbServer : IDisposable
@@ -36,14 +36,14 @@ public sealed class GdbServer : IDisposable
         _thread = HostThread.Start("gdb server", Accept, failed);
     }
 
-    /// <summary>Where it listens, with the port that was really taken.</summary>
+    /// <summary>The listening address, with the actual port.</summary>
     public IPEndPoint EndPoint { get; }
 
     /// <summary>Begins to listen.</summary>
     /// <param name="target">The machine.</param>
     /// <param name="port">0 to 65535; 0 takes any free one.</param>
     /// <param name="address">Loopback (IPv4) if not given.</param>
-    /// <param name="log">Told, a line each, when debuggers come and go. Called on the server's threads.</param>
+    /// <param name="log">Called with a line when a debugger connects or disconnects. On the server's threads.</param>
     /// <param name="failed">As with <see cref="HostThread.Start"/>, for the server's threads.</param>
     /// <exception cref="UserErrorException">The port is out of range, taken or forbidden, or the address is not this host's.</exception>
     public static GdbServer Start(DebugTarget target, int port, IPAddress? address = null, Action<string>? log = null, Action<Exception>? failed = null)
@@ -74,7 +74,7 @@ public sealed class GdbServer : IDisposable
         return new GdbServer(target, listener, log, failed);
     }
 
-    /// <summary>Stops listening and ends the session, after it told the debugger what the machine told it.</summary>
+    /// <summary>Stops listening and ends the session, after it has sent the machine's last report to the debugger.</summary>
     public void Dispose()
     {
         _disposed = true;
@@ -105,7 +105,7 @@ public sealed class GdbServer : IDisposable
                     return;
                 }
 
-                // Out of descriptors, or the client went away in the queue: neither is a reason to give up.
+                // Out of descriptors, or the client disconnected in the queue: try again.
                 Thread.Sleep(100);
                 continue;
             }

@@ -6,8 +6,8 @@ using Yadokari.Core.Lifetimes;
 namespace Yadokari.Debugging.Gdb;
 
 /// <summary>
-/// A debugger's connection. A reader thread parses the client's bytes into packets; the session's own thread answers these and what the
-/// machine announces, in order, and is the only one that touches vCPUs.
+/// A debugger's connection. A reader thread parses the client's bytes into packets. The session's thread handles packets and reports of the machine in
+/// order, and is the only one that accesses vCPUs.
 /// </summary>
 internal sealed class GdbSession
 {
@@ -32,7 +32,7 @@ internal sealed class GdbSession
     private readonly PacketReader _reader = new(GdbCommands.PacketSize);
     private readonly BlockingCollection<Input> _inputs = [];
 
-    // Backpressure for a client that floods; reports of the machine, which are few, never wait.
+    // Limits the queued packets of a client that floods; reports of the machine never wait.
     private readonly SemaphoreSlim _room = new(QueuedInputs);
     private readonly CancellationTokenSource _over = new();
     private readonly GdbCommands _commands;
@@ -44,8 +44,8 @@ internal sealed class GdbSession
     private bool _running = true;
 
     /// <summary>
-    /// Takes over a connection. <paramref name="ended"/> is called on the session's thread when it is over; <paramref name="failed"/> is as with
-    /// <see cref="HostThread.Start"/>.
+    /// Takes ownership of a connection. <paramref name="ended"/> is called on the session's thread when the session has ended;
+    /// <paramref name="failed"/> is as with <see cref="HostThread.Start"/>.
     /// </summary>
     public GdbSession(DebugTarget target, TcpClient client, Action ended, Action<Exception>? failed)
     {
@@ -61,12 +61,12 @@ internal sealed class GdbSession
     public void Start()
     {
         _target.Attach(() => _inputs.Add(new Input(InputKind.Reported, [])));
-        _started = true; // Before it may say anything: what it has begun to say is waited for.
+        _started = true; // Set before the thread may send, because Close waits for a started session.
         HostThread.Start("gdb reader", Receive, _failed);
         HostThread.Start("gdb session", Run, _failed);
     }
 
-    /// <summary>Ends the session, giving it a while to say what is queued. Any thread.</summary>
+    /// <summary>Ends the session, after waiting up to the timeout for queued replies. Any thread.</summary>
     public void Close(TimeSpan timeout)
     {
         _inputs.Add(new Input(InputKind.Closed, []));
@@ -154,7 +154,7 @@ internal sealed class GdbSession
                 return false;
 
             case InputKind.Reported:
-                return !_target.HasReport || Stop(); // Another stop may have told it already.
+                return !_target.HasReport || Stop(); // An earlier stop may have reported it.
 
             case InputKind.Interrupt:
                 return !_running || Stop();
@@ -252,7 +252,7 @@ internal sealed class GdbSession
         }
     }
 
-    // Stops the machine and tells the debugger why; false where it has ended.
+    // Stops the machine and sends the reason to the debugger; false if the machine has ended.
     private bool Stop()
     {
         if (_target.Stop() is not { } stop)
@@ -281,7 +281,7 @@ internal sealed class GdbSession
         return true;
     }
 
-    /// <summary>Text for the debugger's user, outside of any answer.</summary>
+    /// <summary>Sends text for the debugger's user, outside answers.</summary>
     private void Say(string text)
     {
         const int Piece = 1024;

@@ -4,8 +4,8 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Gdb;
 
-/// <summary>One vCPU's registers as the debugger sees them.</summary>
-/// <param name="State">All but CR8.</param>
+/// <summary>One vCPU's registers for the debugger.</summary>
+/// <param name="State">All except CR8.</param>
 /// <param name="TaskPriority">CR8.</param>
 internal readonly record struct RegisterFile(X86State State, StrongBox<byte> TaskPriority)
 {
@@ -19,9 +19,9 @@ internal delegate bool RegisterReader(RegisterFile file, Span<byte> data);
 /// <summary>Sets a register; false where this vCPU does not have it.</summary>
 internal delegate bool RegisterWriter(RegisterFile file, ReadOnlySpan<byte> data);
 
-/// <summary>A register of the target description: the number GDB knows it by is its place in <see cref="GuestRegisters.All"/>.</summary>
-/// <param name="Feature">The feature it is described under.</param>
-/// <param name="Name">GDB's name, or QEMU's where GDB has none.</param>
+/// <summary>A register of the target description: its GDB number is its index in <see cref="GuestRegisters.All"/>.</summary>
+/// <param name="Feature">The feature of its description.</param>
+/// <param name="Name">GDB's name, or QEMU's if GDB has none.</param>
 /// <param name="Bits">Its size.</param>
 /// <param name="Type">GDB's type.</param>
 /// <param name="Read">Reads it.</param>

@@ -13,7 +13,7 @@ internal static class HexText
         return text.Length is > 0 and <= 16 && ulong.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value);
     }
 
-    /// <summary>Parses pairs of digits; false where one is missing or is none.</summary>
+    /// <summary>Parses pairs of digits; false if a digit is missing or invalid.</summary>
     public static bool TryBytes(ReadOnlySpan<char> text, out byte[] bytes)
     {
         bytes = new byte[text.Length / 2];

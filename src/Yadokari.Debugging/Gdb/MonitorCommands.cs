@@ -2,7 +2,7 @@ using Yadokari.Debugging.Dump;
 
 namespace Yadokari.Debugging.Gdb;
 
-/// <summary>What the debugger's user may ask of the machine itself with <c>monitor</c>.</summary>
+/// <summary>Commands of GDB's <c>monitor</c>.</summary>
 internal static class MonitorCommands
 {
     private const string Help =
@@ -15,7 +15,7 @@ internal static class MonitorCommands
 
         """;
 
-    /// <summary>Carries a command out and gives its answer.</summary>
+    /// <summary>Executes a command and returns its output.</summary>
     public static string Run(string command, DebugTarget target, IReadOnlyList<VcpuView> vcpus, int current)
     {
         string[] words = command.Split(' ', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);

@@ -13,7 +13,7 @@ internal static class PacketFraming
         byte checksum = 0;
         foreach (byte value in raw)
         {
-            // '*' would start a run length in what a target sends.
+            // '*' must be escaped in replies: it starts a run length.
             if (value is (byte)'$' or (byte)'#' or (byte)'}' or (byte)'*')
             {
                 packet.Add((byte)'}');
@@ -32,7 +32,7 @@ internal static class PacketFraming
     }
 }
 
-/// <summary>What a client sent.</summary>
+/// <summary>Result of parsing a client's byte.</summary>
 internal enum ClientEvent
 {
     /// <summary>Nothing complete yet.</summary>
@@ -52,8 +52,8 @@ internal enum ClientEvent
 }
 
 /// <summary>
-/// Finds packets in a client's bytes, whatever these are: noise between packets is skipped, an unescaped '$' starts over, a packet longer
-/// than the limit is skipped up to its end and counts as bad. Memory is bounded by the limit.
+/// Parses packets from a client's bytes. Accepts any input: bytes between packets are skipped, an unescaped '$' starts a new packet, and a packet beyond
+/// the limit is skipped up to its end and reported as bad. Memory is bounded by the limit.
 /// </summary>
 internal sealed class PacketReader(int limit)
 {
@@ -75,10 +75,10 @@ internal sealed class PacketReader(int limit)
     /// <summary>The last packet's content, unescaped.</summary>
     public byte[] Packet { get; private set; } = [];
 
-    /// <summary>Whether the checksum counts; a client that agreed to QStartNoAckMode may send any.</summary>
+    /// <summary>Whether checksums are verified; after QStartNoAckMode a client may send any.</summary>
     public bool CheckSums { get; set; } = true;
 
-    /// <summary>Takes the next byte.</summary>
+    /// <summary>Parses the next byte.</summary>
     public ClientEvent Push(byte value)
     {
         switch (_state)

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Yadokari.Debugging.Gdb;
 
-/// <summary>The <c>target.xml</c> that tells GDB the registers and their numbers (GDB manual, appendix G).</summary>
+/// <summary>The <c>target.xml</c> that describes the registers and their numbers to GDB (GDB manual, appendix G).</summary>
 internal static class TargetDescription
 {
     private static readonly string[] s_mxcsr =

@@ -6,7 +6,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Debugging.Gdb;
 
-/// <summary>Registers and memory of one stopped vCPU. The state is saved once a stop, and loaded back with each change.</summary>
+/// <summary>Registers and memory of one stopped vCPU. The state is saved once for each stop, and loaded after each change.</summary>
 internal sealed class VcpuView(DebugTarget target, int index)
 {
     private readonly X86State _state = new();
@@ -99,7 +99,7 @@ internal sealed class VcpuView(DebugTarget target, int index)
         return Store(file);
     }
 
-    /// <summary>Reads as much from the start of the range as is mapped.</summary>
+    /// <summary>Reads the mapped bytes from the start of a range.</summary>
     public byte[] ReadMemory(ulong address, int length)
     {
         byte[] data = new byte[length];
@@ -135,7 +135,7 @@ internal sealed class VcpuView(DebugTarget target, int index)
             target.WriteTaskPriority(index, file.TaskPriority.Value);
         }
 
-        // What the engine made of it (reserved bits, for instance) is the truth.
+        // The engine may have changed values (reserved bits): save the state again before the next read.
         _saved = false;
         return true;
     }

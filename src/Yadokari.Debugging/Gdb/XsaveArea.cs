@@ -4,7 +4,7 @@ namespace Yadokari.Debugging.Gdb;
 
 /// <summary>
 /// Registers in an XSAVE area of the standard format (Intel SDM volume 1, 13.4): a component whose bit in XSTATE_BV is clear is in its
-/// initial state, whatever its bytes say.
+/// initial state, and its bytes are ignored.
 /// </summary>
 internal sealed class XsaveArea(byte[] area)
 {
@@ -25,10 +25,10 @@ internal sealed class XsaveArea(byte[] area)
     /// <summary>Upper halves of the YMM registers.</summary>
     public const int Avx = 2;
 
-    /// <summary>Whether x87 and SSE registers are there at all.</summary>
+    /// <summary>Whether the area has x87 and SSE registers.</summary>
     public bool HasLegacy => area.Length >= LegacySize;
 
-    /// <summary>Whether the upper halves of YMM0 to YMM15 are there.</summary>
+    /// <summary>Whether the area has the upper halves of YMM0 to YMM15.</summary>
     public bool HasAvx => area.Length >= YmmHighRegisters + 256;
 
     /// <summary>ST(i), counted from the top of the stack: 10 bytes.</summary>
@@ -65,7 +65,7 @@ internal sealed class XsaveArea(byte[] area)
 
     /// <summary>
     /// The eight control registers in GDB's order: fctrl fstat ftag fiseg fioff foseg fooff fop. The tag word is the full one of FSTENV,
-    /// made from FXSAVE's abridged one (Intel SDM volume 1, 10.5.1.1).
+    /// computed from FXSAVE's abridged one (Intel SDM volume 1, 10.5.1.1).
     /// </summary>
     public uint ReadX87Control(int index)
     {
@@ -193,7 +193,7 @@ internal sealed class XsaveArea(byte[] area)
         return true;
     }
 
-    // An area without a header is plain FXSAVE: all of it counts.
+    // An area without a header is an FXSAVE image, all of which is valid.
     private bool IsInUse(int component) => HasLegacy && (area.Length < HeaderEnd || (area[LegacySize] >> component & 1) != 0);
 
     /// <summary>Marks a component as in use, giving it its initial state first if it was not.</summary>

@@ -6,15 +6,15 @@ using Yadokari.X86.State;
 namespace Yadokari.Machines.Vcpus;
 
 /// <summary>
-/// The run of all vCPUs from power-on to the machine's end. It is where their threads meet: before each entry into guest code they pass here, and are held
-/// back while the machine is reset, while it is paused, and by a debugger.
+/// The run of all vCPUs from power-on to the machine's end, and their rendezvous: before each entry into guest code, a vCPU's thread calls
+/// <see cref="Pass"/>, which parks it while the machine is reset or paused, or a debugger holds it.
 /// </summary>
-/// <param name="host">What the vCPUs ask.</param>
-/// <param name="threads">Filled by the time of the run.</param>
-/// <param name="reset">Puts the machine back to power-on. Called with all vCPUs parked, on one's thread.</param>
+/// <param name="host">The host of the vCPUs.</param>
+/// <param name="threads">The vCPUs' threads; must be filled before the run.</param>
+/// <param name="reset">Resets the machine to its state at power-on. Called on a vCPU's thread while all vCPUs are parked.</param>
 internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset) : IVcpuThreadOwner, IRunControl
 {
-    private readonly object _lock = new(); // Guards what follows. Nothing is called inside it.
+    private readonly object _lock = new(); // Guards the fields below. Nothing is called while it is held.
     private readonly bool[] _inside = new bool[threads.Length]; // May run guest code; the others are parked.
     private readonly bool[] _held = new bool[threads.Length]; // By a debugger.
     private int _insideCount;
@@ -27,7 +27,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
     /// <inheritdoc/>
     public Func<int, VmExit, bool>? DebugExit { get; set; }
 
-    // Written without the lock, too.
+    // Also written without the lock.
     private bool HasEnded => Volatile.Read(ref _end) is not null;
 
     /// <summary>Runs until the end; the calling thread waits.</summary>
@@ -51,14 +51,14 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
     }
 
-    /// <summary>Ends the run by an exception that nothing expected, which <see cref="ToEnd"/> throws; the first one counts. As <see cref="End"/>.</summary>
+    /// <summary>Ends the run by an unexpected exception, which <see cref="ToEnd"/> throws; the first one counts. Any thread, not under a device's lock.</summary>
     public void Fail(Exception error)
     {
         Interlocked.CompareExchange(ref _failure, ExceptionDispatchInfo.Capture(error), null);
         End(new MachineEnd(EndReason.Stopped));
     }
 
-    /// <summary>Resets the machine soon. Any thread, not under a device's lock.</summary>
+    /// <summary>Requests a reset, which happens once all vCPUs are parked. Any thread, not under a device's lock.</summary>
     public void RequestReset()
     {
         _resetRequested = true;
@@ -66,10 +66,10 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
     }
 
     /// <summary>
-    /// Pauses the vCPUs: when this returns none runs guest code, nor does until <see cref="Resume"/>. Any thread but a vCPU's, with no lock held that a device
-    /// takes.
+    /// Pauses the vCPUs: no vCPU runs guest code between the return of this and <see cref="Resume"/>. Any thread except a vCPU's, without a lock that a
+    /// device takes.
     /// </summary>
-    /// <returns>False where the run has ended: nothing is to be resumed then.</returns>
+    /// <returns>False if the run has ended: the caller must not resume then.</returns>
     public bool Pause()
     {
         lock (_lock)
@@ -80,7 +80,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         return RecallAndWait();
     }
 
-    /// <summary>Lets the vCPUs go on after <see cref="Pause"/>, but for those that a debugger holds. Any thread.</summary>
+    /// <summary>Resumes the vCPUs after <see cref="Pause"/>, except those that a debugger holds. Any thread.</summary>
     public void Resume()
     {
         lock (_lock)
@@ -164,10 +164,10 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         End(new MachineEnd(EndReason.TripleFault) { Vcpu = thread.Vcpu.Id, State = state });
     }
 
-    // Under the lock. The thread that finds all vCPUs parked performs the requested reset; not while a debugger holds them all and looks at them.
+    // Under the lock. The thread that finds all vCPUs parked performs the requested reset, unless a debugger holds all of them.
     private bool IsResetDue => _resetRequested && !_resetting && _insideCount == 0 && !_paused && _held.Contains(false);
 
-    // Under the lock, which is released during the reset: a queue's worker that the reset waits for may end the run.
+    // Under the lock, which is released during the reset, because a queue worker for which the reset waits may end the run.
     private void Reset()
     {
         (_resetting, _resetRequested) = (true, false);
@@ -205,7 +205,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
         catch (Exception e)
         {
-            // A fault of the monitor's own, or a kernel file that can't be read any more at a reset: the caller of Run gets it.
+            // An error of the monitor, or a kernel file that can't be read at a reset: the caller of ToEnd receives it.
             Fail(e);
         }
         finally
@@ -217,7 +217,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
     }
 
-    // Brings all vCPUs here.
+    // Makes all vCPUs leave guest code and call Pass.
     private void Recall()
     {
         foreach (VcpuThread thread in threads)
@@ -231,7 +231,7 @@ internal sealed class VcpuRun(IVcpuHost host, VcpuThread[] threads, Action reset
         }
     }
 
-    // Brings all vCPUs here and waits until they are; false at the end.
+    // The same, and waits until all are parked; false if the run has ended.
     private bool RecallAndWait()
     {
         Recall();

@@ -9,7 +9,7 @@ using Yadokari.X86.State;
 
 namespace Yadokari.Machines.Vcpus;
 
-/// <summary>One vCPU and its dedicated host thread: runs guest code, sleeps while the guest halts, and takes INIT and start-up messages.</summary>
+/// <summary>One vCPU and its host thread: runs guest code, sleeps while the vCPU is halted, and handles INIT and start-up IPIs.</summary>
 internal sealed class VcpuThread : IBoardVcpu
 {
     private const int NoPage = -1;
@@ -18,8 +18,8 @@ internal sealed class VcpuThread : IBoardVcpu
     private readonly IX86Vcpu _vcpu;
     private readonly IVcpuThreadOwner _owner;
     private readonly X86State _afterReset = new();
-    private readonly CallGate _gate = new(); // Of calls from other threads.
-    private readonly object _sleep = new(); // Innermost: nothing is called while it is held but volatile reads. Guards what follows.
+    private readonly CallGate _gate = new(); // For calls from other threads.
+    private readonly object _sleep = new(); // Innermost: only volatile reads are made while it is held. Guards the fields below.
     private bool _sleeping;
     private volatile bool _woken;
     private bool _initPending;
@@ -32,7 +32,7 @@ internal sealed class VcpuThread : IBoardVcpu
     private long _sleptTicks;
     private long _halts;
 
-    /// <summary>Takes a vCPU in the state after reset.</summary>
+    /// <summary>Creates the thread of a vCPU that is in its reset state.</summary>
     public VcpuThread(IX86Vcpu vcpu, IVcpuThreadOwner owner)
     {
         _vcpu = vcpu;
@@ -43,16 +43,16 @@ internal sealed class VcpuThread : IBoardVcpu
     /// <summary>The vCPU.</summary>
     public IX86Vcpu Vcpu => _vcpu;
 
-    /// <summary>The registers after reset. Not to be changed; see <see cref="CopyOfReset"/>.</summary>
+    /// <summary>The registers after reset. The caller must not change them; see <see cref="CopyOfReset"/>.</summary>
     public X86State AfterReset => _afterReset;
 
-    /// <summary>How often the guest halted.</summary>
+    /// <summary>Count of halts.</summary>
     public long Halts => Volatile.Read(ref _halts);
 
-    /// <summary>How long it slept.</summary>
+    /// <summary>Total time asleep.</summary>
     public TimeSpan Slept => Stopwatch.GetElapsedTime(0, Volatile.Read(ref _sleptTicks));
 
-    /// <summary>A fresh copy of the registers after reset.</summary>
+    /// <summary>A new copy of the registers after reset.</summary>
     public X86State CopyOfReset()
     {
         var state = new X86State();
@@ -60,8 +60,8 @@ internal sealed class VcpuThread : IBoardVcpu
         return state;
     }
 
-    /// <summary>Puts the vCPU into the state it starts with. While its thread is parked or not yet started.</summary>
-    /// <param name="state">Its registers, or null to wait for a start-up message.</param>
+    /// <summary>Sets the state in which the vCPU starts. Its thread must be parked, or not started yet.</summary>
+    /// <param name="state">Its registers, or null to wait for a start-up IPI.</param>
     public void PowerOn(X86State? state)
     {
         if (state is null)
@@ -81,10 +81,10 @@ internal sealed class VcpuThread : IBoardVcpu
         }
     }
 
-    /// <summary>Rejects further calls, and waits for those in flight: the vCPU may be disposed of when this returns.</summary>
+    /// <summary>Rejects further calls, and waits for those in progress: the vCPU may be disposed when this returns.</summary>
     public void Close() => _gate.TryClose();
 
-    /// <summary>An interrupt may be there to take. Any thread; nothing once closed.</summary>
+    /// <summary>Must be called when an interrupt may be pending. Any thread; no effect once closed.</summary>
     public void Notify()
     {
         if (!_gate.TryEnter())
@@ -104,7 +104,7 @@ internal sealed class VcpuThread : IBoardVcpu
         }
     }
 
-    /// <summary>Brings the thread out of guest code, or out of its sleep, to look at what is asked. Any thread; nothing once closed.</summary>
+    /// <summary>Makes the thread leave guest code, or wakes it, to call <see cref="IVcpuThreadOwner.Pass"/>. Any thread; no effect once closed.</summary>
     public void Wake()
     {
         if (!_gate.TryEnter())

@@ -5,16 +5,16 @@ namespace Yadokari.Translation.Code;
 /// <summary>Why translated code returned to C#.</summary>
 internal enum SiteKind : byte
 {
-    /// <summary>No entry of the TLB for a memory access; <see cref="VcpuState.ExitValue"/> is the linear address.</summary>
+    /// <summary>A memory access missed the TLB; <see cref="VcpuState.ExitValue"/> is the linear address.</summary>
     Miss,
 
-    /// <summary>An access is not within its segment's limit, or needs a closer look at it.</summary>
+    /// <summary>A memory access failed the fast check of its segment's limit.</summary>
     Limit,
 
     /// <summary>The instruction is to be emulated; <see cref="Site.Extra"/> is its number among the decoded ones.</summary>
     Emulate,
 
-    /// <summary>A direct jump not linked yet; <see cref="Site.Extra"/> is not zero if it goes with the flags in AX.</summary>
+    /// <summary>A direct jump that is not linked yet; <see cref="Site.Extra"/> is not zero if the guest's flags are in AX.</summary>
     Link,
 
     /// <summary>
@@ -23,23 +23,23 @@ internal enum SiteKind : byte
     /// </summary>
     Lookup,
 
-    /// <summary>Something is pending; RIP is the target.</summary>
+    /// <summary>A poll found <see cref="VcpuState.Pending"/> set; RIP is the target.</summary>
     Poll,
 
-    /// <summary>End of a block that holds one instruction.</summary>
+    /// <summary>End of a block of a single instruction.</summary>
     Step,
 
-    /// <summary>Start of an instruction that crosses pages, after a flush: does the second page still follow the first?</summary>
+    /// <summary>Start of an instruction that crosses pages, after a TLB flush: the mapping of its second page must be checked.</summary>
     Recheck,
 
     /// <summary>
-    /// A jump by linear address came to where no block is (any more): one that died while a jump cache still knew it, or the bottom of the
-    /// return stack, which bears address 0. <see cref="VcpuState.ExitValue"/> is the address. Belongs to no block.
+    /// An indirect jump or a return reached no valid block: the block was invalidated while a jump cache still held it, or the return reached
+    /// the bottom of the return stack, an entry for address 0. <see cref="VcpuState.ExitValue"/> is the address. Belongs to no block.
     /// </summary>
-    Gone,
+    Invalidated,
 }
 
-/// <summary>What stands behind each call out of translated code: what C# needs to go on.</summary>
+/// <summary>Description of an exit, placed in the code cache behind the call that exits.</summary>
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 internal struct Site
 {
@@ -49,10 +49,10 @@ internal struct Site
     /// <summary>Linear address of the instruction (or, of a jump, its target), from the start of the block's page.</summary>
     public int GuestOffset;
 
-    /// <summary>Where to go on once mended, or the displacement to patch, from this structure.</summary>
+    /// <summary>Offset from this structure to the code to resume at, or to the displacement to patch.</summary>
     public int Resume;
 
-    /// <summary>More, by kind.</summary>
+    /// <summary>Meaning depends on <see cref="Kind"/>.</summary>
     public int Extra;
 
     public SiteKind Kind;
@@ -60,14 +60,14 @@ internal struct Site
     /// <summary>Bytes accessed.</summary>
     public byte Size;
 
-    /// <summary>The access writes.</summary>
+    /// <summary>Not zero if the access is a write.</summary>
     public byte Write;
 
-    /// <summary>The access is the first of several (<see cref="Extra"/> instructions) around this register that one check stands for.</summary>
+    /// <summary>Base register of a shared check: the access is the first of several, in <see cref="Extra"/> instructions, that share it.</summary>
     public byte Base;
 }
 
-/// <summary>A translated run of guest instructions. Once the code cache was cleared it describes another: see <see cref="Begin"/>.</summary>
+/// <summary>A translated sequence of guest instructions. After a flush of the code cache, the object is reused (<see cref="Begin"/>).</summary>
 /// <param name="id">Its number among the blocks of the cache.</param>
 internal sealed unsafe class Block(int id)
 {
@@ -76,33 +76,33 @@ internal sealed unsafe class Block(int id)
     /// <summary>Guest physical address of the first byte.</summary>
     public ulong Gpa { get; private set; }
 
-    /// <summary>Linear page address it was translated for; meaningful for blocks that are not position independent.</summary>
+    /// <summary>Linear page for which it was translated; only for blocks that are not position-independent.</summary>
     public ulong LinearPage { get; private set; }
 
     public CpuMode Mode { get; private set; }
 
-    /// <summary>Guest bytes covered.</summary>
+    /// <summary>Number of guest bytes.</summary>
     public int Length { get; private set; }
 
     /// <summary>Entry for direct jumps: flags in the host's flags.</summary>
     public byte* Entry { get; set; }
 
-    /// <summary>As <see cref="Entry"/>, from blocks that contain SIMD instructions themselves: the guest's state is in the registers.</summary>
+    /// <summary>As <see cref="Entry"/>, for jumps from blocks that use SIMD: the guest's SIMD state is loaded.</summary>
     public byte* LiveEntry { get; set; }
 
     /// <summary>Entry for direct jumps: flags in AX, RAX saved.</summary>
     public byte* SavedEntry { get; set; }
 
-    /// <summary>Entry for jumps that looked the target up: flags in AX, RAX saved, r15 the linear address.</summary>
+    /// <summary>Entry for jumps through the jump cache: flags in AX, RAX saved, r15 the linear address.</summary>
     public byte* AxEntry { get; set; }
 
-    /// <summary>End of the block's host code but for its ways out.</summary>
+    /// <summary>End of the block's host code without its exits.</summary>
     public byte* End { get; set; }
 
-    /// <summary>Its ways out, in the other half of the cache: up to <see cref="Table"/>.</summary>
+    /// <summary>Start of its exits, in the cold half of the cache; they end at <see cref="Table"/>.</summary>
     public byte* Cold { get; set; }
 
-    /// <summary>In <see cref="Table"/>, beside an offset in the page: the instruction runs while the flags are in AX and RAX is saved.</summary>
+    /// <summary>Flag in the guest offsets of <see cref="Table"/>: while the instruction runs, the guest's flags are in AX and RAX is saved.</summary>
     public const int AxSaved = 0x8000;
 
     /// <summary>Guest and host offsets of each instruction, pairs of 16-bit numbers, within the code cache (writable view).</summary>
@@ -110,31 +110,31 @@ internal sealed unsafe class Block(int id)
 
     public int Instructions { get; set; }
 
-    /// <summary>Contains x87 or SIMD instructions.</summary>
+    /// <summary>Whether it contains x87 or SIMD instructions.</summary>
     public bool UsesSimd { get; set; }
 
-    /// <summary>Its x87 instructions in their order, or null: <see cref="X87Note"/>.</summary>
+    /// <summary>Its x87 instructions in order; null if none.</summary>
     public X87Note[]? X87Notes { get; set; }
 
-    /// <summary>How often a check for several accesses failed.</summary>
+    /// <summary>How often a shared check failed.</summary>
     public int SharingFailures { get; set; }
 
-    /// <summary>Could not be translated: leaves its only instruction to the emulator.</summary>
+    /// <summary>Whether translation failed: its only instruction is emulated.</summary>
     public bool Refused { get; private set; }
 
-    /// <summary>Still what the guest's memory says.</summary>
+    /// <summary>Whether it still agrees with guest memory and may run.</summary>
     public bool Valid { get; set; }
 
-    /// <summary>Second page, where the only instruction crosses a page boundary; 0 otherwise.</summary>
+    /// <summary>Guest physical address of the second page, if its only instruction crosses a page boundary; else 0.</summary>
     public ulong SecondGpa { get; set; }
 
-    /// <summary>Which epoch the check at the start compares: that of global pages, where the second page was one.</summary>
+    /// <summary>Whether the check at its start compares the epoch of global pages, because the second page was global.</summary>
     public bool SecondGlobal { get; set; }
 
-    /// <summary>Jumps of other blocks that come here: addresses of displacements, and the stubs they go to when this block dies.</summary>
+    /// <summary>Jumps linked to this block: addresses of their displacements, and their targets after unlinking.</summary>
     public List<(nint Displacement, nint Unlinked)>? Incoming { get; set; }
 
-    /// <summary>Describes other code from now on, which is about to be translated.</summary>
+    /// <summary>Initializes the object for a new translation.</summary>
     public void Begin(ulong gpa, ulong linearPage, CpuMode mode, int length, bool refused = false)
     {
         (Gpa, LinearPage, Mode, Length, Refused) = (gpa, linearPage, mode, length, refused);

@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>A way out of a block that is seldom taken: its code goes to the cold part, and what jumps there is patched then.</summary>
+/// <summary>An exit of a block that is rarely taken. Its code is emitted to the cold half of the cache, and the jump to it is patched then.</summary>
 internal unsafe struct ColdExit
 {
     public SiteKind Kind;
@@ -14,28 +14,28 @@ internal unsafe struct ColdExit
     public byte Size;
     public bool Write;
 
-    /// <summary>The register by which a check that is shared goes.</summary>
+    /// <summary>Base register of a shared check.</summary>
     public byte Base;
 
     public bool Ax;
 
-    /// <summary>Flags are in AX at <see cref="Resume"/>.</summary>
+    /// <summary>Whether the guest's flags are in AX at <see cref="Resume"/>.</summary>
     public bool ResumeAx;
 
-    /// <summary>Displacement of the direct jump that a lookup stands for; null for indirect ones.</summary>
+    /// <summary>For the lookup of a direct jump, the jump's displacement; null for indirect jumps.</summary>
     public byte* Link;
 
-    /// <summary>That jump goes with the flags in AX.</summary>
+    /// <summary>Whether the guest's flags are in AX at that jump.</summary>
     public bool LinkAx;
 }
 
 /// <summary>
-/// What is known of the block that is being translated: its instructions in order, of each which flags are live before it and where its host
-/// code begins, and the exits whose code is still to be written. Used again for each block, without an allocation.
+/// The block that is being translated: its instructions, the flags live before each, the offset of each one's host code, and the exits whose code
+/// must still be emitted. Reused for each block, without allocation.
 /// </summary>
 internal sealed unsafe class BlockBuilder
 {
-    /// <summary>Longest block, in instructions.</summary>
+    /// <summary>Maximum number of instructions of a block.</summary>
     public const int MaxInstructions = 48;
 
     private readonly Instruction[] _instructions = new Instruction[MaxInstructions];
@@ -76,7 +76,7 @@ internal sealed unsafe class BlockBuilder
         Count++;
     }
 
-    /// <summary>Whether an instruction of the block runs as it is and uses x87 or SIMD state.</summary>
+    /// <summary>Whether a copied instruction of the block uses x87 or SIMD state.</summary>
     public bool UsesSimd()
     {
         for (int i = 0; i < Count; i++)
@@ -90,7 +90,7 @@ internal sealed unsafe class BlockBuilder
         return false;
     }
 
-    /// <summary>Works out, backwards, which flags are live: once all instructions are there.</summary>
+    /// <summary>Computes the live flags of all instructions. Called after the last was added.</summary>
     public void FindLiveFlags()
     {
         int live = FlagLiveness.AllFlags;
@@ -102,16 +102,16 @@ internal sealed unsafe class BlockBuilder
         }
     }
 
-    /// <summary>Arithmetic flags that somebody may read before an instruction; with <see cref="Count"/>, after the last.</summary>
+    /// <summary>Arithmetic flags that are live before an instruction; for <see cref="Count"/>, after the last.</summary>
     public int LiveBefore(int index) => _liveBefore[index];
 
-    /// <summary>Notes where an instruction's host code begins that may fault, from the start of the block.</summary>
+    /// <summary>Records the offset in the block of an instruction's host code that may fault.</summary>
     public void SetHostOffset(int index, long offset) => _hostOffsets[index] = (ushort)offset;
 
-    /// <summary>Notes whether the guest's flags are in AX while an instruction runs.</summary>
+    /// <summary>Records whether the guest's flags are in AX while an instruction runs.</summary>
     public void SetAxSaved(int index, bool saved) => _axSaved[index] = saved;
 
-    /// <summary>Adds an exit, blank but for its kind and the jump that takes it.</summary>
+    /// <summary>Adds an exit with its kind and the jump to it; the other fields are cleared.</summary>
     public ref ColdExit AddExit(SiteKind kind, byte* patch)
     {
         ref ColdExit exit = ref _exits[ExitCount++];
@@ -126,7 +126,7 @@ internal sealed unsafe class BlockBuilder
     public ref ColdExit LastExit => ref _exits[ExitCount - 1];
 
     /// <summary>Writes the block's table of guest and host offsets; see <see cref="Block.Table"/>.</summary>
-    /// <param name="table">Where to, with room for two entries an instruction.</param>
+    /// <param name="table">Destination, with room for two entries for each instruction.</param>
     /// <param name="page">Linear address of the block's page.</param>
     public void WriteTable(ushort* table, ulong page)
     {

@@ -3,10 +3,10 @@ using Yadokari.Linux;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Host code of one vCPU: a memory file mapped twice, so that no address is ever both writable and executable.
-/// Blocks are laid down one after another, each in two parts: what runs again and again in the first half, and its ways out in the second,
-/// so that neither the processor's instruction cache nor its TLB is filled by code that hardly runs. When either half is full everything
-/// goes and translation starts afresh. Only so much of it is used as <see cref="Limit"/> says: memory is taken from the host when first touched.
+/// Host code of one vCPU: a memory file mapped twice, so that no mapping is both writable and executable. Blocks are emitted one after another,
+/// each in two parts: its hot code in the first half, its exits in the second (cold) half, so that rarely run code does not fill the processor's
+/// instruction cache and TLB. When a half is full, the whole cache is flushed. At most <see cref="Limit"/> bytes are used: the host allocates
+/// memory at the first access.
 /// </summary>
 internal sealed unsafe class CodeCache : IDisposable
 {
@@ -18,7 +18,7 @@ internal sealed unsafe class CodeCache : IDisposable
     private Half _hot;
     private Half _cold;
 
-    /// <param name="length">Bytes; a multiple of 8192, or of 4096 where only one half is used.</param>
+    /// <param name="length">Bytes; a multiple of 8192, or of 4096 if only one half is used.</param>
     public CodeCache(int length)
     {
         Length = length;
@@ -35,7 +35,7 @@ internal sealed unsafe class CodeCache : IDisposable
     /// <summary>Bytes of the cache.</summary>
     public int Length { get; }
 
-    /// <summary>Bytes that may be used, half of them in each half; <see cref="Length"/> at most. To be changed when it is clear.</summary>
+    /// <summary>Bytes that may be used, half of them in each half; at most <see cref="Length"/>. May be changed while the cache is empty.</summary>
     public int Limit { get; set; }
 
     /// <summary>Bytes in use.</summary>
@@ -44,22 +44,22 @@ internal sealed unsafe class CodeCache : IDisposable
     /// <summary>First executable address.</summary>
     public byte* ExecutableStart => _writable + _delta;
 
-    /// <summary>Where the next code goes, in the writable view.</summary>
+    /// <summary>Address of the next block's hot code, in the writable view.</summary>
     public byte* Next => _hot.Next;
 
-    /// <summary>Where the next block's ways out and table go, in the writable view.</summary>
+    /// <summary>Address of the next block's exits and table, in the writable view.</summary>
     public byte* NextCold => _cold.Next;
 
-    /// <summary>Whether so many bytes fit, of either kind.</summary>
+    /// <summary>Whether both halves have room for this many bytes.</summary>
     public bool HasRoom(int bytes) => Math.Max(_hot.Used, _cold.Used) + bytes <= Limit / 2;
 
-    /// <summary>Ends a piece of code: the next one starts at <paramref name="end"/>, aligned.</summary>
+    /// <summary>Ends a block's hot code: the next starts at <paramref name="end"/>, aligned.</summary>
     public void Commit(byte* end) => _hot.Commit(end);
 
-    /// <summary>Ends what belongs to it in the other half.</summary>
+    /// <summary>Ends a block's exits and table.</summary>
     public void CommitCold(byte* end) => _cold.Commit(end);
 
-    /// <summary>What was laid down so far (the stubs) stays when the cache is cleared.</summary>
+    /// <summary>Keeps the code so far (the stubs) when the cache is cleared.</summary>
     public void KeepSoFar() => _hot.First = _hot.Next;
 
     /// <summary>Drops all blocks.</summary>
@@ -69,10 +69,10 @@ internal sealed unsafe class CodeCache : IDisposable
         _cold.Clear();
     }
 
-    /// <summary>The address at which code runs that was written at <paramref name="writable"/>.</summary>
+    /// <summary>The executable address of code at <paramref name="writable"/>.</summary>
     public byte* Executable(byte* writable) => writable + _delta;
 
-    /// <summary>The address at which to write code that runs at <paramref name="executable"/>.</summary>
+    /// <summary>The writable address of code at <paramref name="executable"/>.</summary>
     public byte* Writable(byte* executable) => executable - _delta;
 
     public void Dispose() => _file.Dispose();
@@ -81,7 +81,7 @@ internal sealed unsafe class CodeCache : IDisposable
     {
         private readonly byte* _start;
 
-        // Start of what has been written lately.
+        // Start of the recently written bytes.
         private byte* _recent;
 
         public Half(byte* start) => _start = _recent = Next = First = start;
@@ -97,7 +97,7 @@ internal sealed unsafe class CodeCache : IDisposable
             Next = (byte*)(((nint)to + 15) & ~15);
             if (Next - _recent >= WithdrawBytes)
             {
-                // What was written a while ago is hardly written again, but for a link here and there: only its executable view need be resident.
+                // Older bytes are rarely written again, only by links: their pages need not be resident in the writable view.
                 MemoryFile.Withdraw((nint)_start, (long)(_recent - _start) & -4096);
                 _recent = Next;
             }

@@ -1,8 +1,8 @@
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Direct jumps from supervisor code to another linear page. They hold while that page shows the same guest physical page, so each flush
-/// that could change this looks again instead of undoing them all.
+/// Linked jumps from supervisor code to another linear page. A link is valid while that page is mapped to the same guest physical page. A TLB
+/// flush checks the mappings that it may have changed and unlinks only the jumps whose mapping did change.
 /// </summary>
 internal sealed unsafe class CrossPageLinks
 {
@@ -14,17 +14,17 @@ internal sealed unsafe class CrossPageLinks
     }
 
     private readonly Dictionary<ulong, Target> _targets = [];
-    private readonly List<ulong> _gone = [];
+    private readonly List<ulong> _remapped = [];
     private readonly HashSet<ulong> _local = [];
 
-    /// <summary>Notes a link to a linear page that shows a guest physical page now.</summary>
+    /// <summary>Records a link to a linear page that is mapped to a guest physical page now.</summary>
     public void Add(ulong linearPage, ulong gpa, bool global, nint displacement, nint unlinked)
     {
         if (!_targets.TryGetValue(linearPage, out Target? target) || target.Gpa != gpa)
         {
             if (target != null)
             {
-                Undo(linearPage, target);
+                Unlink(linearPage, target);
             }
 
             target = new Target(gpa, global);
@@ -40,59 +40,59 @@ internal sealed unsafe class CrossPageLinks
         target.Links.Add((displacement, unlinked));
     }
 
-    /// <summary>Translations of pages that are not global, or of all pages, were flushed.</summary>
-    /// <param name="probe">Guest physical address of a linear address now.</param>
-    /// <param name="global">Global pages too.</param>
+    /// <summary>The TLB was flushed: checks the links to non-global pages, or to all pages.</summary>
+    /// <param name="probe">Translates a linear page to its guest physical address.</param>
+    /// <param name="global">Whether global pages were flushed too.</param>
     public void Check(Func<ulong, ulong> probe, bool global)
     {
         if (global)
         {
             foreach ((ulong page, Target target) in _targets)
             {
-                NoteIfGone(page, target);
+                AddIfRemapped(page, target);
             }
         }
         else
         {
             foreach (ulong page in _local)
             {
-                NoteIfGone(page, _targets[page]);
+                AddIfRemapped(page, _targets[page]);
             }
         }
 
-        foreach (ulong page in _gone)
+        foreach (ulong page in _remapped)
         {
-            Undo(page, _targets[page]);
+            Unlink(page, _targets[page]);
         }
 
-        _gone.Clear();
+        _remapped.Clear();
 
-        void NoteIfGone(ulong page, Target target)
+        void AddIfRemapped(ulong page, Target target)
         {
             if (probe(page) != target.Gpa)
             {
-                _gone.Add(page);
+                _remapped.Add(page);
             }
         }
     }
 
-    /// <summary>The translation of one page was flushed.</summary>
+    /// <summary>The translation of one page was flushed (INVLPG): checks the links to it.</summary>
     public void Check(Func<ulong, ulong> probe, ulong linearPage)
     {
         if (_targets.TryGetValue(linearPage, out Target? target) && probe(linearPage) != target.Gpa)
         {
-            Undo(linearPage, target);
+            Unlink(linearPage, target);
         }
     }
 
-    /// <summary>All host code is gone.</summary>
+    /// <summary>Forgets all links after the code cache was flushed.</summary>
     public void Clear()
     {
         _targets.Clear();
         _local.Clear();
     }
 
-    private void Undo(ulong page, Target target)
+    private void Unlink(ulong page, Target target)
     {
         foreach ((nint displacement, nint unlinked) in target.Links)
         {

@@ -3,22 +3,22 @@ using Iced.Intel;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Which arithmetic flags somebody may still read. An exception's handler reads them all (SDM 3A 6.12.1: EFLAGS of before the instruction),
-/// and so does whoever looks at the processor between blocks.
+/// Liveness analysis of the arithmetic flags. All flags are live where an instruction may fault, because the exception handler sees EFLAGS from
+/// before the instruction (SDM 3A 6.12.1), and at block boundaries, where C# may read the vCPU's state.
 /// </summary>
 internal static class FlagLiveness
 {
     /// <summary>All arithmetic flags, as <see cref="RflagsBits"/>.</summary>
     public const int AllFlags = (int)(RflagsBits.OF | RflagsBits.SF | RflagsBits.ZF | RflagsBits.AF | RflagsBits.CF | RflagsBits.PF);
 
-    /// <summary>What must be there when an instruction runs, which may fault or not, if so much must be there after it.</summary>
+    /// <summary>The flags live before an instruction, given those live after it. An instruction that may fault makes all flags live.</summary>
     public static int Before(in Instruction instruction, Treatment treatment, int after)
         => MayFault(instruction, treatment) ? AllFlags : Through(instruction, after);
 
-    /// <summary>What must be there when an instruction runs that does not fault.</summary>
+    /// <summary>The flags live before an instruction that does not fault, given those live after it.</summary>
     public static int Through(in Instruction instruction, int after) => (after & ~Kills(instruction)) | ((int)instruction.RflagsRead & AllFlags);
 
-    /// <summary>Whether an instruction that the processor runs may fault even where its memory operand, if any, is there.</summary>
+    /// <summary>Whether a copied instruction may fault for another reason than its memory operand.</summary>
     public static bool FaultsByItself(in Instruction instruction)
         => instruction.Mnemonic is Mnemonic.Div or Mnemonic.Idiv || instruction.IsInvalid || InstructionClasses.UsesSimd(instruction.Code);
 
@@ -45,7 +45,7 @@ internal static class FlagLiveness
             }
         }
 
-        // What is undefined the processor may leave as it was (AMD's do, after IMUL); all clear AF after a logical instruction.
+        // A processor may leave undefined flags unchanged (AMD's do after IMUL). After a logical instruction, all processors clear AF.
         RflagsBits left = instruction.RflagsUndefined;
         if (instruction.Mnemonic is Mnemonic.And or Mnemonic.Or or Mnemonic.Xor or Mnemonic.Test)
         {

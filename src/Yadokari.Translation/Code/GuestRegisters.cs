@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>Where guest registers live while translated code runs.</summary>
+/// <summary>Allocation of guest registers to host registers in translated code.</summary>
 internal static class GuestRegisters
 {
     /// <summary>The first scratch register: addresses of memory operands.</summary>
@@ -17,16 +17,16 @@ internal static class GuestRegisters
         Host.R8, Host.R9, Host.None, Host.None, Host.R12, Host.R13, Host.R14, Host.None,
     ];
 
-    /// <summary>The host register of a guest register, or None where it lives in the vCPU state.</summary>
+    /// <summary>The host register of a guest register; None if it is in its slot of the vCPU state.</summary>
     public static Host HostOf(int guest) => s_hosts[guest];
 
-    /// <summary>Number of the guest's general register behind an operand register of any width, or -1; high bytes have their own.</summary>
+    /// <summary>Number of the general register that contains an operand register of any width, or -1.</summary>
     public static int Number(Register register)
         => register.IsGPR() && !IsHighByte(register) ? register.GetFullRegister() - Register.RAX : -1;
 
     public static bool IsHighByte(Register register) => register is Register.AH or Register.CH or Register.DH or Register.BH;
 
-    /// <summary>The register of a number in the width of another.</summary>
+    /// <summary>A host register in the width of another register.</summary>
     public static Register InWidthOf(Register width, Host host)
     {
         int n = (int)host;

@@ -67,14 +67,14 @@ internal enum Condition : byte
 }
 
 /// <summary>
-/// Writes the few host instructions that the translator inserts, straight into the code cache. Guest instructions themselves are
-/// re-encoded by Iced. No bounds are checked: a block asks the cache for room for the longest possible block first.
+/// Emits the host instructions that the translator inserts, directly into the code cache. Iced re-encodes the guest's instructions. Bounds are
+/// not checked: before each block, the caller checks that the cache has room for the longest block.
 /// </summary>
 internal unsafe struct HostAssembler
 {
     private byte* _cursor;
 
-    /// <summary>Where the next byte goes, in the writable view.</summary>
+    /// <summary>Address of the next byte, in the writable view.</summary>
     public byte* Cursor
     {
         readonly get => _cursor;
@@ -229,7 +229,7 @@ internal unsafe struct HostAssembler
 
     public void Not(Host register) => Registers(true, [0xF7], 2, (int)register);
 
-    /// <summary>SARX (BMI2): leaves flags alone.</summary>
+    /// <summary>SARX (BMI2): preserves flags.</summary>
     public void Sarx(bool wide, Host to, Host from, Host count)
     {
         Byte(0xC4);
@@ -327,7 +327,7 @@ internal unsafe struct HostAssembler
         }
     }
 
-    /// <summary>With an immediate of four bytes, whatever its value: it is patched later. It stands in the last four bytes.</summary>
+    /// <summary>As <c>Arithmetic32</c>, always with an immediate of four bytes, the last four, so that it can be patched.</summary>
     public void Arithmetic32Wide(Alu operation, in Mem mem, int value)
     {
         Modrm(false, [0x81], (int)operation, mem);
@@ -360,7 +360,7 @@ internal unsafe struct HostAssembler
         Byte(count);
     }
 
-    /// <summary>RORX r32 (BMI2): leaves flags alone.</summary>
+    /// <summary>RORX r32 (BMI2): preserves flags.</summary>
     public void Rorx32(Host to, Host from, int count)
     {
         Byte(0xC4);
@@ -371,7 +371,7 @@ internal unsafe struct HostAssembler
         Byte(count);
     }
 
-    /// <summary>RORX r64 (BMI2): leaves flags alone.</summary>
+    /// <summary>RORX r64 (BMI2): preserves flags.</summary>
     public void Rorx64(Host to, Host from, int count)
     {
         Byte(0xC4);
@@ -424,9 +424,9 @@ internal unsafe struct HostAssembler
     public void LoadFence() => Bytes([0x0F, 0xAE, 0xE8]);
 
     /// <summary>MOVS or STOS with 64-bit addresses.</summary>
-    /// <param name="opcode">That of the form for bytes.</param>
+    /// <param name="opcode">The opcode for elements of one byte.</param>
     /// <param name="bytes">Bytes of an element.</param>
-    /// <param name="repeated">With REP.</param>
+    /// <param name="repeated">Whether it has a REP prefix.</param>
     public void String(int opcode, int bytes, bool repeated)
     {
         if (bytes == 2)
@@ -477,14 +477,14 @@ internal unsafe struct HostAssembler
 
     public void Return() => Byte(0xC3);
 
-    /// <summary>AH and AL take the arithmetic flags; AX's old value is lost.</summary>
+    /// <summary>Saves the arithmetic flags in AH and AL; the value of AX is lost.</summary>
     public void SaveFlagsInAx()
     {
         Byte(0x9F);
         Bytes([0x0F, 0x90, 0xC0]);
     }
 
-    /// <summary>The arithmetic flags come back from AX: 127 + OF overflows exactly if OF was set.</summary>
+    /// <summary>Restores the arithmetic flags from AX: 127 + OF overflows exactly if OF was set.</summary>
     public void RestoreFlagsFromAx()
     {
         Bytes([0x04, 0x7F]);
@@ -495,7 +495,7 @@ internal unsafe struct HostAssembler
 
     public void Jump(in Mem mem) => Modrm(false, [0xFF], 4, mem);
 
-    /// <summary>CALL rel32 to an address in the writable view; returns where its displacement stands.</summary>
+    /// <summary>CALL rel32 to an address in the writable view; returns the address of its displacement.</summary>
     public byte* Call(byte* target)
     {
         Byte(0xE8);
@@ -505,7 +505,7 @@ internal unsafe struct HostAssembler
 
     public void Call(in Mem mem) => Modrm(false, [0xFF], 2, mem);
 
-    /// <summary>JMP rel32; returns where its displacement stands.</summary>
+    /// <summary>JMP rel32; returns the address of its displacement.</summary>
     public byte* Jump(byte* target)
     {
         Byte(0xE9);
@@ -513,7 +513,7 @@ internal unsafe struct HostAssembler
         return _cursor - 4;
     }
 
-    /// <summary>Jcc rel32; returns where its displacement stands.</summary>
+    /// <summary>Jcc rel32; returns the address of its displacement.</summary>
     public byte* Jump(Condition condition, byte* target)
     {
         Byte(0x0F);
@@ -522,7 +522,7 @@ internal unsafe struct HostAssembler
         return _cursor - 4;
     }
 
-    /// <summary>JRCXZ or JECXZ to be patched; returns where its 8-bit displacement stands.</summary>
+    /// <summary>JRCXZ or JECXZ to be patched; returns the address of its 8-bit displacement.</summary>
     public byte* JumpRcxZero(bool only32)
     {
         if (only32)
@@ -535,10 +535,10 @@ internal unsafe struct HostAssembler
         return _cursor - 1;
     }
 
-    /// <summary>Lets a rel32 jump go to <paramref name="target"/>.</summary>
+    /// <summary>Patches a rel32 jump to go to <paramref name="target"/>.</summary>
     public static void Patch(byte* displacement, byte* target) => *(int*)displacement = (int)(target - (displacement + 4));
 
-    /// <summary>Lets a rel8 jump go to the cursor.</summary>
+    /// <summary>Patches a rel8 jump to go to the cursor.</summary>
     public readonly void PatchShort(byte* displacement) => *displacement = (byte)(_cursor - (displacement + 1));
 
     public void Ldmxcsr(in Mem mem) => Modrm(false, [0x0F, 0xAE], 2, mem);

@@ -3,9 +3,9 @@ using Yadokari.Linux;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Exceptions that the processor raises in translated code: divide errors, floating point, undefined opcodes, misaligned vectors.
-/// A handler of machine code, put before the runtime's own, tells by the instruction pointer whose fault it is: in a code cache it
-/// notes signal and address in the vCPU state and resumes at the cache's exit; elsewhere it hands on to the runtime.
+/// Handles host signals for exceptions in translated code: divide errors, floating point, undefined opcodes, misaligned vectors. A signal handler
+/// in machine code, installed before the runtime's, checks the instruction pointer: in a code cache it stores signal and address in the vCPU state
+/// and resumes at the cache's exit; elsewhere it calls the runtime's handler.
 /// </summary>
 internal static unsafe class HostFaults
 {
@@ -16,10 +16,10 @@ internal static unsafe class HostFaults
     private static readonly Lock s_lock = new();
     private static CodeCache? s_handlers;
 
-    // Start, end and exit of each cache, as the handler reads them.
+    // Start, end and exit of each cache, read by the handler.
     private static ulong* s_ranges;
 
-    /// <summary>Starts to look after a cache.</summary>
+    /// <summary>Registers a cache with the handler.</summary>
     public static void Watch(CodeCache cache, Stubs stubs)
     {
         lock (s_lock)
@@ -45,7 +45,7 @@ internal static unsafe class HostFaults
         }
     }
 
-    /// <summary>Ends that; the cache's memory goes.</summary>
+    /// <summary>Unregisters a cache before its memory is unmapped.</summary>
     public static void Forget(CodeCache cache)
     {
         lock (s_lock)
@@ -72,7 +72,7 @@ internal static unsafe class HostFaults
         {
             byte* handler = a.Cursor;
 
-            // The old handler is known only once ours is in; its address is filled in after.
+            // The previous handler is known only after installation; its address is filled in then.
             a.Load(Host.Rax, Mem.At(Host.Rdx, ContextRip));
             a.MoveImmediate(Host.Rcx, (ulong)s_ranges);
             a.MoveImmediate(Host.R8, MaxCaches);

@@ -2,10 +2,10 @@ using Iced.Intel;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>How a guest's instruction is changed into the host's that does the same: its operands elsewhere, its opcode one of 64-bit mode.</summary>
+/// <summary>Changes a guest instruction to the equivalent host instruction: replaces operands, and opcodes that 64-bit mode does not have.</summary>
 internal static class HostForms
 {
-    /// <summary>Makes an operand, a register until now, the slot of a guest register in <see cref="VcpuState"/>.</summary>
+    /// <summary>Replaces a register operand by the slot of a guest register in <see cref="VcpuState"/>.</summary>
     public static void ToSlot(ref Instruction host, int operand, int guest)
     {
         host.SetOpKind(operand, OpKind.Memory);
@@ -16,7 +16,7 @@ internal static class HostForms
         host.SegmentPrefix = Register.GS;
     }
 
-    /// <summary>Puts the memory operand at so far from the address in rbp.</summary>
+    /// <summary>Redirects the memory operand to a displacement from the address in rbp.</summary>
     public static void Redirect(ref Instruction host, int displacement)
     {
         host.MemoryBase = Register.RBP;
@@ -39,7 +39,7 @@ internal static class HostForms
         };
     }
 
-    /// <summary>The form in 64-bit mode of an instruction of 16- or 32-bit code, where its opcode means something else there.</summary>
+    /// <summary>The equivalent in 64-bit mode of an instruction of 16- or 32-bit code whose opcode has another meaning there.</summary>
     public static Iced.Intel.Code Code64Form(Iced.Intel.Code code) => code switch
     {
         Iced.Intel.Code.Inc_r16 => Iced.Intel.Code.Inc_rm16,
@@ -57,7 +57,7 @@ internal static class HostForms
         _ => code,
     };
 
-    /// <summary>Sets the register of an operand that is one.</summary>
+    /// <summary>Sets the register of a register operand.</summary>
     public static void SetRegister(ref Instruction instruction, int operand, Register register)
     {
         switch (operand)

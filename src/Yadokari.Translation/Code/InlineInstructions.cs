@@ -3,12 +3,12 @@ using Op = Iced.Intel.Code;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>The instructions that <see cref="Translator"/> can expand in 64-bit code rather than leave to the emulator.</summary>
+/// <summary>The sensitive instructions whose common case <see cref="Translator"/> expands in 64-bit code instead of emulating it.</summary>
 internal static class InlineInstructions
 {
     private static readonly bool[] s_codes = Build();
 
-    /// <summary>Whether 64-bit code keeps to itself with the common case of an instruction.</summary>
+    /// <summary>Whether the common case of an instruction is expanded in 64-bit code.</summary>
     public static bool Contains(Op code) => s_codes[(int)code];
 
     private static bool[] Build()

@@ -4,10 +4,10 @@ using Yadokari.X86.Sensitive;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>What the translator does with an instruction.</summary>
+/// <summary>How the translator treats an instruction.</summary>
 internal enum Treatment : byte
 {
-    /// <summary>Innocuous: handed to the processor, registers renamed, memory operand redirected.</summary>
+    /// <summary>Innocuous: copied with registers renamed and the memory operand redirected.</summary>
     Native,
 
     /// <summary>Sensitive, or with memory operands that can't be redirected: emulated in C#.</summary>
@@ -22,20 +22,20 @@ internal enum Treatment : byte
     /// <summary>LEA: an address without an access.</summary>
     Address,
 
-    /// <summary>Does nothing that a guest could see: NOP with a memory operand, prefetches.</summary>
+    /// <summary>No architectural effect: NOP with a memory operand, prefetches. No code is emitted.</summary>
     Nothing,
 
     /// <summary>BT, BTS, BTR, BTC with a register bit offset: the address depends on the bit.</summary>
     BitString,
 
-    /// <summary>Sensitive, but its common case is expanded by the translator; the rest leaves for the emulator.</summary>
+    /// <summary>Sensitive, but its common case is expanded by the translator; the rest is emulated.</summary>
     Inline,
 
     /// <summary>As <see cref="Inline"/>, for SYSCALL and SYSRET, which end a block.</summary>
     FastCall,
 }
 
-/// <summary>One look-up by Iced's <see cref="Code"/> tells how to treat an instruction; filled when the engine starts.</summary>
+/// <summary>Tables of properties of instructions, indexed by Iced's <see cref="Code"/>. Filled when the engine starts. Any thread.</summary>
 internal static class InstructionClasses
 {
     [Flags]
@@ -82,8 +82,8 @@ internal static class InstructionClasses
     public static bool IsAvx512(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.Avx512) != 0;
 
     /// <summary>
-    /// Takes a pending exception of the x87 before it does anything else (SDM 1 8.6, 9.6.2): x87 instructions but for those without a wait,
-    /// and what has an MMX register, CVTPI2PS and CVTPI2PD from memory not among them.
+    /// Whether an instruction takes a pending x87 exception before it executes (SDM 1 8.6, 9.6.2): waiting x87 instructions, and instructions with an
+    /// MMX register, except CVTPI2PS and CVTPI2PD from memory.
     /// </summary>
     public static bool WaitsForX87(in Instruction instruction)
     {
@@ -96,7 +96,7 @@ internal static class InstructionClasses
         return waits;
     }
 
-    /// <summary>One of the x87 after which its instruction pointer is that instruction's: all but the control instructions (SDM 1 8.1.8).</summary>
+    /// <summary>Whether an x87 instruction updates the instruction pointer FIP: all except control instructions (SDM 1 8.1.8).</summary>
     public static bool SetsX87Pointers(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.SetsX87Pointers) != 0;
 
     /// <summary>Whether an instruction's opcode is one of the x87's escapes, D8 to DF.</summary>
@@ -107,13 +107,13 @@ internal static class InstructionClasses
             && (info.OpCodeLength == 2 ? info.OpCode >> 8 : info.OpCode) is >= 0xD8 and <= 0xDF;
     }
 
-    /// <summary>Shifts and rotates leave all flags alone where the count is 0.</summary>
+    /// <summary>Whether an instruction preserves all flags if its count is 0: shifts and rotates.</summary>
     public static bool MayKeepFlags(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.ConditionalFlags) != 0;
 
-    /// <summary>What the address of the explicit memory operand must be a multiple of, or #GP is raised; 1 for any address (SDM 2A 2.4, AMD APM 1 4.3.2).</summary>
+    /// <summary>Alignment in bytes of the explicit memory operand, without which #GP is raised (SDM 2A 2.4, AMD APM 1 4.3.2); 1 for none.</summary>
     public static int AlignmentOf(Iced.Intel.Code code) => Math.Max(1, (int)s_alignments[(int)code]);
 
-    /// <summary>Whether MXCSR.MM, which AMD's processors have, lets the operand stand anywhere (AMD APM 1 4.2.2).</summary>
+    /// <summary>Whether MXCSR.MM of AMD's processors permits a misaligned operand (AMD APM 1 4.2.2).</summary>
     public static bool MayMisalign(Iced.Intel.Code code) => (s_traits[(int)code] & Traits.MayMisalign) != 0;
 
     private static int FindAlignment(Iced.Intel.Code code)
@@ -141,7 +141,7 @@ internal static class InstructionClasses
             case Mnemonic.Clzero or Mnemonic.Movdir64b or Mnemonic.Umonitor or Mnemonic.Monitorx or Mnemonic.Xstore or Mnemonic.Xstore_alt or Mnemonic.Montmul
                 or Mnemonic.Xsha1 or Mnemonic.Xsha256 or Mnemonic.Xsha512 or Mnemonic.Xsha512_alt or Mnemonic.Xcryptecb or Mnemonic.Xcryptcbc
                 or Mnemonic.Xcryptctr or Mnemonic.Xcryptcfb or Mnemonic.Xcryptofb or Mnemonic.Ccs_hash or Mnemonic.Ccs_encrypt:
-                // Memory operands that no ModRM byte names: run as they are they would reach the host's memory.
+                // Implicit memory operands can't be redirected: copied, the instruction would access the host's memory.
                 return Treatment.Emulate;
             case Mnemonic.Lea:
                 return Treatment.Address;
@@ -152,7 +152,7 @@ internal static class InstructionClasses
                 or Mnemonic.Prefetchit1 or Mnemonic.Cldemote or Mnemonic.Reservednop:
                 return Treatment.Nothing;
 
-            // NOPs where the bounds registers are not offered.
+            // NOPs, because guests have no MPX.
             case Mnemonic.Bndmk or Mnemonic.Bndcl or Mnemonic.Bndcu or Mnemonic.Bndcn or Mnemonic.Bndmov
                 or Mnemonic.Bndldx or Mnemonic.Bndstx:
                 return Treatment.Nothing;

@@ -4,7 +4,7 @@ using Yadokari.X86.Cpuid;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Decodes guest instructions of every mode, and puts right what the decoder library leaves out. Of one thread at a time.
+/// Decodes guest instructions of all modes, and corrects the results of the decoder library. One thread at a time.
 /// </summary>
 internal sealed unsafe class InstructionDecoder
 {
@@ -15,7 +15,7 @@ internal sealed unsafe class InstructionDecoder
     private readonly Decoder _decoder16;
     private Decoder _decoder;
 
-    /// <param name="set">What the guest has.</param>
+    /// <param name="set">The guest's instruction set.</param>
     public InstructionDecoder(InstructionSet set)
     {
         _set = set;
@@ -25,12 +25,12 @@ internal sealed unsafe class InstructionDecoder
         _decoder = _decoder64;
     }
 
-    /// <summary>Whether what was decoded last did not go on after the bytes that there were.</summary>
+    /// <summary>Whether the last decoded instruction ended within the given bytes.</summary>
     public bool IsWhole { get; private set; }
 
-    /// <summary>Begins to decode bytes, which are to stay where they are while <see cref="Next"/> is called.</summary>
+    /// <summary>Begins to decode bytes, which must be valid until the last call of <see cref="Next"/>.</summary>
     /// <param name="code">The bytes.</param>
-    /// <param name="length">How many there are.</param>
+    /// <param name="length">Their number.</param>
     /// <param name="mode">The processor's mode.</param>
     /// <param name="ip">Address of the first byte.</param>
     public void Start(byte* code, int length, CpuMode mode, ulong ip)
@@ -40,7 +40,7 @@ internal sealed unsafe class InstructionDecoder
         _decoder.IP = ip;
     }
 
-    /// <summary>Decodes the next instruction. False if the bytes that there are may be its beginning only.</summary>
+    /// <summary>Decodes the next instruction. False if it may continue after the given bytes.</summary>
     public bool Next(out Instruction instruction)
     {
         ReadOnlySpan<byte> bytes = _bytes.Rest;
@@ -48,7 +48,7 @@ internal sealed unsafe class InstructionDecoder
         return IsWhole = !InstructionForms.AreAmbiguous(instruction) || InstructionForms.Resolve(ref instruction, _decoder.Bitness, _set, bytes);
     }
 
-    /// <summary>Decodes one instruction from bytes; <see cref="IsWhole"/> says whether they were all of it.</summary>
+    /// <summary>Decodes one instruction. <see cref="IsWhole"/> is set if it ended within the bytes.</summary>
     public Instruction Decode(ReadOnlySpan<byte> bytes, CpuMode mode, ulong ip)
     {
         fixed (byte* start = bytes)
@@ -59,7 +59,7 @@ internal sealed unsafe class InstructionDecoder
         }
     }
 
-    /// <summary>Whether an instruction's bytes are only its beginning.</summary>
+    /// <summary>Whether an instruction continues after the given bytes.</summary>
     public bool GoesOn(ReadOnlySpan<byte> bytes, CpuMode mode)
     {
         _ = Decode(bytes, mode, 0);
@@ -71,7 +71,7 @@ internal sealed unsafe class InstructionDecoder
         private byte* _position;
         private byte* _end;
 
-        // SAFETY: what Set was told of.
+        // SAFETY: within the bytes given to Set.
         public ReadOnlySpan<byte> Rest => new(_position, (int)(_end - _position));
 
         public void Set(byte* start, int length)

@@ -3,24 +3,24 @@ using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>What an instruction's bytes say and its decoded form does not: REX where it makes another instruction, and too great a length.</summary>
+/// <summary>Corrects decoded instructions by their bytes: REX prefixes that make another instruction, and excessive length.</summary>
 internal static class InstructionForms
 {
-    /// <summary>The most bytes of an instruction: longer ones are #GP (SDM 3A 6.15, #GP; AMD APM 3 1.2.1).</summary>
+    /// <summary>Maximum length of an instruction in bytes: longer ones raise #GP (SDM 3A 6.15, #GP; AMD APM 3 1.2.1).</summary>
     public const int MaxLength = 15;
 
-    /// <summary>Stands for an instruction that goes on after <see cref="MaxLength"/> bytes: the decoder makes none of this code.</summary>
+    /// <summary>Code of an instruction longer than <see cref="MaxLength"/> bytes; the decoder never returns this code.</summary>
     public const Iced.Intel.Code TooLong = Iced.Intel.Code.DeclareByte;
 
-    /// <summary>Whether <see cref="Resolve"/> has to look at the bytes.</summary>
+    /// <summary>Whether <see cref="Resolve"/> must be called for an instruction.</summary>
     public static bool AreAmbiguous(in Instruction instruction)
         => instruction.Code is Iced.Intel.Code.INVALID or Iced.Intel.Code.Pause or Iced.Intel.Code.Call_m1632;
 
-    /// <summary>Makes of a decoded instruction the one that its bytes are. False if these are only its beginning.</summary>
-    /// <param name="instruction">What the decoder made of them.</param>
+    /// <summary>Corrects a decoded instruction by its bytes. False if it continues after them.</summary>
+    /// <param name="instruction">The decoded instruction.</param>
     /// <param name="bitness">16, 32 or 64.</param>
-    /// <param name="set">The instructions that there are.</param>
-    /// <param name="bytes">Its bytes, and what follows them.</param>
+    /// <param name="set">The guest's instruction set.</param>
+    /// <param name="bytes">Its bytes, and those after them.</param>
     public static bool Resolve(ref Instruction instruction, int bitness, InstructionSet set, ReadOnlySpan<byte> bytes)
     {
         if (instruction.IsInvalid)
@@ -45,7 +45,7 @@ internal static class InstructionForms
         bool wide = (rex & 8) != 0;
         if (instruction.Code == Iced.Intel.Code.Pause && (rex & 1) != 0)
         {
-            // XCHG with R8: the repeat prefix means nothing then.
+            // With REX.B, F3 90 is XCHG with R8 instead of PAUSE.
             instruction.Code = wide ? Iced.Intel.Code.Xchg_r64_RAX : bytes.IndexOf((byte)0x66) >= 0 ? Iced.Intel.Code.Xchg_r16_AX : Iced.Intel.Code.Xchg_r32_EAX;
             instruction.Op0Kind = instruction.Op1Kind = OpKind.Register;
             (instruction.Op0Register, instruction.Op1Register) = instruction.Code switch
@@ -57,7 +57,7 @@ internal static class InstructionForms
         }
         else if (instruction.Code == Iced.Intel.Code.Call_m1632 && wide)
         {
-            // AMD's processors: the pointer has 32 bits all the same, but eight bytes each are pushed.
+            // On AMD's processors the far pointer still has a 32-bit offset, but each push has eight bytes.
             instruction.Code = Iced.Intel.Code.Call_m1664;
         }
 
@@ -67,7 +67,7 @@ internal static class InstructionForms
     internal static bool IsPrefix(byte value, int bitness)
         => value is 0x26 or 0x2E or 0x36 or 0x3E or 0x64 or 0x65 or 0x66 or 0x67 or 0xF0 or 0xF2 or 0xF3 || (bitness == 64 && (value & 0xF0) == 0x40);
 
-    // A REX prefix counts where the opcode follows it.
+    // The REX prefix, which is valid only directly before the opcode.
     private static byte RexOf(ReadOnlySpan<byte> bytes)
     {
         byte last = 0;

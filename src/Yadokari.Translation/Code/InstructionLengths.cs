@@ -1,43 +1,43 @@
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// How many bytes an instruction has whether there is such an instruction or not. Processors fetch all of them before they refuse one that
-/// they do not have: at a page's end #PF of the next page comes before #UD, and so does #GP for more than 15 bytes. As AMD's processors
-/// do (seen on Zen 4; the opcode maps of AMD APM 3, appendix A).
+/// Computes the length of an instruction, whether its opcode is valid or not. Processors fetch a whole instruction before they raise #UD: at the
+/// end of a page, #PF of the next page has priority over #UD, and so has #GP for more than 15 bytes. The lengths are those of AMD's processors
+/// (measured on Zen 4; opcode maps of AMD APM 3, appendix A).
 /// </summary>
 internal static class InstructionLengths
 {
-    /// <summary>What follows an opcode.</summary>
+    /// <summary>The bytes that follow an opcode.</summary>
     [Flags]
     private enum Form : byte
     {
         Nothing = 0,
         ModRm = 1,
 
-        /// <summary>ModRM that names registers whatever its top bits say.</summary>
+        /// <summary>ModRM with a register operand, whatever its mod field.</summary>
         Registers = 2,
         Byte = 4,
         Word = 8,
 
-        /// <summary>As many bytes as the operand has, but four of eight.</summary>
+        /// <summary>An immediate of the operand's size, but of four bytes for eight.</summary>
         Operand = 16,
 
-        /// <summary>As many bytes as the operand has.</summary>
+        /// <summary>An immediate of the operand's size.</summary>
         Whole = 32,
         Address = 64,
         Far = Operand | Word,
     }
 
-    /// <summary>The prefixes that change how long what follows is.</summary>
-    /// <param name="Operand">66h, or what stands for it.</param>
+    /// <summary>The prefixes that change the length of the rest.</summary>
+    /// <param name="Operand">66h, or the equivalent field of a vector prefix.</param>
     /// <param name="Address">67h.</param>
     /// <param name="Rex">REX, 0 without one.</param>
     private record struct Prefixes(bool Operand, bool Address, byte Rex);
 
-    /// <summary>An opcode, without the bytes that lead to its map.</summary>
+    /// <summary>An opcode without its escape bytes.</summary>
     /// <param name="Value">Its byte.</param>
-    /// <param name="Map">What follows the opcodes of its map.</param>
-    /// <param name="Form">What follows this one where the map does not tell.</param>
+    /// <param name="Map">The forms of the opcodes of its map.</param>
+    /// <param name="Form">The form of this opcode where the map has none.</param>
     private record struct Opcode(byte Value, Form[] Map, Form? Form);
 
     private const int Unknown = int.MaxValue;
@@ -45,22 +45,22 @@ internal static class InstructionLengths
     private static readonly Form[] s_primary = BuildPrimary();
     private static readonly Form[] s_secondary = BuildSecondary();
 
-    // Of VEX and EVEX, where some opcodes are other instructions.
+    // The second map with VEX and EVEX, where some opcodes are other instructions.
     private static readonly Form[] s_vex = Change(s_secondary, (0x38, Form.Nothing), (0x3A, Form.Nothing), (0x0F, Form.ModRm | Form.Byte));
     private static readonly Form[] s_evex = Change(s_vex, (0x78, Form.ModRm), (0x7A, Form.ModRm), (0x7B, Form.ModRm));
 
-    /// <summary>The length of the instruction that begins with these bytes; 0 if that takes more of them to tell, or it has more.</summary>
-    /// <param name="bytes">Its bytes, or what there is of them.</param>
+    /// <summary>The length of the instruction that begins with these bytes; 0 if it continues after them.</summary>
+    /// <param name="bytes">Its bytes, or the first of them.</param>
     /// <param name="bitness">16, 32 or 64.</param>
     /// <param name="shortJumps">Whether jumps of 64-bit code have an offset of two bytes after an operand-size prefix.</param>
-    /// <param name="xop">Whether the processor has XOP, of whose first map it then knows the immediate byte.</param>
+    /// <param name="xop">Whether the processor has XOP: instructions of its first map have an immediate byte then.</param>
     public static int Of(ReadOnlySpan<byte> bytes, int bitness, bool shortJumps, bool xop)
     {
         int length = LengthOf(bytes, bitness, shortJumps, xop);
         return length <= bytes.Length ? length : 0;
     }
 
-    // More than there are bytes if that is not known.
+    // The length, or more than the number of bytes if they do not determine it.
     private static int LengthOf(ReadOnlySpan<byte> bytes, int bitness, bool shortJumps, bool xop)
     {
         int at = SkipPrefixes(bytes, bitness, out Prefixes prefixes);
@@ -100,7 +100,7 @@ internal static class InstructionLengths
             + ((kind & Form.Whole) != 0 ? wide ? 8 : small ? 2 : 4 : 0) + ((kind & Form.Address) != 0 ? offset : 0);
     }
 
-    // Where the opcode is.
+    // Returns the offset of the opcode.
     private static int SkipPrefixes(ReadOnlySpan<byte> bytes, int bitness, out Prefixes prefixes)
     {
         int at = 0;
@@ -116,7 +116,7 @@ internal static class InstructionLengths
         return at;
     }
 
-    // Of opcodes of several bytes the last, its map, and what follows it where that is not the map's to say. False where bytes are missing.
+    // Reads the last byte of the opcode, its map, and its form where the map has none. False if bytes are missing.
     private static bool TryReadOpcode(ReadOnlySpan<byte> bytes, int bitness, bool xop, ref Prefixes prefixes, ref int at, out Opcode opcode)
     {
         opcode = default;
@@ -134,7 +134,7 @@ internal static class InstructionLengths
         };
     }
 
-    // Behind 0Fh: the two-byte opcodes, three-byte ones of 0F38h and 0F3Ah, and 3DNow!, whose opcode is its last byte.
+    // Reads an opcode after 0Fh: two-byte opcodes, three-byte opcodes of 0F38h and 0F3Ah, and 3DNow!, whose opcode is the last byte.
     private static bool TryReadEscaped(ReadOnlySpan<byte> bytes, ref int at, ref Opcode opcode)
     {
         if (at == bytes.Length)
@@ -156,7 +156,7 @@ internal static class InstructionLengths
         return at <= bytes.Length;
     }
 
-    // The prefixes VEX, EVEX and XOP, or the older instructions that share their first byte.
+    // Reads a VEX, EVEX or XOP prefix and the opcode. False for the older instructions with the same first byte.
     private static bool TryReadVector(ReadOnlySpan<byte> bytes, int bitness, bool xop, ref Prefixes prefixes, ref int at, ref Opcode opcode)
     {
         if (at == bytes.Length)
@@ -164,7 +164,7 @@ internal static class InstructionLengths
             return false;
         }
 
-        // LES, LDS and BOUND have no registers there, POP no other than 0 in the middle.
+        // LES, LDS and BOUND have no register operand in ModRM, and POP only 0 in its reg field.
         byte first = bytes[at];
         byte prefix = opcode.Value;
         if (!(prefix == 0x8F ? (first & 0x38) != 0 : bitness == 64 || first >= 0xC0))
@@ -186,11 +186,11 @@ internal static class InstructionLengths
             _ => number switch { 1 => null, 3 => Form.ModRm | Form.Byte, _ => Form.ModRm },
         };
         opcode = new Opcode(bytes[at++], prefix == 0x62 ? s_evex : s_vex, form);
-        prefixes.Operand = bitness == 16; // Immediates are of 32 bits in every mode.
+        prefixes.Operand = bitness == 16; // Immediates have 32 bits in all modes.
         return true;
     }
 
-    // Of ModRM, SIB and displacement.
+    // The length of ModRM, SIB and displacement.
     private static int LengthOfModRm(ReadOnlySpan<byte> bytes, bool words)
     {
         int mode = bytes[0] >> 6;

@@ -3,8 +3,8 @@ using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>What an instruction does with its operands: their accesses and sizes. Of one thread at a time.</summary>
-/// <param name="set">What the guest has.</param>
+/// <summary>Accesses and sizes of an instruction's operands. One thread at a time.</summary>
+/// <param name="set">The guest's instruction set.</param>
 internal sealed class InstructionUse(InstructionSet set)
 {
     private readonly InstructionInfoFactory _info = new();
@@ -43,7 +43,7 @@ internal sealed class InstructionUse(InstructionSet set)
     /// <summary>Whether an instruction writes its explicit memory operand.</summary>
     public bool WritesMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Read or OpAccess.CondRead or OpAccess.None or OpAccess.NoMemAccess);
 
-    /// <summary>Whether an instruction reads its explicit memory operand (or keeps parts of it).</summary>
+    /// <summary>Whether an instruction reads its explicit memory operand, or writes only parts of it.</summary>
     public bool ReadsMemory(in Instruction instruction) => MemoryAccess(instruction) is not (OpAccess.Write or OpAccess.None or OpAccess.NoMemAccess);
 
     /// <summary>Whether an instruction changes a general register, or a part of it.</summary>
@@ -64,7 +64,7 @@ internal sealed class InstructionUse(InstructionSet set)
         return false;
     }
 
-    /// <summary>Whether an instruction has no use for RAX or any arithmetic flag.</summary>
+    /// <summary>Whether an instruction uses neither RAX nor arithmetic flags.</summary>
     public bool IsIndifferentToFlagsAndRax(in Instruction instruction)
     {
         if (((int)(instruction.RflagsRead | instruction.RflagsModified) & FlagLiveness.AllFlags) != 0 || InstructionClasses.MayKeepFlags(instruction.Code))

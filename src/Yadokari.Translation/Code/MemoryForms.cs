@@ -4,8 +4,8 @@ using Op = Iced.Intel.Code;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Forms of instructions that take a guest register from its slot of <see cref="VcpuState"/>, where it lives in memory, by a memory operand
-/// instead of through a scratch register.
+/// Forms of instructions that access a guest register in its slot of <see cref="VcpuState"/> by a memory operand, instead of loading it into a
+/// scratch register.
 /// </summary>
 internal static class MemoryForms
 {
@@ -15,8 +15,8 @@ internal static class MemoryForms
     private static readonly Op[] s_swapped = Swap();
     private static readonly byte[] s_operands = Build();
 
-    /// <summary>Of an instruction without a memory operand, the operand that can be one; or -1.</summary>
-    /// <param name="instruction">The guest's; changed to an equal one whose encoding allows it.</param>
+    /// <summary>The register operand of an instruction that can become a memory operand, or -1.</summary>
+    /// <param name="instruction">The guest's instruction; changed to an equivalent form that permits it.</param>
     public static int Choose(ref Instruction instruction)
     {
         int operand = Find(instruction);
@@ -93,7 +93,7 @@ internal static class MemoryForms
         return operands;
     }
 
-    // Of a first operand, what is written must be all of the register. Not XCHG, which locks memory, nor BT with its bit strings.
+    // A first operand must be written as a whole register. Not XCHG, which locks memory, nor BT, whose memory operand is a bit string.
     private static bool CanBeFirst(Op code, OpCodeOperandKind kind) => code.Mnemonic() switch
     {
         Mnemonic.Cmp or Mnemonic.Test or Mnemonic.Mul or Mnemonic.Div or Mnemonic.Idiv => true,
@@ -103,7 +103,7 @@ internal static class MemoryForms
         _ => kind == OpCodeOperandKind.r64_or_mem && Array.IndexOf(s_arithmetic, code.Mnemonic()) >= 0,
     };
 
-    // The form of the same instruction whose other register may be a memory operand; of TEST it is the same.
+    // The form of the same instruction whose other register may be a memory operand; for TEST, the same form.
     private static Op[] Swap()
     {
         var swapped = new Op[(int)Enum.GetValues<Op>().Max() + 1];

@@ -4,16 +4,17 @@ using Iced.Intel;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// What becomes of the registers that a guest's instruction names: some have other numbers on the host, some pass through scratch registers,
-/// and where those don't suffice one is borrowed. The translator emits by it, and after a host's fault it tells what the registers held.
+/// Register allocation for copied instructions: some guest registers have another number on the host, some are loaded into scratch registers, and
+/// if these do not suffice, another host register is borrowed. The translator uses it to emit code, and the vCPU to restore registers after a
+/// host fault.
 /// </summary>
 internal static class RegisterRenaming
 {
-    /// <summary>The number of an operand's general register, or -1 where it is none or the high byte of one.</summary>
+    /// <summary>The number of an operand's general register; -1 if it is none, or AH to BH.</summary>
     public static int GuestOperand(in Instruction instruction, int operand)
         => instruction.GetOpKind(operand) == OpKind.Register ? GuestRegisters.Number(instruction.GetOpRegister(operand)) : -1;
 
-    /// <summary>Whether an instruction names a guest register that has another number on the host, or none.</summary>
+    /// <summary>Whether an instruction uses a guest register that has another number on the host, or no host register.</summary>
     public static bool IsRenamed(in Instruction instruction)
     {
         for (int i = 0; i < instruction.OpCount; i++)
@@ -28,9 +29,9 @@ internal static class RegisterRenaming
         return false;
     }
 
-    /// <summary>Whether an instruction names one of AH..BH, and beside it a register whose host register takes a REX prefix, with which there are none.</summary>
-    /// <param name="instruction">The guest's.</param>
-    /// <param name="high">Whether it names one of AH..BH at all.</param>
+    /// <summary>Whether an instruction uses one of AH to BH together with a register whose host register requires REX, which excludes AH to BH.</summary>
+    /// <param name="instruction">The guest's instruction.</param>
+    /// <param name="high">Whether it uses one of AH to BH.</param>
     public static bool StandsBesideHighByte(in Instruction instruction, out bool high)
     {
         high = false;
@@ -45,10 +46,10 @@ internal static class RegisterRenaming
         return high && extended;
     }
 
-    /// <summary>Whether a register passes through a scratch register: it lives in memory, or can't stand beside AH..BH.</summary>
+    /// <summary>Whether a register must be loaded into a scratch register: it is in memory, or can't be encoded together with AH to BH.</summary>
     public static bool IsPassed(Host mapped, bool besideHigh) => mapped == Host.None || (besideHigh && mapped >= Host.R8);
 
-    /// <summary>The register that the host code of an instruction borrows, whose guest value is in the spare slot meanwhile; or None.</summary>
+    /// <summary>The host register that the code of an instruction borrows, after saving its guest value in <see cref="VcpuState.SaveRcx"/>; or None.</summary>
     public static Host BorrowedBy(in Instruction guestInstruction)
     {
         bool memory = InstructionUse.HasMemoryOperand(guestInstruction);
@@ -62,12 +63,12 @@ internal static class RegisterRenaming
             passed |= guest >= 0 && IsPassed(GuestRegisters.HostOf(guest), besideHigh) ? 1u << guest : 0;
         }
 
-        // As the translator hands them out: one or two registers are free.
+        // As the translator allocates them: one or two scratch registers are free.
         int free = (memory ? 0 : 1) + (high ? 0 : 1);
         return BitOperations.PopCount(passed) <= free ? Host.None : Lendable(instruction);
     }
 
-    /// <summary>A register to borrow for an instruction that does not name it: R8 to R14 are nobody's implicit operand.</summary>
+    /// <summary>A register to borrow that an instruction does not use: R8 to R14 are no implicit operand of any instruction.</summary>
     public static Host Lendable(in Instruction instruction)
     {
         foreach (Host candidate in (ReadOnlySpan<Host>)[Host.R8, Host.R9, Host.R12, Host.R13, Host.R14])

@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>Instructions before <see cref="End"/> that reach memory by <see cref="Base"/>, for whose accesses one check stands.</summary>
+/// <summary>A run of instructions, ending before <see cref="End"/>, whose accesses relative to the register <see cref="Base"/> share one TLB check.</summary>
 internal struct SharedRun
 {
     public int Base;
@@ -10,33 +10,32 @@ internal struct SharedRun
     public int High;
     public int End;
 
-    /// <summary>How far the base register has moved since the check.</summary>
+    /// <summary>Sum of the constants added to the base register since the check.</summary>
     public int Delta;
 
     public bool Writes;
     public bool Checked;
 
-    /// <summary>The host address is kept in the vCPU state.</summary>
+    /// <summary>Whether the host address is stored in the vCPU state.</summary>
     public bool Kept;
 }
 
 /// <summary>
-/// One check for several accesses. Instructions of a block often reach the same few bytes around one register: fields of a structure,
-/// a stack frame. The first of such a run checks the whole range at once and leaves its host address in rbp for the others, and in the vCPU
-/// state if instructions between them need rbp. Where the range crosses a page, or any part of it is not plain RAM, the monitor steps
-/// through the run one instruction at a time.
+/// Finds accesses that can share one TLB check. Instructions of a block often access bytes near the same register: fields of a structure, a stack
+/// frame. The first instruction of such a run checks the whole range and leaves its host address in rbp for the others, and also in the vCPU state
+/// if instructions between them need rbp. If the range crosses a page, or is not all RAM, the vCPU runs the instructions one by one.
 /// </summary>
-/// <param name="treatments">How instructions are translated.</param>
-/// <param name="use">What they do with their operands.</param>
+/// <param name="treatments">The treatment of instructions.</param>
+/// <param name="use">Operand accesses and sizes.</param>
 /// <param name="block">The block that is being translated.</param>
 internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse use, BlockBuilder block)
 {
-    /// <summary>Longest range that one check covers, in bytes: the wider, the more often it crosses a page.</summary>
+    /// <summary>Maximum range of a check in bytes: a wider one crosses a page more often.</summary>
     private const int MaxShared = 192;
 
     private const int StackPointer = 4;
 
-    // Those in progress: of each, what it keeps has its own place.
+    // The runs in progress; each has its own slot in VcpuState.SharedAddress.
     private readonly SharedRun[] _runs = new SharedRun[VcpuState.SharedAddresses];
 
     private CpuMode _mode;
@@ -49,16 +48,16 @@ internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse u
         /// <summary>Ends the run before it.</summary>
         Stop,
 
-        /// <summary>Leaves memory, rbp and the base alone.</summary>
+        /// <summary>Does not use memory, rbp or the base.</summary>
         Bystander,
 
-        /// <summary>Needs rbp for itself, and leaves the base alone.</summary>
+        /// <summary>Uses rbp, and does not change the base.</summary>
         Stranger,
 
-        /// <summary>Accesses memory by the base, and leaves the base alone.</summary>
+        /// <summary>Accesses memory by the base, and does not change the base.</summary>
         Access,
 
-        /// <summary>Accesses memory by the base and changes it, or leaves the block: the last of its run.</summary>
+        /// <summary>Accesses memory by the base and changes it, or leaves the block: it ends its run.</summary>
         Last,
 
         /// <summary>Adds a constant to the base.</summary>
@@ -70,16 +69,16 @@ internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse u
         public bool Accesses => Part is Part.Access or Part.Last;
     }
 
-    /// <summary>The run that the current instruction belongs to, or -1.</summary>
+    /// <summary>Number of the current instruction's run, or -1.</summary>
     public int Number { get; private set; } = -1;
 
-    /// <summary>Whether the current instruction's operand is one of a run's.</summary>
+    /// <summary>Whether the current instruction belongs to a run.</summary>
     public bool IsShared => Number >= 0;
 
-    /// <summary>The run that the current instruction belongs to, if it is shared.</summary>
+    /// <summary>The current instruction's run. Only if <see cref="IsShared"/>.</summary>
     public ref SharedRun Run => ref _runs[Number];
 
-    /// <summary>Whether rbp has the host address of the current instruction's run; to be set once it has.</summary>
+    /// <summary>Whether rbp holds the host address of the current instruction's run. The translator sets it.</summary>
     public bool IsInAddress
     {
         get => _inAddress == Number;
@@ -94,17 +93,17 @@ internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse u
         _inAddress = -1;
     }
 
-    /// <summary>Looks whether an instruction of the block, the current one from now on, belongs to a run, or starts one.</summary>
+    /// <summary>Makes an instruction the current one, and finds or starts its run.</summary>
     /// <param name="current">Its number in the block.</param>
     /// <param name="mode">The processor's mode.</param>
-    /// <param name="unshared">Registers, a bit each, for whose accesses one check may not stand together.</param>
+    /// <param name="unshared">Registers, one bit each, whose accesses may not share a check.</param>
     public void Plan(int current, CpuMode mode, int unshared)
     {
         Number = -1;
         _mode = mode;
         if ((mode & (CpuMode.Code64 | CpuMode.Single)) != CpuMode.Code64 || (current != 0 && block[current - 1].Mnemonic == Mnemonic.Sti))
         {
-            // Nothing may leave between STI and its next instruction, as a shared check does that fails.
+            // No exit is allowed between STI and the next instruction, and a failed shared check exits.
             return;
         }
 
@@ -171,7 +170,7 @@ internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse u
         }
     }
 
-    /// <summary>Keeps track, after the current instruction, of base registers that move and of what is in rbp.</summary>
+    /// <summary>Updates the runs after the current instruction: changes of base registers and of rbp.</summary>
     public void After(in Instruction instruction, int current)
     {
         for (int i = 0; i < _runs.Length; i++)
@@ -191,7 +190,7 @@ internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse u
         }
     }
 
-    // The register by which an instruction reaches memory, if it does so by one register and a displacement; else -1.
+    // The base register of an instruction's memory operand, if its address is one register plus a displacement; else -1.
     private int BaseOf(in Instruction instruction)
     {
         switch (treatments.Of(instruction, _mode))
@@ -267,8 +266,8 @@ internal sealed class SharedAccesses(TreatmentRules treatments, InstructionUse u
     }
 
     /// <summary>
-    /// Whether the host code of an instruction without a memory operand needs rbp: for a second guest register that lives in memory, for one
-    /// that cannot stand beside a high byte, for LEA's address, or for its result of 16 bits.
+    /// Whether the host code of an instruction without a memory operand uses rbp: for a second guest register that is in memory, for one that can't be
+    /// encoded together with a high byte, or for LEA's address or 16-bit result.
     /// </summary>
     public static bool UsesAddressRegister(in Instruction guestInstruction)
     {

@@ -1,13 +1,13 @@
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// The passages between C# and translated code, written once into each code cache. Registers: guest RSP lives in r10, RBP in r11;
-/// RAX RCX RDX RBX RSI RDI R8 R9 R12 R13 R14 in their namesakes; guest R10 R11 R15 in their slots of <see cref="VcpuState"/>;
-/// host rbp and r15 are scratch; rsp is the host's.
+/// The entry and exit stubs between C# and translated code, emitted once into each code cache. Register allocation: guest RSP is in r10, RBP
+/// in r11; RAX RCX RDX RBX RSI RDI R8 R9 R12 R13 R14 are in the host registers of the same name; guest R10 R11 R15 are in their slots of
+/// <see cref="VcpuState"/>; host rbp and r15 are scratch; host rsp is the host's stack pointer.
 /// <para>
-/// Below what C# left on the host's stack lies the return stack: a guest address and a host address for each guest call that has not
-/// returned, put there by the host's own CALL so that its RET predicts them. It is dropped at every exit: what makes an entry wrong happens
-/// in C#. Code that changes the mode without an exit must drop it too.
+/// Below the stack frame of C# is the return stack: a guest address and a host address for each guest call that has not returned. The host's
+/// CALL pushes the host address, so that the processor predicts the RET. Each exit drops the return stack, because only C# invalidates its
+/// entries. Code that changes the mode without an exit must drop it too.
 /// </para>
 /// </summary>
 internal sealed unsafe class Stubs
@@ -18,10 +18,10 @@ internal sealed unsafe class Stubs
         (8, Host.R8), (9, Host.R9), (12, Host.R12), (13, Host.R13), (14, Host.R14),
     ];
 
-    /// <summary>Bytes of the return stack, 16 for each call; starts at a multiple of this.</summary>
+    /// <summary>Bytes of the return stack, 16 for each call, and its alignment.</summary>
     public const int ReturnStackBytes = 1 << 14;
 
-    /// <summary>Bytes of the entry at its bottom, which is never taken off.</summary>
+    /// <summary>Bytes of the entry at its bottom, which is never popped.</summary>
     private const int BottomBytes = 16;
 
     private static readonly Host[] s_calleeSaved = [Host.Rbx, Host.Rbp, Host.R12, Host.R13, Host.R14, Host.R15];
@@ -42,8 +42,8 @@ internal sealed unsafe class Stubs
         Fault = cache.Executable(fault);
         ExitAx = exitAx;
         ExitPlain = exitPlain;
-        Gone = EmitGone(ref a, exitAx);
-        EmitEntries(ref a, cache.Executable(Gone), out byte* enterSimd, out byte* enter);
+        Invalidated = EmitInvalidated(ref a, exitAx);
+        EmitEntries(ref a, cache.Executable(Invalidated), out byte* enterSimd, out byte* enter);
         EnterSimd = (delegate* unmanaged<byte*, void>)cache.Executable(enterSimd);
         Enter = (delegate* unmanaged<byte*, void>)cache.Executable(enter);
         RestoreSimd = EmitRestoreSimdForBlock(ref a);
@@ -51,19 +51,19 @@ internal sealed unsafe class Stubs
         cache.KeepSoFar();
     }
 
-    /// <summary>Enters code with the SIMD state left where it is.</summary>
+    /// <summary>Enters code without loading the guest's SIMD state.</summary>
     public delegate* unmanaged<byte*, void> Enter { get; }
 
-    /// <summary>Enters in the middle of a block that uses SIMD: its state is loaded first.</summary>
+    /// <summary>Loads the guest's SIMD state and enters code: for the middle of a block that uses SIMD.</summary>
     public delegate* unmanaged<byte*, void> EnterSimd { get; }
 
     /// <summary>
-    /// Where jumps by linear address go whose block is gone, and returns from the bottom of the return stack: flags in AX, RAX saved, r15 the
-    /// address (writable view).
+    /// Target of jumps to invalidated blocks and of a return from the bottom of the return stack. The guest's flags are in AX, RAX is saved,
+    /// and r15 is the guest address (writable view).
     /// </summary>
-    public byte* Gone { get; }
+    public byte* Invalidated { get; }
 
-    /// <summary>Executable address at which a signal's handler goes on.</summary>
+    /// <summary>Executable address at which execution resumes after a host signal.</summary>
     public byte* Fault { get; }
 
     /// <summary>Exit with the guest's flags in the host's flags (writable view).</summary>
@@ -72,18 +72,18 @@ internal sealed unsafe class Stubs
     /// <summary>Exit with the guest's flags in AX and its RAX saved (writable view).</summary>
     public byte* ExitAx { get; }
 
-    /// <summary>Loads SIMD state (writable view).</summary>
+    /// <summary>Loads the guest's SIMD state (writable view).</summary>
     public byte* RestoreSimd { get; }
 
-    // The three ways out, which store the guest's registers and return to C#.
+    // Emits the three exits, which store the guest's registers and return to C#.
     private static void EmitExits(ref HostAssembler a, out byte* fault, out byte* exitAx, out byte* exitPlain)
     {
-        // A host signal's handler resumes here: no site, the registers as they were at the fault.
+        // Execution resumes here after a host signal: no site, registers as at the fault.
         fault = a.Cursor;
         a.StoreImmediate(Mem.State(s_site), 0);
         byte* toPlain = a.Jump(a.Cursor);
 
-        // Exits: called by a block; the return address is that of the site's description.
+        // A block calls an exit; the return address is the address of the Site.
         exitAx = a.Cursor;
         a.Pop(Mem.State(s_site));
         a.Store16(Mem.State(s_flags), Host.Rax);
@@ -116,7 +116,7 @@ internal sealed unsafe class Stubs
         a.Return();
     }
 
-    // Where the guest's SIMD state is in the processor.
+    // Saves the guest's SIMD state if it is loaded.
     private static void EmitSaveSimd(ref HostAssembler a)
     {
         a.Arithmetic32(Alu.Cmp, Mem.State(s_live), 0);
@@ -126,7 +126,7 @@ internal sealed unsafe class Stubs
         a.Xsave(Mem.State(StateLayout.Xsave));
         a.Ldmxcsr(Mem.State(StateLayout.Of(nameof(VcpuState.HostMxcsr))));
 
-        // Host code must find neither pending exceptions nor full registers in the x87 (psABI 3.2.1): FNINIT, unless it is so already.
+        // Host code requires an x87 without pending exceptions and with empty registers (psABI 3.2.1): FNINIT, unless it is initial already.
         a.Test32(Mem.State(StateLayout.Xsave + 512), 1);
         byte* initial = a.Jump(Condition.Equal, a.Cursor);
         a.Bytes([0xDB, 0xE3]);
@@ -135,14 +135,14 @@ internal sealed unsafe class Stubs
         HostAssembler.Patch(noSimd, a.Cursor);
     }
 
-    private static byte* EmitGone(ref HostAssembler a, byte* exitAx)
+    private static byte* EmitInvalidated(ref HostAssembler a, byte* exitAx)
     {
-        byte* gone = a.Cursor;
+        byte* entry = a.Cursor;
         a.Move(Host.Rbp, Host.R15);
         a.Call(exitAx);
-        *(Site*)a.Cursor = new Site { Kind = SiteKind.Gone };
+        *(Site*)a.Cursor = new Site { Kind = SiteKind.Invalidated };
         a.Cursor += sizeof(Site);
-        return gone;
+        return entry;
     }
 
     // void enter(code): the C calling convention, code in rdi.
@@ -178,7 +178,7 @@ internal sealed unsafe class Stubs
         a.Jump(Host.R15);
     }
 
-    // Called at the start of a block with SIMD code whose guest state is in memory; all registers stay, flags do not.
+    // Called at the start of a block that uses SIMD if the guest's SIMD state is not loaded. Preserves all registers, but not the flags.
     private static byte* EmitRestoreSimdForBlock(ref HostAssembler a)
     {
         byte* restore = a.Cursor;

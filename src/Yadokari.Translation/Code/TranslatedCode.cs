@@ -7,8 +7,8 @@ using Yadokari.X86.Cpuid;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// All translated blocks of one vCPU, found by guest physical address and mode, and the pages whose bytes they depend on. Of the vCPU's
-/// thread, but for <see cref="Covers"/>.
+/// All translated blocks of one vCPU, indexed by guest physical address and mode, and the guest pages that they were translated from. On the
+/// vCPU's thread, except <see cref="Covers"/>.
 /// </summary>
 internal sealed unsafe class TranslatedCode : IDisposable
 {
@@ -19,38 +19,38 @@ internal sealed unsafe class TranslatedCode : IDisposable
         public readonly List<Block> Blocks = [];
         public readonly ulong[] Covered = new ulong[64];
 
-        /// <summary>Its bytes are being read: which of them will count is not known yet.</summary>
+        /// <summary>A translation reads its bytes: <see cref="Covered"/> does not include them yet.</summary>
         public volatile bool BeingRead;
     }
 
-    /// <summary>In a key's mode: the block runs one instruction on the bounce buffer.</summary>
+    /// <summary>Bit in a key's mode: the block runs one instruction on the bounce buffer.</summary>
     private const CpuMode Bounce = (CpuMode)0x8000;
 
-    // Blocks found lately, each in the one place that its address gives it.
+    // Entries of a direct-mapped cache of blocks, indexed by a hash of the address.
     private const int RecentBlocks = 1 << 14;
 
-    // What a cache begins with: enough for what most guests do at one time.
+    // Initial limit of a code cache in bytes: enough for the working set of most guests.
     private const int FirstLimit = 24 << 20;
 
-    // Bits of the filter that knows what was translated before the last flush.
+    // Size of the filter of addresses that were translated before the last flush.
     private const int FilterBits = 1 << 20;
 
     private readonly GuestMemory _memory;
     private readonly Dictionary<Key, Block> _blocks = [];
     private readonly Block?[] _recent = new Block?[RecentBlocks];
 
-    // Other vCPUs look here too.
+    // Other vCPUs' threads read it (Covers).
     private readonly ConcurrentDictionary<ulong, Page> _pages = [];
 
-    // The keys of the pages, a bit each: asked at every TLB fill.
+    // A bit for each page in _pages: each TLB fill reads it.
     private readonly ulong[] _codePages;
 
-    // By number, and so by address: blocks are laid down one after another. Those past the count described code before the last flush, and are
-    // taken again: a flush leaves little to collect.
+    // Blocks by number, and so by host address, because the cache is filled in order. Objects past _count are reused after a flush, so that a
+    // flush leaves little garbage.
     private readonly List<Block> _all = [];
     private int _count;
 
-    // Numbers of the pages whose code reports its runs.
+    // Numbers of the pages whose code counts its runs (ReportRuns).
     private readonly HashSet<ulong> _reporting = [];
 
     public TranslatedCode(GuestMemory memory, int cacheBytes, InstructionSet set, bool crowded = false)
@@ -69,16 +69,16 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     public Translator Translator { get; }
 
-    /// <summary>A page becomes code, its bytes not yet read: write entries of TLBs that reach it must go.</summary>
+    /// <summary>Called before the bytes of a page are first translated: the callee must drop the TLB entries that can write it.</summary>
     public Action<ulong>? PageBecomesCode { get; set; }
 
-    /// <summary>A page holds no code any more.</summary>
+    /// <summary>Called when no block depends on a page any more.</summary>
     public Action<ulong>? PageIsNoCode { get; set; }
 
-    /// <summary>What was known of a page's code no longer holds: its bytes were written. All ones: of no page.</summary>
+    /// <summary>Called with a page whose bytes were written: anything derived from its code is invalid. All ones for all pages.</summary>
     public Action<ulong>? CodeForgotten { get; set; }
 
-    /// <summary>All host code is gone: whatever points at it must go too.</summary>
+    /// <summary>Called after a flush of the whole code cache: pointers to host code are invalid.</summary>
     public Action? Cleared { get; set; }
 
     public long BlocksTranslated { get; private set; }
@@ -89,7 +89,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
 
     public long CacheFlushes { get; private set; }
 
-    // Blocks translated since the last flush, and those of them that were there before it.
+    // Blocks translated since the last flush, and how many of them were also translated before it.
     private int _translated;
     private int _again;
     private readonly ulong[] _before = new ulong[FilterBits / 64];
@@ -97,7 +97,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>Whether a write to this page may hit translated bytes.</summary>
     public bool IsCode(ulong gpa) => (_codePages[gpa >> 18] & (1ul << (int)(gpa >> 12 & 63))) != 0;
 
-    /// <summary>Whether anything depends on these bytes of one page, or will. Any thread, after a write and a barrier.</summary>
+    /// <summary>Whether a block, or a translation in progress, depends on these bytes of one page. Any thread, after a write and a barrier.</summary>
     public bool Covers(ulong gpa, int length) => _pages.TryGetValue(gpa >> 12, out Page? page) && (page.BeingRead || IsCovered(page, gpa, length));
 
     private static bool IsCovered(Page page, ulong gpa, int length)
@@ -115,13 +115,13 @@ internal sealed unsafe class TranslatedCode : IDisposable
         return false;
     }
 
-    /// <summary>Somebody depends on every byte of a page: <see cref="CodeForgotten"/> tells when one is written.</summary>
+    /// <summary>Marks every byte of a page as depended on, so that <see cref="CodeForgotten"/> is called when one is written.</summary>
     public void Watch(ulong gpa) => PageAt(gpa).Covered.AsSpan().Fill(ulong.MaxValue);
 
-    /// <summary>The block of a number found in a <see cref="Site"/>.</summary>
+    /// <summary>The block with a number from a <see cref="Site"/>, or null.</summary>
     public Block? ByNumber(int number) => number < _count ? _all[number] : null;
 
-    /// <summary>The block whose host code holds an executable address.</summary>
+    /// <summary>The block whose host code contains an executable address, or null.</summary>
     public Block? ByHostAddress(byte* address)
     {
         int low = 0;
@@ -147,7 +147,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         return null;
     }
 
-    /// <summary>The linear offset in the page of the guest instruction that a host address belongs to, and whether its flags were in AX.</summary>
+    /// <summary>The offset in its page of the guest instruction that a host address belongs to, and whether AX held the guest's flags there.</summary>
     public int GuestOffset(Block block, byte* address, out bool axSaved)
     {
         long offset = address - block.AxEntry;
@@ -161,7 +161,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         return found & ~Block.AxSaved;
     }
 
-    /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page, user blocks run at any.</summary>
+    /// <summary>Finds a block, or null. Supervisor blocks are bound to a linear page; user blocks are position-independent.</summary>
     public Block? Find(ulong gpa, ulong linear, CpuMode mode)
     {
         ref Block? recent = ref Recent(gpa);
@@ -188,8 +188,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <param name="secondGpa">That of the page that an instruction crosses into.</param>
     /// <param name="linear">Linear address of the first byte.</param>
     /// <param name="mode">The processor's mode.</param>
-    /// <param name="epoch">The vCPU's fetch epoch, for an instruction that crosses: it holds that long.</param>
-    /// <param name="global">The second page is mapped as global, and the epoch that of global pages.</param>
+    /// <param name="epoch">For an instruction that crosses pages: the fetch epoch in which the mapping of the second page is valid.</param>
+    /// <param name="global">The second page is mapped as global, and <paramref name="epoch"/> is the epoch of global pages.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
     /// <returns>Null if the first instruction crosses into the next page and no second page was given.</returns>
     public Block? Translate(ulong gpa, ulong secondGpa, ulong linear, CpuMode mode, int epoch = 0, bool global = false, bool bounce = false)
@@ -199,7 +199,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             Clear();
         }
 
-        // Said before a byte is read: others write only what they then ask to be dropped.
+        // Announced before a byte is read: from now on, each writer of the page requests that its code be dropped.
         Page page;
         Page? secondPage;
         do
@@ -207,7 +207,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
             page = PageAt(gpa);
             secondPage = secondGpa == 0 ? null : PageAt(secondGpa);
         }
-        while (PageAt(gpa) != page); // What others asked while the second was announced may have dropped the first.
+        while (PageAt(gpa) != page); // Requests served while the second page was announced may have dropped the first.
 
         page.BeingRead = true;
         if (secondPage != null)
@@ -277,9 +277,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
     /// <summary>Links from one page to another.</summary>
     public CrossPageLinks CrossPage { get; } = new();
 
-    /// <summary>Lets the jump at a site go straight to a block from now on.</summary>
+    /// <summary>Links a jump: patches it to go directly to its target block.</summary>
     /// <param name="site">The jump.</param>
-    /// <param name="target">Where it goes.</param>
+    /// <param name="target">The target block.</param>
     /// <param name="linear">The target's linear address.</param>
     /// <param name="global">The target's page is mapped as global.</param>
     public void Link(Site* site, Block target, ulong linear, bool global)
@@ -298,12 +298,12 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>
-    /// Lets a direct jump of position-independent code to another page go straight to a block, as long as no mapping changes: through a
-    /// few instructions of its own that compare the epoch and move the code page on.
+    /// Links a direct jump of position-independent code to a block of another page. The link is a short thunk that compares the fetch epoch, so
+    /// that it is valid until a mapping changes, and advances the code page.
     /// </summary>
-    /// <param name="site">The lookup that stood in for the jump.</param>
-    /// <param name="target">Where it goes.</param>
-    /// <param name="distance">From the jump's linear page to the target's.</param>
+    /// <param name="site">The lookup that the jump was translated to.</param>
+    /// <param name="target">The target block.</param>
+    /// <param name="distance">Bytes from the jump's linear page to the target's.</param>
     /// <param name="epoch">The vCPU's fetch epoch.</param>
     public void LinkFar(Site* site, Block target, long distance, int epoch)
     {
@@ -321,7 +321,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
 
         byte* cold = known.Target != null ? (byte*)known.Cold : displacement + 4 + *(int*)displacement;
-        // Flags pass through, to this target or, where the epoch has changed, to another.
+        // The thunk preserves the guest's flags on both of its ways out.
         bool saved = site->Extra != 0;
         Mem rax = Mem.State(StateLayout.Of(nameof(VcpuState.SaveRax)));
         Mem page = Mem.State(StateLayout.Of(nameof(VcpuState.CodePage)));
@@ -356,8 +356,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>
-    /// A check that stood for several accesses could not. Where that happens again and again (a stack frame that lies across two pages),
-    /// the block is translated anew with a check for each access by this register.
+    /// A TLB check shared by several accesses did not cover them all. After many such failures (as with a stack frame that crosses pages), the
+    /// block is dropped, and its next translation checks each access by this register.
     /// </summary>
     public void SharingFailed(Block block, int register)
     {
@@ -369,8 +369,9 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>
-    /// The page's user code can't run directly. Until <see cref="StopReporting"/>, its runs count in <see cref="VcpuState.ReportedRuns"/>, which tells how far
-    /// a program came that often comes there; and where it may leave the page it comes back to C# if the rest is to run directly.
+    /// The page's user code can't run directly. Until <see cref="StopReporting"/>, its blocks count their runs in
+    /// <see cref="VcpuState.ReportedRuns"/>, which measures the program's progress, and exit to C# where they may leave the page, if the program
+    /// is to run directly.
     /// </summary>
     public void ReportRuns(ulong gpa)
     {
@@ -380,7 +381,7 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
     }
 
-    /// <summary>The page's user code may run directly again, as far as is known.</summary>
+    /// <summary>Undoes <see cref="ReportRuns"/>: the page's user code may be able to run directly again.</summary>
     public void StopReporting(ulong gpa)
     {
         if (_reporting.Remove(gpa >> 12) && _pages.TryGetValue(gpa >> 12, out Page? page))
@@ -389,15 +390,15 @@ internal sealed unsafe class TranslatedCode : IDisposable
         }
     }
 
-    /// <summary>Drops one block: its page was written, or it is to be translated in another way.</summary>
+    /// <summary>Invalidates one block: its page was written, or it is to be translated in another way.</summary>
     public void Drop(Block block)
     {
         block.Valid = false;
 
-        // Jump caches may go on knowing it: who comes that way is sent on.
+        // Jump caches may still hold its entry: the entry jumps to the stub for invalidated blocks.
         HostAssembler a = default;
         a.Cursor = Cache.Writable(block.AxEntry);
-        a.Jump(Stubs.Gone);
+        a.Jump(Stubs.Invalidated);
         _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: false));
         _blocks.Remove(KeyOf(block.Gpa, block.LinearPage, block.Mode, bounce: true));
         if (block.Incoming != null)
@@ -418,8 +419,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
     private readonly Dictionary<nint, FarLink> _farLinks = [];
 
     /// <summary>
-    /// Guest bytes are about to change. Drops the blocks of the page if any of them depends on these bytes.
-    /// Returns whether the page holds no code now.
+    /// Called when guest bytes change. Drops all blocks of the page if any of them depends on these bytes. Returns whether the page holds no
+    /// code now.
     /// </summary>
     public bool Written(ulong gpa, int length)
     {
@@ -438,7 +439,8 @@ internal sealed unsafe class TranslatedCode : IDisposable
     }
 
     /// <summary>
-    /// Drops everything. Where most of it had been dropped before, what the guest runs does not fit: from now on the cache may be twice as large.
+    /// Flushes the whole code cache. If most blocks had already been translated before the previous flush, the guest's working set does not fit,
+    /// and the cache's limit is doubled.
     /// </summary>
     public void Clear()
     {

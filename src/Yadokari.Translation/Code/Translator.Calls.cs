@@ -3,9 +3,9 @@ using Iced.Intel;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Near calls and returns. A guest's call is a host's call below its return address in <see cref="Stubs">the return stack</see>: a return
-/// to that address is a host's return, which the processor predicts. A return to elsewhere takes one entry off and looks its target up.
-/// Nothing polls at a call: whatever runs on for ever either returns, which polls, or fills the return stack, which leaves.
+/// Near calls and returns. A guest call pushes its return address to the <see cref="Stubs">return stack</see> and makes a host CALL, so that the
+/// return to that address is a host RET, which the processor predicts. A return to another address drops one entry and looks its target up. Calls
+/// do not poll: an endless sequence of calls either returns, which polls, or fills the return stack, which exits.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
@@ -15,7 +15,7 @@ internal sealed unsafe partial class Translator
     /// <summary>Bytes of an entry of the return stack: host address below guest address.</summary>
     private const int ReturnEntry = 16;
 
-    /// <summary>Whether calls and returns use the return stack: where the jump cache is used, which stands in for it.</summary>
+    /// <summary>Whether calls and returns use the return stack: in modes with a jump cache, by which a mispredicted return is looked up.</summary>
     private bool Predicts => JumpCache != 0;
 
     private void EmitCall(in Instruction instruction)
@@ -94,14 +94,14 @@ internal sealed unsafe partial class Translator
         _axSaved = false;
     }
 
-    /// <summary>With the guest's return address pushed, jumps if the return stack is full; returns where the displacement stands.</summary>
+    /// <summary>Emits a jump that is taken if the return stack is full, after the guest's return address was pushed; returns its displacement.</summary>
     private byte* EmitDepthCheck()
     {
         _a.Test32(Host.Rsp, Stubs.ReturnStackBytes - ReturnEntry);
         return _a.Jump(Condition.Equal, _a.Cursor);
     }
 
-    /// <summary>Where a call comes back to: flags in AX, RAX saved, r15 the linear address.</summary>
+    /// <summary>Emits the code at which a call returns: flags in AX, RAX saved, r15 the linear address.</summary>
     private void EmitLanding(ulong next)
     {
         _axSaved = true;
@@ -115,7 +115,7 @@ internal sealed unsafe partial class Translator
         EmitJump(next, backward: false);
     }
 
-    /// <summary>Forgets the calls that wait for their return: they were made at another level.</summary>
+    /// <summary>Drops the return stack, whose calls were made at another privilege level.</summary>
     private void EmitDropCalls() => _a.Load(Host.Rsp, Mem.State(s_hostRsp));
 
     private void EmitMispredicted()
@@ -134,7 +134,7 @@ internal sealed unsafe partial class Translator
         int at = EmitPushAddress(keepSaved: true);
         if (keepReplaced)
         {
-            // The call may turn out to fault for its target.
+            // Saves the quadword, because the call may fault for its target.
             _a.Load(Host.R15, Mem.At(Host.Rbp, at));
             _a.Store(Mem.State(s_replacedTop), Host.R15);
         }

@@ -4,8 +4,8 @@ using Yadokari.X86;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// SYSCALL and SYSRET between 64-bit code of levels 3 and 0. Flags, selectors and the level change in the vCPU state, where C# picks
-/// them up at the next exit (<see cref="VcpuState.FastCallLevel"/>); the target is looked up in the jump cache of the other level.
+/// SYSCALL and SYSRET between 64-bit code of CPL 3 and 0. Translated code changes flags, selectors and the level in the vCPU state, from which C#
+/// takes them at the next exit (<see cref="VcpuState.FastCallLevel"/>). It looks the target up in the jump cache of the other level.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
@@ -17,7 +17,7 @@ internal sealed unsafe partial class Translator
     private static readonly int s_systemCalls = StateLayout.Of(nameof(VcpuState.SystemCalls));
     private static readonly int s_directWanted = StateLayout.Of(nameof(VcpuState.DirectWanted));
 
-    // SDM 2B SYSCALL. What decides the kernel's mode beside the level is AC, which the mask must clear; so it must the arithmetic flags.
+    // SDM 2B SYSCALL. IA32_FMASK must clear AC, which is part of the kernel's mode, and the arithmetic flags.
     private void EmitSyscall(in Instruction instruction)
     {
         _a.PushFlags();
@@ -49,7 +49,7 @@ internal sealed unsafe partial class Translator
         EmitLookup();
     }
 
-    // SDM 2B SYSRET, to flags that make no difference to the mode.
+    // SDM 2B SYSRET, if the new flags do not change the mode of blocks.
     private void EmitSysret(in Instruction instruction)
     {
         SaveFlags();
@@ -84,7 +84,7 @@ internal sealed unsafe partial class Translator
         EmitLookup();
     }
 
-    // CS is in r15, but for its level; SS is so far from it.
+    // CS is in r15, without its RPL; stack is the distance from CS to SS.
     private void EmitSelectors(int stack, int level)
     {
         if (level != 0)

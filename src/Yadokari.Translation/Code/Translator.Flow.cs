@@ -2,10 +2,10 @@ using Iced.Intel;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>Transfers of control, the stack, and the ways out of a block.</summary>
+/// <summary>Translation of control transfers and stack instructions, and the entries and exits of a block.</summary>
 internal sealed unsafe partial class Translator
 {
-    // Where the displacement stands of the jump that is taken at a block's start where SIMD state is in memory.
+    // Displacement of the jump at a block's start that is taken if the SIMD state is not loaded.
     private byte* _noSimd;
 
     private const int DirectLookup = 1;
@@ -50,14 +50,14 @@ internal sealed unsafe partial class Translator
 
         if (ReportsRuns)
         {
-            // Without an effect on the flags.
+            // Increments by LEA, which preserves the flags.
             _a.Load32(Host.R15, Mem.State(s_reportedRuns));
             _a.Lea32(Host.R15, Mem.At(Host.R15, 1));
             _a.Store32(Mem.State(s_reportedRuns), Host.R15);
         }
     }
 
-    /// <summary>Of a block with SIMD code, the entry for jumps that may find the state in memory.</summary>
+    /// <summary>The entry of a block that uses SIMD, for jumps after which the SIMD state may not be loaded.</summary>
     private void EmitSimdEntry()
     {
         _axSaved = false;
@@ -75,7 +75,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitStep(ulong next) => EmitExit(SiteKind.Step, next, 0, null);
 
-    /// <summary>Leaves here and now; flags are in the host's flags, or saved in AX.</summary>
+    /// <summary>Emits an exit at the cursor. The guest's flags are in the host's flags, or saved in AX.</summary>
     private Site* EmitExit(SiteKind kind, ulong linear, int extra, byte* resume, byte size = 0, bool write = false)
     {
         _a.Call(_axSaved ? _stubs.ExitAx : _stubs.ExitPlain);
@@ -120,7 +120,7 @@ internal sealed unsafe partial class Translator
                     miss->Base = cold.Base;
                     if (cold.ResumeAx)
                     {
-                        // The monitor resumes with the flags in the host's flags.
+                        // The code is resumed with the guest's flags in the host's flags.
                         miss->Resume = (int)(_a.Cursor - (byte*)miss);
                         _axSaved = false;
                         SaveFlags();
@@ -170,15 +170,15 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// Whether a direct jump may be linked: within the page, or to anywhere near from a block that is bound to its linear address
-    /// (then the link lives as long as the target's page stays where it is: <see cref="CrossPageLinks"/>).
+    /// Whether a direct jump may be linked: within the page, or to another page from a block that is bound to its linear address (the link is valid
+    /// while the mapping of the target's page is unchanged: <see cref="CrossPageLinks"/>).
     /// </summary>
     private bool CanLink(ulong linear)
         => (linear & ~0xFFFul) == _page || (!PositionIndependent && (Code64 || Flat32) && (long)(linear - _page) == (int)(linear - _page));
 
     private bool _crossing => ((_builder.Last.NextIP - 1) & ~0xFFFul) != _page;
 
-    /// <summary>A direct jump: linked within the page, looked up beyond it. Saved flags stay in AX.</summary>
+    /// <summary>Emits a direct jump: linked within the page, looked up beyond it. Saved flags stay in AX.</summary>
     private void EmitJump(ulong target, bool backward)
     {
         if (!Code64)
@@ -203,8 +203,8 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// Has a direct jump linked when it is first taken. The link of position-independent code to another page is made by a lookup, and
-    /// holds until mappings change.
+    /// Emits a direct jump that is linked when it is first taken. Position-independent code links a jump to another page by a lookup; that link is valid
+    /// until mappings change.
     /// </summary>
     private void AddLink(byte* displacement, ulong target)
         => AddCold(CanLink(target) ? SiteKind.Link : SiteKind.Lookup, displacement, target, DirectLookup);
@@ -220,7 +220,7 @@ internal sealed unsafe partial class Translator
         AddCold(SiteKind.Poll, _a.Jump(Condition.NotEqual, _a.Cursor), target);
     }
 
-    /// <summary>Jumps to the linear address in r15: through the jump cache, or by C#.</summary>
+    /// <summary>Emits a jump to the linear address in r15, through the jump cache, or by an exit on a miss.</summary>
     private void EmitLookup(byte* link = null)
     {
         int cache = JumpCache;
@@ -243,7 +243,7 @@ internal sealed unsafe partial class Translator
         _axSaved = false;
     }
 
-    // A program that is to run directly may do so again when it leaves a page that must be translated.
+    // Exits if the program is to run directly, where it leaves a page that must be translated.
     private void EmitLeave()
     {
         if (ReportsRuns)
@@ -261,7 +261,7 @@ internal sealed unsafe partial class Translator
         return ref exit;
     }
 
-    /// <summary>Compares the target in r15 with the entry of the jump cache that it would have, whose offset goes to rbp.</summary>
+    /// <summary>Compares the target in r15 with its entry of the jump cache, and puts the entry's offset into rbp.</summary>
     private void EmitProbe()
     {
         _a.Move32(Host.Rbp, Host.R15);
@@ -338,7 +338,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Bytes of what near calls and pushes of the default size put on the stack: in 64-bit code, and in 32-bit code that is flat.</summary>
+    /// <summary>Bytes that a near call or a push of the default size pushes, in 64-bit and in flat 32-bit code.</summary>
     private int Word => Code64 ? 8 : 4;
 
     private void LeaWord(Host to, in Mem mem)
@@ -389,7 +389,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>The target of an indirect jump or call goes to r15.</summary>
+    /// <summary>Loads the target of an indirect jump or call into r15.</summary>
     private void EmitTarget(in Instruction instruction)
     {
         if (instruction.Op0Kind == OpKind.Register)
@@ -409,7 +409,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Makes room for a push: returns where from rbp it goes.</summary>
+    /// <summary>Translates the address of a push; returns the displacement from rbp at which to store.</summary>
     private int EmitPushAddress(bool keepSaved = false)
     {
         if (_shared.IsShared)

@@ -5,8 +5,8 @@ using Yadokari.X86;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Sensitive instructions whose common case needs nobody's help: it stays in translated code, and whatever does not fit it leaves for the
-/// emulator as if there were no common case. Nothing of the guest's registers changes before that is decided.
+/// Sensitive instructions whose common case is expanded in translated code. Other cases exit for emulation; that is decided before any guest register
+/// changes.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
@@ -46,7 +46,7 @@ internal sealed unsafe partial class Translator
                 EmitPopFlags(instruction);
                 break;
             case Mnemonic.Clac:
-                // Where AC makes no difference to the mode, SMAP is off or AC is clear already.
+                // Without SMAP, or if AC does not change, the mode of blocks does not change.
                 SaveLiveFlags();
                 _a.Arithmetic32(Alu.And, Mem.State(s_systemFlags), ~FlagAlignment);
                 _mode &= ~CpuMode.SupervisorAc;
@@ -80,22 +80,22 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Leaves for the emulator if the condition holds.</summary>
+    /// <summary>Exits for emulation if the condition holds.</summary>
     private void EmulateIf(Condition condition, in Instruction instruction)
     {
         _emulated.Add(instruction);
         AddCold(SiteKind.Emulate, _a.Jump(condition, _a.Cursor), instruction.IP, _emulated.Count - 1);
     }
 
-    /// <summary>Leaves for the emulator if an interrupt may be there to take. Flags must be saved.</summary>
+    /// <summary>Exits for emulation if an interrupt may be pending. Flags must be saved.</summary>
     private void EmulateIfInterrupted(in Instruction instruction)
     {
-        // Pending and InterruptWaiting, which stand side by side, at once.
+        // Compares the adjacent fields Pending and InterruptWaiting at once.
         _a.Arithmetic(Alu.Cmp, Mem.State(s_pending), 0);
         EmulateIf(Condition.NotEqual, instruction);
     }
 
-    // No interrupt is taken right after STI (SDM 2B STI): none is, for the instruction that follows belongs to the same block.
+    // Interrupts are blocked for one instruction after STI (SDM 2B STI): the next instruction is in the same block, without a poll between.
     private void EmitSti(in Instruction instruction)
     {
         if (_current == _builder.Count - 1)
@@ -114,7 +114,7 @@ internal sealed unsafe partial class Translator
         SaveLiveFlags();
         if ((_mode & CpuMode.SupervisorAc) == 0)
         {
-            // Without SMAP, AC is of no consequence and the mode stays: that is rare enough to leave.
+            // Without SMAP, AC does not change the mode of blocks: that is rare, so it is emulated.
             _a.Test32(Mem.State(s_cr4), (int)Cr4.SMAP);
             EmulateIf(Condition.Equal, instruction);
         }
@@ -125,7 +125,7 @@ internal sealed unsafe partial class Translator
 
     private void EmitPushFlags()
     {
-        // The host's own arithmetic flags are the guest's; its other flags are the host's.
+        // The host's arithmetic flags are the guest's; its other flags are not.
         _a.PushFlags();
         _a.Pop(Host.R15);
         SaveFlags();
@@ -145,7 +145,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // Only the arithmetic flags and IF change here.
+    // POPF that changes only the arithmetic flags and IF.
     private void EmitPopFlags(in Instruction instruction)
     {
         SaveFlags();
@@ -163,7 +163,7 @@ internal sealed unsafe partial class Translator
         _a.Lea(Host.R10, Mem.At(Host.R10, 8));
     }
 
-    // Of flags in r15, AX takes the arithmetic ones: AH their low byte, AL whether OF. The others stay.
+    // Moves the arithmetic flags in r15 to AX: AH is the low byte, AL is OF.
     private void EmitPoppedFlags()
     {
         _a.MoveZero8(Host.Rax, Host.R15);
@@ -224,11 +224,11 @@ internal sealed unsafe partial class Translator
         bool processor = instruction.Mnemonic == Mnemonic.Rdtscp;
         if (processor)
         {
-            // As RDTSCP itself waits for the instructions before it.
+            // RDTSCP waits for earlier instructions.
             _a.LoadFence();
         }
 
-        // None of this touches flags.
+        // All of these instructions preserve flags.
         _a.ReadTsc();
         _a.Rorx64(Host.Rdx, Host.Rdx, 32);
         _a.Lea(Host.Rax, new Mem(Host.Rax, Host.Rdx, 1, 0, false));
@@ -268,7 +268,7 @@ internal sealed unsafe partial class Translator
         EmulateIf(Condition.Equal, instruction);
         if (write && wide)
         {
-            // A canonical address is its own low 48 bits, sign-extended.
+            // An address is canonical if it equals its low 48 bits, sign-extended.
             _a.Move(Host.R15, Host.Rbp);
             _a.ShiftLeft(Host.R15, 16);
             _a.ShiftRightSigned(Host.R15, 16);

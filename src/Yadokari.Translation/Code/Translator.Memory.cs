@@ -14,7 +14,7 @@ internal sealed unsafe partial class Translator
     private static readonly int s_simdLive = StateLayout.Of(nameof(VcpuState.SimdLive));
 
     /// <summary>
-    /// Whether saved flags may stay in AX while an instruction runs, or until it is done with them itself: it has no use for RAX or the flags.
+    /// Whether the guest's flags may stay in AX while an instruction runs: it uses neither RAX nor flags, or handles them itself.
     /// </summary>
     private bool KeepsSaved(in Instruction instruction) => TreatmentOf(instruction) switch
     {
@@ -70,8 +70,8 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// Puts the linear address of an instruction's memory operand into <paramref name="into"/>. Leaves flags alone, but where an access of
-    /// <paramref name="size"/> bytes is checked against its segment's limit: then they may be saved afterwards.
+    /// Computes the linear address of an instruction's memory operand in <paramref name="into"/>. Preserves flags; but if the limit of the segment
+    /// is checked for an access of <paramref name="size"/> bytes, they may be saved in AX afterwards.
     /// </summary>
     private void EmitAddress(in Instruction instruction, Host into, bool withSegment = true, int size = 0, bool write = false)
     {
@@ -150,7 +150,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Leaves if an access at the offset in rbp does not end within its segment. Uses r15.</summary>
+    /// <summary>Exits if an access at the offset in rbp does not end within the limit of its segment. Uses r15.</summary>
     private void EmitLimitCheck(int segment, int size, bool write)
     {
         if (FlagsLive)
@@ -165,7 +165,7 @@ internal sealed unsafe partial class Translator
         exit.Write = write;
     }
 
-    /// <summary>A linear address known relative to the code page.</summary>
+    /// <summary>Computes a constant linear address, relative to the code page in position-independent blocks.</summary>
     private void EmitLinear(Host into, ulong linear)
     {
         if (!PositionIndependent)
@@ -190,8 +190,8 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// Turns the linear address in rbp into a host address in rbp, or leaves by a miss. Uses r15. Afterwards flags are as before, or,
-    /// if <paramref name="keepSaved"/> or where the instruction does not mind, saved in AX.
+    /// Translates the linear address in rbp to a host address in rbp, or exits by a TLB miss. Uses r15. Afterwards flags are as before, or saved in
+    /// AX if <paramref name="keepSaved"/> is set or the instruction does not use them.
     /// </summary>
     private void EmitCheck(int size, bool write, bool keepSaved = false)
     {
@@ -230,7 +230,7 @@ internal sealed unsafe partial class Translator
     }
 
     /// <summary>
-    /// Makes rbp point at the run's range, if it does not yet. Returns the distance from rbp to an access at so far from the base register.
+    /// Loads the host address of the run's range into rbp, if it is not there. Returns the distance from rbp to an access at a displacement.
     /// </summary>
     private int SharedDisplacement(int displacement)
     {

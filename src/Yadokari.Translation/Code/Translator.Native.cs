@@ -2,7 +2,7 @@ using Iced.Intel;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>Innocuous instructions: the processor itself supplies their meaning.</summary>
+/// <summary>Translation of innocuous instructions, which are copied with registers renamed and the memory operand redirected.</summary>
 internal sealed unsafe partial class Translator
 {
     private void EmitNative(in Instruction instruction)
@@ -35,7 +35,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Outside 64-bit mode eight registers exist to be cleared (SDM 2C VZEROALL, VZEROUPPER): each by a VEX.128 form of its own.</summary>
+    /// <summary>Clears the eight registers that exist outside 64-bit mode (SDM 2C VZEROALL, VZEROUPPER), each by a VEX.128 instruction.</summary>
     private void EmitZeroVectors(bool all)
     {
         for (Register register = Register.XMM0; register <= Register.XMM7; register++)
@@ -45,7 +45,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    /// <summary>Re-encodes one instruction with its registers renamed and its memory operand, if any, at so far from the address in rbp.</summary>
+    /// <summary>Re-encodes an instruction with its registers renamed and its memory operand, if any, at a displacement from the address in rbp.</summary>
     private void EmitRedirected(in Instruction guest, int displacement = 0)
     {
         bool memory = InstructionUse.HasMemoryOperand(guest);
@@ -103,26 +103,26 @@ internal sealed unsafe partial class Translator
         TakeBack(passed);
     }
 
-    /// <summary>A guest's register that an instruction finds in a scratch register.</summary>
+    /// <summary>A guest register that is in a scratch register while an instruction runs.</summary>
     /// <param name="Guest">Its number.</param>
-    /// <param name="Host">Where it is meanwhile.</param>
+    /// <param name="Host">The scratch register.</param>
     /// <param name="Store">Whether the instruction may change it.</param>
     private record struct PassedRegister(int Guest, Host Host, bool Store);
 
-    /// <summary>Those of one instruction, in the order in which scratch registers are handed out.</summary>
+    /// <summary>The registers of one instruction that are in scratch registers, in the order of allocation.</summary>
     private ref struct PassedRegisters(Span<PassedRegister> room)
     {
         private readonly Span<PassedRegister> _room = room;
 
-        /// <summary>How many there are.</summary>
+        /// <summary>Their number.</summary>
         public int Count { get; private set; }
 
-        /// <summary>The register whose guest value is in the spare slot meanwhile; or None.</summary>
+        /// <summary>The borrowed register, whose guest value is in <see cref="VcpuState.SaveRcx"/>; or None.</summary>
         public Host Borrowed = Host.None;
 
         public readonly ref PassedRegister this[int index] => ref _room[index];
 
-        /// <summary>The index of a guest's register, or -1.</summary>
+        /// <summary>The index of a guest register, or -1.</summary>
         public readonly int Find(int guest)
         {
             for (int i = Count - 1; i >= 0; i--)
@@ -143,7 +143,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // The scratch register that stands for an operand, loaded at its first use where the instruction reads it.
+    // The scratch register for an operand. It is loaded at its first use if the instruction reads it.
     private Host Pass(in Instruction instruction, int operand, int guest, bool memory, bool high, ref PassedRegisters passed)
     {
         int known = passed.Find(guest);
@@ -167,7 +167,7 @@ internal sealed unsafe partial class Translator
         return passed[known].Host;
     }
 
-    // What an instruction changed goes back where it lives, and the register that it borrowed gets its value again.
+    // Stores changed registers to their slots, and restores the borrowed register.
     private void TakeBack(in PassedRegisters passed)
     {
         for (int i = 0; i < passed.Count; i++)
@@ -195,7 +195,7 @@ internal sealed unsafe partial class Translator
         }
     }
 
-    // Whether an instruction sets all of a register without regard to what it was.
+    // Whether an instruction overwrites a whole register without reading it.
     private bool OnlyWritten(in Instruction instruction, int guest)
     {
         for (int i = 0; i < instruction.OpCount; i++)
@@ -228,8 +228,8 @@ internal sealed unsafe partial class Translator
             return GuestRegisters.Address;
         }
 
-        // Three in one instruction (MULX, ANDN, PDEP ...), or no legacy register left: borrow one that it does not name.
-        // R8 to R14 are nobody's implicit operand; beside a high byte none of them will do, but no such instruction has two others.
+        // Three registers in one instruction (MULX, ANDN, PDEP ...), or no legacy register left: borrow one that it does not use. R8 to R14 are no
+        // implicit operands. With a high byte they can't be used, but no such instruction needs two more registers.
         borrowed = RegisterRenaming.Lendable(instruction);
         _a.Store(Mem.State(s_spare), borrowed);
         return borrowed;
@@ -252,12 +252,12 @@ internal sealed unsafe partial class Translator
             return;
         }
 
-        // Nothing that decodes should be refused; if it is, the emulator's answer (#UD) is the safe one.
+        // Encoding should not fail for a decoded instruction; if it does, emulation (#UD) is safe.
         LastRefusal = $"{host.Code}: {error}";
         EmitRefused();
     }
 
-    /// <summary>The last instruction that could not be re-encoded: a gap to close.</summary>
+    /// <summary>The last instruction that could not be re-encoded, with the error; for diagnostics.</summary>
     public string? LastRefusal { get; private set; }
 
     private void EmitRefused() => _a.Bytes([0x0F, 0x0B]);
@@ -282,7 +282,7 @@ internal sealed unsafe partial class Translator
         EmitAddress(instruction, GuestRegisters.Address, withSegment: false);
         if (instruction.Op0Register.IsGPR64())
         {
-            // A 32-bit or 16-bit address is zero-extended already.
+            // An address of 32 or 16 bits is already zero-extended.
             if (to == Host.None)
             {
                 _a.Store(Mem.State(StateLayout.Gpr(guest)), GuestRegisters.Address);
@@ -326,7 +326,7 @@ internal sealed unsafe partial class Translator
 
         EmitCheck(bytes, instruction.Mnemonic != Mnemonic.Bt);
 
-        // The instruction adds the element's distance itself: take it off again (-x is NOT x + 1, and NOT leaves flags alone).
+        // The instruction adds the element's distance itself, so subtract it (-x is NOT x + 1, and NOT preserves flags).
         ElementOf();
         _a.Not(Host.R15);
         _a.Lea(Host.Rbp, new Mem(Host.Rbp, Host.R15, bytes, bytes, false));

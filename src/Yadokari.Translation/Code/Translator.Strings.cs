@@ -3,8 +3,8 @@ using Iced.Intel;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// MOVS and STOS upwards, alone or repeated, where source and destination lie within a page of RAM each: the processor's own string
-/// instructions do them on host addresses.
+/// MOVS and STOS with DF clear, with or without REP, whose source and destination each lie within a page of RAM: translated to the same string
+/// instruction on host addresses.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
@@ -97,7 +97,7 @@ internal sealed unsafe partial class Translator
         FinishString(repeated);
     }
 
-    /// <summary>Goes the long way with a count of 0, which touches no memory, or of more than a page.</summary>
+    /// <summary>Exits for emulation if the count is 0, which accesses no memory, or more than a page.</summary>
     private void EmitCountCheck(in Instruction instruction, int bytes)
     {
         SaveLiveFlags();
@@ -113,7 +113,7 @@ internal sealed unsafe partial class Translator
         };
     }
 
-    /// <summary>With a host address in rbp and a count that would fit a page: whether all elements lie within this one.</summary>
+    /// <summary>Checks that all elements at the host address in rbp lie within its page; the count has been checked to fit a page.</summary>
     private void EmitRangeCheck(in Instruction instruction, int bytes)
     {
         _a.Move32(Host.R15, Host.Rbp);

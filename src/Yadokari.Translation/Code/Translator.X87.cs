@@ -3,11 +3,10 @@ using Iced.Intel;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// What the x87 knows of its last instruction: its address, its opcode, and the address of its memory operand (SDM 1 8.1.8). The processor's
-/// own would be those of the host code, and are lost whenever its kernel changes threads (AMD's processors save them with pending
-/// exceptions only). Translated code notes the guest's instead, as late as it can: at the end of a block, of the last instruction, and of the
-/// last memory operand also before one of its address registers changes. Where code leaves in the middle of a block, the vCPU finds out from
-/// <see cref="Block.X87Notes"/>.
+/// The pointers and the opcode of the last x87 instruction (SDM 1 8.1.8). The host's registers hold those of the host code, and lose them at a
+/// context switch (AMD's processors save them only with a pending exception). Translated code stores the guest's instead, as late as possible: the
+/// last instruction at the end of a block, the last memory operand also before one of its address registers changes. After an exit in the middle of a
+/// block, the vCPU derives them from <see cref="Block.X87Notes"/>.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
@@ -16,12 +15,12 @@ internal sealed unsafe partial class Translator
     private static readonly int s_x87Operand = StateLayout.Of(nameof(VcpuState.X87Operand));
     private static readonly int s_x87Segment = StateLayout.Of(nameof(VcpuState.X87Segment));
 
-    // The bytes that are translated, as if they began at linear address 0.
+    // The guest bytes, biased so that a linear address is the index.
     private byte* _source;
 
     private readonly List<X87Note> _x87Notes = [];
 
-    // Of the block so far: whether its last note is still to be left, and the instruction whose operand is, or -1.
+    // Whether the note of the last x87 instruction must still be stored, and the index of the instruction whose operand must be, or -1.
     private bool _x87Due;
     private int _x87OperandDue;
 
@@ -32,7 +31,7 @@ internal sealed unsafe partial class Translator
         _x87OperandDue = -1;
     }
 
-    /// <summary>Before an instruction: what is due is noted where it could not be later. Flags stay; r15 is lost.</summary>
+    /// <summary>Before an instruction: stores due notes that could not be stored after it. Preserves flags; r15 is lost.</summary>
     private void EmitX87Due(in Instruction next, Treatment treatment)
     {
         if (treatment is not (Treatment.Native or Treatment.Stack or Treatment.Address or Treatment.Nothing or Treatment.BitString))
@@ -52,7 +51,7 @@ internal sealed unsafe partial class Translator
     private bool Changes(in Instruction instruction, Register address)
         => GuestRegisters.Number(address) is >= 0 and int number && _use.Changes(instruction, number);
 
-    /// <summary>After an instruction that ran to its end. Flags stay; r15 is lost, and rbp where the instruction had it for its address.</summary>
+    /// <summary>After an instruction has completed. Preserves flags; r15 is lost, and rbp if the instruction used it for its address.</summary>
     private void AfterX87(in Instruction instruction)
     {
         if (instruction.Mnemonic == Mnemonic.Fninit)
@@ -79,13 +78,13 @@ internal sealed unsafe partial class Translator
             _x87OperandDue = _current;
             if (MayNeedLoad(instruction.MemoryBase) && MayNeedLoad(instruction.MemoryIndex))
             {
-                // Two scratch registers are to be had here and now only.
+                // Both scratch registers are available only here.
                 EmitX87Operand((int)(instruction.IP & 4095));
             }
         }
     }
 
-    /// <summary>Notes what is due, before the instruction at an offset in the page.</summary>
+    /// <summary>Stores the due notes, before the instruction at an offset in the page.</summary>
     private void EmitX87Notes(int before)
     {
         if (_x87OperandDue >= 0)
@@ -131,7 +130,7 @@ internal sealed unsafe partial class Translator
         _x87OperandDue = -1;
     }
 
-    // The effective address goes to r15 while RAX is where flags are saved. The other register, if any, lives in one of the host's.
+    // Computes the effective address in r15 while RAX is saved in memory. The other register of the address, if any, is in a host register.
     private void EmitAddressWithSavedRax(in Instruction instruction)
     {
         _a.Load(Host.R15, Mem.State(s_saveRax));
@@ -151,7 +150,7 @@ internal sealed unsafe partial class Translator
 
     private static bool MayNeedLoad(Register register) => GuestRegisters.LivesInMemory(register) || GuestRegisters.Number(register) == 0;
 
-    // FOP: the low three bits of the first opcode byte and the ModRM byte. No prefix looks like an opcode of the x87.
+    // FOP: the low three bits of the first opcode byte, and the ModRM byte. No prefix byte is in the range of x87 opcodes.
     private int OpcodeOf(in Instruction instruction)
     {
         // SAFETY: the instruction was decoded from these bytes, of which one of the first is D8 to DF.

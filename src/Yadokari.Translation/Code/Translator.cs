@@ -4,13 +4,13 @@ using Yadokari.X86.Cpuid;
 namespace Yadokari.Translation.Code;
 
 /// <summary>
-/// Turns a run of guest instructions into host code. Innocuous instructions keep their meaning by running as they are; this class only
-/// renames registers, redirects memory operands through the software TLB and expands what uses the stack or the instruction pointer.
-/// One per vCPU, used by one thread at a time.
+/// Translates a sequence of guest instructions to a block of host code. Innocuous instructions are copied: the translator renames registers,
+/// redirects memory operands through the software TLB, and expands instructions that use the stack or the instruction pointer. One for each vCPU,
+/// used by one thread at a time.
 /// </summary>
 internal sealed unsafe partial class Translator
 {
-    /// <summary>More host bytes than any block takes.</summary>
+    /// <summary>Upper bound of a block's host code in bytes.</summary>
     public const int MaxHostBytes = 48 * 1024;
 
     private readonly CodeCache _cache;
@@ -37,10 +37,10 @@ internal sealed unsafe partial class Translator
     private int _unshared;
     private bool _bounce;
 
-    /// <param name="cache">Gets the code.</param>
-    /// <param name="stubs">Its passages to C#.</param>
-    /// <param name="set">What the guest has.</param>
-    /// <param name="crowded">There are more vCPUs than processors: PAUSE leaves, so that others may run.</param>
+    /// <param name="cache">Receives the code.</param>
+    /// <param name="stubs">The cache's entry and exit stubs.</param>
+    /// <param name="set">The guest's instruction set.</param>
+    /// <param name="crowded">Whether there are more vCPUs than host processors: PAUSE is emulated then, so that it yields the processor.</param>
     public Translator(CodeCache cache, Stubs stubs, InstructionSet set, bool crowded)
     {
         _treatments = new TreatmentRules(set, crowded);
@@ -52,30 +52,30 @@ internal sealed unsafe partial class Translator
         _encoder = Encoder.Create(64, _writer);
     }
 
-    /// <summary>Decodes what is translated, and what the vCPU looks at.</summary>
+    /// <summary>The decoder, which the vCPU uses too.</summary>
     public InstructionDecoder Decoder { get; }
 
-    /// <summary>What instructions do with their operands.</summary>
+    /// <summary>Operand accesses and sizes of instructions.</summary>
     public InstructionUse Use => _use;
 
-    /// <summary>Instructions translated so far.</summary>
+    /// <summary>Count of translated instructions.</summary>
     public long InstructionsTranslated { get; private set; }
 
     /// <summary>
-    /// What is translated from now on is of a page that can't run directly: it counts its runs, and where it may leave the page while the
-    /// program is to run directly it comes back to C#.
+    /// Whether the next block is in a page that can't run directly (<see cref="TranslatedCode.ReportRuns"/>): it counts its runs, and exits to C# where
+    /// it may leave the page, if the program is to run directly.
     /// </summary>
     public bool ReportsRuns { get; set; }
 
-    /// <summary>The decoded form of an instruction that translated code leaves to the emulator.</summary>
+    /// <summary>The decoded form of an instruction that is emulated, by its number in a <see cref="Site"/>.</summary>
     public Instruction Emulated(int number) => _emulated[number];
 
-    /// <summary>Forgets what belongs to blocks, when the cache was cleared.</summary>
+    /// <summary>Forgets the instructions to emulate, after the cache was flushed.</summary>
     public void Clear() => _emulated.Clear();
 
     private bool Code64 => (_mode & CpuMode.Code64) != 0;
 
-    /// <summary>32-bit code whose segments might as well not be there.</summary>
+    /// <summary>Whether the block is 32-bit code with flat segments, except FS and GS.</summary>
     private bool Flat32 => StateLayout.IsFlat32(_mode);
 
     private bool PositionIndependent => (_mode & CpuMode.User) != 0;
@@ -87,19 +87,19 @@ internal sealed unsafe partial class Translator
     private int TlbKind => (_mode & CpuMode.User) != 0 ? 1 : (_mode & CpuMode.SupervisorAc) != 0 ? 2 : 0;
 
     /// <summary>
-    /// Translates from a linear address whose bytes stand at <paramref name="code"/>. Returns null if the first instruction does not end
-    /// within <paramref name="length"/> bytes.
+    /// Translates a block from the bytes at <paramref name="code"/>. Returns null if the first instruction does not end within
+    /// <paramref name="length"/> bytes.
     /// </summary>
-    /// <param name="block">What is to describe it.</param>
+    /// <param name="block">The object to initialize.</param>
     /// <param name="gpa">Guest physical address of the first byte.</param>
     /// <param name="linear">Linear address of the first byte.</param>
     /// <param name="mode">The processor's mode.</param>
     /// <param name="code">The bytes, valid during the call.</param>
     /// <param name="length">Bytes up to the end of the page, or of both pages for an instruction that crosses.</param>
     /// <param name="bounce">One instruction whose memory operand is the bounce buffer.</param>
-    /// <param name="epoch">The vCPU's fetch epoch: valid as long for an instruction that crosses pages.</param>
-    /// <param name="global">The epoch is that of global pages.</param>
-    /// <param name="unshared">Registers, a bit each, for whose accesses one check may not stand together.</param>
+    /// <param name="epoch">For an instruction that crosses pages, the fetch epoch in which the block is valid.</param>
+    /// <param name="global">Whether <paramref name="epoch"/> is the epoch of global pages.</param>
+    /// <param name="unshared">Registers, one bit each, whose accesses may not share a check.</param>
     public Block? Translate(Block block, ulong gpa, ulong linear, CpuMode mode, byte* code, int length, bool bounce, int epoch, bool global, int unshared)
     {
         _epoch = epoch;
@@ -112,17 +112,17 @@ internal sealed unsafe partial class Translator
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            // A gap in the translator is no reason for the machine to end: the emulator has the instruction, or refuses it by #UD.
+            // A defect of the translator must not end the machine: the first instruction is emulated, or raises #UD.
             Failures++;
             LastRefusal = e.Message;
             return TranslateFirst(block, gpa, linear, mode, code, length);
         }
     }
 
-    /// <summary>Blocks whose translation failed in an unforeseen way; their first instructions went to the emulator.</summary>
+    /// <summary>Count of blocks whose translation threw an exception; their first instructions are emulated.</summary>
     public long Failures { get; private set; }
 
-    // The first instruction alone, for the emulator.
+    // A block that only emulates the first instruction.
     private Block TranslateFirst(Block block, ulong gpa, ulong linear, CpuMode mode, byte* code, int length)
     {
         _mode = mode;
@@ -166,7 +166,7 @@ internal sealed unsafe partial class Translator
             ended = Ends(treatment);
         }
 
-        // STI without its next instruction in the same block is the emulator's.
+        // STI at the end of a block is emulated.
         ended |= _builder.Count != 0 && _builder.Last.Mnemonic == Mnemonic.Sti;
 
         if (_builder.Count == 0)

@@ -4,9 +4,9 @@ using Yadokari.X86.Cpuid;
 
 namespace Yadokari.Translation.Code;
 
-/// <summary>How each instruction is translated in a mode: what the guest has, and which short cuts hold. Any thread.</summary>
-/// <param name="set">What the guest has.</param>
-/// <param name="crowded">There are more vCPUs than processors: PAUSE leaves, so that others may run.</param>
+/// <summary>Decides how each instruction is translated in a mode. Any thread.</summary>
+/// <param name="set">The guest's instruction set.</param>
+/// <param name="crowded">Whether there are more vCPUs than host processors: PAUSE is emulated then, so that it yields the processor.</param>
 internal sealed class TreatmentRules(InstructionSet set, bool crowded)
 {
     /// <summary>How an instruction is translated in a mode.</summary>
@@ -30,7 +30,7 @@ internal sealed class TreatmentRules(InstructionSet set, bool crowded)
 
         if (Code64(mode) && treatment == Treatment.Flow && instruction.Op0Kind == OpKind.NearBranch16)
         {
-            // AMD's processors cut the target to 16 bits.
+            // AMD's processors truncate the target to 16 bits.
             return Treatment.Emulate;
         }
 
@@ -54,8 +54,8 @@ internal sealed class TreatmentRules(InstructionSet set, bool crowded)
         return treatment;
     }
 
-    // Whether a direct jump's target is as good as one in a flat segment: it is in the same page, of which all belongs to the segment or else
-    // instructions run one by one; or the segment has no end.
+    // Whether a direct jump needs no check of the limit of CS: the target is in the same page (near the limit, instructions run one by one), or the
+    // limit is 4 GiB.
     private static bool IsNearTarget(in Instruction instruction, CpuMode mode)
     {
         if ((mode & (CpuMode.Limited | CpuMode.Based)) == 0)
@@ -69,12 +69,12 @@ internal sealed class TreatmentRules(InstructionSet set, bool crowded)
             && (inPage || (code32 && (mode & CpuMode.Limited) == 0));
     }
 
-    /// <summary>The linear address that a direct jump goes to.</summary>
+    /// <summary>The linear address of a direct jump's target.</summary>
     public static ulong TargetOf(in Instruction instruction, CpuMode mode)
     {
         if (instruction.Op0Kind == OpKind.NearBranch16 && (mode & (CpuMode.Limited | CpuMode.Based)) != 0)
         {
-            // The decoder takes addresses for offsets: only the distance counts.
+            // The decoder was given linear addresses as offsets: only the distance is valid.
             return (uint)(instruction.NextIP + (ulong)(short)(instruction.NearBranch16 - instruction.NextIP));
         }
 
@@ -82,8 +82,8 @@ internal sealed class TreatmentRules(InstructionSet set, bool crowded)
     }
 
     /// <summary>
-    /// What becomes of an instruction that the emulator could do. Inlining is for 64-bit code whose mode has no part in it; levels 1 and 2
-    /// run one instruction at a time, so that a block that is not the user's is the kernel's.
+    /// The treatment of a sensitive instruction. Inlining requires 64-bit code of a plain mode. Code at CPL 1 and 2 runs one instruction at a time,
+    /// so a block that is not user code is CPL 0.
     /// </summary>
     private static Treatment InlineTreatment(in Instruction instruction, CpuMode mode)
     {
@@ -139,7 +139,7 @@ internal sealed class TreatmentRules(InstructionSet set, bool crowded)
         return true;
     }
 
-    // A narrower address would have to be cut once the bit's distance was added.
+    // A narrower address would have to be truncated after adding the bit's distance.
     private static bool CanBitString(in Instruction instruction, CpuMode mode)
     {
         Register address = instruction.MemoryBase == Register.None ? instruction.MemoryIndex : instruction.MemoryBase;
@@ -148,7 +148,7 @@ internal sealed class TreatmentRules(InstructionSet set, bool crowded)
             && !HasLimit(instruction.MemorySegment, mode);
     }
 
-    /// <summary>Whether accesses by a segment look at its limit. FS and GS are used too seldom for a mode of their own; code is never written.</summary>
+    /// <summary>Whether accesses by a segment check its limit. FS and GS always do outside 64-bit mode, because they are rarely used; code is not writable.</summary>
     public static bool HasLimit(Register segment, CpuMode mode)
         => !Code64(mode) && ((mode & CpuMode.Limited) != 0 || segment is Register.FS or Register.GS or Register.CS);
 

@@ -5,30 +5,30 @@ using Yadokari.X86.Paging;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Which pages of code may run in a sandbox (<see cref="UserCode"/>), by physical page. Once looked at, a page is watched: when it is written,
-/// what was found is forgotten, and so is what was found of those after it that depends on its bytes. Of the vCPU's thread.
+/// Caches which pages of code may run in a sandbox (<see cref="UserCode"/>), by physical page. A scanned page is watched: when it is written, its
+/// result is dropped, and so are those of following pages that depend on its bytes. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class CodePages(Vcpu cpu, GuestMemory memory, TranslatedCode code)
 {
     private readonly UserCode _scan = new(cpu.Vm.InstructionSet.Decoding);
 
-    // Where a page's last instruction begins if it goes on, or that one needs the monitor.
+    // Result of UserCode.Scan by page.
     private readonly Dictionary<ulong, int> _scanned = [];
 
-    // Of a page, those after it whose answers depend on its bytes: by what came before it was known where their first instruction begins.
+    // For a page, the following pages whose results depend on it: it determined where their first instruction begins.
     private readonly Dictionary<ulong, HashSet<ulong>> _followers = [];
 
-    /// <summary>RDTSC stops the process, as far as is known; where it does not, pages with it run translated.</summary>
+    /// <summary>Whether RDTSC stops the process (true until a process shows otherwise). If not, pages that contain it run translated.</summary>
     public bool HidesClock => _scan.HidesClock;
 
-    /// <summary>CPUID stops the process, as far as is known; where it does not, pages with it run translated.</summary>
+    /// <summary>Whether CPUID stops the process (true until a process shows otherwise). If not, pages that contain it run translated.</summary>
     public bool HidesProcessor => _scan.HidesProcessor;
 
-    /// <summary>A process was started, and shows what it can hide. Before pages are looked at for it.</summary>
+    /// <summary>Sets the abilities of the host's processes. Called after a process was started, before pages are scanned for it.</summary>
     public void Learn(bool hidesClock, bool hidesProcessor, bool keepsBases)
         => (_scan.HidesClock, _scan.HidesProcessor, _scan.KeepsBases) = (hidesClock, hidesProcessor, keepsBases);
 
-    /// <summary>Whether a page may be executed next to those that are.</summary>
+    /// <summary>Whether a page may be executed in a sandbox, given its neighbours there.</summary>
     public bool IsInnocuous(Sandbox sandbox, ulong page, ulong gpa)
     {
         return Scan(page, gpa) >= 0 && Continues(sandbox.CodeAt(page - 4096), gpa) && Continues(gpa, sandbox.CodeAt(page + 4096));
@@ -37,16 +37,16 @@ internal sealed unsafe class CodePages(Vcpu cpu, GuestMemory memory, TranslatedC
             || _scan.Continues(Bytes(first), _scanned[first], Bytes(second));
     }
 
-    /// <summary>A page was written. Returns whether something was known of it, which no longer counts.</summary>
-    /// <param name="gpa">The page.</param>
-    /// <param name="followers">Pages after it of which no more is known now, either.</param>
+    /// <summary>Drops the result of a page that was written. Returns whether it had one.</summary>
+    /// <param name="gpa">Guest physical address of the page.</param>
+    /// <param name="followers">Following pages whose results must be dropped too.</param>
     public bool Forget(ulong gpa, out HashSet<ulong>? followers)
     {
         _followers.Remove(gpa, out followers);
         return _scanned.Remove(gpa);
     }
 
-    /// <summary>Nothing is known of any page.</summary>
+    /// <summary>Drops all results.</summary>
     public void Forget()
     {
         _scanned.Clear();
@@ -61,7 +61,7 @@ internal sealed unsafe class CodePages(Vcpu cpu, GuestMemory memory, TranslatedC
             return tail;
         }
 
-        // The page before tells where the first instruction begins.
+        // The page before determines where the first instruction begins.
         PageWalkResult before = PageWalk.Probe(memory, cpu.Mmu.UserPaging, page - 4096, AccessKind.Execute);
         int first = 0;
         if (before.Succeeded && memory.HostAddress(before.PhysicalAddress, 4096) != 0)

@@ -1,37 +1,37 @@
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// What the host's other work costs the two ways of running. Translated code is one thread, which shares the processors with others alike; a
-/// program that runs directly and the monitor wake one another all the time, and the host's scheduler favours what sleeps. Of any vCPU's
-/// thread: of two updates at once one may be lost.
+/// Measures how the host's other load slows direct and translated execution. Translated code is one thread, which gets a fair share of a
+/// processor. A program that runs directly and the monitor wake each other all the time, and the host's scheduler favours threads that sleep. On
+/// any vCPU's thread: one of two concurrent updates may be lost.
 /// </summary>
 internal sealed class Contention
 {
-    // Nanoseconds of running, of either way, from which on something is known, and of which the past counts for.
-    private const long Least = 5_000_000;
-    private const long Past = 500_000_000;
+    // Nanoseconds of running, in either mode: minimum for a result, and weight of the past.
+    private const long MinRun = 5_000_000;
+    private const long MaxPast = 500_000_000;
 
-    // What is measured is believed within bounds.
-    private const double Most = 2.5;
+    // Upper bound of the factor.
+    private const double MaxFactor = 2.5;
 
-    // What is supposed of direct running before it is known, on a host that makes translated code wait.
-    private const double Supposed = 1.2;
+    // Assumed slowdown of direct execution before it is measured, on a host where translated code waits.
+    private const double AssumedSlowdown = 1.2;
 
-    private Way _translated;
-    private Way _direct;
+    private Usage _translated;
+    private Usage _direct;
 
-    private struct Way
+    private struct Usage
     {
         private long _ran;
         private long _waited;
 
-        public readonly bool IsKnown => _ran >= Least;
+        public readonly bool IsKnown => _ran >= MinRun;
 
-        public readonly double Stretch => 1 + ((double)_waited / _ran);
+        public readonly double Slowdown => 1 + ((double)_waited / _ran);
 
         public void Add(long ran, long waited)
         {
-            if (_ran > Past)
+            if (_ran > MaxPast)
             {
                 (_ran, _waited) = (_ran / 2, _waited / 2);
             }
@@ -40,12 +40,14 @@ internal sealed class Contention
         }
     }
 
-    /// <summary>How many times as long as a program's own process a translated program takes for the same processor time, by waiting: 1 on an idle host.</summary>
-    public double Factor => _translated.IsKnown ? Math.Clamp(_translated.Stretch / (_direct.IsKnown ? _direct.Stretch : Supposed), 1, Most) : 1;
+    /// <summary>
+    /// Ratio of elapsed time per processor time of translated execution to that of direct execution. It is 1 on an idle host.
+    /// </summary>
+    public double Factor => _translated.IsKnown ? Math.Clamp(_translated.Slowdown / (_direct.IsKnown ? _direct.Slowdown : AssumedSlowdown), 1, MaxFactor) : 1;
 
-    /// <summary>A program was translated for so long, and waited for so long, in nanoseconds.</summary>
+    /// <summary>Adds a period of translated execution: nanoseconds that the thread ran and waited for a processor.</summary>
     public void Translated(long ran, long waited) => _translated.Add(Math.Max(ran, 0), Math.Max(waited, 0));
 
-    /// <summary>One ran directly: its process and the monitor together.</summary>
+    /// <summary>Adds a period of direct execution: nanoseconds of the process and the monitor together.</summary>
     public void Directly(long ran, long waited) => _direct.Add(Math.Max(ran, 0), Math.Max(waited, 0));
 }

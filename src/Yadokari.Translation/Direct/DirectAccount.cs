@@ -1,68 +1,71 @@
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Whether a program is worth running directly. It keeps account, in nanoseconds of processor time, of what the other way would have
-/// gained: when that is as much as changing over costs, the program changes over. Stops are priced by what they cost on this host now
-/// (<see cref="DirectOutlook"/>). What running directly gains is measured for each program: from time to time one that runs directly is
-/// translated for a short while (<see cref="DirectSample"/>). Of the vCPU's thread.
+/// Decides whether a program runs directly or translated. It sums up, in nanoseconds of processor time, what the other mode would have gained;
+/// when the sum reaches the cost of a change, the program changes its mode. A stop counts with its current cost on this host
+/// (<see cref="DirectOutlook"/>). The gain of direct execution is measured for each program: from time to time, a program that runs directly is
+/// translated for a short time (<see cref="DirectSample"/>). On the vCPU's thread.
 /// </summary>
 internal sealed class DirectAccount
 {
     /// <summary>
-    /// How many times as long as directly a program's own code takes translated: from 1.1 (what waits for memory) to five (interpreters). What is
-    /// measured is believed within bounds, for the program may have begun to do something else meanwhile.
+    /// Bounds of a measured gain: the ratio of translated time to direct time of a program's own code. It is 1.1 for code that waits for memory
+    /// and about 5 for interpreters. A measurement beyond the bounds is clamped, because the program may have changed its behaviour meanwhile.
     /// </summary>
-    private const double Least = 1.1;
+    private const double MinGain = 1.1;
 
-    private const double Most = 8;
+    private const double MaxGain = 8;
 
-    /// <summary>What is supposed of a program that runs directly and was not measured yet.</summary>
-    private const double Supposed = 3;
+    /// <summary>Assumed gain of a program that runs directly and has not been measured.</summary>
+    private const double AssumedGain = 3;
 
-    /// <summary>What is hoped of one that was never tried, and of one that was, at least.</summary>
-    private const double Hoped = 4;
+    /// <summary>Assumed gain of a translated program that has never run directly.</summary>
+    private const double UntriedGain = 4;
 
-    private const double HopedAgain = 1.5;
+    /// <summary>Minimum assumed gain of a translated program that has run directly before.</summary>
+    private const double MinRetryGain = 1.5;
 
-    /// <summary>Of the time between two looks as much as counts: there may have been other programs between.</summary>
-    private const long MostRun = 10_000_000;
+    /// <summary>Maximum time between two measurements that counts, in nanoseconds: other programs may have run meanwhile.</summary>
+    private const long MaxRun = 10_000_000;
 
     /// <summary>
-    /// What a program may lose directly before it is given back, where a stop costs as usual, for its pages are shown one by one at first; and
-    /// as much more at most from better days.
+    /// Nanoseconds that a program may lose by running directly before it is demoted, at the usual cost of a stop: its pages are mapped one by
+    /// one at first. It is also the maximum of earlier gain that counts against later loss.
     /// </summary>
     private const long Credit = 10_000_000;
 
-    /// <summary>What a translated program must have lost to be taken on, where a stop costs as usual.</summary>
+    /// <summary>Nanoseconds that a translated program must have lost to be promoted, at the usual cost of a stop.</summary>
     internal const long LeastLoss = 18_000_000;
 
-    /// <summary>A program that lost by running directly, all in all, is left alone for so many times as long as before; one that gained the other way round.</summary>
-    private const long Patience = 4;
+    /// <summary>Factor by which the required loss grows after a program lost by running directly, and shrinks after one gained.</summary>
+    private const long Backoff = 4;
 
-    /// <summary>The same where its gain was measured: what is lost by translation is known then, and phases with many stops do not count as such.</summary>
-    private const long PatienceOnceMeasured = 2;
+    /// <summary>The same factor after a loss of a program whose gain is measured: its phases with many stops then do not count as a loss by translation.</summary>
+    private const long MeasuredBackoff = 2;
 
-    private const long MostLoss = 512 * LeastLoss;
+    private const long MaxLoss = 512 * LeastLoss;
 
     /// <summary>
-    /// Samples are taken after so much direct running at first, and after twice as much each time, or more where there is no doubt, unless they
-    /// contradict what was known. Where translated code waits, a sample costs more, and is taken after as much more.
+    /// Nanoseconds of direct running before the first sample. The interval doubles after each sample, quadruples after an unambiguous one, and
+    /// is reset by one that contradicts the known gain. It is longer where translated code waits for a processor, because a sample costs more
+    /// there.
     /// </summary>
     private const long FirstSample = 25_000_000;
 
-    private const long LastSample = 16 * FirstSample;
-    private const long LastOfDetours = 4 * FirstSample;
+    private const long MaxInterval = 16 * FirstSample;
+    private const long MaxDetourInterval = 4 * FirstSample;
 
-    private const double Same = 1.5;
+    /// <summary>A measured gain contradicts the known one if their ratio is beyond this.</summary>
+    private const double MaxChange = 1.5;
 
-    /// <summary>Where stops take less than one part in so many, a measure makes no difference.</summary>
-    private const int Negligible = 8;
+    /// <summary>Where stops take less than this fraction (1/n) of the time, no sample is taken: it would not change the decision.</summary>
+    private const int NegligibleStops = 8;
 
-    /// <summary>Stops at code that must be translated, close together, after which a sample has to tell whether running directly pays.</summary>
+    /// <summary>Number of close stops at code that must be translated after which a sample decides whether direct execution pays.</summary>
     internal const int MostDetours = 16;
 
-    /// <summary>Detours are close together if a program runs for less than so many stops' cost between them.</summary>
-    private const int Between = 3;
+    /// <summary>Two detours are close if the program runs for less than the cost of this many stops between them.</summary>
+    private const int CloseDetours = 3;
 
     private readonly DirectOutlook _outlook;
     private readonly ulong _code;
@@ -78,18 +81,18 @@ internal sealed class DirectAccount
     private bool _doubted;
     private bool _paid;
 
-    private bool _first; // Nothing is known of it since it was taken on.
+    private bool _first; // No window was recorded since the promotion.
 
-    // Since it was taken on or first compared: what it ran directly in its own code, and what that took in all.
+    // Nanoseconds since the promotion or the first sample: direct time of the program's own code, and total time with stops.
     private long _allRan;
     private long _allWhole;
 
-    // Direct running between samples, and until the next.
+    // Nanoseconds of direct running between samples, and until the next one.
     private long _interval;
     private long _untilSample;
 
-    /// <summary>Begins where another program with the same code ended, if there was one.</summary>
-    /// <param name="outlook">What the programs of the machine showed so far.</param>
+    /// <summary>Begins with the measurements of an earlier program with the same code, if there was one.</summary>
+    /// <param name="outlook">Measurements of all programs of the machine.</param>
     /// <param name="code">Guest physical address of a page of its code.</param>
     public DirectAccount(DirectOutlook outlook, ulong code)
     {
@@ -103,32 +106,32 @@ internal sealed class DirectAccount
         }
     }
 
-    /// <summary>It is to run directly.</summary>
+    /// <summary>Whether the program is to run directly now.</summary>
     public bool Direct => Taken && !_sample.Running;
 
-    /// <summary>It was taken on and not given back. It is translated for a sample if it is not <see cref="Direct"/>.</summary>
+    /// <summary>Whether the program was promoted and not demoted since. If it is not <see cref="Direct"/>, a sample is being taken.</summary>
     public bool Taken { get; private set; }
 
-    /// <summary>It comes to code that must be translated again and again: a look is due, whatever the window.</summary>
+    /// <summary>Whether the program often enters code that must be translated: its window must end now.</summary>
     public bool IsDetouring => _detours >= MostDetours;
 
-    /// <summary>How many times as long its own code takes translated as directly; null if that was not measured.</summary>
+    /// <summary>Ratio of translated time to direct time of its own code; null if not measured.</summary>
     public double? Gain { get; private set; }
 
-    // A program that traps less often can't lose by its stops: what it runs translated between two, and waits, is more than what it would run directly
-    // and a stop.
-    private long LongestSample => (long)(DirectSample.LeastProgress * _outlook.StopCost / (_outlook.Contention.Factor - (1 / Least)));
+    // A program that makes less progress in this time can't lose by running directly: between two traps, it would lose more by translation and by
+    // waiting for a processor than a stop costs.
+    private long LongestSample => (long)(DirectSample.LeastProgress * _outlook.StopCost / (_outlook.Contention.Factor - (1 / MinGain)));
 
-    // What it gained since it was taken on, all in all.
-    private long Gained => (long)(_allRan * (Gain ?? Supposed) * _outlook.Contention.Factor) - _allWhole;
+    // Nanoseconds gained since the promotion; negative for a loss.
+    private long Gained => (long)(_allRan * (Gain ?? AssumedGain) * _outlook.Contention.Factor) - _allWhole;
 
     private long Stretched(long interval) => (long)(interval * _outlook.Contention.Factor);
 
-    /// <summary>It ran translated. Returns whether it is to run directly from now on.</summary>
-    /// <param name="time">For so long, the guest's kernel included.</param>
-    /// <param name="traps">Exceptions and system calls meanwhile.</param>
-    /// <param name="runs">Runs meanwhile of code that must be translated, as far as it is known.</param>
-    /// <param name="alone">No other program ran meanwhile.</param>
+    /// <summary>Records that the program ran translated. Returns whether it is to run directly from now on.</summary>
+    /// <param name="time">Nanoseconds of processor time, including the guest's kernel.</param>
+    /// <param name="traps">Exceptions and system calls in that time.</param>
+    /// <param name="runs">Counted runs of code that must be translated.</param>
+    /// <param name="alone">Whether no other program ran in that time.</param>
     public bool Translated(long time, uint traps, uint runs, bool alone)
     {
         if (_sample.Running)
@@ -141,8 +144,8 @@ internal sealed class DirectAccount
             return Direct;
         }
 
-        double gain = _tried ? Math.Max(Gain ?? 0, HopedAgain) : Hoped;
-        _lost = Math.Max(_lost + (long)(Math.Min(time, MostRun) * (_outlook.Contention.Factor - (1 / gain))) - (traps * _outlook.StopCost), 0);
+        double gain = _tried ? Math.Max(Gain ?? 0, MinRetryGain) : UntriedGain;
+        _lost = Math.Max(_lost + (long)(Math.Min(time, MaxRun) * (_outlook.Contention.Factor - (1 / gain))) - (traps * _outlook.StopCost), 0);
         if (_lost >= _outlook.Scaled(_needed))
         {
             Taken = true;
@@ -163,26 +166,25 @@ internal sealed class DirectAccount
         return Direct;
     }
 
-    /// <summary>It ran directly. Returns whether it may go on so, at once or after a sample.</summary>
+    /// <summary>Records a window of direct running. Returns false if the program is demoted. A sample may begin.</summary>
     public bool RanDirectly(in DirectWindow window)
     {
-        // Where hardly more than the stops themselves took time, nothing was gained, whatever the clock says. That its pages are shown at
-        // first is no fault of the program's.
+        // The process's time includes its share of each stop. In the first window, the cost of mapping pages does not count.
         long ran = Math.Max(window.Time - (window.Stops * _outlook.OwnStop), 0);
         bool first = _first;
         _first = false;
         long whole = window.Time + (first ? Math.Min(window.Cost, window.Stops * _outlook.StopCost) : window.Cost);
         long credit = _outlook.Scaled(Credit);
 
-        // A first window tells nothing: much is done once.
+        // The first window has no result, because of work that is done once.
         bool tells = window.Alone && window.Progress >= DirectSample.LeastProgress && !first;
-        _balance = Math.Min(_balance + (long)(ran * (Gain ?? Supposed) * _outlook.Contention.Factor) - whole, credit);
+        _balance = Math.Min(_balance + (long)(ran * (Gain ?? AssumedGain) * _outlook.Contention.Factor) - whole, credit);
         _untilSample -= whole;
         _allRan += ran;
         _allWhole += window.Time + window.Cost;
         if (IsDetouring)
         {
-            // What it ran between its stops is too short to be told from them.
+            // The program's time between its stops is too short to measure.
             _detours = 0;
             if (!first)
             {
@@ -196,7 +198,7 @@ internal sealed class DirectAccount
                 JudgeBySample(tells, window, ran);
             }
         }
-        else if (tells && (_untilSample <= 0 || (!_sampledOnce && _balance < -credit)) && (whole - ran) * Negligible > whole)
+        else if (tells && (_untilSample <= 0 || (!_sampledOnce && _balance < -credit)) && (whole - ran) * NegligibleStops > whole)
         {
             _sample.Begin(window, ran, LongestSample, _outlook.Contention.Factor);
         }
@@ -213,18 +215,18 @@ internal sealed class DirectAccount
         return Taken;
     }
 
-    /// <summary>It stopped at code that must be translated, which may make it <see cref="IsDetouring"/>.</summary>
+    /// <summary>Records a stop at code that must be translated, which may set <see cref="IsDetouring"/>.</summary>
     /// <param name="time">Processor time of its process since the last such stop.</param>
     public void Detoured(long time)
     {
         if (!_worthDetours)
         {
-            _detours = time < Between * _outlook.StopCost ? _detours + 1 : Math.Max(_detours - 1, 0);
+            _detours = time < CloseDetours * _outlook.StopCost ? _detours + 1 : Math.Max(_detours - 1, 0);
         }
     }
 
-    /// <summary>It runs translated from now on, for whatever reason.</summary>
-    public void GiveBack()
+    /// <summary>Demotes the program: it runs translated from now on.</summary>
+    public void Demote()
     {
         Taken = false;
         _sample.Stop();
@@ -240,7 +242,7 @@ internal sealed class DirectAccount
         }
         else if (_worthDetours)
         {
-            // It does something else now, or other programs always run between: its stops are to judge it again.
+            // Its behaviour changed, or other programs run in every window: it is judged by the cost of its stops again.
             _worthDetours = false;
             _balance = 0;
         }
@@ -255,7 +257,7 @@ internal sealed class DirectAccount
         if (_worthDetours)
         {
             _worthDetours = _sample.Tells && _sample.Favours;
-            _interval = Math.Min(_interval * 2, LastOfDetours);
+            _interval = Math.Min(_interval * 2, MaxDetourInterval);
             _untilSample = Stretched(_interval);
             _balance = 0;
             if (_sample.Tells && !_worthDetours)
@@ -269,22 +271,22 @@ internal sealed class DirectAccount
         bool first = !_sampledOnce;
         if (first && !_sample.CutShort)
         {
-            // What was supposed before does not count, nor what it cost to show its pages: that is spent either way.
+            // The balance so far was computed with an assumed gain, and the cost of mapping pages is spent either way.
             _balance = 0;
             (_allRan, _allWhole) = (0, 0);
         }
 
-        // One that another program cut short is taken again.
+        // A sample that another program cut short is taken once more.
         _sampledOnce |= !_sample.CutShort || _triedAgain;
         _triedAgain = _sample.CutShort;
-        _interval = _sample.CutShort ? _interval : Math.Min(_interval * (_sample.IsBeyondDoubt ? 4 : 2), LastSample);
+        _interval = _sample.CutShort ? _interval : Math.Min(_interval * (_sample.IsUnambiguous ? 4 : 2), MaxInterval);
         if (_sample.Tells)
         {
-            double gain = Math.Clamp(_sample.Gain, Least, Most);
+            double gain = Math.Clamp(_sample.Gain, MinGain, MaxGain);
             if (Gain is { } before)
             {
                 gain = (gain + before) / 2;
-                _interval = gain > before * Same || gain * Same < before ? FirstSample : _interval;
+                _interval = gain > before * MaxChange || gain * MaxChange < before ? FirstSample : _interval;
             }
 
             Gain = gain;
@@ -298,13 +300,13 @@ internal sealed class DirectAccount
         }
         else if (first)
         {
-            // One may be mistaken, as where the program begins to do something else. Another tells at once.
+            // A single sample may be wrong, for example if the program's behaviour changed: another one follows at once.
             _doubted = true;
             _untilSample = 0;
         }
         else
         {
-            // What it gained by then was not measured, and it would go on to lose.
+            // Two samples show a loss; the gain before them was only assumed.
             Lose(gained: false);
         }
     }
@@ -313,15 +315,15 @@ internal sealed class DirectAccount
     {
         if (gained)
         {
-            _needed = Math.Max(_needed / Patience, LeastLoss);
+            _needed = Math.Max(_needed / Backoff, LeastLoss);
         }
         else
         {
-            _needed = Math.Min(_needed * (_sampledOnce && Gain is not null ? PatienceOnceMeasured : Patience), MostLoss);
+            _needed = Math.Min(_needed * (_sampledOnce && Gain is not null ? MeasuredBackoff : Backoff), MaxLoss);
             _outlook.Worse();
         }
 
         _outlook.Learn(_code, Gain, _needed);
-        GiveBack();
+        Demote();
     }
 }

@@ -4,23 +4,23 @@ using Yadokari.X86.Paging;
 
 namespace Yadokari.Translation.Direct;
 
-/// <summary>The programs of a vCPU: which is running, which have a sandbox, and whether that pays.</summary>
+/// <summary>Assignment of sandboxes to the programs of a vCPU, and measurement of whether direct execution pays.</summary>
 internal sealed unsafe partial class DirectExecution
 {
-    /// <summary>Programs that may have a sandbox at once.</summary>
+    /// <summary>Maximum number of programs with a sandbox.</summary>
     private const int MaxPrograms = 8;
 
-    /// <summary>Stops over which the time between them is looked at.</summary>
+    /// <summary>Number of stops in a measurement window.</summary>
     private const int Window = 32;
 
-    /// <summary>What thread and process wait for is looked at in one of so many windows, for that takes some system calls.</summary>
-    private const int Scheduled = 2;
+    /// <summary>The scheduler's statistics are read in one of this many windows, because that takes system calls.</summary>
+    private const int WindowsPerScheduleRead = 2;
 
-    // The most nanoseconds that one stop counts for: code that was looked through is known from then on, by and large.
-    private const long MostCost = 250_000;
+    // Maximum nanoseconds that one stop is charged with: the scan of a code page happens once.
+    private const long MaxCost = 250_000;
 
-    // Nanoseconds of processor time between two interrupts that say something of what ran: after a pause of the host's they come in a row.
-    private const long LeastRun = 500_000;
+    // Minimum nanoseconds of processor time between two interrupts for a measurement: after the host was paused, interrupts come in a row.
+    private const long MinRun = 500_000;
 
     private readonly DirectOutlook _outlook;
     private readonly DirectPrograms _programs;
@@ -28,62 +28,63 @@ internal sealed unsafe partial class DirectExecution
     private readonly Stack<Sandbox> _idle = [];
     private long _runs;
 
-    // Times that another program began to run, modulo 2^32.
-    private ulong _turnedRoot;
-    private uint _turns;
+    // The last root seen by ProgramChanged, and how often it changed, modulo 2^32.
+    private ulong _lastRoot;
+    private uint _programChanges;
 
     private readonly ThreadSchedule _schedule = new();
     private int _windows;
 
-    /// <summary>All translations were flushed.</summary>
+    /// <summary>The guest flushed its whole TLB.</summary>
     public void Flushed()
     {
-        _programs.LookAgain();
+        _programs.InvalidateCurrent();
         foreach (DirectProgram program in _held)
         {
-            program.Suspect();
+            program.Flushed();
         }
     }
 
-    /// <summary>The translations of one PCID were flushed.</summary>
+    /// <summary>The guest flushed the TLB entries of one PCID.</summary>
     public void FlushedSpace(int pcid)
     {
-        _programs.LookAgain();
+        _programs.InvalidateCurrent();
         foreach (DirectProgram program in _held)
         {
-            program.Suspect(pcid);
+            program.FlushedSpace(pcid);
         }
     }
 
-    /// <summary>The translation of one page of a PCID was flushed.</summary>
+    /// <summary>The guest flushed the TLB entry of one page of a PCID.</summary>
     public void FlushedPage(int pcid, ulong linear)
     {
         foreach (DirectProgram program in _held)
         {
-            program.Suspect(pcid, linear);
+            program.FlushedPage(pcid, linear);
         }
     }
 
-    /// <summary>Whether a program is known, by the address of its page tables. The vCPU's thread.</summary>
+    /// <summary>Whether the program with this root of its page tables is known.</summary>
     public bool Knows(ulong root) => _programs.Knows(root);
 
-    // What the monitor did since it began, or was last charged, was for this program.
+    // Charges a program with the monitor's processor time since _began.
     private void Charge(DirectProgram program)
     {
         long now = TracedProcess.ThreadTime;
-        program.Cost += Math.Min(now - _began, MostCost);
+        program.Cost += Math.Min(now - _began, MaxCost);
         program.Monitored += now - _began;
         _began = now;
     }
 
-    private void Look()
+    private void TakeSnapshot()
     {
-        _looked = Now();
-        _lookedSchedule = _schedule.Read();
+        _lastSnapshot = Now();
+        _lastSchedule = _schedule.Read();
     }
 
-    private DirectSnapshot Now() => new(TracedProcess.ThreadTime, (uint)_cpu.Exceptions + _cpu.State->SystemCalls, _cpu.State->ReportedRuns, _turns);
+    private DirectSnapshot Now() => new(TracedProcess.ThreadTime, (uint)_cpu.Exceptions + _cpu.State->SystemCalls, _cpu.State->ReportedRuns, _programChanges);
 
+    // Begins a measurement window.
     private void Begin(DirectProgram program, Sandbox sandbox)
     {
         program.Stops = 0;
@@ -93,10 +94,10 @@ internal sealed unsafe partial class DirectExecution
         program.OwnTime = sandbox.OwnTime;
         program.Began = Now();
         _began = program.Began.ThreadTime;
-        program.Schedule = _mode == DirectMode.Auto && ++_windows % Scheduled == 0 ? Schedule(sandbox) : null;
+        program.Schedule = _mode == DirectMode.Auto && ++_windows % WindowsPerScheduleRead == 0 ? Schedule(sandbox) : null;
     }
 
-    // Of the process and of the vCPU's thread together, which take turns.
+    // The sum for the process and the vCPU's thread, which run alternately.
     private (long Ran, long Waited) Schedule(Sandbox sandbox)
     {
         (long ran, long waited) = _schedule.Read();
@@ -104,7 +105,8 @@ internal sealed unsafe partial class DirectExecution
         return (ran + ranThere, waited + waitedThere);
     }
 
-    // Whether what runs between stops is worth what they cost. The process must hold no registers that are needed.
+    // Ends the window after enough stops, and returns whether the program may stay direct. Measuring a stop overwrites the process's general
+    // registers: the caller must have saved them.
     private bool Judge(DirectProgram program, Sandbox sandbox)
     {
         if ((_mode == DirectMode.Auto && !program.Account.Taken) || (++program.Stops < Window && !program.Account.IsDetouring))
@@ -139,13 +141,13 @@ internal sealed unsafe partial class DirectExecution
                 Cost = cost,
                 Translated = translated,
                 Progress = (now.Traps - program.Began.Traps) + (now.ReportedRuns - program.Began.ReportedRuns),
-                Alone = now.Turns == program.Began.Turns,
+                Alone = now.ProgramChanges == program.Began.ProgramChanges,
             });
-            Look();
-            Turned();
+            TakeSnapshot();
+            ProgramChanged();
             if (!program.Account.Direct)
             {
-                // For a sample, which is to wait no longer than what is translated anyway.
+                // A sample must run with the same affinity as other translated code.
                 Part(sandbox);
             }
         }
@@ -154,7 +156,7 @@ internal sealed unsafe partial class DirectExecution
         return direct;
     }
 
-    // It stopped at code that must be translated.
+    // Records a stop at code that must be translated.
     private void Detour(DirectProgram program)
     {
         if (_mode == DirectMode.Auto && program.Sandbox is { } sandbox)
@@ -165,12 +167,12 @@ internal sealed unsafe partial class DirectExecution
         }
     }
 
-    // Its account says that it runs translated from now on. It keeps its process, as long as no other program needs it, for another try.
-    private void GiveBack()
+    // Runs the current program translated from now on, as its account decided. It keeps its process until another program needs that.
+    private void Demote()
     {
         Part(_joined);
         Demotions++;
-        Turned();
+        ProgramChanged();
     }
 
     private Sandbox? Start(DirectProgram program)
@@ -185,7 +187,7 @@ internal sealed unsafe partial class DirectExecution
             else if ((sandbox = Launch()) == null)
             {
                 _refused = true;
-                Turned();
+                ProgramChanged();
                 return null;
             }
         }
@@ -216,7 +218,7 @@ internal sealed unsafe partial class DirectExecution
         return sandbox;
     }
 
-    // Takes a program's process away from it, for another.
+    // Takes a program's process away, for use by another program.
     private void Release(DirectProgram program)
     {
         if (program.Sandbox is { } sandbox)
@@ -230,7 +232,7 @@ internal sealed unsafe partial class DirectExecution
         }
     }
 
-    // The vCPU's thread need not stay on the processor of a process that does not run.
+    // Restores the affinity of the vCPU's thread if it is bound to the processor of this sandbox's process.
     private void Part(Sandbox? sandbox)
     {
         if (_joined != null && _joined == sandbox)
@@ -240,6 +242,7 @@ internal sealed unsafe partial class DirectExecution
         }
     }
 
+    // Disposes a sandbox that failed, and runs its program translated.
     private void Drop(DirectProgram program, Sandbox sandbox)
     {
         _registers.FetchExtended(sandbox);
@@ -247,7 +250,7 @@ internal sealed unsafe partial class DirectExecution
         sandbox.Dispose();
         program.Sandbox = null;
         _held.Remove(program);
-        program.Account.GiveBack();
-        Turned();
+        program.Account.Demote();
+        ProgramChanged();
     }
 }

@@ -11,11 +11,11 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Direct execution of user code: trap and emulate, for programs that run long between traps. Each such program has a
-/// <see cref="Sandbox"/>, a process that mirrors its address space; what traps there goes on under translation. A stop costs tens of
-/// microseconds, under translation next to nothing. So a program is taken on when it ran long for what it trapped, and given back when
-/// the processor time that it used was not worth its stops, or it keeps coming to code that must be translated (<see cref="DirectAccount"/>).
-/// Of the vCPU's thread, but for <see cref="Kick"/>.
+/// Direct execution of user code (trap and emulate), for programs that run long between traps. Each such program has a <see cref="Sandbox"/>: a
+/// process that mirrors its address space. After a trap there, translated code continues. A stop of the process costs tens of microseconds; a
+/// trap in translated code costs next to nothing. So a program is promoted when it runs long between traps, and demoted when the time that it
+/// gains is less than its stops cost, or when it often enters code that must be translated (<see cref="DirectAccount"/>). On the vCPU's thread,
+/// except <see cref="Kick"/>.
 /// </summary>
 internal sealed unsafe partial class DirectExecution : IDisposable
 {
@@ -29,19 +29,19 @@ internal sealed unsafe partial class DirectExecution : IDisposable
     private readonly PageMirror _pages;
     private readonly Func<ulong, ulong, uint, PageUse, bool> _holds;
     private Affinity? _affinity;
-    private Sandbox? _joined;
+    private Sandbox? _joined; // The sandbox to whose processor the vCPU's thread is bound.
 
-    // At the last look at a translated program, and what its thread had run and waited by then.
-    private DirectSnapshot _looked;
-    private (long Ran, long Waited) _lookedSchedule;
+    // The last measurement of a translated program, and the scheduler's statistics of the thread at that time.
+    private DirectSnapshot _lastSnapshot;
+    private (long Ran, long Waited) _lastSchedule;
 
-    private long _began;
-    private bool _refused;
+    private long _began; // Thread time up to which programs have been charged.
+    private bool _refused; // The host can't run sandboxes.
 
-    // The thread whose children the processes are.
+    // The thread that traces the processes.
     private int _thread = Environment.CurrentManagedThreadId;
 
-    private volatile Sandbox? _running;
+    private volatile Sandbox? _running; // Read by Kick.
 
     public DirectExecution(Vcpu cpu, GuestMemory memory, TranslatedCode code, DirectMode mode)
     {
@@ -59,49 +59,49 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         _code.CodeForgotten += Forget;
     }
 
-    /// <summary>RDTSC stops the process, as far as is known; where it does not, pages with it run translated.</summary>
+    /// <summary>Whether RDTSC stops the process (true until a process shows otherwise). If not, pages that contain it run translated.</summary>
     public bool HidesClock => _codePages.HidesClock;
 
-    /// <summary>CPUID stops the process, as far as is known; where it does not, pages with it run translated.</summary>
+    /// <summary>Whether CPUID stops the process (true until a process shows otherwise). If not, pages that contain it run translated.</summary>
     public bool HidesProcessor => _codePages.HidesProcessor;
 
-    /// <summary>Times that user code was entered.</summary>
+    /// <summary>Count of entries into user code.</summary>
     public long Entries { get; private set; }
 
-    /// <summary>Stops that mapped memory and went on.</summary>
+    /// <summary>Stops at page faults after which a page was mapped and the process resumed.</summary>
     public long Faults { get; private set; }
 
     /// <summary>Stops at system calls.</summary>
     public long SystemCalls { get; private set; }
 
-    /// <summary>Stops at whatever else the guest or the translator is to deal with: exceptions, RDTSC, pages that need translation.</summary>
+    /// <summary>Other stops that the guest or the translator handles: exceptions, RDTSC, pages that must be translated.</summary>
     public long Traps { get; private set; }
 
     /// <summary>Pages mapped into sandboxes.</summary>
     public long PagesMapped => _pages.PagesMapped;
 
-    /// <summary>Programs taken on.</summary>
+    /// <summary>Count of programs that began to run directly.</summary>
     public long Promotions { get; private set; }
 
-    /// <summary>Programs given back to the translator because they trapped too often.</summary>
+    /// <summary>Count of programs that run translated again because direct execution did not pay.</summary>
     public long Demotions { get; private set; }
 
-    /// <summary>Processes started.</summary>
+    /// <summary>Count of processes started.</summary>
     public long Sandboxes { get; private set; }
 
-    /// <summary>Processor time of user code, in nanoseconds, but for what is left since the last look.</summary>
+    /// <summary>Processor time of user code in nanoseconds, up to the end of each program's last window.</summary>
     public long UserTime { get; private set; }
 
-    /// <summary>Nanoseconds of processor time that a stop costs now, with what it makes slower afterwards.</summary>
+    /// <summary>Current cost of a stop in nanoseconds of processor time, including cache and TLB misses after it.</summary>
     public long StopCost => _outlook.StopCost;
 
-    /// <summary>A timer or other interrupt arrives while user code runs: would it have been better off directly?</summary>
+    /// <summary>Called when an interrupt arrives while user code runs: measures the program, and may promote or demote it.</summary>
     public void Interrupted()
     {
         if (_programs.Current(create: false) is { } current && current.Lingering.Interrupted(_cpu.State->ReportedRuns))
         {
             current.Avoided = ulong.MaxValue;
-            Turned();
+            ProgramChanged();
         }
 
         if (_mode != DirectMode.Auto || _refused)
@@ -109,25 +109,25 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             return;
         }
 
-        DirectSnapshot before = _looked;
+        DirectSnapshot before = _lastSnapshot;
         long ran = TracedProcess.ThreadTime - before.ThreadTime;
-        if (ran < LeastRun)
+        if (ran < MinRun)
         {
             return;
         }
 
-        (long began, long waited) = _lookedSchedule;
-        Look();
+        (long began, long waited) = _lastSchedule;
+        TakeSnapshot();
         DirectProgram program = _programs.Current(create: true)!;
         program.LastRun = ++_runs;
         bool taken = program.Account.Taken;
         if (!program.Account.Direct)
         {
-            _outlook.Contention.Translated(_lookedSchedule.Ran - began, _lookedSchedule.Waited - waited);
+            _outlook.Contention.Translated(_lastSchedule.Ran - began, _lastSchedule.Waited - waited);
         }
 
         if (!program.Account.Direct && program.Account.Translated(
-            ran, _looked.Traps - before.Traps, _looked.ReportedRuns - before.ReportedRuns, _looked.Turns == before.Turns))
+            ran, _lastSnapshot.Traps - before.Traps, _lastSnapshot.ReportedRuns - before.ReportedRuns, _lastSnapshot.ProgramChanges == before.ProgramChanges))
         {
             if (!taken)
             {
@@ -137,20 +137,20 @@ internal sealed unsafe partial class DirectExecution : IDisposable
 
             if (program.Sandbox is { } sandbox)
             {
-                // What it took translated is of no window.
+                // The time of the sample belongs to no window.
                 Begin(program, sandbox);
             }
 
-            Turned();
+            ProgramChanged();
         }
         else if (taken && !program.Account.Taken)
         {
-            // A sample said so.
-            GiveBack();
+            // The sample showed that direct execution does not pay.
+            Demote();
         }
     }
 
-    /// <summary>Whether the code that is about to run should run directly. Called before each entry into user code.</summary>
+    /// <summary>Whether the code at RIP should run directly. Called before each entry into user code.</summary>
     public bool Wants()
     {
         if (_refused)
@@ -171,7 +171,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
             && !(program.Sandbox?.Owns(_cpu.Rip) ?? false);
     }
 
-    // Whether translated code had better go on: it is in a page that can't run directly, or was there just now.
+    // Whether translated code should continue, because it runs in a page that can't run directly or left one just now.
     private bool Lingers(DirectProgram program)
     {
         switch (program.Lingering.Next((_cpu.Rip & ~0xFFFul) == program.Avoided, _cpu.State->ReportedRuns))
@@ -190,7 +190,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         return true;
     }
 
-    /// <summary>Runs user code until something needs the monitor. RIP is then what to go on with.</summary>
+    /// <summary>Runs user code until it stops or an event is pending. On return, RIP is the instruction to continue with.</summary>
     public Outcome Run()
     {
         _began = TracedProcess.ThreadTime;
@@ -204,7 +204,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         program = _programs.Current(create: false)!;
         if (_thread != Environment.CurrentManagedThreadId)
         {
-            // The thread that traced them is gone, and so are they.
+            // The thread that traced the processes has ended, and PTRACE_O_EXITKILL killed them.
             Dispose();
             program = _programs.Current(create: true)!;
         }
@@ -230,7 +230,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         program.Missed = ulong.MaxValue;
         if (!sandbox.Settle() || !sandbox.Load(registers) || !_registers.LoadExtended(sandbox))
         {
-            // The registers are still the vCPU's, which goes on under translation.
+            // The vCPU still has the registers: translated code continues.
             _refused = true;
             Drop(program, sandbox);
             return Outcome.Retry;
@@ -271,7 +271,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                         Outcome outcome = _registers.TakeBack(sandbox, registers) ? Outcome.Retry : Outcome.Fault;
                         if (!keep)
                         {
-                            GiveBack();
+                            Demote();
                         }
 
                         return outcome;
@@ -283,43 +283,43 @@ internal sealed unsafe partial class DirectExecution : IDisposable
                     }
 
                     Drop(program, sandbox);
-                    throw new InvalidOperationException("the host no longer maps memory for a guest's program");
+                    throw new InvalidOperationException("the host can't map more memory into the process that runs a guest's program");
                 }
             }
 
             Outcome end = Finish(program, sandbox, registers, stop, signal);
             if (program.Sandbox != null && !Judge(program, sandbox))
             {
-                GiveBack();
+                Demote();
             }
 
             return end;
         }
     }
 
-    /// <summary>A page becomes code: no program may write it unseen.</summary>
+    /// <summary>Unmaps writable mappings of a page that becomes code.</summary>
     public void StopWriting(ulong gpa) => Revoke(gpa, PageUse.Write);
 
-    /// <summary>No program may write any page unseen.</summary>
+    /// <summary>Unmaps all writable mappings.</summary>
     public void StopWriting() => Revoke(PageUse.Write);
 
-    /// <summary>Makes user code stop soon. Any thread; after the pending word was set.</summary>
+    /// <summary>Stops user code. Any thread; <see cref="VcpuState.Pending"/> must be set before.</summary>
     public void Kick() => _running?.Kick();
 
-    /// <summary>CR3 was written.</summary>
-    public void Turned()
+    /// <summary>Updates whether the current program is to run directly. Called after CR3 was written or a program's mode changed.</summary>
+    public void ProgramChanged()
     {
         ulong root = _programs.Root;
-        if (root != _turnedRoot)
+        if (root != _lastRoot)
         {
-            _turnedRoot = root;
-            _turns++;
+            _lastRoot = root;
+            _programChanges++;
         }
 
         _cpu.State->DirectWanted = !_refused && (_mode == DirectMode.Always || _programs.Current(create: false) is { Account.Direct: true }) ? 1 : 0;
     }
 
-    /// <summary>Brings the vCPU's x87 and vector registers back from the process that has them.</summary>
+    /// <summary>Copies the x87 and vector registers from the process that holds them to the vCPU.</summary>
     public void FetchExtended() => _registers.FetchExtended();
 
     public void Dispose()
@@ -363,7 +363,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
     }
 
-    // A page's code was written, or (all ones) nothing is known of any page.
+    // Handles TranslatedCode.CodeForgotten: a page's code was written, or (all ones) the whole code cache was flushed.
     private void Forget(ulong gpa)
     {
         if (gpa == ulong.MaxValue)
@@ -395,12 +395,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         }
     }
 
+    // Translates a stop of the process to what the vCPU does next: an exception, or the instruction at RIP run translated.
     private Outcome Finish(DirectProgram program, Sandbox sandbox, TracedRegisters registers, TraceStop stop, int signal)
     {
         bool step = true;
         if (sandbox.Owns(registers.Rip))
         {
-            // It jumped among the sandbox's own instructions, where the guest has none.
+            // The guest jumped into the sandbox's own code, where its address space maps nothing.
             stop = TraceStop.Signal;
             signal = SignalAction.Sigsegv;
         }
@@ -410,13 +411,13 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         {
             case TraceStop.SystemCall:
                 SystemCalls++;
-                // SYSCALL, or INT 80h: both of two bytes. RCX and R11 are lost, as they are to the guest.
+                // SYSCALL or INT 80h: both have two bytes. SYSCALL has overwritten RCX and R11, as it does for the guest.
                 registers.Rip -= 2;
                 registers.Rax = registers.OrigRax;
                 break;
             case TraceStop.Filtered:
-                // The kernel would answer a call into the vsyscall page itself: told that there is no call, it only returns from it, to
-                // stop at once. The guest goes on where it called.
+                // A call into the vsyscall page, which the host's kernel would emulate. With OrigRax -1 it makes no system call, but returns
+                // from the page; the kick stops it there. The guest continues at the call.
                 TracedRegisters none = registers with { OrigRax = ulong.MaxValue };
                 registers.Rax = registers.OrigRax;
                 sandbox.Load(none);
@@ -462,7 +463,7 @@ internal sealed unsafe partial class DirectExecution : IDisposable
         return Avoid(program, registers.Rip);
     }
 
-    // The code at RIP is not for the process: either the guest is to take a fault, or its page holds what shows the host.
+    // The process can't run the code at RIP: its page must be translated, or the instruction faults and is run once by the translator.
     private Outcome Avoid(DirectProgram program, ulong rip)
     {
         if (_pages.RefusedCode)

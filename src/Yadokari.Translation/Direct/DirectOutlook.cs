@@ -3,62 +3,61 @@ using System.Collections.Concurrent;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// What the programs of a machine that ran directly so far showed: what a stop costs on this host at present, how much a new program must
-/// have lost to be taken on, and what those that ran showed, by a page of their code. Of any vCPU's thread: of two updates at once one may
-/// be lost.
+/// Measurements of all programs of a machine that ran directly: the current cost of a stop on this host, the loss required to promote a new
+/// program, and the gain of each program, indexed by a page of its code. On any vCPU's thread: one of two concurrent updates may be lost.
 /// </summary>
 internal sealed class DirectOutlook
 {
-    /// <summary>Nanoseconds that a stop is taken to cost before one was seen.</summary>
+    /// <summary>Assumed cost of a stop in nanoseconds before one was measured.</summary>
     public const long UsualStop = UsualMonitor + (Aftermath * UsualOwn);
 
     private const long UsualMonitor = 20_000;
     private const long UsualOwn = 20_000;
 
     /// <summary>
-    /// What a stop takes of the process's time in all, in times of one with nothing between: caches and TLB are filled anew after it.
+    /// Ratio of the process's time for a stop to that for an empty stop: after it, caches and TLB must be filled again.
     /// </summary>
     private const int Aftermath = 2;
 
-    /// <summary>Stops of which the cost is known. The longest of them counts for nothing: the host stretches one now and then.</summary>
-    private const int Remembered = 16;
+    /// <summary>Number of stops whose mean is the cost. The longest is left out: the host interrupts one now and then.</summary>
+    private const int MeasuredStops = 16;
 
-    private const long MostLoss = 2 * DirectAccount.LeastLoss;
-    private const int MostPages = 4096;
+    private const long MaxLoss = 2 * DirectAccount.LeastLoss;
+    private const int MaxPages = 4096;
 
-    // What one program makes harder for another, which may only share a page of a library with it.
-    private const long MostKnown = 4 * DirectAccount.LeastLoss;
+    // Maximum loss that one program can require of another with the same page of code: they may share only a library.
+    private const long MaxKnownLoss = 4 * DirectAccount.LeastLoss;
 
     private readonly ConcurrentDictionary<ulong, (double? Gain, long Needed)> _known = [];
-    private readonly Lock _lock = new(); // Innermost: guards the two below.
-    private readonly long[] _stops = new long[Remembered];
+    private readonly Lock _lock = new(); // Innermost: guards _stops and _next.
+    private readonly long[] _stops = new long[MeasuredStops];
     private int _next;
     private long _monitor = UsualMonitor;
     private long _own = UsualOwn;
     private long _needed = DirectAccount.LeastLoss;
 
-    /// <summary>What the host's other work costs.</summary>
+    /// <summary>The effect of the host's other load.</summary>
     public Contention Contention { get; } = new();
 
-    /// <summary>Nothing is known yet.</summary>
+    /// <summary>Begins with assumed costs.</summary>
     public DirectOutlook() => Array.Fill(_stops, UsualMonitor);
 
     /// <summary>
-    /// Nanoseconds of processor time that a stop costs now, with its aftermath. Waiting for a processor does not count here: on a busy host
-    /// a program waits either way (<see cref="Contention"/>).
+    /// Current cost of a stop in nanoseconds of processor time, with the cache and TLB misses after it. Waiting for a processor does not count
+    /// here: on a busy host, a program waits in both modes (<see cref="Contention"/>).
     /// </summary>
     public long StopCost => Volatile.Read(ref _monitor) + (Aftermath * OwnStop);
 
-    /// <summary>Nanoseconds of the process's own time that a stop takes, without its aftermath.</summary>
+    /// <summary>Nanoseconds of the process's own time for an empty stop.</summary>
     public long OwnStop => Volatile.Read(ref _own);
 
     /// <summary>
-    /// Nanoseconds that a new program must have lost by being translated to be taken on, where a stop costs as usual: more after those that
-    /// were not worth it.
+    /// Nanoseconds that a new program must have lost by being translated to be promoted, at the usual cost of a stop. It grows after programs that
+    /// lost by direct execution.
     /// </summary>
     public long Needed => Volatile.Read(ref _needed);
 
-    /// <summary>A stop with nothing between was measured.</summary>
+    /// <summary>Records the measurement of an empty stop.</summary>
     /// <param name="monitor">Nanoseconds of the monitor's processor time.</param>
     /// <param name="own">Nanoseconds of the process's own.</param>
     public void Stopped(long monitor, long own)
@@ -66,42 +65,45 @@ internal sealed class DirectOutlook
         lock (_lock)
         {
             _stops[_next] = monitor;
-            _next = (_next + 1) % Remembered;
-            Volatile.Write(ref _monitor, (_stops.Sum() - _stops.Max()) / (Remembered - 1));
+            _next = (_next + 1) % MeasuredStops;
+            Volatile.Write(ref _monitor, (_stops.Sum() - _stops.Max()) / (MeasuredStops - 1));
             Volatile.Write(ref _own, ((7 * _own) + own) / 8);
         }
     }
 
-    /// <summary>What holds where a stop costs as usual, where it costs as much as now.</summary>
+    /// <summary>Scales a time that is given for the usual cost of a stop to the current cost.</summary>
     public long Scaled(long time) => time * Math.Max(StopCost, UsualStop) / UsualStop;
 
-    /// <summary>A program was not worth it.</summary>
-    public void Worse() => Volatile.Write(ref _needed, Math.Min(_needed * 2, MostLoss));
+    /// <summary>Records that a program lost by running directly.</summary>
+    public void Worse() => Volatile.Write(ref _needed, Math.Min(_needed * 2, MaxLoss));
 
-    /// <summary>One was.</summary>
+    /// <summary>Records that a program gained by running directly.</summary>
     public void Better() => Volatile.Write(ref _needed, Math.Max(_needed / 2, DirectAccount.LeastLoss));
 
-    /// <summary>What a program with this page of code showed (<see cref="DirectAccount"/>), if one did.</summary>
-    /// <param name="gpa">Of the page.</param>
+    /// <summary>The measurements of a program with this page of code; null if there are none.</summary>
+    /// <param name="gpa">Guest physical address of the page.</param>
     public (double? Gain, long Needed)? Recall(ulong gpa) => _known.TryGetValue(gpa, out (double?, long) known) ? known : null;
 
-    /// <summary>What a program with this page of code shows. All ones: its page is not known.</summary>
+    /// <summary>Records the measurements of a program.</summary>
+    /// <param name="gpa">Guest physical address of a page of its code; all ones (unknown) records nothing.</param>
+    /// <param name="gain"><see cref="DirectAccount.Gain"/>.</param>
+    /// <param name="needed">Nanoseconds that it must lose to be promoted again, at the usual cost of a stop.</param>
     public void Learn(ulong gpa, double? gain, long needed)
     {
-        if (_known.Count >= MostPages)
+        if (_known.Count >= MaxPages)
         {
             _known.Clear();
         }
 
         if (gpa != ulong.MaxValue)
         {
-            _known[gpa] = (gain, Math.Min(needed, MostKnown));
+            _known[gpa] = (gain, Math.Min(needed, MaxKnownLoss));
         }
     }
 
-    /// <summary>Which code is in which page is not known any more.</summary>
+    /// <summary>Forgets the measurements of all pages: their code may have changed.</summary>
     public void ForgetPages() => _known.Clear();
 
-    /// <summary>A page holds other code now.</summary>
+    /// <summary>Forgets the measurements of a page whose code changed.</summary>
     public void Forget(ulong gpa) => _known.TryRemove(gpa, out _);
 }

@@ -1,126 +1,133 @@
 namespace Yadokari.Translation.Direct;
 
-/// <summary>Where the vCPU stands, to be held against where it stood before. All but the time are modulo 2^32.</summary>
-/// <param name="ThreadTime">Processor time of its thread in nanoseconds.</param>
+/// <summary>Counters of the vCPU at one time; differences of two measure progress. All except the time are modulo 2^32.</summary>
+/// <param name="ThreadTime">Processor time of the vCPU's thread in nanoseconds.</param>
 /// <param name="Traps">The guest's exceptions and system calls.</param>
-/// <param name="ReportedRuns">Runs of code that reports them.</param>
-/// <param name="Turns">Times that another program began to run.</param>
-internal readonly record struct DirectSnapshot(long ThreadTime, uint Traps, uint ReportedRuns, uint Turns);
+/// <param name="ReportedRuns">Runs of code that counts them (<see cref="Code.TranslatedCode.ReportRuns"/>).</param>
+/// <param name="ProgramChanges">Changes of the root of the page tables.</param>
+internal readonly record struct DirectSnapshot(long ThreadTime, uint Traps, uint ReportedRuns, uint ProgramChanges);
 
 /// <summary>
-/// What is known of a program, by the root of its page tables: its process and which of what that shows has to be looked at again, how its
-/// window goes, and where it stopped. Of the vCPU's thread.
+/// A program of the guest, identified by the root of its page tables: its process, the mappings of the process that must be checked again, its
+/// measurement window, and where it stopped. On the vCPU's thread.
 /// </summary>
 /// <param name="root">Guest physical address of the root.</param>
-/// <param name="witness">A page of its code, by which it is told from the next program that gets the same root; <paramref name="gpa"/> is its place.</param>
+/// <param name="witness">A page of its code, which tells it from a later program with the same root.</param>
+/// <param name="gpa">Guest physical address of <paramref name="witness"/>; all ones if unknown.</param>
+/// <param name="outlook">Measurements of all programs of the machine.</param>
 internal sealed class DirectProgram(ulong root, ulong witness, ulong gpa, DirectOutlook outlook)
 {
-    // To look at more one by one takes longer than to look at all that is shown.
-    private const int MostSuspects = 64;
+    // Checking more pages one by one takes longer than checking all mappings.
+    private const int MaxFlushedPages = 64;
 
     /// <summary>Guest physical address of the root.</summary>
     public ulong Root { get; } = root;
 
-    /// <summary>The page of its code by which it is told, and where that is.</summary>
+    /// <summary>Linear address of a page of its code, which tells it from a later program with the same root.</summary>
     public ulong Witness { get; } = witness;
 
+    /// <summary>Guest physical address of <see cref="Witness"/>; all ones if unknown.</summary>
     public ulong WitnessGpa { get; } = gpa;
 
-    /// <summary>The process that has its pages, if one has.</summary>
+    /// <summary>The process that mirrors its address space; null if it has none.</summary>
     public Sandbox? Sandbox { get; set; }
 
-    /// <summary>How long it stays translated after a page that can't run directly.</summary>
+    /// <summary>Decides how long it stays translated after a page that can't run directly.</summary>
     public Lingering Lingering { get; } = new();
 
-    /// <summary>Whether it is worth running directly.</summary>
+    /// <summary>Decides whether direct execution pays.</summary>
     public DirectAccount Account { get; } = new(outlook, gpa);
 
-    /// <summary>Of the window in progress: stops, the monitor's processor time for them, and the process's at its beginning, in nanoseconds.</summary>
+    /// <summary>Stops in the current window.</summary>
     public int Stops { get; set; }
 
+    /// <summary>The monitor's processor time for these stops in nanoseconds; each stop counts up to a maximum.</summary>
     public long Cost { get; set; }
 
+    /// <summary>Processor time of the process's guest code in nanoseconds, when the window began.</summary>
     public long Time { get; set; }
 
+    /// <summary><see cref="Sandbox.OwnTime"/> when the window began.</summary>
     public long OwnTime { get; set; }
 
-    /// <summary>And where the vCPU stood at its beginning; the monitor had so much of its thread's time since.</summary>
+    /// <summary>The vCPU's counters when the window began.</summary>
     public DirectSnapshot Began { get; set; }
 
+    /// <summary>The monitor's processor time for the stops of the window in nanoseconds, without a maximum.</summary>
     public long Monitored { get; set; }
 
-    /// <summary>And how long thread and process together had run and waited, where that is looked at.</summary>
+    /// <summary>The scheduler's statistics of thread and process together when the window began; null if not measured in this window.</summary>
     public (long Ran, long Waited)? Schedule { get; set; }
 
     /// <summary>The process's time at its last stop at code that must be translated.</summary>
     public long DetourTime { get; set; }
 
-    /// <summary>When it was seen to run last: a number that grows from run to run.</summary>
+    /// <summary>Sequence number of its last run.</summary>
     public long LastRun { get; set; }
 
-    /// <summary>The page of code that it came to last and that must be translated.</summary>
+    /// <summary>Linear address of the last page that it stopped at and that must be translated; all ones for none.</summary>
     public ulong Avoided { get; set; } = ulong.MaxValue;
 
-    /// <summary>Where it could not go on: the guest's kernel will have put a page there by the time it runs again.</summary>
+    /// <summary>Linear address of its last page fault, which the guest's kernel will have resolved when it runs again; all ones for none.</summary>
     public ulong Missed { get; set; } = ulong.MaxValue;
 
-    // With which PCID it ran directly, and whose translations were flushed while it did not run: those of all pages, or of these.
+    // The PCID of its last direct run, and the flushes of that PCID since: of all pages, or of single pages.
     private int _pcid;
-    private bool _stale;
-    private readonly List<ulong> _suspects = [];
+    private bool _allFlushed;
+    private readonly List<ulong> _flushedPages = [];
 
-    /// <summary>It gets a process, which shows nothing yet.</summary>
+    /// <summary>Assigns a process, which has no mappings yet.</summary>
     public void Take(Sandbox sandbox, int pcid)
     {
         Sandbox = sandbox;
         _pcid = pcid;
-        _stale = false;
-        _suspects.Clear();
+        _allFlushed = false;
+        _flushedPages.Clear();
     }
 
-    /// <summary>All translations were flushed.</summary>
-    public void Suspect() => _stale = true;
+    /// <summary>The guest flushed its whole TLB.</summary>
+    public void Flushed() => _allFlushed = true;
 
-    /// <summary>Those of one PCID were.</summary>
-    public void Suspect(int pcid) => _stale |= _pcid == pcid;
+    /// <summary>The guest flushed the TLB entries of one PCID.</summary>
+    public void FlushedSpace(int pcid) => _allFlushed |= _pcid == pcid;
 
-    /// <summary>That of one page of a PCID was.</summary>
-    public void Suspect(int pcid, ulong linear)
+    /// <summary>The guest flushed the TLB entry of one page of a PCID.</summary>
+    public void FlushedPage(int pcid, ulong linear)
     {
-        if (_pcid != pcid || _stale)
+        if (_pcid != pcid || _allFlushed)
         {
             return;
         }
 
-        if (_suspects.Count >= MostSuspects)
+        if (_flushedPages.Count >= MaxFlushedPages)
         {
-            _stale = true;
+            _allFlushed = true;
         }
         else
         {
-            _suspects.Add(linear);
+            _flushedPages.Add(linear);
         }
     }
 
-    /// <summary>It is about to run directly: its process loses what may not hold any more and does not.</summary>
-    /// <param name="pcid">With which it runs.</param>
-    /// <param name="holds">Whether a page still is as the guest's page tables say.</param>
+    /// <summary>Unmaps the pages of the process whose translation the guest flushed and changed. Called before each direct run.</summary>
+    /// <param name="pcid">The current PCID.</param>
+    /// <param name="holds">Whether a mapping still agrees with the guest's page tables.</param>
     public void BringUpToDate(int pcid, Func<ulong, ulong, uint, PageUse, bool> holds)
     {
-        if (_stale || _pcid != pcid)
+        if (_allFlushed || _pcid != pcid)
         {
             Sandbox!.Review(holds);
         }
         else
         {
-            foreach (ulong linear in _suspects)
+            foreach (ulong linear in _flushedPages)
             {
                 Sandbox!.Review(linear, holds);
             }
         }
 
-        _stale = false;
+        _allFlushed = false;
         _pcid = pcid;
-        _suspects.Clear();
+        _flushedPages.Clear();
     }
 }

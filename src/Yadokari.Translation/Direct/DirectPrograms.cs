@@ -5,34 +5,34 @@ using Yadokari.X86.Paging;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// The programs of a vCPU of which something is known, each by the root of its page tables: no more than <see cref="MostKnown"/>, of which
-/// one without a process goes when another comes. Of the vCPU's thread.
+/// The known programs of a vCPU, each identified by the root of its page tables. At most <see cref="MaxKnown"/>: a new one replaces the least
+/// recently run program without a process. On the vCPU's thread.
 /// </summary>
 /// <param name="cpu">The vCPU.</param>
-/// <param name="memory">The guest's.</param>
-/// <param name="mode">In <see cref="DirectMode.Always"/> a root always stands for the same program.</param>
-/// <param name="outlook">What other programs of the machine showed.</param>
-/// <param name="leaves">Called before a program is forgotten.</param>
-internal sealed class DirectPrograms(Vcpu cpu, GuestMemory memory, DirectMode mode, DirectOutlook outlook, Action<DirectProgram> leaves)
+/// <param name="memory">Guest memory.</param>
+/// <param name="mode">In <see cref="DirectMode.Always"/>, a root identifies the same program for ever.</param>
+/// <param name="outlook">Measurements of all programs of the machine.</param>
+/// <param name="removing">Called before a program is removed.</param>
+internal sealed class DirectPrograms(Vcpu cpu, GuestMemory memory, DirectMode mode, DirectOutlook outlook, Action<DirectProgram> removing)
 {
-    /// <summary>Programs of which something is known.</summary>
-    public const int MostKnown = 256;
+    /// <summary>Maximum number of known programs.</summary>
+    public const int MaxKnown = 256;
 
-    // Where CR3 has the address of the page tables' root.
+    // The bits of CR3 that hold the root's address.
     private const ulong RootBits = 0x000F_FFFF_FFFF_F000;
 
     private readonly Dictionary<ulong, DirectProgram> _programs = [];
     private DirectProgram? _current;
     private ulong _currentRoot = ulong.MaxValue;
 
-    /// <summary>The root of the current page tables.</summary>
+    /// <summary>Guest physical address of the root of the current page tables.</summary>
     public ulong Root => cpu.Cr3 & RootBits;
 
-    /// <summary>Whether a program is known, by the address of its page tables.</summary>
+    /// <summary>Whether the program with this root is known.</summary>
     public bool Knows(ulong root) => _programs.ContainsKey(root);
 
-    /// <summary>The program of the current page tables.</summary>
-    /// <param name="create">Where it is unknown: only while it is about to run, for its witness is the page that RIP is in.</param>
+    /// <summary>The program of the current page tables, or null if it is unknown and not created.</summary>
+    /// <param name="create">Whether to create it if it is unknown. Only just before it runs, because its witness is the page at RIP.</param>
     public DirectProgram? Current(bool create)
     {
         ulong root = Root;
@@ -43,7 +43,7 @@ internal sealed class DirectPrograms(Vcpu cpu, GuestMemory memory, DirectMode mo
 
         if (_programs.TryGetValue(root, out _current) && !IsSame(_current))
         {
-            // The guest's kernel gave a program's root to another program, which has to show for itself what it is like.
+            // The guest's kernel reused the root for another program, which must be measured anew.
             Remove(_current);
             _current = null;
         }
@@ -51,7 +51,7 @@ internal sealed class DirectPrograms(Vcpu cpu, GuestMemory memory, DirectMode mo
         _currentRoot = root;
         if (_current == null && create)
         {
-            if (_programs.Count >= MostKnown)
+            if (_programs.Count >= MaxKnown)
             {
                 Remove(_programs.Values.Where(static p => p.Sandbox == null).MinBy(static p => p.LastRun)!);
             }
@@ -76,19 +76,19 @@ internal sealed class DirectPrograms(Vcpu cpu, GuestMemory memory, DirectMode mo
         return walk.Succeeded && walk.PhysicalAddress == program.WitnessGpa;
     }
 
-    /// <summary>What the current root stands for may have changed.</summary>
-    public void LookAgain() => _currentRoot = ulong.MaxValue;
+    /// <summary>Makes <see cref="Current"/> check the witness again: the page tables may have changed.</summary>
+    public void InvalidateCurrent() => _currentRoot = ulong.MaxValue;
 
-    /// <summary>Forgets all of them, whose processes are gone.</summary>
+    /// <summary>Forgets all programs, after their processes were disposed.</summary>
     public void Clear()
     {
         _programs.Clear();
-        LookAgain();
+        InvalidateCurrent();
     }
 
     private void Remove(DirectProgram program)
     {
-        leaves(program);
+        removing(program);
         _programs.Remove(program.Root);
     }
 }

@@ -5,35 +5,35 @@ using Yadokari.X86.State;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// The way of a guest's registers between the vCPU and the process that runs its user code. General registers, flags and segments cross at
-/// each entry and stop; x87 and vector registers, which most stops need not see, stay in the process until somebody asks for them:
-/// <see cref="VcpuState.ExtendedAway"/> says that one has them. Of the vCPU's thread.
+/// Transfers the guest's registers between the vCPU and the process that runs its user code. General registers, flags and segments are copied
+/// at each entry and stop. x87 and vector registers stay in the process until the vCPU needs them, because most stops do not:
+/// <see cref="VcpuState.ExtendedAway"/> is set while a process holds them. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class DirectRegisters(Vcpu cpu)
 {
-    /// <summary>What a process that ended under the monitor's hands means.</summary>
+    /// <summary>Message for a process that ended unexpectedly.</summary>
     public const string ProcessEnded = "the host ended the process in which a guest's program ran; the machine's state is lost";
 
     /// <summary>RFLAGS.RF.</summary>
     public const ulong FlagResume = 1ul << 16;
 
-    // Selectors of Linux's user segments (arch/x86/include/asm/segment.h), which the process has. Programs can read theirs: only those that
-    // have the same are run directly.
+    // Selectors of Linux's user segments (arch/x86/include/asm/segment.h), which the process has. A program can read its selectors, so only
+    // programs with the same ones run directly.
     private const ushort CodeSelector = 0x33;
     private const ushort DataSelector = 0x2B;
 
     private const ulong FlagTrap = 1ul << 8;
 
-    // TF, NT, RF, VM, VIF, VIP: the process can't be given them, or means something else by them.
+    // TF, NT, RF, VM, VIF, VIP: the process can't have them set, or they would have another effect there.
     private const ulong ForeignFlags = FlagTrap | (1ul << 14) | FlagResume | (1ul << 17) | (1ul << 19) | (1ul << 20);
 
-    // What user code changes by itself: CF PF AF ZF SF TF DF OF NT AC ID.
+    // Flags that user code can change: CF PF AF ZF SF TF DF OF NT AC ID.
     private const ulong UserFlags = Vcpu.ArithmeticFlags | FlagTrap | (1ul << 10) | (1ul << 14) | (1ul << 18) | (1ul << 21);
 
-    // The process that has the vCPU's extended state.
+    // The sandbox whose process holds the x87 and vector registers; null if the vCPU does.
     private Sandbox? _holder;
 
-    /// <summary>Whether a process can have the segments and flags that the vCPU has now.</summary>
+    /// <summary>Whether a process can run with the vCPU's current segments and flags.</summary>
     public bool CanCross
     {
         get
@@ -45,7 +45,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
         }
     }
 
-    /// <summary>The vCPU's registers as the process gets them.</summary>
+    /// <summary>Builds the process's registers from the vCPU's.</summary>
     public void Compose(out TracedRegisters r)
     {
         r = default;
@@ -61,8 +61,8 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
     }
 
     /// <summary>
-    /// The guest's registers as the process left them, which keeps the extended state. False: a segment register holds what the guest's
-    /// tables do not, and that is raised.
+    /// Sets the vCPU's registers from the process's; the process keeps the x87 and vector registers. Returns false after raising an exception, if
+    /// the guest's descriptor tables do not permit a selector that the program loaded.
     /// </summary>
     public bool TakeBack(Sandbox sandbox, in TracedRegisters r)
     {
@@ -85,7 +85,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
         return known;
     }
 
-    /// <summary>Gives the process the x87 and vector registers, unless it has them. False if it can't have them: they are the vCPU's still.</summary>
+    /// <summary>Copies the x87 and vector registers to the process unless it holds them. False if that fails: the vCPU keeps them.</summary>
     public bool LoadExtended(Sandbox sandbox)
     {
         if (_holder != sandbox)
@@ -103,7 +103,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
         return true;
     }
 
-    /// <summary>Brings the vCPU's x87 and vector registers back from the process that has them.</summary>
+    /// <summary>Copies the x87 and vector registers to the vCPU, if a process holds them.</summary>
     public void FetchExtended()
     {
         if (_holder is { } sandbox)
@@ -120,7 +120,7 @@ internal sealed unsafe class DirectRegisters(Vcpu cpu)
         }
     }
 
-    /// <summary>Brings them back from a process that is to serve another program, or to end.</summary>
+    /// <summary>Copies them to the vCPU if this process holds them: it is to run another program, or to be disposed.</summary>
     public void FetchExtended(Sandbox from)
     {
         if (_holder == from)

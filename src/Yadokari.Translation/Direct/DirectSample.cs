@@ -1,16 +1,16 @@
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// A comparison of the two ways: a program that ran directly is translated for a short while, and its progress tells how far it comes in what
-/// time either way. Only what stands right beside the other may be compared, for programs change what they do.
+/// A comparison of direct and translated execution: a program that ran directly is translated for a short time, and its progress per time is
+/// compared with that of the window just before. Only adjacent periods are compared, because programs change their behaviour.
 /// </summary>
 internal sealed class DirectSample
 {
-    /// <summary>Less progress tells nothing.</summary>
+    /// <summary>Minimum progress for a result.</summary>
     public const int LeastProgress = 16;
 
-    // It is so long at least.
-    private const long Short = 3_000_000;
+    // Minimum duration in nanoseconds.
+    private const long MinTime = 3_000_000;
 
     private DirectWindow _directly;
     private long _ran;
@@ -19,34 +19,34 @@ internal sealed class DirectSample
     private long _time;
     private long _progress;
 
-    /// <summary>It is being taken.</summary>
+    /// <summary>Whether a sample is being taken.</summary>
     public bool Running { get; private set; }
 
-    /// <summary>The last one that ended did so because another program ran.</summary>
+    /// <summary>Whether the last sample ended because another program ran.</summary>
     public bool CutShort { get; private set; }
 
-    /// <summary>The last one that ended has a result.</summary>
+    /// <summary>Whether the last sample has a result.</summary>
     public bool Tells { get; private set; }
 
-    /// <summary>What the program would have taken translated for what it did directly, in nanoseconds.</summary>
+    /// <summary>Nanoseconds of translated execution for the progress of the direct window.</summary>
     public double Translated => (double)_time / _progress * _directly.Progress;
 
-    /// <summary>It comes further directly, all in all.</summary>
+    /// <summary>Whether direct execution is faster, all costs included.</summary>
     public bool Favours => Translated * _contention > Directly;
 
-    /// <summary>It comes twice as far, or so seldom to where it would stop that it can't lose.</summary>
-    public bool IsBeyondDoubt => Tells ? Translated * _contention > 2 * Directly : !CutShort;
+    /// <summary>Whether direct execution is more than twice as fast, or the program traps so rarely that it can't lose by stops.</summary>
+    public bool IsUnambiguous => Tells ? Translated * _contention > 2 * Directly : !CutShort;
 
     private long Directly => _directly.Time + _directly.Cost + _directly.Translated;
 
-    /// <summary>How many times as long its own code takes translated as directly.</summary>
+    /// <summary>Ratio of translated time to direct time of the program's own code.</summary>
     public double Gain => (Translated - _directly.Translated) / Math.Max(_ran, 1);
 
-    /// <summary>The program is translated from now on.</summary>
-    /// <param name="directly">What it did just before.</param>
-    /// <param name="ran">What of that was its own code's, in nanoseconds.</param>
-    /// <param name="longest">Nanoseconds after which the sample ends, whatever it tells.</param>
-    /// <param name="contention">What translated time counts for, beside direct time.</param>
+    /// <summary>Begins a sample: the program is translated from now on.</summary>
+    /// <param name="directly">The window of direct running just before.</param>
+    /// <param name="ran">Time of the program's own code in it, in nanoseconds.</param>
+    /// <param name="longest">Nanoseconds after which the sample ends even without a result.</param>
+    /// <param name="contention"><see cref="Contention.Factor"/>: weight of translated time relative to direct time.</param>
     public void Begin(in DirectWindow directly, long ran, long longest, double contention)
     {
         Running = true;
@@ -54,17 +54,17 @@ internal sealed class DirectSample
         (_time, _progress) = (0, 0);
     }
 
-    /// <summary>It was translated. Returns whether the sample has ended.</summary>
+    /// <summary>Adds a period of translated execution. Returns whether the sample has ended.</summary>
     public bool Add(long time, long progress, bool alone)
     {
         _time += time;
         _progress += progress;
         Tells = alone && _progress >= LeastProgress;
         CutShort = !alone;
-        Running = alone && _time < (Tells ? Short : _longest);
+        Running = alone && _time < (Tells ? MinTime : _longest);
         return !Running;
     }
 
-    /// <summary>It ends without a result.</summary>
+    /// <summary>Ends the sample without a result.</summary>
     public void Stop() => Running = false;
 }

@@ -4,28 +4,28 @@ using Yadokari.Translation.Code;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Which instruction of a guest's program a signal of its process stands for (Linux: arch/x86/kernel/traps.c): the host stops behind some and
-/// at others. Looks at the guest's memory and leaves no trace of that in the vCPU. Of the vCPU's thread.
+/// Determines which instruction of a guest's program caused a signal of its process (Linux: arch/x86/kernel/traps.c). The host stops after some
+/// instructions and at others. Reads guest memory without changing the vCPU's state. On the vCPU's thread.
 /// </summary>
 internal sealed class HostTraps(Vcpu cpu)
 {
     /// <summary>si_code SI_KERNEL: a signal for INT3, for INT 4, and for #GP, which has no address.</summary>
     public const int KernelSignal = 0x80;
 
-    /// <summary>Of SIGTRAP, TRAP_TRACE: for a single step.</summary>
+    /// <summary>si_code TRAP_TRACE of SIGTRAP: a single step.</summary>
     public const int StepTrap = 2;
 
-    // Of SIGTRAP, TRAP_BRKPT: for INT1.
+    // si_code TRAP_BRKPT of SIGTRAP: INT1.
     private const int BreakpointTrap = 1;
 
     private const byte Int1 = 0xF1;
 
-    // An INT1 was seen at which the host stopped, and not behind it.
+    // Set once the host was seen to stop at an INT1 instead of after it.
     private static bool s_hostStopsAtInt1;
 
     /// <summary>
-    /// Whether a SIGSEGV stands for INT 4. That is a trap, which the host tells apart from #GP by no more than that it leaves RF clear
-    /// (SDM 3B 18.3.1.1) and comes after the instruction.
+    /// Whether INT 4 caused a SIGSEGV. It is a trap: it differs from #GP only in that RF is clear (SDM 3B 18.3.1.1) and RIP is after the
+    /// instruction.
     /// </summary>
     public bool IsOverflow(Sandbox sandbox, in TracedRegisters registers)
     {
@@ -38,7 +38,7 @@ internal sealed class HostTraps(Vcpu cpu)
         return Peek(registers.Rip - 2, out ushort last) && last == 0x04CD;
     }
 
-    /// <summary>Bytes of the breakpoint instruction that lies before RIP after a SIGTRAP; 0 where RIP is at what trapped.</summary>
+    /// <summary>Length of the breakpoint instruction before RIP after a SIGTRAP; 0 if RIP is at the instruction that trapped.</summary>
     /// <param name="trap">The signal's si_code.</param>
     /// <param name="rip">RIP at the stop.</param>
     public ulong BreakpointLength(int trap, ulong rip) => trap switch
@@ -48,7 +48,7 @@ internal sealed class HostTraps(Vcpu cpu)
         _ => 0,
     };
 
-    /// <summary>Whether a SIGTRAP came of a breakpoint instruction.</summary>
+    /// <summary>Whether a breakpoint instruction caused a SIGTRAP.</summary>
     /// <param name="trap">The signal's si_code.</param>
     public static bool IsBreakpoint(int trap) => trap is KernelSignal or BreakpointTrap;
 
@@ -59,8 +59,8 @@ internal sealed class HostTraps(Vcpu cpu)
         return one ? 1u : 2u;
     }
 
-    // Whether the host stopped at an INT1, and not behind it as processors do: a hypervisor that catches #DB may hand it on so. Where an INT1
-    // stands on both sides, what was seen of the host before decides.
+    // Whether the host stopped at an INT1, not after it as processors do: a hypervisor that intercepts #DB may inject it so. If there is an INT1
+    // on both sides of RIP, the host's earlier behaviour decides.
     private bool IsAtInt1(ulong rip)
     {
         const int Longest = 15;

@@ -1,33 +1,34 @@
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// How long a program that is to run directly stays translated after a page that can't run directly: calls of such code come in bursts, and a
-/// stop costs as much as many polls. One that is always in and out of such pages is left alone. Of the vCPU's thread.
+/// Decides how long a program that is to run directly stays translated after it ran in a page that must be translated: calls of such code come in
+/// bursts, and a stop costs as much as many polls. A program that enters and leaves such pages all the time stays translated for longer. On the
+/// vCPU's thread.
 /// </summary>
 internal sealed class Lingering
 {
-    /// <summary>What translated code that came back to C# is to do.</summary>
+    /// <summary>What translated code does after an exit to C#.</summary>
     public enum Answer
     {
         /// <summary>Run directly.</summary>
         Leave,
 
-        /// <summary>Go on.</summary>
+        /// <summary>Continue.</summary>
         Stay,
 
-        /// <summary>Go on until the next poll.</summary>
+        /// <summary>Continue until the next poll.</summary>
         StayForPoll,
 
-        /// <summary>Go on, and come back for an interrupt only.</summary>
+        /// <summary>Continue until the next interrupt.</summary>
         Pause,
     }
 
-    // Polls after such a page.
+    // Number of polls that the program stays translated after it left such a page.
     private const int Polls = 32;
 
-    // Returns to C# one after another before a pause, which is until the next interrupt, and each time for twice as many.
-    private const int MostReturns = 512;
-    private const int LongestPause = 64;
+    // Number of consecutive exits to C# before a pause. A pause lasts for one interrupt at first, and for twice as many each time.
+    private const int MaxReturns = 512;
+    private const int MaxPause = 64;
 
     private uint _runs;
     private int _polls;
@@ -35,9 +36,9 @@ internal sealed class Lingering
     private int _pause = 1;
     private int _paused;
 
-    /// <summary>It came back to C#.</summary>
-    /// <param name="there">It is in such a page.</param>
-    /// <param name="runs">Runs of the code of such pages so far, modulo 2^32.</param>
+    /// <summary>Called after each exit of translated code to C#.</summary>
+    /// <param name="there">Whether RIP is in a page that must be translated.</param>
+    /// <param name="runs"><see cref="VcpuState.ReportedRuns"/>, modulo 2^32.</param>
     public Answer Next(bool there, uint runs)
     {
         if (there || runs != _runs)
@@ -58,10 +59,10 @@ internal sealed class Lingering
             return Answer.Pause;
         }
 
-        if (++_returns == MostReturns)
+        if (++_returns == MaxReturns)
         {
             _paused = _pause;
-            _pause = Math.Min(_pause * 2, LongestPause);
+            _pause = Math.Min(_pause * 2, MaxPause);
             return Answer.Pause;
         }
 
@@ -74,7 +75,10 @@ internal sealed class Lingering
         return Answer.StayForPoll;
     }
 
-    /// <summary>An interrupt arrives. True if a pause has ended, after which it is to try to run directly wherever it is: the page may hold other code by now.</summary>
+    /// <summary>
+    /// Called for each interrupt. Returns true if a pause has ended: the program tries to run directly in any page, because the code of that page
+    /// may have changed.
+    /// </summary>
     public bool Interrupted(uint runs)
     {
         if (_paused == 0 || --_paused > 0)

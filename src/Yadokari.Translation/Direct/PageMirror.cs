@@ -5,24 +5,25 @@ using Yadokari.X86.Paging;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Shows a guest's pages in the sandbox of the program that runs: never with more rights than the guest's page tables give and have noted as
-/// used, writable only where writes need not be seen, executable only where <see cref="CodePages"/> says so. Of the vCPU's thread.
+/// Maps guest pages into the sandbox of the running program. A mapping never has more rights than the guest's page tables give, and requires
+/// their accessed bit, for writing their dirty bit. It is writable only if the monitor need not see the writes, and executable only if
+/// <see cref="CodePages"/> permits that. On the vCPU's thread.
 /// </summary>
 internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode code, CodePages codePages)
 {
-    // What lets a page be written without another look at the guest's tables.
+    // Rights of a page that can be written without another page walk.
     private const PageRights Writes = PageRights.Writable | PageRights.Dirty;
 
-    /// <summary>Pages mapped into sandboxes.</summary>
+    /// <summary>Count of pages mapped into sandboxes.</summary>
     public long PagesMapped { get; private set; }
 
-    /// <summary>The last page that could not be shown holds code that must be translated.</summary>
+    /// <summary>Whether the last page that could not be mapped contains code that must be translated.</summary>
     public bool RefusedCode { get; private set; }
 
-    /// <summary>Nothing was refused yet.</summary>
+    /// <summary>Clears <see cref="RefusedCode"/>.</summary>
     public void ForgetRefusal() => RefusedCode = false;
 
-    /// <summary>Whether the guest's page tables still say what a sandbox shows.</summary>
+    /// <summary>Whether a mapping of a sandbox still agrees with the guest's page tables.</summary>
     public bool Holds(ulong linear, ulong gpa, uint length, PageUse use)
     {
         PageWalkResult walk = PageWalk.Probe(memory, cpu.Mmu.UserPaging, linear, (use & PageUse.Execute) != 0 ? AccessKind.Execute : AccessKind.Read);
@@ -31,7 +32,10 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
             && ((use & PageUse.Write) == 0 || (walk.Rights & Writes) == Writes);
     }
 
-    /// <summary>A page fault in the process: maps what the guest's tables allow. False if the guest is to take the fault, or the translator the instruction.</summary>
+    /// <summary>
+    /// Handles a page fault of the process: maps the page if the guest's tables permit the access. False if the guest takes the fault, or the
+    /// instruction must be translated.
+    /// </summary>
     public bool Resolve(Sandbox sandbox, ulong address, ulong rip)
     {
         if (address >= 1ul << 47 || sandbox.Owns(address))
@@ -44,7 +48,7 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
         bool next = !here && (address & 0xFFF) == 0 && ((address ^ (rip + 14)) & ~0xFFFul) == 0;
         if ((here || next) && (use & PageUse.Execute) == 0)
         {
-            // The second page of an instruction may as well be data.
+            // The page after an instruction may be its second page, or the start of its data.
             return Show(sandbox, address, AccessKind.Execute) || (next && use == PageUse.None && Show(sandbox, address, AccessKind.Read));
         }
 
@@ -52,7 +56,9 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
             : (use & PageUse.Write) == 0 && Show(sandbox, address, AccessKind.Write);
     }
 
-    /// <summary>Maps a page for an access, and its neighbours for those that happened before. False if it may not be so used.</summary>
+    /// <summary>
+    /// Maps a page for an access, and the pages around it that the guest has accessed before. False if the page can't be mapped for the access.
+    /// </summary>
     public bool Show(Sandbox sandbox, ulong linear, AccessKind access)
     {
         RefusedCode = false;
@@ -74,7 +80,7 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
             return false;
         }
 
-        // The pages around: what was used before will be used again. A stop takes longer than many of them; code has to be looked through.
+        // Maps neighbours that were accessed before, because one stop takes longer than many mappings. Fewer for code, which must be scanned.
         ulong around = access == AccessKind.Execute ? 16ul * 4096 : 64ul * 4096;
         ulong first = page & ~(around - 1);
         for (ulong near = first; near < first + around; near += 4096)
@@ -116,7 +122,7 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
             use |= PageUse.Execute;
         }
 
-        // Where it is noted which pages are written, leave to do so is given to none that is only read.
+        // While dirty pages are logged, a page becomes writable only by a write access.
         if ((rights & Writes) == Writes && (access == AccessKind.Write || !memory.DirtyPages.IsNoted) && !cpu.IsCode(gpa) && cpu.MayWrite(gpa))
         {
             memory.Written(gpa, 1);
@@ -140,13 +146,13 @@ internal sealed class PageMirror(Vcpu cpu, GuestMemory memory, TranslatedCode co
         gpa &= ~Offset;
         bool write = (rights & Writes) == Writes;
 
-        // Where it is noted which pages are written, one that is read and one that is written must not drive each other out.
+        // While dirty pages are logged, mappings are per page: a large one for reading and a small one for writing would replace each other.
         if (memory.DirtyPages.IsNoted || memory.HostAddress(gpa, Sandbox.LargePage) == 0 || (access == AccessKind.Write && !write))
         {
             return false;
         }
 
-        // Code in it has pages of its own, which a large one would take away again and again.
+        // Code within it is mapped by single pages, which a large mapping would replace again and again.
         for (ulong code = page; code < page + Sandbox.LargePage; code += 4096)
         {
             if (sandbox.CodeAt(code) != ulong.MaxValue)

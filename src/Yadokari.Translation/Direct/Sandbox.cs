@@ -4,7 +4,7 @@ using Yadokari.Linux;
 
 namespace Yadokari.Translation.Direct;
 
-/// <summary>What the process may do with a page.</summary>
+/// <summary>The process's rights to a page.</summary>
 [Flags]
 internal enum PageUse : byte
 {
@@ -15,13 +15,13 @@ internal enum PageUse : byte
 }
 
 /// <summary>
-/// A child process whose address space mirrors a guest's: pieces of guest RAM mapped where the guest's page tables show them. User code
-/// runs there as it is; everything else stops it. The process can make no system call but mapping guest RAM, and that only at the
-/// monitor's word: while guest code runs, each is stopped before it happens. Of the vCPU's thread, but for <see cref="Kick"/>.
+/// A child process whose address space mirrors that of a guest's program: pages of guest RAM are mapped at the linear addresses given by the
+/// guest's page tables. User code runs there unmodified; everything else stops the process. A seccomp filter allows it no system calls but mmap
+/// and munmap, and while guest code runs, ptrace stops each system call before it is made. On the vCPU's thread, except <see cref="Kick"/>.
 /// </summary>
 internal sealed unsafe class Sandbox : IDisposable
 {
-    /// <summary>More mappings than this are never kept: the kernel has a limit of 65,530 (vm.max_map_count).</summary>
+    /// <summary>Maximum number of mapped pages: the kernel's default limit is 65,530 mappings (vm.max_map_count).</summary>
     private const int MaxPages = 48_000;
 
     private const ulong Identification = 1 << 21;
@@ -40,16 +40,16 @@ internal sealed unsafe class Sandbox : IDisposable
     private readonly SandboxEntries _entries;
     private readonly ulong _start;
     private readonly Dictionary<ulong, Mirrored> _pages = [];
-    private readonly List<ulong> _gone = [];
+    private readonly List<ulong> _toUnmap = [];
 
-    // Writable and executable mappings of each physical page, or large page (whose numbers have bit 63 set).
+    // Number of writable or executable mappings of each physical page; large pages have bit 63 of their number set.
     private readonly Dictionary<ulong, int> _uses = [];
     private readonly byte[] _extended;
     private readonly int _extendedLength;
     private TracedRegisters _template;
-    private ulong _held;
-    private int _count;
-    private bool _failed; // The process could not do what was asked: what it shows is not known any more.
+    private ulong _processFlags; // RFLAGS of the process.
+    private int _count; // Operations in the table.
+    private bool _failed; // An operation failed: the mappings of the process are unknown.
 
     private Sandbox(GuestMemory memory, MemoryFile ram, MemoryFile program, MemoryFile table, nint operations, TracedProcess process, ulong start, SandboxEntries entries)
     {
@@ -64,13 +64,13 @@ internal sealed unsafe class Sandbox : IDisposable
         _entries = entries;
         _process.Read(out _template);
         _template.OrigRax = ulong.MaxValue;
-        _held = _template.Rflags;
+        _processFlags = _template.Rflags;
         byte[] area = new byte[16384];
         _extendedLength = _process.ReadExtended(area);
         _extended = area[.._extendedLength];
     }
 
-    /// <summary>Starts one, or null where the host does not let it.</summary>
+    /// <summary>Starts a process. Returns null if the host does not permit it.</summary>
     public static Sandbox? Start(GuestMemory memory)
     {
         if (GuestRam.FileOf(memory) is not { } ram)
@@ -78,7 +78,7 @@ internal sealed unsafe class Sandbox : IDisposable
             return null;
         }
 
-        // Where no guest has anything, and none can know.
+        // A random address far from where programs have mappings, so that a guest can't find it.
         ulong start = ((ulong)Random.Shared.Next(0x1000, 0x5000) << 32) | ((ulong)Random.Shared.Next() << 12 & 0xFFFF_F000);
         MemoryFile table = new("yadokari-table", SandboxProgram.TableBytes);
         MemoryFile program = new("yadokari-guest", 4096);
@@ -96,11 +96,11 @@ internal sealed unsafe class Sandbox : IDisposable
                 var sandbox = new Sandbox(memory, ram, program, table, operations, process, start, entries);
                 if (sandbox._template.Rbx == 0 && sandbox._extendedLength >= 576)
                 {
-                    // The kernel's own gifts go first: stack, vDSO and its data.
+                    // Unmaps what the kernel mapped: the stack, the vDSO and its data.
                     sandbox.UnmapAll();
                     if (sandbox.Settle())
                     {
-                        // Ended by the breakpoint after it: the host's kernel promised a signal and the processor gave none.
+                        // The instruction is not hidden if the breakpoint after it is reached, although the kernel accepted the request.
                         sandbox.HidesClock = !sandbox.RunOwn(entries.Clock, out _);
                         sandbox.HidesProcessor = !sandbox.RunOwn(entries.Identification, out _);
                         return sandbox;
@@ -118,39 +118,39 @@ internal sealed unsafe class Sandbox : IDisposable
         return null;
     }
 
-    /// <summary>Its process's number.</summary>
+    /// <summary>The PID of the process.</summary>
     public int ProcessId => _process.Id;
 
-    /// <summary>How long it has run and waited for a processor.</summary>
+    /// <summary>The scheduler's statistics of the process.</summary>
     public SchedulerStatistics Schedule { get; }
 
-    /// <summary>Processor time that guest code used, in nanoseconds.</summary>
+    /// <summary>Processor time of guest code in nanoseconds.</summary>
     public long ProcessorTime => _process.ProcessorTime - OwnTime;
 
-    /// <summary>Processor time that the process used at the monitor's word, in nanoseconds.</summary>
+    /// <summary>Processor time of the sandbox's own code (operations, measurements) in nanoseconds.</summary>
     public long OwnTime { get; private set; }
 
-    /// <summary>RDTSC stops it. A host that is a guest without hardware support may not be able to.</summary>
+    /// <summary>Whether RDTSC stops the process. It may not on a host that is itself a virtual machine.</summary>
     public bool HidesClock { get; private set; }
 
-    /// <summary>CPUID stops it: the host's processor and kernel can make it.</summary>
+    /// <summary>Whether CPUID stops the process: the host's processor and kernel support CPUID faulting.</summary>
     public bool HidesProcessor { get; private set; }
 
-    /// <summary>Pages mapped.</summary>
+    /// <summary>Number of mapped pages.</summary>
     public int Pages => _pages.Count;
 
-    /// <summary>Whether an address is the sandbox's own, where the guest's tables count for nothing.</summary>
+    /// <summary>Whether an address belongs to the sandbox's own program, where guest pages can't be mapped.</summary>
     public bool Owns(ulong linear) => linear - _start < SandboxProgram.Table + SandboxProgram.TableBytes;
 
-    /// <summary>What a page may be used for; None if it is not mapped.</summary>
+    /// <summary>The rights to a page; <see cref="PageUse.None"/> if it is not mapped.</summary>
     public PageUse UseOf(ulong linear) => Find(linear, out _, out Mirrored page) ? page.Use : PageUse.None;
 
-    /// <summary>The physical page that may be executed at an address; all ones if none.</summary>
+    /// <summary>Guest physical address of the executable page mapped at an address; all ones if there is none.</summary>
     public ulong CodeAt(ulong linear) => _pages.TryGetValue(linear & ~4095ul, out Mirrored page) && (page.Use & PageUse.Execute) != 0 ? page.Gpa : ulong.MaxValue;
 
-    /// <summary>Maps a page of guest RAM, before guest code runs next.</summary>
-    /// <param name="linear">Where; a multiple of <paramref name="length"/>.</param>
-    /// <param name="gpa">What; a multiple of 4096, <paramref name="length"/> bytes of one region.</param>
+    /// <summary>Maps a page of guest RAM. Takes effect at the next <see cref="Settle"/>.</summary>
+    /// <param name="linear">Linear address; a multiple of <paramref name="length"/>.</param>
+    /// <param name="gpa">Guest physical address; a multiple of 4096, <paramref name="length"/> bytes of one region.</param>
     /// <param name="length">4 KiB or 2 MiB.</param>
     /// <param name="use">The rights.</param>
     public void Map(ulong linear, ulong gpa, uint length, PageUse use)
@@ -162,7 +162,7 @@ internal sealed unsafe class Sandbox : IDisposable
 
         if (length == LargePage)
         {
-            // What stood there page by page is replaced.
+            // The large mapping replaces those of single pages.
             for (ulong page = linear; page < linear + length && _pages.Count > 0; page += 4096)
             {
                 Drop(page);
@@ -183,7 +183,9 @@ internal sealed unsafe class Sandbox : IDisposable
     /// <summary>Bytes of a large page.</summary>
     public const uint LargePage = 2 << 20;
 
-    /// <summary>Drops the page that holds an address, unless it holds.</summary>
+    /// <summary>Unmaps the page that contains an address unless it still agrees with the guest's page tables.</summary>
+    /// <param name="linear">The address.</param>
+    /// <param name="holds">Whether a linear page is still mapped to that physical page with these rights.</param>
     public void Review(ulong linear, Func<ulong, ulong, uint, PageUse, bool> holds)
     {
         if (Find(linear, out ulong start, out Mirrored page) && !holds(start, page.Gpa, page.Length, page.Use))
@@ -192,7 +194,7 @@ internal sealed unsafe class Sandbox : IDisposable
         }
     }
 
-    /// <summary>Drops all pages.</summary>
+    /// <summary>Unmaps all pages.</summary>
     public void UnmapAll()
     {
         _count = 0;
@@ -203,22 +205,22 @@ internal sealed unsafe class Sandbox : IDisposable
         Add(SandboxProgram.Unmap, end, UserEnd - end, 0, 0);
     }
 
-    /// <summary>Drops what no longer holds.</summary>
-    /// <param name="holds">Whether a linear page still shows that physical page with these rights.</param>
+    /// <summary>Unmaps the pages that no longer agree with the guest's page tables.</summary>
+    /// <param name="holds">Whether a linear page is still mapped to that physical page with these rights.</param>
     public void Review(Func<ulong, ulong, uint, PageUse, bool> holds)
     {
         foreach ((ulong linear, Mirrored page) in _pages)
         {
             if (!holds(linear, page.Gpa, page.Length, page.Use))
             {
-                _gone.Add(linear);
+                _toUnmap.Add(linear);
             }
         }
 
-        Forget();
+        UnmapCollected();
     }
 
-    /// <summary>Drops what lets the process use a physical page in some way.</summary>
+    /// <summary>Unmaps the mappings of a physical page that give any of these rights.</summary>
     public void Revoke(ulong gpa, PageUse use)
     {
         if (!_uses.ContainsKey(gpa >> 12) && !_uses.ContainsKey(LargeNumber(gpa)))
@@ -230,28 +232,28 @@ internal sealed unsafe class Sandbox : IDisposable
         {
             if (gpa - page.Gpa < page.Length && (page.Use & use) != 0)
             {
-                _gone.Add(linear);
+                _toUnmap.Add(linear);
             }
         }
 
-        Forget();
+        UnmapCollected();
     }
 
-    /// <summary>Drops what lets the process use any page in some way.</summary>
+    /// <summary>Unmaps all mappings that give any of these rights.</summary>
     public void Revoke(PageUse use)
     {
         foreach ((ulong linear, Mirrored page) in _pages)
         {
             if ((page.Use & use) != 0)
             {
-                _gone.Add(linear);
+                _toUnmap.Add(linear);
             }
         }
 
-        Forget();
+        UnmapCollected();
     }
 
-    /// <summary>Carries out what was asked. False if the process can't any more: it is of no use then.</summary>
+    /// <summary>Runs the collected map and unmap operations in the process. False if one failed: the sandbox must be disposed then.</summary>
     public bool Settle()
     {
         if (_failed || _count == 0)
@@ -266,38 +268,38 @@ internal sealed unsafe class Sandbox : IDisposable
         bool done = RunOwn(_entries.Batch, out TracedRegisters registers) && registers.Rax == 0;
         OwnTime += _process.ProcessorTime - before;
 
-        // The guest's program can read the table: nothing of where its pages lie stays there.
+        // The guest's program can read the table: clear it, because it reveals the layout of guest memory.
         new Span<ulong>(_operations, words).Clear();
         _failed = !done;
         return done;
     }
 
-    /// <summary>Gives the process the registers to run with. False if the kernel refuses them.</summary>
+    /// <summary>Sets the general registers of the process. False if the kernel refuses them.</summary>
     public bool Load(in TracedRegisters registers)
     {
-        if (((registers.Rflags ^ _held) & Identification) != 0)
+        if (((registers.Rflags ^ _processFlags) & Identification) != 0)
         {
-            // The kernel sets all flags but this one, which it leaves to POPF.
+            // ptrace(2) sets all flags except ID: POPF in the sandbox's program sets it.
             _operations[(SandboxProgram.Flags - SandboxProgram.Table) / 8] = (registers.Rflags & Identification) | 0x202;
             if (!RunOwn(_entries.Flags, out _))
             {
                 return false;
             }
 
-            _held = registers.Rflags;
+            _processFlags = registers.Rflags;
         }
 
         return _process.Write(registers);
     }
 
-    /// <summary>Gives the process its x87 and vector registers: an XSAVE area in the standard format.</summary>
+    /// <summary>Sets the x87 and vector registers of the process from an XSAVE area in the standard format. False if the kernel refuses them.</summary>
     public bool LoadExtended(ReadOnlySpan<byte> area)
     {
         area = area[..Math.Min(area.Length, _extendedLength)];
         Span<byte> present = _extended.AsSpan(0, area.Length);
         if (present.SequenceEqual(area))
         {
-            // They are there still.
+            // The process has the same values already.
             return true;
         }
 
@@ -307,9 +309,9 @@ internal sealed unsafe class Sandbox : IDisposable
         return _process.WriteExtended(_extended);
     }
 
-    // The host's kernel loads the compacted format, where MXCSR is part of the XMM registers' state (SDM 1 13.8.2): of an area that says
-    // they are as after a reset, MXCSR would be too. On the way out processors say themselves that there is something of it to be saved
-    // (SDM 1 13.10, 13.11).
+    // The host's kernel converts the area to the compacted format, where MXCSR belongs to the SSE state component (SDM 1 13.8.2): if XSTATE_BV
+    // marks that component as initial, MXCSR would be initialized too. So the component is marked as present. In the other direction,
+    // XSAVEC and XSAVES mark it themselves if MXCSR is not initial (SDM 1 13.10, 13.11).
     private static void KeepControl(Span<byte> area)
     {
         const uint Initial = 0x1F80;
@@ -323,8 +325,7 @@ internal sealed unsafe class Sandbox : IDisposable
     }
 
     /// <summary>
-    /// Makes a stop with nothing between, to see what one costs now: nanoseconds of the monitor's processor time and of the process's own.
-    /// False if the process can't any more.
+    /// Measures an empty stop: nanoseconds of processor time of the monitor and of the process. False if the process failed.
     /// </summary>
     public bool MeasureStop(out long monitor, out long own)
     {
@@ -344,21 +345,21 @@ internal sealed unsafe class Sandbox : IDisposable
         return done;
     }
 
-    /// <summary>Runs guest code until something stops it.</summary>
+    /// <summary>Runs guest code until the process stops.</summary>
     public TraceStop Run(out int signal)
     {
         _process.ResumeWithoutSystemCalls();
         return _process.Wait(out signal);
     }
 
-    /// <summary>The registers after a stop.</summary>
+    /// <summary>Reads the general registers after a stop.</summary>
     public void Save(out TracedRegisters registers)
     {
         _process.Read(out registers);
-        _held = registers.Rflags;
+        _processFlags = registers.Rflags;
     }
 
-    /// <summary>The x87 and vector registers after a stop. False if the process has none any more.</summary>
+    /// <summary>Reads the x87 and vector registers after a stop. False if the process has ended.</summary>
     public bool SaveExtended(Span<byte> area)
     {
         bool read = _process.ReadExtended(_extended) == _extendedLength;
@@ -366,10 +367,10 @@ internal sealed unsafe class Sandbox : IDisposable
         return read;
     }
 
-    /// <summary>Why a signal came, and for which address.</summary>
+    /// <summary>Reads si_code and si_addr of the signal that stopped the process.</summary>
     public void ReadSignal(out int code, out ulong address) => _process.ReadSignal(out code, out address);
 
-    /// <summary>Makes it stop soon. Any thread.</summary>
+    /// <summary>Stops the process asynchronously. Any thread.</summary>
     public void Kick() => _process.Kick();
 
     public void Dispose()
@@ -380,7 +381,7 @@ internal sealed unsafe class Sandbox : IDisposable
         Schedule.Dispose();
     }
 
-    // Runs a piece of the program that ends in a breakpoint.
+    // Runs a routine of the sandbox's program up to the breakpoint at its end. False if another signal stops it.
     private bool RunOwn(ulong at, out TracedRegisters registers)
     {
         registers = _template;
@@ -396,7 +397,7 @@ internal sealed unsafe class Sandbox : IDisposable
                 return true;
             }
 
-            // A kick that came late is nothing.
+            // A late kick is ignored.
             going = stop == TraceStop.Signal && signal == TracedProcess.KickSignal;
         }
 
@@ -448,14 +449,14 @@ internal sealed unsafe class Sandbox : IDisposable
 
     private static ulong LargeNumber(ulong gpa) => (gpa >> 21) | (1ul << 63);
 
-    private void Forget()
+    private void UnmapCollected()
     {
-        foreach (ulong linear in _gone)
+        foreach (ulong linear in _toUnmap)
         {
             Unmap(linear, _pages[linear].Length);
         }
 
-        _gone.Clear();
+        _toUnmap.Clear();
     }
 
     private void Add(int call, ulong linear, ulong length, ulong protection, ulong offset)
@@ -466,7 +467,7 @@ internal sealed unsafe class Sandbox : IDisposable
             return;
         }
 
-        // Neighbours in both spaces go together.
+        // Merges with the previous operation if the pages are contiguous in both address spaces.
         ulong* last = _operations + ((_count - 1) * words);
         if (call == SandboxProgram.Map && _count > 0 && last[0] == SandboxProgram.Map && last[1] + last[2] == linear && last[3] == protection
             && last[4] + last[2] == offset)

@@ -4,17 +4,17 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Yadokari.Translation.Direct;
 
-/// <summary>Where to enter a sandbox's program. Each piece ends in a breakpoint.</summary>
-/// <param name="Batch">To carry out the table.</param>
-/// <param name="Flags">To load RFLAGS from <see cref="SandboxProgram.Flags"/>.</param>
-/// <param name="Clock">For an RDTSC, to see whether that stops.</param>
-/// <param name="Identification">For a CPUID, to see whether that stops.</param>
+/// <summary>Addresses of the routines of a sandbox's program. Each ends in a breakpoint.</summary>
+/// <param name="Batch">Executes the operations of the table.</param>
+/// <param name="Flags">Loads RFLAGS from <see cref="SandboxProgram.Flags"/>.</param>
+/// <param name="Clock">Executes RDTSC, to test whether it stops.</param>
+/// <param name="Identification">Executes CPUID, to test whether it stops.</param>
 internal readonly record struct SandboxEntries(ulong Batch, ulong Flags, ulong Clock, ulong Identification);
 
 /// <summary>
-/// The few instructions that the process of a <see cref="Sandbox"/> starts with, as a static ELF executable. They close what the process
-/// inherited, ask to be traced, make RDTSC and CPUID trap, give up all system calls but those that map guest memory, and stop. What follows them
-/// carries out the operations in a table, which the monitor writes and the process only reads.
+/// The program of a <see cref="Sandbox"/>'s process, as a static ELF executable. It requests tracing, closes inherited files, makes RDTSC and
+/// CPUID trap, installs a seccomp filter that allows only mmap and munmap, and stops. Its other routines execute the operations in a table, which
+/// the monitor writes and the process can only read.
 /// </summary>
 internal static class SandboxProgram
 {
@@ -24,7 +24,7 @@ internal static class SandboxProgram
     /// <summary>Bytes of the table.</summary>
     public const int TableBytes = 0x10000;
 
-    /// <summary>Bytes of one operation: the system call's number, then four arguments that differ. Number 0 ends the list.</summary>
+    /// <summary>Bytes of one operation: the number of the system call, then its four variable arguments. Number 0 ends the list.</summary>
     public const int OperationBytes = 40;
 
     /// <summary>mmap(2): address, length, protection, offset.</summary>
@@ -33,12 +33,12 @@ internal static class SandboxProgram
     /// <summary>munmap(2): address, length.</summary>
     public const int Unmap = 11;
 
-    /// <summary>Offset from the program's base of the flags that <c>flags</c> loads: in the table's last words.</summary>
+    /// <summary>Offset from the program's base of the flags that <see cref="SandboxEntries.Flags"/> loads: the table's last quadword.</summary>
     public const int Flags = Table + TableBytes - 8;
 
     private const int Headers = 64 + 56;
 
-    // Classic BPF (linux/filter.h, linux/seccomp.h): let mmap and munmap of x86-64 pass, tell the tracer of all else.
+    // Classic BPF (linux/filter.h, linux/seccomp.h): allows mmap and munmap of x86-64, reports all other system calls to the tracer.
     private static readonly ulong[] s_filter =
     [
         Bpf(0x20, 0, 0, 4), // load arch
@@ -51,10 +51,10 @@ internal static class SandboxProgram
     ];
 
     /// <summary>Builds the program.</summary>
-    /// <param name="start">Where it lies in its process; a multiple of 4096.</param>
+    /// <param name="start">Its base address in the process; a multiple of 4096.</param>
     /// <param name="ram">Descriptor of guest memory, inherited.</param>
     /// <param name="table">Descriptor of the table's file, inherited.</param>
-    /// <param name="entries">Where to enter it.</param>
+    /// <param name="entries">Addresses of its routines.</param>
     public static byte[] Build(ulong start, int ram, int table, out SandboxEntries entries)
     {
         var c = new Assembler(64);
@@ -103,7 +103,7 @@ internal static class SandboxProgram
         return Elf(start, text);
     }
 
-    // What the process begins with: it gives up what a guest's program must not have, and stops with RAX of the last step in RBX.
+    // The first routine: drops what a guest's program must not have, and stops with the result of the last system call in RBX.
     private static void Confine(Assembler c, ulong start, int ram, int table, Label filterProgram)
     {
         (int low, int high) = (Math.Min(ram, table), Math.Max(ram, table));
@@ -139,12 +139,12 @@ internal static class SandboxProgram
         c.lea(rdx, __[filterProgram]);
         Call(c, 317, 1, 0);
 
-        // The tracer takes no filter for a failure.
+        // The tracer checks that the filter was installed.
         c.mov(rbx, rax);
         c.int3();
     }
 
-    // The operations in the table, up to the first that fails.
+    // Executes the operations in the table up to the first that fails.
     private static void CarryOut(Assembler c, ulong start, int ram)
     {
         Label next = c.CreateLabel();
@@ -154,7 +154,7 @@ internal static class SandboxProgram
         c.mov(rax, __[r12]);
         c.test(rax, rax);
         c.jz(done);
-        // With MAP_POPULATE: what is mapped is what is in use, and a page fault of the host's takes longer than a page's share here.
+        // MAP_POPULATE: the guest uses the mapped pages, and populating a page takes less time than a page fault of the host.
         c.mov(rdi, __[r12 + 8]);
         c.mov(rsi, __[r12 + 16]);
         c.mov(rdx, __[r12 + 24]);

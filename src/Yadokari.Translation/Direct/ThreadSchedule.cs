@@ -2,13 +2,13 @@ using Yadokari.Linux;
 
 namespace Yadokari.Translation.Direct;
 
-/// <summary>How long the thread that asks has run and waited for a processor, whichever thread that is by now. Of the vCPU's thread.</summary>
+/// <summary>The scheduler's statistics of the calling thread, which may change from call to call. On the vCPU's thread.</summary>
 internal sealed class ThreadSchedule : IDisposable
 {
     private SchedulerStatistics? _statistics;
     private int _thread;
 
-    /// <summary>Both in nanoseconds.</summary>
+    /// <summary>Nanoseconds that the calling thread has run and has waited for a processor.</summary>
     public (long Ran, long Waited) Read()
     {
         if (_statistics is null || _thread != Environment.CurrentManagedThreadId)
@@ -21,7 +21,7 @@ internal sealed class ThreadSchedule : IDisposable
         return _statistics.Read();
     }
 
-    /// <summary>Gives back what it read from, which the next look opens again.</summary>
+    /// <summary>Closes the file of the statistics. <see cref="Read"/> opens it again.</summary>
     public void Dispose()
     {
         _statistics?.Dispose();

@@ -5,12 +5,12 @@ using Yadokari.X86.Sensitive;
 namespace Yadokari.Translation.Direct;
 
 /// <summary>
-/// Looks through a page of user code for instructions that would run in a <see cref="Sandbox"/> and show the host in silence
-/// (<see cref="DirectUse.ShowsHost"/>). A page that holds one runs translated.
+/// Scans a page of user code for instructions that would reveal the host without a trap if they ran in a <see cref="Sandbox"/>
+/// (<see cref="DirectUse.ShowsHost"/>). A page that contains one runs translated.
 /// </summary>
 internal sealed unsafe class UserCode : CodeReader
 {
-    // The second bytes of two-byte opcodes to look at.
+    // Second bytes of the two-byte opcodes of such instructions.
     private static readonly SearchValues<byte> s_suspects = SearchValues.Create(
         0x00, 0x01, 0x02, 0x03, // SLDT STR VERR VERW; SGDT SIDT SMSW XGETBV RDPKRU VMCALL and others; LAR; LSL
         0x31, 0x33, 0x34, // RDTSC, RDPMC, SYSENTER
@@ -18,7 +18,7 @@ internal sealed unsafe class UserCode : CodeReader
         0xAE, // UMONITOR, UMWAIT, TPAUSE, RDFSBASE and others
         0xC7); // RDPID
 
-    private const int Starts = 4;
+    private const int Starts = 4; // Offsets tried as the start of the first instruction.
 
     private readonly Decoder _decoder;
     private byte* _position;
@@ -26,41 +26,41 @@ internal sealed unsafe class UserCode : CodeReader
 
     public UserCode(DecoderOptions decoding = DecoderOptions.None) => _decoder = Decoder.Create(64, this, decoding);
 
-    /// <summary>RDTSC stops the process; else pages with it are not for it.</summary>
+    /// <summary>Whether RDTSC stops the process. If not, pages that contain it must be translated.</summary>
     public bool HidesClock { get; set; } = true;
 
-    /// <summary>CPUID stops the process; else pages with it are not for it.</summary>
+    /// <summary>Whether CPUID stops the process. If not, pages that contain it must be translated.</summary>
     public bool HidesProcessor { get; set; } = true;
 
-    /// <summary>The host's kernel knows that user code sets its segment bases by itself; where it does not, it loses them.</summary>
+    /// <summary>Whether the host's kernel preserves segment bases that user code writes (FSGSBASE). If not, code that accesses them is translated.</summary>
     public bool KeepsBases { get; set; } = true;
 
-    /// <summary>In place of a tail: an instruction of the page needs the monitor.</summary>
+    /// <summary>Result of a scan: the page contains an instruction that must be translated.</summary>
     public const int Sensitive = -1;
 
-    /// <summary>In place of a tail: that depends on where in the page the first instruction begins.</summary>
+    /// <summary>Result of a scan: that depends on where in the page the first instruction begins.</summary>
     public const int Doubtful = -2;
 
     /// <summary>
-    /// Looks through a page. Returns where the instruction begins that goes on in the next page (see <see cref="Continues"/>), 4096 if none
-    /// does, <see cref="Sensitive"/> or <see cref="Doubtful"/>.
+    /// Scans a page. Returns its tail: the offset of the instruction that continues in the next page (see <see cref="Continues"/>), 4096 if none
+    /// does; or <see cref="Sensitive"/> or <see cref="Doubtful"/>.
     /// </summary>
     /// <param name="page">4096 bytes.</param>
     public int Scan(byte* page)
     {
         if (!IsSuspect(new ReadOnlySpan<byte>(page, 4096)))
         {
-            // Only where the last instruction begins is of interest, and from any start decoding soon falls into step.
+            // Only the start of the last instruction is needed, and decoding soon synchronizes from any start.
             return Sweep(page, 4096 - 128);
         }
 
-        // CPUID is told by its bytes wherever they stand, for after data among code decoding may be out of step: hardly a page has them by chance.
+        // CPUID is searched by its bytes at any offset, because decoding may be out of step after data among code. Few pages have them by chance.
         if (!HidesProcessor && new ReadOnlySpan<byte>(page, 4096).IndexOf((ReadOnlySpan<byte>)[0x0F, 0xA2]) >= 0)
         {
             return Sensitive;
         }
 
-        // Bytes before the first instruction may belong to one of the page before, and how many is not known here.
+        // The page may begin with the rest of an instruction of the page before, whose length is unknown here.
         int sensitive = 0;
         int tail = 4096;
         for (int start = 0; start < Starts; start++)
@@ -73,15 +73,15 @@ internal sealed unsafe class UserCode : CodeReader
         return sensitive == 0 ? tail : sensitive == Starts ? Sensitive : Doubtful;
     }
 
-    /// <summary>Looks through a page whose first instruction begins at a known offset. Returns a tail or <see cref="Sensitive"/>.</summary>
+    /// <summary>Scans a page whose first instruction begins at a known offset. Returns a tail or <see cref="Sensitive"/>.</summary>
     public int Scan(byte* page, int first) => Sweep(page, first);
 
-    /// <summary>How far an instruction that begins in one page reaches into the next.</summary>
+    /// <summary>Number of bytes of the next page that belong to the last instruction of a page.</summary>
     public int Overlap(byte* first, int tail, byte* second) => tail == 4096 ? 0 : Math.Max(0, Across(first, tail, second).Length - (4096 - tail));
 
-    /// <summary>Whether an instruction that lies across two pages does not need the monitor either.</summary>
-    /// <param name="first">The page that it begins in.</param>
-    /// <param name="tail">Where, from <see cref="IsInnocuous"/>.</param>
+    /// <summary>Whether the instruction that crosses from one page to the next, if any, may run in the process.</summary>
+    /// <param name="first">The page in which it begins.</param>
+    /// <param name="tail">Its offset there, from <see cref="Scan(byte*)"/>.</param>
     /// <param name="second">The page after it.</param>
     public bool Continues(byte* first, int tail, byte* second)
         => tail == 4096 || !NeedsMonitor(Across(first, tail, second));
@@ -107,7 +107,7 @@ internal sealed unsafe class UserCode : CodeReader
         return instruction;
     }
 
-    // Where the last instruction of the page begins if it goes on in the next one, 4096 if it does not, -1 if one needs the monitor.
+    // Decodes from an offset to the end of the page. Returns the tail, or Sensitive.
     private int Sweep(byte* page, int start)
     {
         _position = page + start;
@@ -119,7 +119,7 @@ internal sealed unsafe class UserCode : CodeReader
             _decoder.Decode(out Instruction instruction);
             if (NeedsMonitor(instruction))
             {
-                return -1;
+                return Sensitive;
             }
 
             if (_decoder.LastError == DecoderError.NoMoreBytes)

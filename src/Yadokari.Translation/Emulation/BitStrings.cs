@@ -6,8 +6,8 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// BT, BTS, BTR, BTC on memory with a bit offset in a register (SDM 2A BT, 1 3.1.1.9): the offset is signed and reaches over the whole
-/// address space. The translator does the common forms; these are all of them, for memory that is no plain RAM too.
+/// BT, BTS, BTR, BTC on memory with a bit offset in a register (SDM 2A BT, 1 3.1.1.9): the offset is signed and covers the whole address space. The
+/// translator expands the common forms; these handlers emulate all forms, and memory that is not RAM.
 /// </summary>
 internal static unsafe class BitStrings
 {

@@ -5,7 +5,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>Near jumps, calls and returns, where the translator does not do them itself.</summary>
+/// <summary>Near jumps, calls and returns that the translator does not expand.</summary>
 internal static unsafe class Branches
 {
     internal static void Add(HandlerTable table)
@@ -49,7 +49,7 @@ internal static unsafe class Branches
 
     internal static Outcome Call(Vcpu cpu, in Instruction instruction, ulong target, int bytes)
     {
-        // The stack's faults come before the target's.
+        // Faults of the stack have priority over those of the target.
         ulong top = (cpu.Rsp - (ulong)bytes) & StackMask(cpu);
         if (!cpu.Memory.Linear(Ss, top, bytes, write: true, out ulong linear)
             || !cpu.Memory.ProbeLinear(linear, bytes, write: true)
@@ -83,7 +83,7 @@ internal static unsafe class Branches
     private static Outcome JumpConditional(Vcpu cpu, in Instruction instruction)
         => Holds(cpu.Rflags, instruction.ConditionCode) ? JumpConditionally(cpu, instruction) : Outcome.Next;
 
-    // SDM 2A LOOP: the address size says which register counts.
+    // SDM 2A LOOP: the address size selects the count register.
     private static Outcome Loop(Vcpu cpu, in Instruction instruction)
     {
         ulong mask = CountMask(instruction.Code);
@@ -123,7 +123,7 @@ internal static unsafe class Branches
         _ => 0xFFFFFFFF,
     };
 
-    // The instruction may have been decoded for another address: only the distance counts.
+    // The instruction may have been decoded at another address: only the distance is valid.
     private static ulong BranchTarget(Vcpu cpu, in Instruction instruction)
     {
         ulong target = NextRip(cpu, instruction) + (instruction.NearBranchTarget - instruction.NextIP);
@@ -135,7 +135,7 @@ internal static unsafe class Branches
         };
     }
 
-    // A conditional branch that is taken. AMD's processors refuse it also where the instruction after it would be beyond the segment.
+    // A taken conditional branch. On AMD's processors it also faults if the next instruction would be beyond the limit of CS.
     private static Outcome JumpConditionally(Vcpu cpu, in Instruction instruction)
         => cpu.Code64 || cpu.Cpuid.Vendor != X86.Cpuid.CpuVendor.Amd || CheckOffset(cpu, NextRip(cpu, instruction))
             ? Jump(cpu, BranchTarget(cpu, instruction))

@@ -3,7 +3,7 @@ using static Yadokari.Translation.Emulation.Operands;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>A descriptor of the GDT, LDT or IDT (SDM 3A 3.4.5, 3.5, 5.8.3, 6.11); the second word counts in long mode only.</summary>
+/// <summary>A descriptor of the GDT, LDT or IDT (SDM 3A 3.4.5, 3.5, 5.8.3, 6.11); the second word is used in long mode only.</summary>
 internal readonly struct Descriptor(ulong low, ulong high = 0)
 {
     public const int TaskGate = 5;
@@ -63,13 +63,13 @@ internal readonly struct Descriptor(ulong low, ulong high = 0)
     /// <summary>Bits 8 to 23 of the second doubleword.</summary>
     public ushort Attributes => (ushort)(low >> 40 & 0xF0FF);
 
-    /// <summary>What LAR answers: bits 8 to 23 of the second doubleword in their places, of which 16 to 19 are the limit's and undefined.</summary>
+    /// <summary>Result of LAR: bits 8 to 23 of the second doubleword; 16 to 19 belong to the limit and are undefined.</summary>
     public uint Rights => (uint)(low >> 32) & 0xFFFF00;
 
     /// <summary>The type bits of the second half of a 16-byte descriptor: must be 0.</summary>
     public int HighType => (int)(high >> 40) & 0x1F;
 
-    /// <summary>The segment as it stands in a register once loaded: accessed or busy.</summary>
+    /// <summary>The segment register after loading the descriptor: accessed or busy.</summary>
     public SegmentState ToSegment(ushort selector, int setType = 1) => new(selector, Base, Limit, (ushort)(Attributes | setType));
 }
 
@@ -125,7 +125,7 @@ internal static unsafe class Descriptors
         return Lookup.Found;
     }
 
-    /// <summary>Reads a descriptor; where there is none raises the given exception with the selector.</summary>
+    /// <summary>Reads a descriptor; if there is none, raises the given exception with the selector.</summary>
     internal static bool Fetch(Vcpu cpu, ushort selector, Vector vector, uint external, out Descriptor descriptor, out ulong linear)
         => Find(cpu, selector, wide: false, out descriptor, out linear) switch
         {
@@ -195,8 +195,8 @@ internal static unsafe class Descriptors
     }
 
     /// <summary>
-    /// A segment as real and virtual-8086 mode load it. In real mode limit and size stay what they were, so that code which set larger
-    /// ones up in protected mode goes on having them.
+    /// The segment register after a load in real or virtual-8086 mode. In real mode, limit and size are unchanged, so that larger ones set in protected
+    /// mode are kept (unreal mode).
     /// </summary>
     internal static SegmentState RealSegment(Vcpu cpu, int index, ushort selector)
     {

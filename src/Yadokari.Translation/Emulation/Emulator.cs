@@ -8,34 +8,34 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// What sensitive instructions mean, in C#. <see cref="Execute"/> is called on the vCPU's thread with the guest's registers in
-/// <see cref="VcpuState"/>, RIP at the instruction; a handler changes nothing if it returns <see cref="Outcome.Fault"/>, but for the
-/// elements that a repeated instruction finished before.
+/// Emulates sensitive instructions in C#. <see cref="Execute"/> is called on the vCPU's thread with the guest's registers in
+/// <see cref="VcpuState"/> and RIP at the instruction. A handler that returns <see cref="Outcome.Fault"/> has changed nothing, except the elements
+/// that a repeated instruction completed before.
 /// </summary>
 /// <remarks>
-/// One handler an instruction, in the class of its group; <c>On</c> names the codes it is for. "SDM 2A CLI" in a comment is the page of that
-/// instruction in the Intel Software Developer's Manual, volume 2A; "SDM 3A 6.12" a section of volume 3A.
+/// Each instruction has a handler in the class of its group; <c>On</c> registers it for its codes. "SDM 2A CLI" in a comment is the page of that
+/// instruction in the Intel Software Developer's Manual, volume 2A; "SDM 3A 6.12" is a section of volume 3A.
 /// </remarks>
 internal static unsafe class Emulator
 {
     private static readonly delegate*<Vcpu, in Instruction, Outcome>[] s_handlers = Build();
 
-    /// <summary>Executes one instruction. What has no handler is an invalid opcode.</summary>
+    /// <summary>Emulates one instruction. An instruction without a handler raises #UD.</summary>
     internal static Outcome Execute(Vcpu cpu, in Instruction instruction)
     {
         delegate*<Vcpu, in Instruction, Outcome> handler = s_handlers[(int)instruction.Code];
         return handler == null ? RefuseSimd(cpu, in instruction) : handler(cpu, in instruction);
     }
 
-    /// <summary>Whether there is a handler, so that the instruction may be sent here rather than run natively.</summary>
+    /// <summary>Whether an instruction has a handler.</summary>
     internal static bool Handles(Op code) => s_handlers[(int)code] != null;
 
-    /// <summary>Whether an instruction exists and is neither handled here nor left to the processor; those that are there to be invalid do not count.</summary>
+    /// <summary>Whether a valid instruction is neither emulated nor copied. Instructions defined as invalid (UD0, UD1, UD2) are excluded.</summary>
     internal static bool IsUnknown(in Instruction instruction)
         => !Handles(instruction.Code) && !InstructionClasses.UsesSimd(instruction.Code)
             && instruction.Mnemonic is not (Mnemonic.INVALID or Mnemonic.Ud0 or Mnemonic.Ud1 or Mnemonic.Ud2);
 
-    // Innocuous instructions come here where x87 or SIMD is switched off, to take their exception: SDM 3A 2.5 and 14.1, SDM 2A 2.4 to 2.7.
+    // Innocuous instructions are emulated while x87 or SIMD is disabled, to raise their exception: SDM 3A 2.5 and 14.1, SDM 2A 2.4 to 2.7.
     private static Outcome RefuseSimd(Vcpu cpu, in Instruction instruction)
     {
         if (!InstructionClasses.UsesSimd(instruction.Code))
@@ -60,7 +60,7 @@ internal static unsafe class Emulator
         return cpu.Raise(off || (cpu.Cr0 & Cr0.TS) == 0 ? Vector.InvalidOpcode : Vector.DeviceNotAvailable);
     }
 
-    // SDM 2C WAIT/FWAIT: it minds TS together with MP alone, and EM not at all.
+    // SDM 2C WAIT/FWAIT: #NM only if both TS and MP are set, independent of EM.
     private static Outcome Wait(Vcpu cpu)
     {
         const ulong Both = Cr0.MP | Cr0.TS;

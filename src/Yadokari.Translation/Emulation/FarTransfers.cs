@@ -72,7 +72,7 @@ internal static unsafe class FarTransfers
                 return JumpToTask(cpu, instruction, selector, target, isCall: false);
             }
 
-            // The gate's own selector and offset take the place of the operand's.
+            // The gate's selector and offset replace those of the operand.
             if (!OpenGate(cpu, ref selector, ref target, ref address, out offset, out _, out _))
             {
                 return Outcome.Fault;
@@ -89,7 +89,7 @@ internal static unsafe class FarTransfers
             : Outcome.Fault;
     }
 
-    // SDM 2A CALL; AMD APM 3 CALL (Far), which pushes before the offset is looked at. Its processors push as the code does that is called.
+    // SDM 2A CALL; AMD APM 3 CALL (Far), which pushes before it checks the offset. On AMD's processors, the called code's mode determines the pushes.
     private static Outcome FarCall(Vcpu cpu, in Instruction instruction, ushort selector, ulong offset, int bytes)
     {
         ulong next = NextRip(cpu, instruction);
@@ -167,7 +167,7 @@ internal static unsafe class FarTransfers
         SetPart(ref rsp, rsp + (ulong)sizeof(T), StackMask(cpu));
         ulong first = cpu.Rsp;
 
-        // In the order in which processors read them, as CR2 tells.
+        // In the order of processors' reads, which CR2 of a page fault shows.
         if (!Pop(cpu, ref rsp, sizeof(T), out ulong cs) || !Pop(cpu, ref first, sizeof(T), out ulong rip))
         {
             return Outcome.Fault;
@@ -207,7 +207,7 @@ internal static unsafe class FarTransfers
     private static bool PushReturn(Vcpu cpu, ref Stack stack, ulong next, int bytes)
         => stack.Push(cpu, cpu.Segments[Cs].Selector, bytes) && stack.Push(cpu, next, bytes);
 
-    /// <summary>Reads the descriptor a far transfer names.</summary>
+    /// <summary>Reads the descriptor of a far transfer's selector.</summary>
     private static bool FetchTarget(Vcpu cpu, ushort selector, out Descriptor target, out ulong address)
     {
         if (IsNull(selector))
@@ -270,7 +270,7 @@ internal static unsafe class FarTransfers
         offset = bytes == 2 ? (ushort)target.GateOffset : target.GateOffset;
         parameters = cpu.LongMode ? 0 : target.GateParameters;
 
-        // Through a gate the RPL of the inner selector does not count.
+        // The RPL of the gate's selector is ignored.
         selector = (ushort)(target.GateSelector & ~3);
         if (!FetchTarget(cpu, selector, out target, out address))
         {

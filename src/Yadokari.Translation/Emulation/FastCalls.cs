@@ -6,10 +6,10 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>SYSCALL, SYSRET, SYSENTER, SYSEXIT: level changes that take flat segments for granted.</summary>
+/// <summary>SYSCALL, SYSRET, SYSENTER, SYSEXIT: privilege level changes that load flat segments.</summary>
 internal static unsafe class FastCalls
 {
-    // Hidden parts these instructions load: flat, present, accessed; level in bits 5 and 6.
+    // Hidden parts that these instructions load: flat, present, accessed; DPL in bits 5 and 6.
     private const ushort FlatCode64 = 0xA09B;
     private const ushort FlatCode32 = 0xC09B;
     private const ushort FlatData = 0xC093;
@@ -67,7 +67,7 @@ internal static unsafe class FastCalls
         return Outcome.Jumped;
     }
 
-    /// <summary>Brings back what SYSCALL or SYSRET in translated code left in the state: <see cref="VcpuState.FastCallLevel"/>.</summary>
+    /// <summary>Completes a SYSCALL or SYSRET of translated code (<see cref="VcpuState.FastCallLevel"/>): updates CPL and segments.</summary>
     internal static void FinishFastCall(Vcpu cpu)
     {
         int level = cpu.State->FastCallLevel - 1;

@@ -6,10 +6,10 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>Instructions on the flags that are the system's: IF, DF, AC, IOPL and their fellows.</summary>
+/// <summary>Instructions that change or read system flags: IF, AC, IOPL and others.</summary>
 internal static unsafe class FlagInstructions
 {
-    // CF PF AF ZF SF TF DF OF NT: any program may change them by POPF.
+    // CF PF AF ZF SF TF DF OF NT: POPF can change them at any level.
     internal const ulong UserFlags16 = 0x4DD5;
 
     internal static void Add(HandlerTable table)
@@ -101,7 +101,7 @@ internal static unsafe class FlagInstructions
     private static Outcome Hlt(Vcpu cpu, in Instruction instruction)
         => cpu.Cpl > 0 ? cpu.Raise(Vector.GeneralProtection) : Outcome.Halt;
 
-    // SDM 2B PAUSE: a spin loop, whose end another vCPU may bring about that has no processor to run on.
+    // SDM 2B PAUSE: a spin loop, which may wait for a vCPU that has no host processor: yield.
     private static Outcome Pause(Vcpu cpu, in Instruction instruction)
     {
         const int pausesPerYield = 16;
@@ -158,7 +158,7 @@ internal static unsafe class FlagInstructions
         return Outcome.Next;
     }
 
-    /// <summary>The flags that POPF and IRET may change at this level with this operand size, but for VM, RF, VIF and VIP.</summary>
+    /// <summary>The flags that POPF and IRET may change at this level with this operand size, except VM, RF, VIF and VIP.</summary>
     internal static ulong WritableFlags(Vcpu cpu, int bytes)
         => UserFlags16
             | (bytes > 2 ? FlagAlignment | FlagId : 0)

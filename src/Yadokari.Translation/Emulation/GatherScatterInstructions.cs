@@ -7,8 +7,8 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// Gathers and scatters: one element after the other from the lowest, each clearing its mask, so that a fault leaves an instruction that
-/// goes on where it was when it is run again (SDM 2C VPGATHERDD and following, 2D VPSCATTERDD).
+/// Gathers and scatters: elements are accessed one by one from the lowest, and each clears its mask, so that after a fault the instruction continues with
+/// the remaining elements (SDM 2C VPGATHERDD and following, 2D VPSCATTERDD).
 /// </summary>
 internal static unsafe class GatherScatterInstructions
 {
@@ -88,7 +88,7 @@ internal static unsafe class GatherScatterInstructions
 
         if (!done && progress && (cpu.State->SystemFlags & FlagTrap) != 0)
         {
-            // What was done counts as a step: its trap is taken in place of the fault.
+            // The completed elements count as a step: the trap is taken instead of the fault.
             cpu.Cr2 = cr2;
             cpu.Dr[6] |= X86.DebugRegisters.BS;
             cpu.Raise(Vector.Debug);
@@ -96,7 +96,7 @@ internal static unsafe class GatherScatterInstructions
 
         if (!scatter)
         {
-            // What lies above the elements is cleared once the instruction is through.
+            // The bits above the elements are cleared when the instruction completes.
             if (done)
             {
                 data[(count * dataBytes)..].Clear();

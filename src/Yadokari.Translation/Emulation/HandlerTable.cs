@@ -4,7 +4,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>Handlers while the dispatch table is built: by code, or for every form of a mnemonic.</summary>
+/// <summary>Builds the dispatch table: registers handlers by code, or for all forms of a mnemonic.</summary>
 internal sealed unsafe class HandlerTable
 {
     private readonly delegate*<Vcpu, in Instruction, Outcome>[] _byCode =

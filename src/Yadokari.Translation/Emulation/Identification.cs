@@ -8,7 +8,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>CPUID, the counters, XCR0, segment bases, calls of the monitor.</summary>
+/// <summary>CPUID, time-stamp and performance counters, XCR0, segment bases, hypercalls.</summary>
 internal static unsafe class Identification
 {
     internal static void Add(HandlerTable table)
@@ -28,10 +28,10 @@ internal static unsafe class Identification
         table.On(&ClearLine, Mnemonic.Clzero);
     }
 
-    // SDM 2B RDSSP: without shadow stacks a NOP, by which unwinders find out; the register stays as it is.
+    // SDM 2B RDSSP: a NOP without shadow stacks; unwinders detect that by the unchanged register.
     private static Outcome ReadShadowStack(Vcpu cpu, in Instruction instruction) => Outcome.Next;
 
-    // AMD APM 3 CLZERO: the line that the address in rAX lies in.
+    // AMD APM 3 CLZERO: clears the cache line that contains the address in rAX.
     private static Outcome ClearLine(Vcpu cpu, in Instruction instruction)
     {
         const int Line = 64;
@@ -98,7 +98,7 @@ internal static unsafe class Identification
     // SDM 2B RDPMC: there are no counters to read, so every number is out of range.
     private static Outcome Rdpmc(Vcpu cpu, in Instruction instruction) => cpu.Raise(Vector.GeneralProtection);
 
-    // SDM 2C XGETBV: 1 asks for the components in use.
+    // SDM 2C XGETBV: with ECX = 1 it returns the components in use.
     private static Outcome Xgetbv(Vcpu cpu, in Instruction instruction)
     {
         if ((cpu.Cr4 & Cr4.OSXSAVE) == 0)
@@ -112,7 +112,7 @@ internal static unsafe class Identification
                 SetPair(cpu, cpu.Xcr0);
                 return Outcome.Next;
             case 1 when (cpu.Cpuid.Query(0xD, 1, ContextOf(cpu)).Eax & 4) != 0:
-                // SAFETY: XSTATE_BV stands at offset 512 of the area (SDM 1 13.4.2), which the vCPU's window holds whole.
+                // SAFETY: XSTATE_BV is at offset 512 of the area (SDM 1 13.4.2), which the vCPU's window contains.
                 SetPair(cpu, cpu.Xcr0 & Unsafe.ReadUnaligned<ulong>(cpu.XsaveArea + 512));
                 return Outcome.Next;
             default:

@@ -9,10 +9,10 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>Delivery through the IDT, and the instructions that ask for it.</summary>
+/// <summary>Delivery of events through the IDT, and the instructions INT n, INT3, INTO and INT1.</summary>
 internal static unsafe class InterruptDelivery
 {
-    // What delivery clears in RFLAGS: SDM 3A 6.12.1.
+    // Flags that delivery clears: SDM 3A 6.12.1.
     private const ulong FlagsClearedByGate = FlagTrap | FlagNestedTask | FlagResume | FlagVirtual8086;
 
     [StructLayout(LayoutKind.Sequential)]
@@ -30,8 +30,7 @@ internal static unsafe class InterruptDelivery
     }
 
     /// <summary>
-    /// Delivers the exception that was raised, at RIP. Afterwards nothing is raised any more, but for a return of
-    /// <see cref="Outcome.Shutdown"/>.
+    /// Delivers the raised exception at RIP. Afterwards no exception is raised, unless it returns <see cref="Outcome.Shutdown"/>.
     /// </summary>
     internal static Outcome DeliverRaised(Vcpu cpu)
     {
@@ -42,14 +41,13 @@ internal static unsafe class InterruptDelivery
     }
 
     /// <summary>
-    /// Delivers an exception, an interrupt or INT n through the IDT: RIP is what is to be pushed. Returns <see cref="Outcome.Jumped"/>,
-    /// or <see cref="Outcome.Shutdown"/> after a triple fault; for INT n also <see cref="Outcome.Fault"/> with an exception raised that
-    /// is to be delivered with RIP at the instruction. Exceptions on the way of anything else are delivered in its place, by
-    /// SDM 3A table 6-5.
+    /// Delivers an exception, an interrupt or INT n through the IDT and pushes RIP. Returns <see cref="Outcome.Jumped"/>, or
+    /// <see cref="Outcome.Shutdown"/> after a triple fault; for INT n also <see cref="Outcome.Fault"/> with a raised exception that must be delivered
+    /// with RIP at the instruction. Exceptions during the delivery of other events are delivered in their place (SDM 3A table 6-5).
     /// </summary>
-    /// <param name="cpu">The processor.</param>
+    /// <param name="cpu">The vCPU.</param>
     /// <param name="vector">0 to 255.</param>
-    /// <param name="errorCode">What the exception pushes; null for those that push nothing and for interrupts.</param>
+    /// <param name="errorCode">The exception's error code; null for interrupts and for exceptions without one.</param>
     /// <param name="software">INT n, INT3 and INTO: the gate's privilege level is checked.</param>
     internal static Outcome Deliver(Vcpu cpu, int vector, uint? errorCode, bool software)
     {
@@ -89,14 +87,14 @@ internal static unsafe class InterruptDelivery
         }
     }
 
-    // Faults push RF set, so that going on after an instruction breakpoint works: SDM 3B 18.3.1.1.
+    // Faults push RF set, so that the instruction can resume after an execution breakpoint: SDM 3B 18.3.1.1.
     private static bool IsFault(int vector, bool hasErrorCode) => vector is 0 or 5 or 6 or 7 or 16 or 19 || (vector != 8 && hasErrorCode);
 
     private static Outcome DeliverOnce(Vcpu cpu, int vector, uint? errorCode, bool software)
     {
         if (vector == (int)Vector.Debug)
         {
-            // General detect is off while the debugger runs: SDM 3B 18.2.4.
+            // Delivery of #DB clears DR7.GD: SDM 3B 18.2.4.
             cpu.Dr[7] &= ~X86.DebugRegisters.GD;
         }
 
@@ -303,7 +301,7 @@ internal static unsafe class InterruptDelivery
         return Outcome.Jumped;
     }
 
-    // What an inner level's stack begins with: where the stack of the interrupted level is, and behind virtual-8086 mode its data segments.
+    // Pushes the first words of an inner level's stack: the data segments of virtual-8086 mode, then SS:ESP of the interrupted level.
     private static bool PushOuterStack(Vcpu cpu, ref Stack stack, int size, bool leavesVirtual)
     {
         if (leavesVirtual)
@@ -320,7 +318,7 @@ internal static unsafe class InterruptDelivery
         return stack.Push(cpu, cpu.Segments[Ss].Selector, size) && stack.Push(cpu, cpu.Rsp, size);
     }
 
-    /// <summary>The code segment of a gate: present, and not less privileged than what is interrupted.</summary>
+    /// <summary>Reads and checks the code segment of a gate: present, and not less privileged than the interrupted code.</summary>
     private static bool FetchHandler(Vcpu cpu, ushort selector, uint external, out Descriptor code, out ulong address)
     {
         if (IsNull(selector))

@@ -10,7 +10,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>IRET, and what far returns share with it.</summary>
+/// <summary>IRET, and the steps that far returns share with it.</summary>
 internal static unsafe class InterruptReturns
 {
     internal static void Add(HandlerTable table)
@@ -20,11 +20,11 @@ internal static unsafe class InterruptReturns
         table.On(&Iret<ulong>, Op.Iretq);
     }
 
-    // SDM 2A IRET. RF as popped lasts for the one instruction to come, whose breakpoint it keeps silent.
+    // SDM 2A IRET. A popped RF suppresses execution breakpoints on the next instruction.
     private static Outcome Iret<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
-        // Also where it faults: SDM 3A 6.7.1.
+        // Also if it faults: SDM 3A 6.7.1.
         cpu.Events.UnblockNmis();
         if (!cpu.ProtectedMode)
         {
@@ -135,16 +135,16 @@ internal static unsafe class InterruptReturns
     }
 
     /// <summary>
-    /// Goes back to a code segment of the same or an outer level, popping the outer stack's pointer where that is asked for, and loads
-    /// everything. On failure nothing has changed.
+    /// Returns to a code segment of the same or an outer level: pops the outer stack pointer if required, and loads all registers. After a fault,
+    /// nothing has changed.
     /// </summary>
-    /// <param name="cpu">The processor.</param>
+    /// <param name="cpu">The vCPU.</param>
     /// <param name="rsp">The stack pointer after CS and RIP (and RFLAGS) were popped.</param>
-    /// <param name="rip">Where to.</param>
+    /// <param name="rip">The popped RIP.</param>
     /// <param name="selector">The code segment.</param>
     /// <param name="bytes">Operand size.</param>
-    /// <param name="release">Bytes of parameters to drop, from both stacks.</param>
-    /// <param name="always">The stack pointer is popped at the same level too: IRET in 64-bit mode.</param>
+    /// <param name="release">Bytes of parameters to release on both stacks.</param>
+    /// <param name="always">Whether the stack pointer is popped at the same level too: IRET in 64-bit mode.</param>
     internal static bool FarReturn(Vcpu cpu, ulong rsp, ulong rip, ushort selector, int bytes, uint release, bool always)
     {
         if (IsNull(selector))
@@ -256,7 +256,7 @@ internal static unsafe class InterruptReturns
             bool present = (attributes & 0x80) != 0;
             if (present ? !conforming && ((attributes >> 5) & 3) < cpu.Cpl : cpu.Segments[index].Selector is 1 or 2 or 3)
             {
-                // FS and GS keep their bases in long mode: they are registers of their own there.
+                // In long mode FS and GS keep their bases, which are separate MSRs.
                 ulong start = cpu.LongMode && index >= Fs ? cpu.Segments[index].Base : 0;
                 cpu.SetSegment(index, NullSegment(0) with { Base = start });
             }

@@ -4,7 +4,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>INVLPG, INVPCID, and caches that are not modelled.</summary>
+/// <summary>INVLPG, INVPCID, and cache control, which has no effect.</summary>
 internal static unsafe class Invalidation
 {
     internal static void Add(HandlerTable table)
@@ -14,7 +14,7 @@ internal static unsafe class Invalidation
         table.On(&FlushCaches, Mnemonic.Invd, Mnemonic.Wbinvd, Mnemonic.Wbnoinvd);
     }
 
-    // SDM 2A INVLPG: no segment limit is checked, an address that is not canonical is no error.
+    // SDM 2A INVLPG: no segment limit is checked, and a non-canonical address is no error.
     private static Outcome Invlpg(Vcpu cpu, in Instruction instruction)
     {
         if (cpu.Cpl > 0)
@@ -71,7 +71,7 @@ internal static unsafe class Invalidation
         return Outcome.Next;
     }
 
-    // Guest memory is coherent with everything that reaches it.
+    // All accesses to guest memory are coherent, so there is nothing to flush.
     private static Outcome FlushCaches(Vcpu cpu, in Instruction instruction)
         => cpu.Cpl > 0 ? cpu.Raise(Vector.GeneralProtection) : Outcome.Next;
 }

@@ -37,7 +37,7 @@ internal static unsafe class LegacyInstructions
         return Outcome.Next;
     }
 
-    // SDM 2A BOUND: both bounds are signed and belong to the range. The first is read before the second's address is looked at.
+    // SDM 2A BOUND: both bounds are signed and inclusive. The first is read before the second's address is checked.
     private static Outcome Bound<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
@@ -125,7 +125,7 @@ internal static unsafe class LegacyInstructions
         return Outcome.Next;
     }
 
-    // Not in the SDM; AMD and Intel have it since the 8086: AL becomes all copies of CF.
+    // SALC: not in the SDM, but in processors of Intel and AMD since the 8086. Fills AL with copies of CF.
     private static Outcome Salc(Vcpu cpu, in Instruction instruction)
     {
         SetPart(ref cpu.Rax, (cpu.Rflags & 1) != 0 ? 0xFFul : 0, 0xFF);

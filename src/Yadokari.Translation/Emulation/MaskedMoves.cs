@@ -9,12 +9,12 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>The elements of a memory operand that an instruction with a mask really touches; what is masked off never faults.</summary>
+/// <summary>The elements of a memory operand that a masked instruction accesses; masked elements never fault.</summary>
 /// <param name="Bytes">Bytes of an element.</param>
 /// <param name="Mask">A bit for each element from the lowest address on.</param>
 internal readonly record struct MaskedOperand(int Bytes, ulong Mask);
 
-/// <summary>Instructions with masks and memory: MASKMOVQ and MASKMOVDQU whole, for the others which bytes count.</summary>
+/// <summary>Masked instructions with memory operands: emulates MASKMOVQ and MASKMOVDQU, and determines the accessed bytes of the others.</summary>
 internal static unsafe class MaskedMoves
 {
     internal static void Add(HandlerTable table)
@@ -68,7 +68,7 @@ internal static unsafe class MaskedMoves
             return cpu.Raise(Vector.AlignmentCheck);
         }
 
-        // The whole operand must be writable, whatever is selected of it, and be it nothing: so processors have it, and SDM 2B leaves it to them.
+        // The whole operand must be writable, even if no byte is selected: SDM 2B leaves it to the implementation, and processors check it.
         if (!cpu.Memory.ProbeLinear(linear, length, write: true) || !WriteMasked(cpu, linear, data[..length], operand))
         {
             return Outcome.Fault;
@@ -78,9 +78,9 @@ internal static unsafe class MaskedMoves
     }
 
     /// <summary>
-    /// Whether an instruction has a mask over the elements of its memory operand (AVX-512 operations with a mask register, VMASKMOV,
-    /// VPMASKMOV), and which elements are touched. For a caller that runs such an instruction on a buffer, because its operand reaches
-    /// memory that is not to be had: fill the buffer by <see cref="ReadMasked"/>, run, store by <see cref="WriteMasked"/>.
+    /// Whether an instruction has a mask over the elements of its memory operand (AVX-512 with a mask register, VMASKMOV, VPMASKMOV), and which elements it
+    /// accesses. A caller that runs such an instruction on the bounce buffer fills the buffer by <see cref="ReadMasked"/>, runs the instruction, and
+    /// stores the result by <see cref="WriteMasked"/>.
     /// </summary>
     internal static bool TryMask(Vcpu cpu, in Instruction instruction, out MaskedOperand operand)
     {
@@ -110,13 +110,13 @@ internal static unsafe class MaskedMoves
             or Mnemonic.Vcompressps or Mnemonic.Vcompresspd or Mnemonic.Vpexpandb or Mnemonic.Vpexpandw or Mnemonic.Vpexpandd
             or Mnemonic.Vpexpandq or Mnemonic.Vexpandps or Mnemonic.Vexpandpd)
         {
-            // Selected elements lie side by side in memory.
+            // Compress and expand: the selected elements are contiguous in memory.
             int selected = System.Numerics.BitOperations.PopCount(mask);
             mask = selected == 0 ? 0 : ulong.MaxValue >> (64 - selected);
         }
         else
         {
-            // An element of memory that goes to several lanes is read for any of them.
+            // Broadcast: an element in memory is read if any of its lanes is selected.
             ulong folded = mask;
             for (int done = count; done < lanes; done += count)
             {
@@ -180,11 +180,11 @@ internal static unsafe class MaskedMoves
         return true;
     }
 
-    // An element that reaches beyond the canonical addresses is refused before a page that it begins in is looked at.
+    // An element that ends beyond the canonical addresses faults before its page is checked.
     private static bool IsWhole(Vcpu cpu, ulong linear, int bytes)
         => cpu.Memory.IsWithinCanonical(linear, bytes) || cpu.Raise(Vector.GeneralProtection, 0) == Outcome.Next;
 
-    // Bytes of memory for a bit of the mask: that of the result where several small factors make one sum.
+    // Bytes of memory for a bit of the mask: the size of a result element if several small factors are summed.
     private static int ElementOf(in Instruction instruction) => instruction.Mnemonic switch
     {
         Mnemonic.Vpmuludq or Mnemonic.Vpmuldq => 8,
@@ -192,7 +192,7 @@ internal static unsafe class MaskedMoves
         _ => instruction.MemorySize.GetElementSize(),
     };
 
-    // Lanes that a broadcast fills; 0 for other operands, which have an element for each lane.
+    // Number of lanes that a broadcast fills; 0 for other operands, which have one element for each lane.
     private static int LanesOf(in Instruction instruction, int element)
     {
         if (instruction.IsBroadcast)
@@ -211,7 +211,7 @@ internal static unsafe class MaskedMoves
             : 0;
     }
 
-    // Instructions that move elements between lanes read their operand whole: exception types E4NF, E5NF and E6NF of SDM 2A 2.8.
+    // Instructions that move elements between lanes read the whole operand: exception types E4NF, E5NF and E6NF of SDM 2A 2.8.
     private static bool SuppressesFaults(in Instruction instruction) => instruction.Mnemonic switch
     {
         Mnemonic.Valignd or Mnemonic.Valignq or Mnemonic.Vpalignr or Mnemonic.Vpermb or Mnemonic.Vpermw or Mnemonic.Vpermd
@@ -235,7 +235,7 @@ internal static unsafe class MaskedMoves
         _ => true,
     };
 
-    // Leaves the registers of the x87 where MMX names them: top of stack 0, all valid (SDM 1 9.5.1).
+    // Puts the x87 into the state after an MMX instruction: top of stack 0, all tags valid (SDM 1 9.5.1).
     private static void EnterMmx(Vcpu cpu)
     {
         Span<byte> area = AreaOf(cpu);

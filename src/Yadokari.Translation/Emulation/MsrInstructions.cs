@@ -7,7 +7,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>RDMSR and WRMSR: what the engine keeps itself, what the machine keeps (the local APIC), and the rest.</summary>
+/// <summary>RDMSR and WRMSR: MSRs of the engine, of the machine (the local APIC), and of the <see cref="X86.Msrs.MsrFile"/>.</summary>
 internal static unsafe class MsrInstructions
 {
     internal static void Add(HandlerTable table)
@@ -180,7 +180,7 @@ internal static unsafe class MsrInstructions
         return true;
     }
 
-    // SDM 3B 18.17.3: writing either register moves both.
+    // SDM 3B 18.17.3: a write of IA32_TSC or IA32_TSC_ADJUST changes both.
     private static void MoveTsc(Vcpu cpu, ulong distance)
     {
         cpu.MoveTsc(distance);

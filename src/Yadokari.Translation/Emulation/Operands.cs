@@ -26,7 +26,7 @@ internal static unsafe class Operands
     internal const int Fs = 4;
     internal const int Gs = 5;
 
-    /// <summary>Raises and answers false: for steps that tell success by a boolean.</summary>
+    /// <summary>Raises an exception and returns false: for steps that return success.</summary>
     internal static bool Refuse(Vcpu cpu, Vector vector, uint errorCode = 0)
     {
         cpu.Raise(vector, errorCode);
@@ -87,7 +87,7 @@ internal static unsafe class Operands
         }
     }
 
-    /// <summary>Writes a register of the width an address or operand has: as <see cref="Set"/> does.</summary>
+    /// <summary>Writes a register with the width of an address or operand, as <see cref="Set"/> does.</summary>
     internal static void SetWidth(ref ulong register, ulong value, ulong mask)
     {
         if (mask == 0xFFFFFFFF)
@@ -167,13 +167,13 @@ internal static unsafe class Operands
         _ => cpu.Memory.Write(linear, value),
     };
 
-    /// <summary>The bits of RSP that count: SDM 1 6.2.3.</summary>
+    /// <summary>The bits of RSP in use, by the stack's address size: SDM 1 6.2.3.</summary>
     internal static ulong StackMask(Vcpu cpu) => StackMask(cpu, cpu.Code64);
 
     internal static ulong StackMask(Vcpu cpu, bool code64)
         => code64 ? ulong.MaxValue : (cpu.Segments[Ss].Attributes & 0x4000) != 0 ? 0xFFFFFFFF : 0xFFFF;
 
-    /// <summary>Pushes on the current stack, moving a copy of RSP: the caller commits it once nothing can fail any more.</summary>
+    /// <summary>Pushes on the current stack, updating a copy of RSP: the caller stores it when nothing can fault any more.</summary>
     internal static bool Push(Vcpu cpu, ref ulong rsp, ulong value, int bytes)
     {
         ulong mask = StackMask(cpu);
@@ -187,7 +187,7 @@ internal static unsafe class Operands
         return true;
     }
 
-    /// <summary>Pops from the current stack, moving a copy of RSP.</summary>
+    /// <summary>Pops from the current stack, updating a copy of RSP.</summary>
     internal static bool Pop(Vcpu cpu, ref ulong rsp, int bytes, out ulong value)
     {
         ulong mask = StackMask(cpu);
@@ -201,7 +201,7 @@ internal static unsafe class Operands
         return true;
     }
 
-    /// <summary>Sets CF PF AF ZF SF OF from their places in RFLAGS, leaving the rest alone.</summary>
+    /// <summary>Sets CF PF AF ZF SF OF from a value in RFLAGS format; other flags are unchanged.</summary>
     internal static void SetArithmeticFlags(Vcpu cpu, ulong flags)
         => cpu.State->FlagsAx = ((flags & 0xD5) << 8) | 0x200 | ((flags >> 11) & 1);
 

@@ -60,7 +60,7 @@ internal static unsafe class PortIo
         return wide;
     }
 
-    // SDM 1 19.5.2: the I/O permission bitmap of the TSS, asked where IOPL does not allow the access, and always in virtual-8086 mode.
+    // SDM 1 19.5.2: the I/O permission bitmap of the TSS is checked if IOPL does not permit the access, and always in virtual-8086 mode.
     internal static bool MayUsePort(Vcpu cpu, ushort port, int bytes)
     {
         if ((cpu.Cr0 & X86.Cr0.PE) == 0 || (cpu.Cpl <= Iopl(cpu) && !cpu.Virtual8086))

@@ -26,8 +26,8 @@ internal static unsafe class SegmentInstructions
     }
 
     /// <summary>
-    /// Loads a segment register of user code with a selector that the processor itself took, from a table of the host's. False: the guest's
-    /// own table has no such segment, and that is raised.
+    /// Loads a segment register with a selector that user code loaded during direct execution, from the host's descriptor table. Returns false after
+    /// raising the exception, if the guest's table does not permit it.
     /// </summary>
     internal static bool Reload(Vcpu cpu, int index, ushort selector)
     {
@@ -56,7 +56,7 @@ internal static unsafe class SegmentInstructions
         return true;
     }
 
-    // SDM 2B MOV: loading SS holds interrupts off for one instruction.
+    // SDM 2B MOV: loading SS blocks interrupts for one instruction.
     private static Outcome MovToSegment(Vcpu cpu, in Instruction instruction)
     {
         int index = instruction.Op0Register - Register.ES;

@@ -5,7 +5,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>LAR, LSL, VERR, VERW, ARPL: questions about descriptors that answer in ZF.</summary>
+/// <summary>LAR, LSL, VERR, VERW, ARPL: checks of descriptors and selectors that report in ZF.</summary>
 internal static unsafe class SegmentQueries
 {
     internal static void Add(HandlerTable table)

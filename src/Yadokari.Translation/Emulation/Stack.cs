@@ -6,8 +6,8 @@ using static Yadokari.Translation.Emulation.Operands;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// The stack that a transfer of control pushes on: the current one, or that of a more privileged level from the task state segment.
-/// Nothing of the processor changes before <see cref="Commit"/>.
+/// The stack on which a control transfer pushes: the current one, or that of a more privileged level from the TSS. The vCPU's registers do not change
+/// before <see cref="Commit"/>.
 /// </summary>
 internal unsafe struct Stack
 {
@@ -20,10 +20,10 @@ internal unsafe struct Stack
     private bool _aligned;
     private uint _external;
 
-    /// <summary>The stack in use.</summary>
+    /// <summary>The current stack.</summary>
     public static Stack Current(Vcpu cpu) => Current(cpu, cpu.Code64, aligned: false);
 
-    /// <summary>The stack in use, as 64-bit code or other would have it, and with or without alignment checking.</summary>
+    /// <summary>The current stack, with the rules of 64-bit or other code, and with or without alignment checking.</summary>
     public static Stack Current(Vcpu cpu, bool code64, bool aligned) => new()
     {
         _rsp = cpu.Rsp,
@@ -126,7 +126,7 @@ internal unsafe struct Stack
         return true;
     }
 
-    /// <summary>Makes this the processor's stack.</summary>
+    /// <summary>Loads SS and RSP.</summary>
     public readonly void Commit(Vcpu cpu)
     {
         cpu.Rsp = _rsp;
@@ -147,7 +147,7 @@ internal unsafe struct Stack
         return (_segment.Attributes & 4) != 0 ? top > _segment.Limit && last <= _mask : last <= _segment.Limit;
     }
 
-    // An inner level is never 3: these are the supervisor's writes.
+    // An inner level is never 3, so its stack is written with supervisor rights.
     private static bool WriteInner(Vcpu cpu, ulong linear, int bytes, ulong value) => bytes switch
     {
         2 => cpu.Memory.WriteAs(linear, (ushort)value, user: false),

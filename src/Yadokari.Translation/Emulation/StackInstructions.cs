@@ -86,7 +86,7 @@ internal static unsafe class StackInstructions
         return Outcome.Next;
     }
 
-    // SDM 2B POPA: the image of RSP is dropped. Where a later one faults, processors keep those that came before.
+    // SDM 2B POPA: the image of RSP is ignored. If a later pop faults, processors keep the registers popped before.
     private static Outcome PopAll<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {
@@ -139,7 +139,7 @@ internal static unsafe class StackInstructions
 
         SetPart(ref rsp, rsp - instruction.Immediate16, mask);
 
-        // The new top must be writable already.
+        // The new top of the stack must be writable.
         if (!IsAligned(cpu, rsp, sizeof(T)) || !cpu.Memory.Linear(Ss, rsp & mask, sizeof(T), write: true, out ulong linear)
             || !cpu.Memory.ProbeLinear(linear, sizeof(T), write: true))
         {
@@ -151,7 +151,7 @@ internal static unsafe class StackInstructions
         return Outcome.Next;
     }
 
-    // Whether an access of ENTER to the stack is not refused by alignment checking. An address that is none is for the access to refuse.
+    // Whether an access of ENTER to the stack passes alignment checking. An invalid address passes, because the access itself faults.
     private static bool IsAligned(Vcpu cpu, ulong rsp, int bytes)
     {
         if (!cpu.Alignment.AreOn)

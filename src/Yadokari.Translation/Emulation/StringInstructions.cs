@@ -9,15 +9,15 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// String instructions. A repeated one does a piece at a time: as many elements as lie within one page of its source and of its
-/// destination go through host pointers, the others one by one. Registers are right after each piece, so that a fault leaves exactly the
-/// finished elements counted; after <see cref="BytesPerCall"/> interrupts get a chance.
+/// String instructions. A repeated one processes its elements in pieces: elements within one page of source and destination are accessed by host
+/// pointers, the others one by one. Registers are updated after each piece, so that a fault leaves exactly the completed elements counted. After
+/// <see cref="BytesPerCall"/> bytes, pending interrupts are checked.
 /// </summary>
 internal static unsafe class StringInstructions
 {
     private const int BytesPerCall = 64 << 10;
 
-    // An access to a device is slow: few of them a call.
+    // An access to a device is slow, so a call makes few of them.
     private const int PortsPerCall = 512;
 
     internal static void Add(HandlerTable table)
@@ -280,7 +280,7 @@ internal static unsafe class StringInstructions
         return run.Result;
     }
 
-    // SDM 2A INS: the destination is looked at before the port, whose reading can't be taken back.
+    // SDM 2A INS: the destination is checked before the port is read, which can't be undone.
     private static Outcome Ins<T>(Vcpu cpu, in Instruction instruction)
         where T : unmanaged
     {

@@ -5,7 +5,7 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>How far a string instruction has come: address size, direction, prefix, and the elements this call may still do.</summary>
+/// <summary>Progress of a string instruction: address size, direction, prefix, and the elements that this call may still process.</summary>
 internal unsafe struct StringRun
 {
     private readonly ulong _mask;
@@ -24,7 +24,7 @@ internal unsafe struct StringRun
         _whileEqual = !instruction.HasRepnePrefix;
         _down = (cpu.State->SystemFlags & FlagDirection) != 0;
 
-        // With TF set each element is an instruction of its own to a debugger.
+        // With TF set, each element traps.
         _budget = (cpu.State->SystemFlags & FlagTrap) != 0 ? 1 : budget;
         _segment = Ds;
         _mask = ulong.MaxValue;
@@ -44,7 +44,7 @@ internal unsafe struct StringRun
         }
     }
 
-    /// <summary>What the handler returns once the loop ended without a fault.</summary>
+    /// <summary>The handler's result after the loop ended without a fault.</summary>
     public readonly Outcome Result => _done ? Outcome.Next : Outcome.Again;
 
     /// <summary>Whether there is an element left to do in this call.</summary>
@@ -54,10 +54,10 @@ internal unsafe struct StringRun
         return !_done && _budget > 0;
     }
 
-    /// <summary>Elements left, as far as this call goes.</summary>
+    /// <summary>Number of elements left in this call.</summary>
     public readonly int Left(Vcpu cpu) => _repeats ? (int)Math.Min(cpu.Rcx & _mask, (ulong)_budget) : 1;
 
-    /// <summary>Whether a comparison lets the repetition go on.</summary>
+    /// <summary>Whether the repetition continues after a comparison.</summary>
     public readonly bool GoesOn(bool equal) => !_repeats || equal == _whileEqual;
 
     public readonly bool Source(Vcpu cpu, out ulong linear) => cpu.Memory.Linear(_segment, cpu.Rsi & _mask, _bytes, write: false, out linear);
@@ -65,7 +65,7 @@ internal unsafe struct StringRun
     public readonly bool Destination(Vcpu cpu, bool write, out ulong linear)
         => cpu.Memory.Linear(Es, cpu.Rdi & _mask, _bytes, write, out linear);
 
-    /// <summary>Both addresses. All that the source faults for comes before the destination.</summary>
+    /// <summary>Both addresses. Faults of the source have priority over those of the destination.</summary>
     public readonly bool Both(Vcpu cpu, bool write, out ulong source, out ulong destination)
     {
         destination = 0;
@@ -74,7 +74,7 @@ internal unsafe struct StringRun
                 || (cpu.Memory.ProbeLinear(source, _bytes, write: false) && Destination(cpu, write, out destination)));
     }
 
-    /// <summary>Of a number of elements from an address on, in the run's direction, those within the address's page. 0: it crosses.</summary>
+    /// <summary>How many of a number of elements, from an address in the run's direction, are within the address's page; 0 if the first crosses it.</summary>
     public readonly int InPage(int count, ulong linear)
     {
         int offset = (int)(linear & 4095);
@@ -83,8 +83,8 @@ internal unsafe struct StringRun
     }
 
     /// <summary>
-    /// A host pointer to elements within one page, if they are RAM and if no segment's limit or address wrap lies between. Otherwise
-    /// false: they go one by one, unless <paramref name="fault"/> says that an exception was raised.
+    /// A host pointer to elements within one page, if they are RAM, within the segment's limit, and their addresses do not wrap around. Otherwise false:
+    /// the elements must be processed one by one, unless <paramref name="fault"/> reports a raised exception.
     /// </summary>
     public readonly bool Reach(Vcpu cpu, ulong linear, int count, bool write, out byte* host, out bool fault)
     {
@@ -107,7 +107,7 @@ internal unsafe struct StringRun
         return Reach(cpu, source, count, write: false, out from, out fault) && Reach(cpu, destination, count, write, out to, out fault);
     }
 
-    /// <summary>The element that is lowest in memory, of a number of them from one on in the run's direction.</summary>
+    /// <summary>The element with the lowest address, of a number of elements in the run's direction.</summary>
     public readonly byte* Lowest(byte* first, int count) => _down ? first - ((count - 1) * _bytes) : first;
 
     /// <summary>One of the elements from a host address on, in the run's direction.</summary>
@@ -117,7 +117,7 @@ internal unsafe struct StringRun
         // SAFETY: Reach found the elements, of this width, within one page of guest RAM; the index is below their number.
         => Unsafe.ReadUnaligned<T>(_down ? first - (index * _bytes) : first + (index * _bytes));
 
-    /// <summary>Copies elements as the processor does: one after the other, so that an overlap repeats what was just written.</summary>
+    /// <summary>Copies elements one after the other, so that overlapping ranges repeat the elements just written, as in the processor.</summary>
     public readonly void Copy(byte* from, byte* to, int count)
     {
         long length = (long)count * _bytes;
@@ -165,7 +165,7 @@ internal unsafe struct StringRun
         }
     }
 
-    // One page holds all elements, so in 64-bit mode with 64-bit addresses nothing can go wrong between them.
+    // All elements are in one page, so in 64-bit mode with 64-bit addresses no further check is needed.
     private readonly bool IsFlat(Vcpu cpu, int count, bool write)
     {
         if (cpu.Code64 && _mask == ulong.MaxValue)
@@ -177,7 +177,7 @@ internal unsafe struct StringRun
         return Ends(cpu, _segment, cpu.Rsi, span) && Ends(cpu, Es, cpu.Rdi, span);
     }
 
-    // Whether the offsets that follow neither wrap nor meet the segment's limit. An unused pointer may say no without need.
+    // Whether the following offsets neither wrap around nor exceed the segment's limit. May be false without need for an unused pointer.
     private readonly bool Ends(Vcpu cpu, int segment, ulong pointer, int span)
     {
         ulong first = pointer & _mask;

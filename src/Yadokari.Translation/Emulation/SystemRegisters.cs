@@ -10,7 +10,7 @@ namespace Yadokari.Translation.Emulation;
 /// <summary>Control and debug registers.</summary>
 internal static unsafe class SystemRegisters
 {
-    // What changes the meaning of page tables, or of what was cached from them.
+    // Bits that change the paging mode, or the meaning of cached translations.
     private const ulong PagingCr0 = Cr0.PG | Cr0.WP | Cr0.PE;
     private const ulong PagingCr4 = Cr4.PSE | Cr4.PAE | Cr4.PGE | Cr4.PCIDE | Cr4.SMEP | Cr4.SMAP | Cr4.PKE | Cr4.LA57;
     private const ulong KeepTranslations = 1ul << 63;
@@ -193,7 +193,7 @@ internal static unsafe class SystemRegisters
             : Outcome.Fault;
     }
 
-    // SDM 2B SMSW: a register gets as much of CR0 as fits, memory 16 bits.
+    // SDM 2B SMSW: a register receives as many bits of CR0 as fit, memory 16 bits.
     private static Outcome Smsw(Vcpu cpu, in Instruction instruction)
         => IsHidden(cpu) ? cpu.Raise(Vector.GeneralProtection) : StoreNext(cpu, instruction, 0, 2, cpu.Cr0);
 
@@ -232,7 +232,7 @@ internal static unsafe class SystemRegisters
         return Outcome.Next;
     }
 
-    // DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE; DR7.GD guards them all.
+    // DR4 and DR5 are aliases of DR6 and DR7 without CR4.DE; DR7.GD guards all debug registers.
     private static bool CheckDebug(Vcpu cpu, Register register, out int number)
     {
         number = register - Register.DR0;

@@ -23,7 +23,7 @@ internal static unsafe class TableRegisters
         table.On(&LoadTask, Mnemonic.Ltr);
     }
 
-    /// <summary>CR4.UMIP keeps programs from looking at system registers.</summary>
+    /// <summary>Whether CR4.UMIP forbids user code to read system registers.</summary>
     internal static bool IsHidden(Vcpu cpu) => cpu.Cpl > 0 && (cpu.Cr4 & X86.Cr4.UMIP) != 0;
 
     private static Outcome StoreGdt(Vcpu cpu, in Instruction instruction) => StoreTable(cpu, instruction, cpu.Segments.Gdtr);

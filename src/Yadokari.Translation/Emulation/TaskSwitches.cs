@@ -22,7 +22,7 @@ internal static unsafe class TaskSwitches
         Return,
     }
 
-    /// <summary>Where a task state segment has what (SDM 3A figures 8-2 and 8-10).</summary>
+    /// <summary>Layout of a task state segment (SDM 3A figures 8-2 and 8-10).</summary>
     private readonly record struct TaskLayout(bool Wide, uint Limit, uint Cr3, uint Rip, uint Flags, uint Gpr, uint Segments, int SegmentCount, uint Ldt)
     {
         public static readonly TaskLayout Of32 = new(true, 0x67, 0x1C, 0x20, 0x24, 0x28, 0x48, 6, 0x60);
@@ -57,8 +57,8 @@ internal static unsafe class TaskSwitches
             : Outcome.Fault;
 
     /// <summary>
-    /// SDM 3A 8.3. Faults before the new task is the current one are the old task's, and return <see cref="Outcome.Fault"/>; later ones are
-    /// the new task's and are delivered here.
+    /// Switches tasks (SDM 3A 8.3). Faults before the new task is current belong to the old task and return <see cref="Outcome.Fault"/>; later faults
+    /// belong to the new task and are delivered here.
     /// </summary>
     private static Outcome SwitchTask(Vcpu cpu, ushort selector, TaskSwitchKind kind, ulong next, uint? errorCode, uint external)
     {
@@ -93,7 +93,7 @@ internal static unsafe class TaskSwitches
             return cpu.Raise(Vector.InvalidTss, ErrorOf(selector, external));
         }
 
-        // All of the new task is read, and the old one's descriptor found, before anything is written.
+        // The new TSS is read, and the old task's descriptor found, before anything is written.
         Span<uint> gpr = stackalloc uint[8];
         Span<ushort> selectors = stackalloc ushort[6];
         selectors.Clear();
@@ -129,7 +129,7 @@ internal static unsafe class TaskSwitches
             return Outcome.Fault;
         }
 
-        // From here on the new task is the current one.
+        // From here on, the new task is current.
         cpu.Segments.Tr = descriptor.ToSegment(selector, setType: 2);
         cpu.Cr0 |= X86.Cr0.TS;
         if (layout.Wide && (cpu.Cr0 & X86.Cr0.PG) != 0)
@@ -145,7 +145,7 @@ internal static unsafe class TaskSwitches
         ulong newFlags = layout.Wide ? flags & 0x3F7FD7 : flags & 0x7FD7;
         cpu.Rflags = newFlags | (kind is TaskSwitchKind.Call or TaskSwitchKind.Interrupt ? FlagNestedTask : 0) | 2;
         cpu.Rip = rip;
-        cpu.Dr[7] &= ~0x155ul; // Breakpoints of one task.
+        cpu.Dr[7] &= ~0x155ul; // The local breakpoint enables.
         bool entered = EnterTask(cpu, selectors, ldt, external)
             && PushTaskError(cpu, layout, errorCode)
             && (cpu.Rip <= cpu.Segments[Cs].Limit || Refuse(cpu, Vector.GeneralProtection, external));
@@ -175,10 +175,10 @@ internal static unsafe class TaskSwitches
         return done;
     }
 
-    // SDM 3A table 8-1: LDT, then the segments, whose refusals name them in #TS.
+    // Loads LDTR, then the segment registers (SDM 3A table 8-1). A segment that can't be loaded is the error code of #TS.
     private static bool EnterTask(Vcpu cpu, ReadOnlySpan<ushort> selectors, ushort ldt, uint external)
     {
-        // All are gone but for their selectors; what is refused stays so.
+        // The selectors are loaded first, with null descriptors, which a segment keeps if loading its descriptor faults.
         for (int i = Es; i <= Gs; i++)
         {
             cpu.SetSegment(i, NullSegment(selectors[i], i == Ss ? selectors[Cs] & 3 : 0));

@@ -7,7 +7,7 @@ using static Yadokari.Translation.Emulation.XsaveInstructions;
 
 namespace Yadokari.Translation.Emulation;
 
-/// <summary>Vector and mask registers, as they stand in the vCPU's XSAVE area (SDM 1 13.5).</summary>
+/// <summary>Access to vector and mask registers in the vCPU's XSAVE area (SDM 1 13.5).</summary>
 internal static unsafe class VectorRegisters
 {
     private const int ComponentYmm = 2;
@@ -38,7 +38,7 @@ internal static unsafe class VectorRegisters
 
     private static int PlaceOf(Vcpu cpu, int component) => (int)ComponentOf(cpu, component).Ebx;
 
-    /// <summary>Copies all 64 bytes of a register out; what the host's processor lacks is 0.</summary>
+    /// <summary>Reads all 64 bytes of a register; bytes that the host's processor does not have are 0.</summary>
     internal static void ReadVector(Vcpu cpu, Register register, Span<byte> data)
     {
         int number = register.GetNumber();
@@ -63,7 +63,7 @@ internal static unsafe class VectorRegisters
         }
     }
 
-    /// <summary>Replaces all 64 bytes of a register.</summary>
+    /// <summary>Writes all 64 bytes of a register.</summary>
     internal static void WriteVector(Vcpu cpu, Register register, ReadOnlySpan<byte> data)
     {
         int number = register.GetNumber();

@@ -8,26 +8,26 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// CR4.VME and CR4.PVI: programs in virtual-8086 mode, or of level 3, that turn interrupts on and off see a flag of their own, VIF, and some
-/// software interrupts stay in virtual-8086 mode (SDM 3A 21.3, 21.4).
+/// CR4.VME and CR4.PVI: instructions on IF in virtual-8086 mode, or at CPL 3, access the virtual interrupt flag VIF instead, and some software interrupts
+/// are redirected to handlers in virtual-8086 mode (SDM 3A 21.3, 21.4).
 /// </summary>
 internal static unsafe class VirtualMode
 {
-    /// <summary>IF is not the program's, but it has VIF instead.</summary>
+    /// <summary>Whether instructions on IF access VIF instead.</summary>
     internal static bool HasVirtualInterruptFlag(Vcpu cpu)
         => Iopl(cpu) < 3 && (cpu.Virtual8086 ? (cpu.Cr4 & X86.Cr4.VME) != 0 : cpu.ProtectedMode && cpu.Cpl == 3 && (cpu.Cr4 & X86.Cr4.PVI) != 0);
 
-    /// <summary>In virtual-8086 mode with VME, below IOPL 3: PUSHF, POPF and IRET of 16 bits work on VIF.</summary>
+    /// <summary>Whether PUSHF, POPF and IRET of 16 bits access VIF: in virtual-8086 mode with VME, below IOPL 3.</summary>
     internal static bool FlagsAreVirtual(Vcpu cpu, int bytes) => bytes == 2 && cpu.Virtual8086 && HasVirtualInterruptFlag(cpu);
 
-    /// <summary>What PUSHF and a redirected INT n push: VIF in the place of IF, and IOPL 3.</summary>
+    /// <summary>The flags that PUSHF and a redirected INT n push: VIF in place of IF, and IOPL 3.</summary>
     internal static ulong VirtualFlags(Vcpu cpu)
     {
         ulong flags = cpu.Rflags;
         return (flags & ~FlagInterrupt) | FlagIopl | ((flags & FlagVirtualInterrupt) != 0 ? FlagInterrupt : 0);
     }
 
-    /// <summary>Sets 16 bits of flags by POPF or IRET where IF means VIF. Raises #GP where the monitor must know.</summary>
+    /// <summary>Sets 16 bits of flags by POPF or IRET, with VIF in place of IF. Raises #GP if the guest's virtual-8086 monitor must handle it.</summary>
     internal static bool SetVirtualFlags(Vcpu cpu, ulong popped)
     {
         if ((popped & FlagTrap) != 0 || ((popped & FlagInterrupt) != 0 && (cpu.Rflags & FlagVirtualPending) != 0))
@@ -40,7 +40,7 @@ internal static unsafe class VirtualMode
         return true;
     }
 
-    /// <summary>CLI and STI of a program that has VIF.</summary>
+    /// <summary>CLI and STI that change VIF.</summary>
     internal static Outcome SetVirtualInterruptFlag(Vcpu cpu, bool on)
     {
         if (on && (cpu.Rflags & FlagVirtualPending) != 0)
@@ -52,7 +52,7 @@ internal static unsafe class VirtualMode
         return Outcome.Next;
     }
 
-    /// <summary>INT n in virtual-8086 mode: to the program's own handler, to the monitor's, or refused (SDM 3A table 21-2).</summary>
+    /// <summary>INT n in virtual-8086 mode: delivers it to the program's handler or the monitor's, or raises #GP (SDM 3A table 21-2).</summary>
     internal static Outcome InterruptVirtual(Vcpu cpu, in Instruction instruction, int vector)
     {
         bool redirected = false;
@@ -84,7 +84,7 @@ internal static unsafe class VirtualMode
         return Outcome.Jumped;
     }
 
-    // The 32 bytes below the I/O permission bitmap have a bit for each vector; 0 redirects.
+    // The interrupt redirection bitmap, 32 bytes below the I/O permission bitmap: a bit for each vector; 0 redirects.
     private static bool IsRedirected(Vcpu cpu, int vector, out bool redirected)
     {
         redirected = false;

@@ -37,7 +37,7 @@ internal static unsafe class X87State
             return Outcome.Fault;
         }
 
-        // With everything masked nothing is pending any more.
+        // With all exceptions masked, none is pending.
         Span<byte> area = AreaOf(cpu);
         area[0] |= ExceptionMasks;
         Summarize(area);
@@ -85,7 +85,7 @@ internal static unsafe class X87State
             return Outcome.Fault;
         }
 
-        // FNINIT leaves the registers' bits alone and tags them empty: being initial would clear them.
+        // FNINIT keeps the registers' contents and tags them empty; the initial state of the XSAVE component would clear them.
         Turn(area, -((area[3] >> 3) & 7));
         MemoryMarshal.Write(area, 0x37Ful);
         cpu.X87.Pointers = default;
@@ -122,7 +122,7 @@ internal static unsafe class X87State
     private static int FieldBytes(in Instruction instruction)
         => instruction.Code is Op.Fnstenv_m14byte or Op.Fstenv_m14byte or Op.Fldenv_m14byte or Op.Fnsave_m94byte or Op.Fsave_m94byte or Op.Frstor_m94byte ? 2 : 4;
 
-    // Processors look at the first field, then at the last byte, then at what lies between: which page of two is told, and whether #PF or #GP.
+    // Processors check the first field, then the last byte, then the rest: the order decides the page that is reported, and between #PF and #GP.
     private static bool EnvironmentAddress(Vcpu cpu, in Instruction instruction, int length, bool write, out ulong linear)
     {
         int first = FieldBytes(instruction);
@@ -147,10 +147,10 @@ internal static unsafe class X87State
 
     private const byte ExceptionMasks = 0x3F;
 
-    // Of the control word the bits that exist, and one that is always set (SDM 1 8.1.5).
+    // The defined bits of the control word, and the one that is always set (SDM 1 8.1.5).
     internal static ushort ControlWord(ushort value) => (ushort)((value & 0x1F3F) | 0x40);
 
-    // The exception summary and its copy in the busy bit follow from flags and masks (SDM 1 8.1.3), whatever is loaded.
+    // The exception summary and its copy in the busy bit are computed from flags and masks (SDM 1 8.1.3), independent of the loaded value.
     internal static void Summarize(Span<byte> area)
     {
         byte pending = (area[2] & ~area[0] & ExceptionMasks) != 0 ? (byte)0x80 : (byte)0;
@@ -253,7 +253,7 @@ internal static unsafe class X87State
         InUse(cpu) |= ComponentX87;
     }
 
-    // The area holds registers from the top of the stack on: they keep their places in the processor when the top moves.
+    // The image has the registers in stack order, from the top; the physical order in the processor does not depend on the top.
     internal static void Turn(Span<byte> area, int by)
     {
         Span<byte> registers = area.Slice(32, 128);
@@ -265,7 +265,7 @@ internal static unsafe class X87State
         }
     }
 
-    /// <summary>Two bits a register from its content: valid, zero, special, empty (SDM 1 8.1.7).</summary>
+    /// <summary>The tag word, two bits for each register by its content: valid, zero, special, empty (SDM 1 8.1.7).</summary>
     private static ushort FullTags(ReadOnlySpan<byte> area, int top)
     {
         int tags = 0;

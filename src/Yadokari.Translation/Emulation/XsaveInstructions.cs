@@ -12,8 +12,8 @@ using Outcome = Yadokari.Translation.Vcpu.Outcome;
 namespace Yadokari.Translation.Emulation;
 
 /// <summary>
-/// XSAVE, FXSAVE and their fellows: between guest memory and the vCPU's own area, which has the standard format and the host's offsets;
-/// the guest's CPUID shows the same offsets.
+/// XSAVE, FXSAVE and related instructions: copy state between guest memory and the vCPU's area, which has the standard format with the host's offsets.
+/// The guest's CPUID reports the same offsets.
 /// </summary>
 internal static unsafe class XsaveInstructions
 {
@@ -40,7 +40,7 @@ internal static unsafe class XsaveInstructions
     }
 
     /// <summary>The vCPU's area: legacy region, header, extended region.</summary>
-    // SAFETY: the window holds the area whole, for as long as the vCPU lives; so too for the references below.
+    // SAFETY: the window contains the whole area until the vCPU is disposed; this holds for the references below too.
     internal static Span<byte> AreaOf(Vcpu cpu) => new(cpu.XsaveArea, StateLayout.XsaveLength);
 
     /// <summary>Components that are not in their initial state.</summary>
@@ -235,7 +235,7 @@ internal static unsafe class XsaveInstructions
     }
 
     /// <summary>
-    /// Gives components that are not in use their initial content in the vCPU's area, so that it may be copied without asking.
+    /// Writes the initial content of components that are not in use to the vCPU's area, so that it can be copied as a whole.
     /// </summary>
     internal static void MakeInitial(Vcpu cpu)
     {
@@ -260,7 +260,7 @@ internal static unsafe class XsaveInstructions
         }
     }
 
-    /// <summary>Checks that the instruction may run, and that its area is aligned and to be had.</summary>
+    /// <summary>Checks that the instruction may run, and that its area is aligned and accessible.</summary>
     private static bool StateAddress(Vcpu cpu, in Instruction instruction, int length, bool write, out ulong linear)
     {
         linear = 0;
@@ -288,7 +288,7 @@ internal static unsafe class XsaveInstructions
         return AlignedAddress(cpu, instruction, LegacyLength, alignment: 16, write, out linear);
     }
 
-    // #GP for an area that is not aligned comes before #SS for one on the stack that reaches beyond the canonical addresses.
+    // #GP for a misaligned area has priority over #SS for one on the stack that ends beyond the canonical addresses.
     private static bool AlignedAddress(Vcpu cpu, in Instruction instruction, int length, int alignment, bool write, out ulong linear)
     {
         if (!Address(cpu, instruction, 1, write, out linear))
@@ -337,7 +337,7 @@ internal static unsafe class XsaveInstructions
         head[2..5].CopyTo(area[2..]);
         Summarize(area);
 
-        // Registers have ten bytes of their sixteen.
+        // Each register uses ten of its sixteen bytes.
         for (int i = 0; i < 8; i++)
         {
             area.Slice(32 + (i * 16) + 10, 6).Clear();
@@ -385,7 +385,7 @@ internal static unsafe class XsaveInstructions
         return length;
     }
 
-    /// <summary>Where a component stands in the vCPU's area and in the guest's, whose compacted format packs them (SDM 1 13.4.3).</summary>
+    /// <summary>Offsets of a component in the vCPU's area and in the guest's; the compacted format packs them (SDM 1 13.4.3).</summary>
     private static void Component(Vcpu cpu, int index, bool compact, ref int place, out int own, out int size, out int guest)
     {
         CpuidResult component = ComponentOf(cpu, index);

@@ -4,10 +4,9 @@ using Yadokari.Translation.Code;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// What a vCPU has cached of the address space of one PCID (SDM 3A 4.10.1): the TLB and the jump caches that translated code probes.
-/// Each address space is a mapping of its own that starts with the same <see cref="VcpuState"/>, so that turning to another one is a
-/// matter of the gs base: nothing is swept, nothing is compared in translated code. Global pages are entered in each space that meets
-/// them. The vCPU's thread only.
+/// A vCPU's caches for one PCID (SDM 3A 4.10.1): the TLB and the jump caches that translated code probes. Each address space is a memory mapping that
+/// starts with the same <see cref="VcpuState"/>, so that selecting another one changes only the gs base: no flush, no comparison of PCIDs in
+/// translated code. Global pages have entries in each space that uses them. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class AddressSpace
 {
@@ -20,8 +19,8 @@ internal sealed unsafe class AddressSpace
     private readonly EntrySet _jumpsGlobal = new(JumpEntries);
     private readonly PageFilter _fetched = new();
 
-    /// <param name="file">The vCPU's memory: the state that all spaces share, then the tables of each.</param>
-    /// <param name="number">The space's place in the file.</param>
+    /// <param name="file">The vCPU's memory file: the state that all spaces share, then the tables of each.</param>
+    /// <param name="number">Index of the space's tables in the file.</param>
     public AddressSpace(MemoryFile file, int number)
     {
         var window = (byte*)MemoryFile.Reserve(StateLayout.Total);
@@ -41,32 +40,32 @@ internal sealed unsafe class AddressSpace
         }
     }
 
-    /// <summary>What the gs base holds while translated code runs in this space.</summary>
+    /// <summary>The gs base of translated code in this space.</summary>
     public byte* Window { get; }
 
-    /// <summary>The PCID it belongs to.</summary>
+    /// <summary>The PCID to which it is assigned.</summary>
     public int Pcid { get; set; }
 
-    /// <summary>When it was last turned to, to find the one that is least missed.</summary>
+    /// <summary>Sequence number of its last selection, to find the least recently used space.</summary>
     public long LastUse { get; set; }
 
-    /// <summary>Changes whenever what was learnt of code's whereabouts in this space must be looked at again.</summary>
+    /// <summary>Changes when mappings of code in this space must be checked again.</summary>
     public int FetchEpoch { get; private set; }
 
-    /// <summary>Offset from the window of the entry that an address has in one of the TLBs.</summary>
+    /// <summary>Offset from the window of an address's entry in one of the TLBs.</summary>
     public static int EntryOffset(ulong linear, bool write, TlbKind kind)
         => StateLayout.Tlb + (((((int)kind * 2) + (write ? 1 : 0)) * StateLayout.TlbBytes) + ((int)((linear >> 12) & (StateLayout.TlbEntries - 1)) << 4));
 
-    /// <summary>The entry at an offset: the negated address of a page, then the host address of that page, 0 if there is none.</summary>
+    /// <summary>The entry at an offset: the negated linear address of a page, then its host address; 0 if the entry is empty.</summary>
     public ulong* Entry(int offset) => (ulong*)(Window + offset);
 
-    /// <summary>The space's place among the vCPU's.</summary>
+    /// <summary>Index among the vCPU's address spaces.</summary>
     public int Number { get; }
 
-    /// <summary>Whether the entry at an offset leads to the page of a host address.</summary>
+    /// <summary>Whether the entry at an offset translates to the page of a host address.</summary>
     public bool Reaches(int offset, byte* host) => Entry(offset)[1] == ((ulong)host & ~0xFFFul);
 
-    /// <summary>Forgets the entry at an offset if it leads to the page of a host address.</summary>
+    /// <summary>Clears the entry at an offset if it translates to the page of a host address.</summary>
     public void DropEntry(int offset, byte* host)
     {
         if (Reaches(offset, host))
@@ -75,7 +74,7 @@ internal sealed unsafe class AddressSpace
         }
     }
 
-    /// <summary>Enters a translation.</summary>
+    /// <summary>Fills a TLB entry.</summary>
     public void Fill(int offset, ulong linear, byte* host, bool global)
     {
         ulong* entry = Entry(offset);
@@ -84,17 +83,17 @@ internal sealed unsafe class AddressSpace
         (global ? _filledGlobal : _filled).Add((offset - StateLayout.Tlb) >> 4);
     }
 
-    /// <summary>Begins to learn of code's whereabouts anew; to be told once no jump is left that is not global.</summary>
+    /// <summary>Begins a fetch epoch. Must be called after the jumps to non-global pages were flushed.</summary>
     public void BeginEpoch(int epoch)
     {
         FetchEpoch = epoch;
         _fetched.Clear();
     }
 
-    /// <summary>Notes that code was looked up in a page that is not global.</summary>
+    /// <summary>Records that code was fetched from a page that is not global.</summary>
     public void NoteFetch(ulong linear) => _fetched.Add(linear);
 
-    /// <summary>Enters where the code of a linear address is.</summary>
+    /// <summary>Adds a block to the jump cache.</summary>
     public void FillJump(ulong linear, Block block, bool global)
     {
         int cache = StateLayout.JumpCacheOf(block.Mode);
@@ -107,7 +106,7 @@ internal sealed unsafe class AddressSpace
         ulong* entry = Jump(number);
         if (entry[1] != 0 && entry[0] != linear)
         {
-            // Two places for each address: the one used longer ago moves to the second.
+            // Two entries for each address: the older block moves to the second.
             ulong* second = Jump(number ^ 1);
             second[0] = entry[0];
             second[1] = entry[1];
@@ -119,7 +118,7 @@ internal sealed unsafe class AddressSpace
         (global ? _jumpsGlobal : _jumps).Add(number);
     }
 
-    /// <summary>Forgets translations: those of global pages too, or not.</summary>
+    /// <summary>Flushes the TLB, with or without global pages.</summary>
     public void FlushTranslations(bool global)
     {
         Flush(_filled);
@@ -139,8 +138,8 @@ internal sealed unsafe class AddressSpace
         }
     }
 
-    /// <summary>Forgets the translations of one page, global or not.</summary>
-    /// <returns>Whether code may have been looked up there while it was not global.</returns>
+    /// <summary>Flushes the TLB entries of one page, global or not.</summary>
+    /// <returns>Whether code may have been fetched from it while it was not global.</returns>
     public bool FlushPage(ulong linear)
     {
         for (TlbKind kind = TlbKind.Supervisor; kind <= TlbKind.SupervisorAc; kind++)
@@ -158,7 +157,7 @@ internal sealed unsafe class AddressSpace
         return _fetched.MayContain(linear);
     }
 
-    /// <summary>Forgets where code is: of global pages too, or not.</summary>
+    /// <summary>Flushes the jump caches, with or without global pages.</summary>
     public void FlushJumps(bool global)
     {
         Flush(_jumps);
@@ -178,8 +177,8 @@ internal sealed unsafe class AddressSpace
         }
     }
 
-    /// <summary>Forgets the translations by which a page of RAM can be written.</summary>
-    /// <param name="host">The host address of the page; null for every page.</param>
+    /// <summary>Drops the write entries of a page of RAM.</summary>
+    /// <param name="host">The host address of the page; null for all pages.</param>
     public void DropWriteEntries(byte* host)
     {
         DropFrom(_filled);
@@ -206,7 +205,7 @@ internal sealed unsafe class AddressSpace
         }
     }
 
-    // An entry that no address can match: the negated address of a page that belongs to another entry.
+    // Clears an entry: its tag is the address of a page with another index, so that no address matches.
     private void ClearTranslation(int number)
     {
         ulong* entry = Entry(StateLayout.Tlb + (number << 4));
@@ -214,7 +213,7 @@ internal sealed unsafe class AddressSpace
         entry[1] = 0;
     }
 
-    // An address that is looked for in another pair of entries, so that no target matches, canonical or not.
+    // Clears an entry: its tag is an address with another index, so that no target matches, canonical or not.
     private void ClearJump(int number)
     {
         ulong* entry = Jump(number);

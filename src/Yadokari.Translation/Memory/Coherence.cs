@@ -4,32 +4,33 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Translation.Memory;
 
 /// <summary>
-/// Keeps what each vCPU of a machine derives from guest memory true to it: the code that it translated, and the TLB entries by which it
-/// writes without asking. Each vCPU has a code cache of its own, and only its own thread changes that; so what others are to change is asked
-/// of them. Devices that write guest memory ask too.
+/// Keeps the translated code and the write TLB entries of all vCPUs of a machine coherent with guest memory. Each vCPU has a code cache and a
+/// TLB that only its own thread changes; other threads post a <see cref="Request"/> to that thread and wait for it. Devices that write guest
+/// memory post requests too.
 /// <para>
-/// Two rules make it hold. Who translates a page says so before reading its bytes, and waits until nobody can write them unseen. Who writes
-/// a page with code first writes, then has whoever translated these bytes drop what came of them, and waits for that: a later write, by which
-/// another processor learns of the new code, comes after (SDM 3A 8.1.3 asks for less).
+/// Coherence rests on two rules. A vCPU that translates a page announces that before it reads the bytes, and waits until no TLB has a write
+/// entry for the page. A vCPU or device that writes a page with code writes first, then requests that each vCPU with code of these bytes drop
+/// it, and waits for that. So the old code is dropped before a later write can tell another processor of the new code (SDM 3A 8.1.3 requires
+/// less).
 /// </para>
 /// </summary>
 internal sealed class Coherence
 {
     private struct Page
     {
-        /// <summary>vCPUs that hold code of the page, a bit each.</summary>
+        /// <summary>vCPUs that hold code of the page, one bit each.</summary>
         public uint Code;
 
-        /// <summary>vCPUs that may write it without asking.</summary>
+        /// <summary>vCPUs that may have a write TLB entry for the page, one bit each.</summary>
         public uint Writers;
     }
 
-    // A vCPU answers within microseconds; one that the host does not run is waited for without a processor's time.
+    // A running vCPU serves a request within microseconds; for one that the host has descheduled, the waiting thread sleeps.
     internal const int SpinsBeforeSleep = 1_000;
 
     private readonly Vcpu?[] _vcpus;
     private readonly Page[] _pages;
-    private readonly object _exclusive = new(); // Outermost of the engine: whoever holds it makes all others wait.
+    private readonly object _exclusive = new(); // The engine's outermost lock: its holder waits for all other vCPUs.
 
     public Coherence(GuestMemory memory, int vcpus)
     {
@@ -37,18 +38,22 @@ internal sealed class Coherence
         _pages = new Page[(memory.End + 4095) >> 12];
     }
 
-    /// <summary>Times that a vCPU inside guest code was asked, and waited for.</summary>
+    /// <summary>Requests that were posted to a vCPU inside guest code and waited for.</summary>
     public long Requests;
 
-    /// <summary>Sections in which one vCPU had stopped the world.</summary>
+    /// <summary>Count of <see cref="StopTheWorld"/> sections.</summary>
     public long WorldStops;
 
+    /// <summary>Adds a vCPU. Called once for each vCPU, before it runs.</summary>
     public void Join(Vcpu vcpu) => _vcpus[vcpu.Id] = vcpu;
 
     /// <summary>Whether any vCPU has code in a page.</summary>
     public bool IsCode(ulong gpa) => Volatile.Read(ref _pages[gpa >> 12].Code) != 0;
 
-    /// <summary>Whether a vCPU may enter a page as one that it writes without asking: false if it holds code.</summary>
+    /// <summary>
+    /// Registers a vCPU as a writer of a page and returns whether it may fill a write TLB entry: false if the page holds code. On the vCPU's
+    /// thread.
+    /// </summary>
     public bool MayWrite(Vcpu vcpu, ulong gpa)
     {
         ref Page page = ref _pages[gpa >> 12];
@@ -58,28 +63,33 @@ internal sealed class Coherence
             Interlocked.Or(ref page.Writers, bit);
         }
 
-        // Who makes it code sets that before looking at the writers: one of the two sees the other.
+        // BecomesCode sets Code before it reads Writers: one of the two vCPUs sees the other's bit.
         return Volatile.Read(ref page.Code) == 0;
     }
 
-    /// <summary>A vCPU is about to read a page's bytes as code: afterwards nobody writes them without asking.</summary>
+    /// <summary>
+    /// Registers a page as code of a vCPU, before that reads its bytes. No other vCPU has a write TLB entry for it once this returns. On the
+    /// vCPU's thread.
+    /// </summary>
     public void BecomesCode(Vcpu vcpu, ulong gpa)
     {
         ref Page page = ref _pages[gpa >> 12];
         Interlocked.Or(ref page.Code, 1u << vcpu.Id);
         foreach (Vcpu other in Others(vcpu, Volatile.Read(ref page.Writers)))
         {
-            Ask(vcpu, other, new Request(RequestKind.StopWriting, gpa, 0));
+            Send(vcpu, other, new Request(RequestKind.StopWriting, gpa, 0));
         }
     }
 
-    /// <summary>A vCPU holds no code of a page any more.</summary>
+    /// <summary>Unregisters a page as code of a vCPU. On its thread.</summary>
     public void IsNoCode(Vcpu vcpu, ulong gpa) => Interlocked.And(ref _pages[gpa >> 12].Code, ~(1u << vcpu.Id));
 
-    /// <summary>A vCPU does not write a page without asking any more.</summary>
+    /// <summary>Unregisters a vCPU as a writer of a page, after it dropped its write TLB entries. On its thread.</summary>
     public void StoppedWriting(Vcpu vcpu, ulong gpa) => Interlocked.And(ref _pages[gpa >> 12].Writers, ~(1u << vcpu.Id));
 
-    /// <summary>A vCPU wrote bytes of a page that holds code: no other keeps what it made of the old ones.</summary>
+    /// <summary>
+    /// Called after a vCPU wrote bytes of a page that holds code: no other vCPU has code of the old bytes once this returns. On the vCPU's thread.
+    /// </summary>
     public void Written(Vcpu vcpu, ulong gpa, int length)
     {
         Interlocked.MemoryBarrier();
@@ -87,20 +97,20 @@ internal sealed class Coherence
         {
             if (other.DependsOn(gpa, length))
             {
-                Ask(vcpu, other, new Request(RequestKind.DropCode, gpa, length));
+                Send(vcpu, other, new Request(RequestKind.DropCode, gpa, length));
             }
         }
     }
 
     /// <summary>
-    /// Parks all other vCPUs outside guest code until the section that is returned is disposed of. Not to be nested. On a vCPU's own thread,
-    /// outside guest code.
+    /// Parks all other vCPUs outside guest code until the returned section is disposed. Must not be nested. On a vCPU's own thread, outside guest
+    /// code.
     /// </summary>
     public Section StopTheWorld(Vcpu vcpu)
     {
         while (!Monitor.TryEnter(_exclusive))
         {
-            // Whoever has it waits for this one.
+            // The lock's holder waits until this vCPU parks.
             vcpu.ParkWhileStopped();
             Thread.Yield();
         }
@@ -115,17 +125,17 @@ internal sealed class Coherence
         _began = Stopwatch.GetTimestamp();
         _othersParked = false;
 
-        // Said before the others are asked: one that is outside now and comes inside afterwards sees it.
+        // Set before the requests are posted: a vCPU that is outside guest code now sees it when it enters.
         Volatile.Write(ref _stoppedBy, vcpu);
         foreach (Vcpu other in Others(vcpu, uint.MaxValue))
         {
-            _othersParked |= Ask(vcpu, other, new Request(RequestKind.Park, 0, 0));
+            _othersParked |= Send(vcpu, other, new Request(RequestKind.Park, 0, 0));
         }
 
         return new Section(this);
     }
 
-    // A program that has one section after another must not keep the other vCPUs from running: they get as much time as a section took them.
+    // A program that stops the world again and again must not starve the other vCPUs: after a section they run for as long as it took, up to 10 ms.
     private void EndSection()
     {
         long now = Stopwatch.GetTimestamp();
@@ -134,25 +144,25 @@ internal sealed class Coherence
         Monitor.Exit(_exclusive);
     }
 
-    /// <summary>Whether a vCPU has to park because another one has stopped the world. On its own thread.</summary>
+    /// <summary>Whether a vCPU must park because another one has stopped the world. On its own thread.</summary>
     public bool IsStoppedByAnother(Vcpu vcpu) => Volatile.Read(ref _stoppedBy) is { } stoppedBy && stoppedBy != vcpu;
 
     private Vcpu? _stoppedBy;
 
-    // Guarded by the section's lock: when it began, whether others are parked until its end, and when the next may begin.
+    // Guarded by _exclusive: when the section began, whether vCPUs parked for it, and the earliest time at which the next may begin.
     private long _began;
     private bool _othersParked;
     private long _notBefore;
 
-    /// <summary>A section in which one vCPU has stopped the world: its disposal lets the others run again.</summary>
+    /// <summary>A section in which one vCPU has stopped the world. Disposing it lets the others run again.</summary>
     public readonly ref struct Section(Coherence? coherence)
     {
         public void Dispose() => coherence?.EndSection();
     }
 
     /// <summary>
-    /// A device wrote RAM: no vCPU keeps what it made of the old bytes. Waits for vCPUs: on a thread that is none of theirs, with no lock held
-    /// that one may wait for.
+    /// Called after a device wrote RAM: no vCPU has code of the old bytes once this returns. Waits for vCPUs: must not be called on a vCPU's
+    /// thread, nor with a lock held that a vCPU may wait for.
     /// </summary>
     public void Written(ulong gpa, ulong length)
     {
@@ -165,7 +175,7 @@ internal sealed class Coherence
             {
                 if (vcpu.DependsOn(gpa, piece))
                 {
-                    Ask(null, vcpu, new Request(RequestKind.DropCode, gpa, piece));
+                    Send(null, vcpu, new Request(RequestKind.DropCode, gpa, piece));
                 }
             }
 
@@ -175,20 +185,20 @@ internal sealed class Coherence
     }
 
     /// <summary>
-    /// No vCPU writes any page without asking once this returns. Waits for vCPUs, as <see cref="Written(ulong, ulong)"/> does.
+    /// No vCPU has a write TLB entry once this returns. Waits for vCPUs, as <see cref="Written(ulong, ulong)"/> does.
     /// </summary>
     public void StopWriting()
     {
         foreach (Vcpu vcpu in new VcpusOf(_vcpus, uint.MaxValue))
         {
-            Ask(null, vcpu, new Request(RequestKind.StopAllWriting, 0, 0));
+            Send(null, vcpu, new Request(RequestKind.StopAllWriting, 0, 0));
         }
     }
 
     private VcpusOf Others(Vcpu vcpu, uint mask) => new(_vcpus, mask & ~(1u << vcpu.Id));
 
-    // By a vCPU, or by a device. Whether there was anything to wait for.
-    private bool Ask(Vcpu? vcpu, Vcpu other, in Request request)
+    // Posts a request and waits until it is completed. The caller is a vCPU, or null for a device. Returns whether it had to wait.
+    private bool Send(Vcpu? vcpu, Vcpu other, in Request request)
     {
         long number = other.Requests.Post(request);
         if (number == 0)
@@ -208,7 +218,7 @@ internal sealed class Coherence
         return true;
     }
 
-    // The vCPUs of a mask, without an allocation.
+    // Enumerates the vCPUs of a mask without an allocation.
     private ref struct VcpusOf(Vcpu?[] vcpus, uint mask)
     {
         private uint _mask = mask;

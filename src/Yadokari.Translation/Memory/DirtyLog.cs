@@ -4,9 +4,9 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Translation.Memory;
 
 /// <summary>
-/// The dirty log of a machine. A page is noted when a vCPU is given leave to write it without asking, by an entry of its TLB or in a process
-/// that runs a program directly; what was noted is taken first and all that leave then revoked, so that later writes ask anew. What is
-/// written otherwise <see cref="GuestMemory"/> notes itself.
+/// The dirty log of a machine. A page is marked dirty when a vCPU gets write access to it: by a write TLB entry, or by a writable mapping of a process
+/// of direct execution. <see cref="Collect"/> takes the marks first and then revokes all write access, so that a later write marks its page again.
+/// <see cref="GuestMemory"/> marks pages that are written in other ways.
 /// </summary>
 internal sealed class DirtyLog(DirtyPages pages, Coherence coherence) : IDirtyLog
 {

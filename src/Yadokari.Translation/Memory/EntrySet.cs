@@ -1,6 +1,6 @@
 namespace Yadokari.Translation;
 
-/// <summary>Which entries of a table are in use, each once, so that emptying the table costs what was filled.</summary>
+/// <summary>The set of used entries of a table, so that clearing the table costs only as much as was filled.</summary>
 internal sealed class EntrySet(int entries)
 {
     private readonly ulong[] _members = new ulong[entries / 64];
@@ -18,12 +18,12 @@ internal sealed class EntrySet(int entries)
         }
     }
 
-    /// <summary>Whether an entry is there.</summary>
+    /// <summary>Whether an entry is in the set.</summary>
     public bool Contains(int entry) => (_members[entry >> 6] & (1ul << (entry & 63))) != 0;
 
     public List<int>.Enumerator GetEnumerator() => _list.GetEnumerator();
 
-    /// <summary>Forgets them all.</summary>
+    /// <summary>Removes all entries.</summary>
     public void Clear()
     {
         foreach (int entry in _list)

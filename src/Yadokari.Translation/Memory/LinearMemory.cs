@@ -6,7 +6,7 @@ using Yadokari.Translation.Emulation;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// Guest memory by linear address, for emulated instructions. Every member that returns false has raised the exception. Of the vCPU's thread.
+/// Guest memory by linear address, for emulated instructions. A member that returns false has raised an exception. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class LinearMemory(Vcpu cpu)
 {
@@ -22,7 +22,7 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
     public bool Write<T>(ulong linear, T value)
         where T : unmanaged => WriteLinear(linear, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
 
-    /// <summary>Reads as the processor itself does (descriptor tables, TSS, IDT): with supervisor rights at any privilege level.</summary>
+    /// <summary>Reads with supervisor rights at any privilege level (implicit accesses to descriptor tables, TSS, IDT).</summary>
     public bool ReadSystem<T>(ulong linear, out T value)
         where T : unmanaged
     {
@@ -30,26 +30,26 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         return Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: false, TlbKind.Supervisor);
     }
 
-    /// <summary>Writes as the processor itself does.</summary>
+    /// <summary>Writes with supervisor rights at any privilege level (implicit accesses).</summary>
     public bool WriteSystem<T>(ulong linear, T value)
         where T : unmanaged
         => Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: true, TlbKind.Supervisor);
 
-    /// <summary>Writes with supervisor rights or user rights, whatever the current level: for stacks of another level.</summary>
+    /// <summary>Writes with supervisor or user rights, independent of the current level: for stacks of another level.</summary>
     public bool WriteAs<T>(ulong linear, T value, bool user)
         where T : unmanaged
         => Copy(linear, MemoryMarshal.AsBytes(new Span<T>(ref value)), write: true, user ? TlbKind.User : TlbKind.Supervisor);
 
-    /// <summary>Reads with the rights of the current privilege level; nothing is read from devices twice.</summary>
+    /// <summary>Reads with the rights of the current privilege level; a device is read once.</summary>
     public bool ReadLinear(ulong linear, Span<byte> data) => Copy(linear, data, write: false, cpu.Mmu.CurrentTlb);
 
-    /// <summary>Writes with the rights of the current privilege level; where a part can't be written nothing is.</summary>
+    /// <summary>Writes with the rights of the current privilege level: all of the data, or nothing.</summary>
     public bool WriteLinear(ulong linear, ReadOnlySpan<byte> data)
 
-        // SAFETY: a span that can be written is only what Copy takes for both ways: a write leaves it as it is.
+        // SAFETY: Copy takes a writable span for both directions, but does not change it when it writes to memory.
         => Copy(linear, MemoryMarshal.CreateSpan(ref MemoryMarshal.GetReference(data), data.Length), write: true, cpu.Mmu.CurrentTlb);
 
-    /// <summary>Checks that a range could be written now (or read), raising the fault that writing it would raise.</summary>
+    /// <summary>Checks that a range can be written (or read), raising the fault of such an access.</summary>
     public bool ProbeLinear(ulong linear, int length, bool write)
     {
         while (length > 0)
@@ -67,18 +67,18 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         return true;
     }
 
-    /// <summary>Whether all bytes of an access have addresses that are canonical, where there are others.</summary>
+    /// <summary>Whether all bytes of an access have canonical addresses; true outside long mode.</summary>
     public bool IsWithinCanonical(ulong linear, int size) => !cpu.LongMode || (Operands.IsCanonical(linear) && Operands.IsCanonical(linear + (ulong)size - 1));
 
     /// <summary>
-    /// The linear address of an offset in a segment, after the checks of the mode: canonical in 64-bit mode, usable, rights and limit
-    /// otherwise. Raises #GP(0), or #SS(0) for the stack segment.
+    /// Computes the linear address of an offset in a segment, after the checks of the mode: canonical in 64-bit mode; else usable, rights and limit.
+    /// Raises #GP(0), or #SS(0) for the stack segment.
     /// </summary>
     /// <param name="segment">0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS.</param>
     public bool Linear(int segment, ulong offset, int length, bool write, out ulong linear)
         => Linear(cpu.Code64, segment, offset, length, write, out linear);
 
-    /// <summary>The same as code of another kind would have it.</summary>
+    /// <summary>The same, with the checks of 64-bit code or of other code.</summary>
     public bool Linear(bool code64, int segment, ulong offset, int length, bool write, out ulong linear)
     {
         if (cpu.Segments.Allows(code64, segment, offset, length, write, out linear))
@@ -90,7 +90,7 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         return false;
     }
 
-    /// <summary>The linear address of an element of an operand: one behind the last offset of 32 bits is beyond its segment, and not at its beginning.</summary>
+    /// <summary>The linear address of an element of an operand. An element past the last 32-bit offset is beyond the limit; it does not wrap around.</summary>
     public bool LinearOfElement(int segment, ulong offset, int index, int bytes, bool write, out ulong linear)
     {
         ulong at = offset + (ulong)(index * bytes);
@@ -104,7 +104,7 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         return false;
     }
 
-    /// <summary>The offset of an instruction's explicit memory operand in its segment, and which segment that is (0 to 5).</summary>
+    /// <summary>The offset of an instruction's explicit memory operand in its segment, and the segment's number (0 to 5).</summary>
     public ulong EffectiveAddress(in Instruction instruction, out int segment)
     {
         segment = SegmentOf(instruction);
@@ -115,8 +115,8 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
             : instruction.MemoryDisplSize switch { 8 => 64, 2 => 16, _ => cpu.Code64 ? 64 : 32 };
         if (instruction.MemoryBase is Register.RIP or Register.EIP)
         {
-            // Iced's displacement is the target for the address that the instruction was decoded at, which may be another mapping of the
-            // same code: only the distance counts.
+            // Iced's displacement is the target for the address at which the instruction was decoded, which may be another mapping of the same code:
+            // only the distance is valid.
             address += cpu.Rip + (ulong)instruction.Length - instruction.NextIP;
             width = instruction.MemoryBase == Register.EIP ? 32 : 64;
         }
@@ -134,8 +134,8 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
     }
 
     /// <summary>
-    /// The segment of an explicit memory operand, 0 to 5. In 64-bit mode only prefixes of FS and GS count (SDM 1 3.7.4), but a base of
-    /// RSP or RBP still means the stack: its faults are #SS.
+    /// The segment of an explicit memory operand, 0 to 5. In 64-bit mode only FS and GS prefixes have an effect (SDM 1 3.7.4), but with a base of
+    /// RSP or RBP it is SS, whose faults are #SS.
     /// </summary>
     public int SegmentOf(in Instruction instruction)
         => !cpu.Code64 || instruction.MemorySegment is Register.FS or Register.GS ? instruction.MemorySegment - Register.ES
@@ -156,7 +156,7 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         Reach restReach = Reach.Ram;
         if (!rest.IsEmpty)
         {
-            // Operands reach over one page boundary at most; longer ones (XSAVE areas) are asked for a page at a time below.
+            // Operands cross at most one page boundary; longer ones (XSAVE areas) are accessed page by page below.
             restReach = cpu.Mmu.Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
             if (restReach == Reach.Fault)
             {
@@ -174,7 +174,7 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         {
             if (reach == Reach.Device)
             {
-                // What was found before the call of the device may be stale.
+                // The translation from before the device access may be stale.
                 restReach = cpu.Mmu.Translate(linear + (ulong)first, write, kind, out restHost, out restGpa);
                 if (restReach == Reach.Fault)
                 {
@@ -193,7 +193,7 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         switch (reach)
         {
             case Reach.Ram when write:
-                // SAFETY: cpu.Mmu.Translate gave a pointer into one page of guest RAM; the piece ends within that page.
+                // SAFETY: cpu.Mmu.Translate returned a pointer into a page of guest RAM; the piece ends within that page.
                 StoreWhole(host, data);
                 break;
             case Reach.Ram:
@@ -217,10 +217,10 @@ internal sealed unsafe class LinearMemory(Vcpu cpu)
         }
     }
 
-    // Aligned accesses of up to eight bytes must be whole to other vCPUs.
+    // Aligned accesses of up to eight bytes must be atomic to other vCPUs.
     private static void StoreWhole(byte* host, ReadOnlySpan<byte> data)
     {
-        // SAFETY: Move's pointer is into guest RAM, with room for the data before its page ends.
+        // SAFETY: the pointer is into guest RAM, and the data ends within its page.
         switch (data.Length)
         {
             case 1:

@@ -5,16 +5,16 @@ using Yadokari.X86.Paging;
 
 namespace Yadokari.Translation;
 
-/// <summary>What a linear address reaches.</summary>
+/// <summary>The target of an access to a linear address.</summary>
 internal enum Reach : byte
 {
-    /// <summary>RAM at the host address given.</summary>
+    /// <summary>RAM, at the returned host address.</summary>
     Ram,
 
-    /// <summary>RAM that holds translated code, for a write: by <see cref="Vcpu.WriteCodePage"/>.</summary>
+    /// <summary>A write to RAM with translated code: must be made by <see cref="Vcpu.WriteCodePage"/>.</summary>
     CodePage,
 
-    /// <summary>No RAM: a device, or nothing.</summary>
+    /// <summary>Not RAM: a device, or nothing.</summary>
     Device,
 
     /// <summary>The access raised an exception.</summary>
@@ -22,9 +22,8 @@ internal enum Reach : byte
 }
 
 /// <summary>
-/// A vCPU's memory management unit: linear addresses by the TLB, and where that has none by the guest's page tables. What the guest flushes
-/// here is flushed wherever it was derived from its tables: in the TLB, in links across pages, and in the processes of direct execution. Of the
-/// vCPU's thread.
+/// A vCPU's memory management unit: translates linear addresses by the TLB, and after a miss by the guest's page tables. A flush by the guest also
+/// flushes everything else derived from its page tables: cross-page links and the mappings of direct execution. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class Mmu
 {
@@ -47,19 +46,19 @@ internal sealed unsafe class Mmu
         _probeFetch = ProbeFetch;
     }
 
-    /// <summary>Address line 20 is open; closed, addresses wrap around at 1 MiB. After a change all must be flushed.</summary>
+    /// <summary>The A20 gate: if closed, addresses wrap around at 1 MiB. <see cref="FlushAll"/> must follow a change.</summary>
     public bool A20 { get; set; } = true;
 
-    /// <summary>The page of the last fetch that was translated is global.</summary>
+    /// <summary>Whether the page of the last <see cref="TranslateFetch"/> is global.</summary>
     public bool FetchIsGlobal { get; set; }
 
-    /// <summary>Misses that were filled.</summary>
+    /// <summary>Count of filled TLB misses.</summary>
     public long Fills => _tlb.Fills;
 
-    /// <summary>Flushes of any kind.</summary>
+    /// <summary>Count of flushes of whole address spaces.</summary>
     public long Flushes => _tlb.Flushes;
 
-    /// <summary>With whose rights the current privilege level accesses memory.</summary>
+    /// <summary>The rights with which the current privilege level accesses memory.</summary>
     public TlbKind CurrentTlb => _cpu.Cpl == 3 ? TlbKind.User
         : (_cpu.State->SystemFlags & (1ul << 18)) != 0 && (_cpu.Cr4 & X86.Cr4.SMAP) != 0 ? TlbKind.SupervisorAc
         : TlbKind.Supervisor;
@@ -105,9 +104,9 @@ internal sealed unsafe class Mmu
 
         _tlb.Fill(linear, write, kind, gpa, host, walk.IsGlobal);
 
-        // What may be read and written without more ado saves the other kind its miss. Never at the cost of another page's entry: an
-        // instruction with two operands whose pages meet in one entry would drive each out by the other for ever. Nor leave to write a page
-        // that was only read, where it is noted which are written.
+        // If the page can be read and written without another walk, fill the entry of the other kind too, to save its miss. Never replace another
+        // page's entry: an instruction with two operands whose pages share an entry would evict each by the other for ever. And while dirty
+        // pages are logged, do not make a page writable that was only read.
         const PageRights Marked = PageRights.Readable | PageRights.Writable | PageRights.Dirty;
         if (_tlb.IsFree(linear, !write, kind) && !code && (walk.Rights & Marked) == Marked
             && (write || (!_memory.DirtyPages.IsNoted && _cpu.MayWrite(gpa))))
@@ -118,7 +117,7 @@ internal sealed unsafe class Mmu
         return Reach.Ram;
     }
 
-    /// <summary>Guest physical address of code, or a raised #PF or #GP. Tells whether the page is global in <see cref="FetchIsGlobal"/>.</summary>
+    /// <summary>Translates an address for an instruction fetch, and sets <see cref="FetchIsGlobal"/>. False after raising #PF or #GP.</summary>
     public bool TranslateFetch(ulong linear, out ulong gpa)
     {
         bool user = _cpu.Cpl == 3;
@@ -149,7 +148,7 @@ internal sealed unsafe class Mmu
         return true;
     }
 
-    /// <summary>Where code of a linear page stands now, without side effects; all ones if nowhere.</summary>
+    /// <summary>Guest physical address of a linear page for fetches, without side effects; all ones if it is not mapped.</summary>
     private ulong ProbeFetch(ulong linear)
     {
         PageWalkResult walk = PageWalk.Probe(_memory, Context(false, false), linear, AccessKind.Execute);
@@ -157,7 +156,7 @@ internal sealed unsafe class Mmu
     }
 
     /// <summary>
-    /// CR3 was written: turns to the address space of its PCID, which keeps its translations or loses those that are not global
+    /// Called after a write of CR3: selects the address space of its PCID, and flushes the non-global translations of that unless they are to be kept
     /// (SDM 3A 4.10.4.1).
     /// </summary>
     public void LoadPageTables(ulong cr3, bool keep)
@@ -170,11 +169,11 @@ internal sealed unsafe class Mmu
             _tlb.FlushCurrent();
         }
 
-        _cpu.Direct?.Turned();
+        _cpu.Direct?.ProgramChanged();
         _crossPage.Check(_probeFetch, global: false);
     }
 
-    /// <summary>INVPCID of one PCID: forgets its translations but for global pages.</summary>
+    /// <summary>INVPCID of one PCID: flushes its translations except global pages.</summary>
     public void FlushPcid(int pcid)
     {
         _cpu.Direct?.FlushedSpace(pcid);
@@ -182,7 +181,7 @@ internal sealed unsafe class Mmu
         _crossPage.Check(_probeFetch, global: false);
     }
 
-    /// <summary>INVPCID of all PCIDs: forgets all translations but for global pages.</summary>
+    /// <summary>INVPCID of all PCIDs: flushes all translations except global pages.</summary>
     public void FlushPcids()
     {
         _cpu.Direct?.Flushed();
@@ -190,17 +189,17 @@ internal sealed unsafe class Mmu
         _crossPage.Check(_probeFetch, global: false);
     }
 
-    /// <summary>Forgets everything: global pages were to be flushed too, or the meaning of page tables changed.</summary>
+    /// <summary>Flushes everything, because global pages must be flushed too, or the paging mode changed.</summary>
     public void FlushAll()
     {
         _cpu.Direct?.Flushed();
         _tlb.FlushAll();
         SelectSpace();
-        _cpu.Direct?.Turned();
+        _cpu.Direct?.ProgramChanged();
         _crossPage.Check(_probeFetch, global: true);
     }
 
-    /// <summary>INVLPG: forgets one page of the current PCID, and of all if it is global.</summary>
+    /// <summary>INVLPG: flushes one page of the current PCID; a global page of all PCIDs.</summary>
     public void FlushPage(ulong linear)
     {
         _cpu.Direct?.FlushedPage(CurrentPcid, linear & ~0xFFFul);
@@ -216,17 +215,17 @@ internal sealed unsafe class Mmu
         _crossPage.Check(_probeFetch, linear & ~0xFFFul);
     }
 
-    /// <summary>The PCID in use: CR3's with CR4.PCIDE, else 0.</summary>
+    /// <summary>The current PCID: that of CR3 with CR4.PCIDE, else 0.</summary>
     public int CurrentPcid => (_cpu.Cr4 & X86.Cr4.PCIDE) != 0 ? (int)(_cpu.Cr3 & 0xFFF) : 0;
 
-    // The page tables or their meaning changed.
+    // Called after a change of the page tables' root or of the paging mode.
     private void SelectSpace()
     {
         _pagingStale = true;
         _tlb.Select(CurrentPcid);
     }
 
-    /// <summary>How user code's addresses are translated now.</summary>
+    /// <summary>The paging context of user code.</summary>
     public ref readonly PagingContext UserPaging => ref Context(user: true, ac: false);
 
     private ref readonly PagingContext Context(bool user, bool ac)

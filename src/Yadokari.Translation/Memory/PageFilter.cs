@@ -1,6 +1,6 @@
 namespace Yadokari.Translation;
 
-/// <summary>A set of pages that may say yes for a page that was not added, never no for one that was.</summary>
+/// <summary>A Bloom filter of pages with one hash function: false positives are possible, false negatives are not.</summary>
 internal sealed class PageFilter
 {
     private const int Bits = 1 << 15;
@@ -9,7 +9,7 @@ internal sealed class PageFilter
     /// <summary>Adds the page of an address.</summary>
     public void Add(ulong address) => _bits[Word(address)] |= Bit(address);
 
-    /// <summary>Whether the page of an address may be there.</summary>
+    /// <summary>Whether the page of an address may have been added.</summary>
     public bool MayContain(ulong address) => (_bits[Word(address)] & Bit(address)) != 0;
 
     /// <summary>Removes all pages.</summary>

@@ -1,24 +1,24 @@
 namespace Yadokari.Translation.Memory;
 
 /// <summary>
-/// Requests posted to one vCPU, in order: <see cref="Coherence"/> posts, the vCPU's thread takes and completes them. Whoever posts waits
-/// for completion only while the vCPU is inside guest code; a vCPU outside completes all of them before it enters guest code again.
+/// FIFO queue of requests to one vCPU: <see cref="Coherence"/> posts them, the vCPU's thread takes and completes them. The posting thread waits
+/// for completion only while the vCPU is inside guest code; a vCPU outside completes all requests before it enters guest code again.
 /// </summary>
 internal sealed class RequestQueue
 {
     private readonly Lock _lock = new(); // Innermost.
 
-    // While the vCPU is inside, each is waited for: no more of them than there are threads that post. While it is outside, which may be for
-    // hours, nobody waits, and what is there already is not added again: no more of them than there are pages.
+    // Bounded: while the vCPU is inside, each posting thread waits, so there is at most one request for each thread. While it is outside, which
+    // may be for hours, no thread waits, and duplicates are not added, so there are at most as many requests as pages.
     private readonly Queue<Request> _requests = new();
 
-    // Those in the queue that were posted while the vCPU was outside.
+    // Requests in the queue that were posted while the vCPU was outside.
     private readonly HashSet<Request> _deferred = [];
     private long _posted;
     private long _completed;
     private volatile bool _inside;
 
-    /// <summary>Requests not taken yet. Any thread.</summary>
+    /// <summary>Number of requests not taken yet. Any thread.</summary>
     public int Count
     {
         get
@@ -31,8 +31,8 @@ internal sealed class RequestQueue
     }
 
     /// <summary>
-    /// Adds a request. Any thread. Returns the number to give to <see cref="IsCompleted"/> after the vCPU was notified, or 0 if there is
-    /// nothing to wait for: the vCPU is outside guest code, and does what was asked before it enters any.
+    /// Adds a request. Any thread. Returns the number to pass to <see cref="IsCompleted"/> after notifying the vCPU, or 0 if the caller need not
+    /// wait: the vCPU is outside guest code and completes the request before it enters.
     /// </summary>
     public long Post(in Request request)
     {
@@ -44,7 +44,7 @@ internal sealed class RequestQueue
                 return ++_posted;
             }
 
-            // A vCPU outside is parked already: whether it must stay so is seen when it enters.
+            // A vCPU outside needs no request to park: it checks IsStoppedByAnother when it enters.
             if (request.Kind != RequestKind.Park && _deferred.Add(request.OfPage))
             {
                 _requests.Enqueue(request.OfPage);
@@ -58,7 +58,7 @@ internal sealed class RequestQueue
     /// <summary>Whether a request has been completed, or will be before the vCPU enters guest code. Any thread.</summary>
     public bool IsCompleted(long number) => Volatile.Read(ref _completed) >= number || !_inside;
 
-    /// <summary>Takes the oldest request; <see cref="Complete"/> is to follow. On the vCPU's thread.</summary>
+    /// <summary>Takes the oldest request; the caller must call <see cref="Complete"/> afterwards. On the vCPU's thread.</summary>
     public bool TryTake(out Request request)
     {
         if (Volatile.Read(ref _completed) == Volatile.Read(ref _posted))
@@ -76,10 +76,10 @@ internal sealed class RequestQueue
         return true;
     }
 
-    /// <summary>What was taken last is done. On the vCPU's thread.</summary>
+    /// <summary>Marks the request taken last as completed. On the vCPU's thread.</summary>
     public void Complete() => Volatile.Write(ref _completed, _completed + 1);
 
-    /// <summary>The vCPU enters guest code, once it has completed what is here: requests posted from now on are waited for.</summary>
+    /// <summary>The vCPU enters guest code, after it completed all requests: threads wait for requests posted from now on. On its thread.</summary>
     public void Enter()
     {
         lock (_lock)
@@ -88,7 +88,7 @@ internal sealed class RequestQueue
         }
     }
 
-    /// <summary>The vCPU leaves guest code: nobody waits for it any more.</summary>
+    /// <summary>The vCPU leaves guest code: no thread waits for it from now on. On its thread.</summary>
     public void Leave()
     {
         lock (_lock)
@@ -98,25 +98,28 @@ internal sealed class RequestQueue
     }
 }
 
-/// <summary>What is asked of a vCPU.</summary>
+/// <summary>Kinds of requests to a vCPU.</summary>
 internal enum RequestKind
 {
-    /// <summary>To forget the TLB entries by which a page can be written.</summary>
+    /// <summary>Drop the write TLB entries for a page.</summary>
     StopWriting,
 
-    /// <summary>The same for all pages.</summary>
+    /// <summary>Drop all write TLB entries.</summary>
     StopAllWriting,
 
-    /// <summary>To drop code that was made of bytes that changed.</summary>
+    /// <summary>Drop code that was translated from bytes that changed.</summary>
     DropCode,
 
-    /// <summary>To park while the vCPU that asked has stopped the world: <see cref="Coherence.IsStoppedByAnother"/>.</summary>
+    /// <summary>Park while another vCPU has stopped the world (<see cref="Coherence.IsStoppedByAnother"/>).</summary>
     Park,
 }
 
-/// <summary>One thing asked.</summary>
+/// <summary>A request to a vCPU.</summary>
+/// <param name="Kind">The action.</param>
+/// <param name="Gpa">Guest physical address of the bytes it concerns.</param>
+/// <param name="Length">Their number, within one page.</param>
 internal readonly record struct Request(RequestKind Kind, ulong Gpa, int Length)
 {
-    /// <summary>The same for the whole page.</summary>
+    /// <summary>The same request for the whole page.</summary>
     public Request OfPage => new(Kind, Gpa & ~0xFFFul, 4096);
 }

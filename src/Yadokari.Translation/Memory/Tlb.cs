@@ -4,26 +4,26 @@ using Yadokari.Translation.Code;
 
 namespace Yadokari.Translation;
 
-/// <summary>Whose rights a translation has.</summary>
+/// <summary>The rights for which a translation was checked.</summary>
 internal enum TlbKind : byte
 {
     Supervisor,
     User,
 
-    /// <summary>The supervisor while EFLAGS.AC opens user pages under SMAP.</summary>
+    /// <summary>The supervisor with SMAP while EFLAGS.AC permits access to user pages.</summary>
     SupervisorAc,
 }
 
 /// <summary>
-/// What a vCPU has cached of its page tables (SDM 3A 4.10): an <see cref="AddressSpace"/> for each PCID used of late, of which one is
-/// current; where code stands; and by which entries each page can be written. It holds what it is given until it is told to forget: walks,
-/// faults and the coherence of code are its caller's. Translated code probes the tables of the current space itself. Of the vCPU's thread.
+/// A vCPU's caches of its page tables (SDM 3A 4.10): an <see cref="AddressSpace"/> for each recently used PCID, one of which is current; a cache of
+/// fetch translations; and an index of the entries by which each page can be written. Page walks, faults and the coherence of code are handled by
+/// the caller. Translated code probes the tables of the current space directly. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class Tlb : IDisposable
 {
     private const int FetchEntries = 1024;
 
-    /// <summary>A translation for fetches, good as long as the epoch that it was made in (the one of global pages, or an address space's).</summary>
+    /// <summary>A fetch translation, valid during the epoch in which it was made (of global pages, or of an address space).</summary>
     private readonly record struct FetchEntry(ulong Tag, ulong Page, int Epoch, bool Global);
 
     private readonly GuestMemory _memory;
@@ -33,7 +33,7 @@ internal sealed unsafe class Tlb : IDisposable
     private readonly FetchEntry[] _fetches = new FetchEntry[FetchEntries];
     private readonly VcpuState* _state;
 
-    // Of those pages, translations and code may be in any of the spaces.
+    // Global pages: their translations and code may be cached in any address space.
     private readonly PageFilter _globalPages = new();
     private readonly PageFilter _globalFetches = new();
 
@@ -42,7 +42,7 @@ internal sealed unsafe class Tlb : IDisposable
     private int _lastEpoch;
     private long _spaceUses;
 
-    /// <param name="memory">The guest's memory.</param>
+    /// <param name="memory">Guest memory.</param>
     public Tlb(GuestMemory memory)
     {
         _memory = memory;
@@ -53,13 +53,13 @@ internal sealed unsafe class Tlb : IDisposable
         _state = (VcpuState*)Window;
     }
 
-    /// <summary>Where C# finds the vCPU's state, which all address spaces share, until <see cref="Dispose"/>.</summary>
+    /// <summary>Address of the vCPU's state for C#, valid until <see cref="Dispose"/>. All address spaces share the state.</summary>
     public byte* Window { get; }
 
-    /// <summary>Translations entered so far.</summary>
+    /// <summary>Count of filled entries.</summary>
     public long Fills { get; private set; }
 
-    /// <summary>Times that a whole address space was flushed, or all at once.</summary>
+    /// <summary>Count of flushes of one or all address spaces.</summary>
     public long Flushes { get; private set; }
 
     /// <summary>The PCID of the current address space.</summary>
@@ -74,16 +74,16 @@ internal sealed unsafe class Tlb : IDisposable
         return distance < 4096;
     }
 
-    /// <summary>Whether the entry that an address would have holds no translation.</summary>
+    /// <summary>Whether the entry for an address is empty.</summary>
     public bool IsFree(ulong linear, bool write, TlbKind kind) => _space.Entry(AddressSpace.EntryOffset(linear, write, kind))[1] == 0;
 
-    /// <summary>Enters a translation in the current address space, in place of what is there.</summary>
+    /// <summary>Fills an entry of the current address space, replacing its content.</summary>
     /// <param name="linear">An address in the page.</param>
-    /// <param name="write">To write, or to read. What can be written counts as written.</param>
-    /// <param name="kind">Whose rights were checked.</param>
-    /// <param name="gpa">The guest physical address: RAM.</param>
-    /// <param name="host">The host's address of it.</param>
-    /// <param name="global">The page is global.</param>
+    /// <param name="write">Whether it is a write entry. Filling one marks the page as dirty.</param>
+    /// <param name="kind">The rights that were checked.</param>
+    /// <param name="gpa">The guest physical address, which must be RAM.</param>
+    /// <param name="host">The host address of the same byte.</param>
+    /// <param name="global">Whether the page is global.</param>
     public void Fill(ulong linear, bool write, TlbKind kind, ulong gpa, byte* host, bool global)
     {
         Fills++;
@@ -101,7 +101,7 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Finds where code stands, and whether its page is global.</summary>
+    /// <summary>Finds a fetch translation, and whether its page is global.</summary>
     public bool FindFetch(ulong linear, bool user, out ulong gpa, out bool global)
     {
         ref FetchEntry entry = ref FetchOf(linear);
@@ -110,7 +110,7 @@ internal sealed unsafe class Tlb : IDisposable
         return entry.Tag == FetchTag(linear, user) && entry.Epoch == FetchEpoch(global);
     }
 
-    /// <summary>Enters where code stands.</summary>
+    /// <summary>Adds a fetch translation.</summary>
     public void FillFetch(ulong linear, bool user, ulong gpa, bool global)
     {
         if (global)
@@ -125,13 +125,13 @@ internal sealed unsafe class Tlb : IDisposable
         FetchOf(linear) = new FetchEntry(FetchTag(linear, user), gpa & ~0xFFFul, FetchEpoch(global), global);
     }
 
-    /// <summary>The epoch of global pages, or of the current address space: with another one, what was learnt of code's whereabouts must be looked at again.</summary>
+    /// <summary>The fetch epoch of global pages, or of the current address space: mappings of code checked in an earlier epoch must be checked again.</summary>
     public int FetchEpoch(bool global) => global ? _state->GlobalFetchEpoch : _state->FetchEpoch;
 
-    /// <summary>Enters where the code of a linear address is, for translated code to jump to.</summary>
+    /// <summary>Adds a block to the jump cache of the current address space.</summary>
     public void FillJump(ulong linear, Block block, bool global) => _space.FillJump(linear, block, global);
 
-    /// <summary>Turns to the address space of a PCID: the one that there is, or else one that is free or not used for longest.</summary>
+    /// <summary>Selects the address space of a PCID. If it has none, a free or the least recently used one is assigned to it.</summary>
     public void Select(int pcid)
     {
         if (_space.Pcid != pcid)
@@ -162,7 +162,7 @@ internal sealed unsafe class Tlb : IDisposable
         _state->FetchEpoch = _space.FetchEpoch;
     }
 
-    /// <summary>Puts the current address space where translated code finds it: at the gs base of this thread.</summary>
+    /// <summary>Sets the gs base of this thread to the current address space. Called before each entry into translated code.</summary>
     public void Enter()
     {
         if (_entered != _space)
@@ -172,13 +172,13 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>The vCPU may be on another thread from now on, whose gs base is any.</summary>
+    /// <summary>Must be called when the vCPU may run on another thread, whose gs base is unknown.</summary>
     public void ForgetThread() => _entered = null;
 
-    /// <summary>Forgets the translations of the current address space but for global pages.</summary>
+    /// <summary>Flushes the current address space except global pages.</summary>
     public void FlushCurrent() => Flush(_space);
 
-    /// <summary>Forgets the translations of one PCID but for global pages.</summary>
+    /// <summary>Flushes one PCID except global pages.</summary>
     public void FlushPcid(int pcid)
     {
         foreach (AddressSpace space in _spaces)
@@ -190,7 +190,7 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets the translations of all PCIDs but for global pages.</summary>
+    /// <summary>Flushes all PCIDs except global pages.</summary>
     public void FlushPcids()
     {
         foreach (AddressSpace space in _spaces)
@@ -199,7 +199,7 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets everything, global pages too.</summary>
+    /// <summary>Flushes everything, including global pages.</summary>
     public void FlushAll()
     {
         Flushes++;
@@ -212,7 +212,7 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets one page of the current PCID, and of all if it is global.</summary>
+    /// <summary>Flushes one page of the current PCID; a global page of all PCIDs.</summary>
     public void FlushPage(ulong linear)
     {
         bool code = _globalFetches.MayContain(linear);
@@ -226,7 +226,7 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets one page of one PCID.</summary>
+    /// <summary>Flushes one page of one PCID.</summary>
     public void FlushPage(ulong linear, int pcid)
     {
         foreach (AddressSpace space in _spaces)
@@ -238,7 +238,7 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets where code is in the host's memory, in all address spaces.</summary>
+    /// <summary>Flushes the jump caches of all address spaces.</summary>
     public void FlushJumps()
     {
         foreach (AddressSpace space in _spaces)
@@ -248,7 +248,7 @@ internal sealed unsafe class Tlb : IDisposable
     }
 
     /// <summary>
-    /// Forgets all translations by which RAM can be written. Which there were stays known: an entry that is gone leads nowhere.
+    /// Drops all entries by which RAM can be written. The index of write entries keeps the dropped ones: dropping one twice does no harm.
     /// </summary>
     public void DropWriteEntries()
     {
@@ -258,17 +258,17 @@ internal sealed unsafe class Tlb : IDisposable
         }
     }
 
-    /// <summary>Forgets the translations by which one page of RAM can be written.</summary>
+    /// <summary>Drops the entries by which one page of RAM can be written.</summary>
     public void DropWriteEntries(ulong gpa) => _writeEntries.Drop(gpa, (byte*)_memory.HostAddress(gpa));
 
-    /// <summary>Gives the memory back, the vCPU's state with it. May be called again.</summary>
+    /// <summary>Unmaps the entries and the vCPU's state. May be called again.</summary>
     public void Dispose()
     {
         _writeEntries.Dispose();
         _file.Dispose();
     }
 
-    // Bit 0: the user's right to it; bit 1: the entry is in use.
+    // Bit 0: the page is accessible in user mode; bit 1: the entry is valid.
     private static ulong FetchTag(ulong linear, bool user) => (linear & ~0xFFFul) | (user ? 3u : 2u);
 
     private ref FetchEntry FetchOf(ulong linear) => ref _fetches[(int)(linear >> 12) & (FetchEntries - 1)];

@@ -2,18 +2,18 @@ using Yadokari.Translation.Memory;
 
 namespace Yadokari.Translation;
 
-/// <summary>What other vCPUs ask of this one, and writes that concern them: <see cref="Coherence"/>.</summary>
+/// <summary>Requests of other vCPUs, and writes to pages of code (<see cref="Coherence"/>).</summary>
 internal sealed unsafe partial class Vcpu
 {
-    /// <summary>Requests to this vCPU. After a post that is to be waited for, <see cref="Notify"/>.</summary>
+    /// <summary>Requests to this vCPU. The posting thread calls <see cref="Notify"/> before it waits.</summary>
     internal RequestQueue Requests { get; } = new();
 
-    /// <summary>Whether translated code, or a page watched, depends on bytes of guest memory. Any thread.</summary>
+    /// <summary>Whether translated code or a watched page depends on bytes of guest memory. Any thread.</summary>
     internal bool DependsOn(ulong gpa, int length) => _code.Covers(gpa, length);
 
     /// <summary>
-    /// Does what was asked, and parks while another vCPU has stopped the world, which may go on asking. On this vCPU's thread, not within
-    /// guest code.
+    /// Completes all requests, and parks while another vCPU has stopped the world; that one may post more requests. On this vCPU's thread,
+    /// outside guest code.
     /// </summary>
     internal void ParkWhileStopped()
     {
@@ -51,13 +51,13 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    private void ComeInside()
+    private void EnterGuestCode()
     {
         Requests.Enter();
         ParkWhileStopped();
     }
 
-    /// <summary>Writes RAM that holds translated code, dropping what no longer holds.</summary>
+    /// <summary>Writes to a page of code, and drops the code translated from the old bytes on all vCPUs.</summary>
     internal void WriteCodePage(ulong gpa, ReadOnlySpan<byte> data)
     {
         _code.Written(gpa, data.Length);
@@ -79,20 +79,20 @@ internal sealed unsafe partial class Vcpu
         }
     }
 
-    /// <summary>Whether writes to a page must ask: some vCPU has code there.</summary>
+    /// <summary>Whether any vCPU has code in a page, so that writes to it must take the slow path.</summary>
     internal bool IsCode(ulong gpa) => _coherence.IsCode(gpa);
 
-    /// <summary>To be asked before a page is entered as one to write without asking: the answer may have changed since <see cref="IsCode"/>.</summary>
+    /// <summary>Registers this vCPU as a writer of a page; false if it holds code. Called before each fill of a write TLB entry.</summary>
     internal bool MayWrite(ulong gpa) => _coherence.MayWrite(this, gpa);
 
-    // A page holds code from now on: no vCPU's write entry may reach it.
+    // Handles TranslatedCode.PageBecomesCode: drops all write access to the page on all vCPUs.
     private void BecomesCode(ulong gpa)
     {
         StopWriting(gpa);
         _coherence.BecomesCode(this, gpa);
     }
 
-    // No page is to be written without asking from now on.
+    // Drops all write access of this vCPU.
     private void StopWriting()
     {
         Direct?.StopWriting();

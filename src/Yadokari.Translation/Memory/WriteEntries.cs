@@ -4,34 +4,34 @@ using Yadokari.Core.Memory;
 namespace Yadokari.Translation;
 
 /// <summary>
-/// By which entry of a vCPU's TLBs each page of RAM can be written: most pages by one at most, and so a page that becomes code need not be
-/// looked for in all of them. Of the vCPU's thread.
+/// An index of the TLB entries by which each page of RAM can be written. Most pages have at most one, so that a page that becomes code need not be
+/// searched in all TLBs. On the vCPU's thread.
 /// </summary>
 internal sealed unsafe class WriteEntries : IDisposable
 {
-    // By more than one at some time.
+    // The page has had more than one write entry.
     private const uint Several = uint.MaxValue;
     private const int SpaceShift = 24;
 
     private readonly List<AddressSpace> _spaces;
 
-    // For each page of RAM 0, or one more than an entry: the number of its address space, and a sixteenth of its offset there.
+    // For each page of RAM, 0, or an entry plus one: the number of its address space, and its offset there divided by 16.
     private uint* _known;
 
-    /// <param name="memory">Whose pages.</param>
-    /// <param name="spaces">The vCPU's address spaces, by number; more may come.</param>
+    /// <param name="memory">Guest memory.</param>
+    /// <param name="spaces">The vCPU's address spaces by number; the list may grow.</param>
     public WriteEntries(GuestMemory memory, List<AddressSpace> spaces)
     {
         _spaces = spaces;
 
-        // SAFETY: one number for each page below the end of RAM, and all pages asked about are of RAM. The host gives memory when it is touched.
+        // SAFETY: one number for each page below the end of RAM, and callers pass only pages of RAM. The host allocates memory at the first access.
         _known = (uint*)NativeMemory.AllocZeroed((nuint)((memory.End + 4095) >> 12), sizeof(uint));
     }
 
-    /// <summary>A page can be written by an entry from now on.</summary>
+    /// <summary>Adds a write entry of a page.</summary>
     /// <param name="gpa">An address in the page of RAM.</param>
-    /// <param name="host">The host's address of it.</param>
-    /// <param name="space">Whose entry it is.</param>
+    /// <param name="host">Its host address.</param>
+    /// <param name="space">The address space of the entry.</param>
     /// <param name="offset">The entry's offset there.</param>
     public void Add(ulong gpa, byte* host, AddressSpace space, int offset)
     {
@@ -43,7 +43,7 @@ internal sealed unsafe class WriteEntries : IDisposable
         }
     }
 
-    /// <summary>Forgets all entries by which a page can be written.</summary>
+    /// <summary>Drops all write entries of a page from the TLBs.</summary>
     public void Drop(ulong gpa, byte* host)
     {
         ref uint known = ref _known[gpa >> 12];
@@ -62,7 +62,7 @@ internal sealed unsafe class WriteEntries : IDisposable
         known = 0;
     }
 
-    /// <summary>Gives the memory back. May be called again.</summary>
+    /// <summary>Frees the memory. May be called again.</summary>
     public void Dispose()
     {
         NativeMemory.Free(_known);

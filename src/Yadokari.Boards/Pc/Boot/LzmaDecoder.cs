@@ -4,15 +4,15 @@ using System.Runtime.CompilerServices;
 namespace Yadokari.Boards.Pc.Boot;
 
 /// <summary>
-/// The LZMA decoder of an LZMA2 stream (LZMA specification, Igor Pavlov, 2015). The output is the dictionary, so nothing is copied twice.
-/// Damaged input may throw <see cref="IndexOutOfRangeException"/> or its like; the caller takes every exception for damage.
+/// The LZMA decoder of an LZMA2 stream (LZMA specification, Igor Pavlov, 2015). The output buffer is the dictionary, so each byte is written once.
+/// Damaged input may throw <see cref="IndexOutOfRangeException"/> or other exceptions; the caller must treat any exception as damage.
 /// </summary>
 internal sealed class LzmaDecoder
 {
     private const int PosStatesMax = 16;
     private const int States = 12;
 
-    // Where each group of probabilities starts.
+    // Index of the first probability of each group.
     private const int IsMatch = 0;
     private const int IsRep = IsMatch + (States * PosStatesMax);
     private const int IsRep0 = IsRep + States;
@@ -26,7 +26,7 @@ internal sealed class LzmaDecoder
     private const int RepLength = MatchLength + LengthGroup;
     private const int Literal = RepLength + LengthGroup;
 
-    // Within a group of lengths.
+    // Offsets within a group of length probabilities.
     private const int LengthChoice2 = 1;
     private const int LengthLow = 2;
     private const int LengthMiddle = LengthLow + (PosStatesMax * 8);
@@ -46,8 +46,8 @@ internal sealed class LzmaDecoder
     private int _rep2;
     private int _rep3;
 
-    /// <summary>Takes new properties: literal context, literal position and position bits in one byte.</summary>
-    /// <returns>False where LZMA2 forbids them.</returns>
+    /// <summary>Sets the properties: literal context, literal position and position bits in one byte.</summary>
+    /// <returns>False if LZMA2 does not permit them.</returns>
     public bool SetProperties(byte properties)
     {
         int lc = properties % 9;
@@ -59,7 +59,7 @@ internal sealed class LzmaDecoder
         return pb <= 4 && lc + lp <= 4;
     }
 
-    /// <summary>Forgets all statistics.</summary>
+    /// <summary>Resets the state and all probabilities.</summary>
     public void Reset()
     {
         Array.Fill(_probabilities, Even);
@@ -69,14 +69,14 @@ internal sealed class LzmaDecoder
 
     /// <summary>Decodes one chunk.</summary>
     /// <param name="input">The chunk's compressed bytes.</param>
-    /// <param name="output">The dictionary and what follows; positions count from its start.</param>
-    /// <param name="start">Where the chunk's first byte goes.</param>
-    /// <param name="end">Where the chunk ends.</param>
-    /// <returns>Whether the input was sound and used up.</returns>
+    /// <param name="output">The dictionary, followed by room for the chunk.</param>
+    /// <param name="start">Position of the chunk's first byte in <paramref name="output"/>.</param>
+    /// <param name="end">Position after its last byte.</param>
+    /// <returns>Whether the input was valid and fully consumed.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool Decode(ReadOnlySpan<byte> input, Span<byte> output, int start, int end)
     {
-        // Everything hot is a local, which the compiler can keep in a register.
+        // Frequently used fields are copied to locals, which the compiler can keep in registers.
         Span<ushort> p = _probabilities;
         uint range = uint.MaxValue;
         uint code = BinaryPrimitives.ReadUInt32BigEndian(input[1..]);
@@ -154,7 +154,7 @@ internal sealed class LzmaDecoder
         return code == 0 && at == input.Length && input[0] == 0;
     }
 
-    // A byte that is no match. After a match it is likely not the one that would have gone on with it, which chooses the probabilities.
+    // Decodes a literal. After a match, it likely differs from the byte that follows the match's source, so that byte selects the probabilities.
     [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, whose locals stay in registers.
     private byte LiteralByte(Span<ushort> p, Span<byte> output, int to, int state, int rep0, ref uint range, ref uint code, ReadOnlySpan<byte> input, ref int at)
     {
@@ -186,7 +186,7 @@ internal sealed class LzmaDecoder
         return (byte)symbol;
     }
 
-    // One of the three distances before the last, which moves to the front of them.
+    // Selects one of the three distances before the last, and moves it to the front.
     [MethodImpl(MethodImplOptions.AggressiveInlining)] // One caller, whose locals stay in registers.
     private int OlderDistance(Span<ushort> p, int state, int rep0, ref uint range, ref uint code, ReadOnlySpan<byte> input, ref int at)
     {
@@ -300,7 +300,7 @@ internal sealed class LzmaDecoder
         int tree = PosSpecial + (int)distance - slot;
         if (slot >= 14)
         {
-            // Bits in the middle are equally likely and come without a probability.
+            // The middle bits are encoded with a fixed probability of one half.
             uint direct = 0;
             for (int i = bits - 4; i > 0; i--)
             {
