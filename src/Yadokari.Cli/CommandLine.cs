@@ -57,12 +57,12 @@ internal static class CommandLine
         }
         catch (ConfigurationException error)
         {
-            StandardStreams.Error.WriteLine($"yado: {error.Describe(OptionNames.Of)}");
+            StandardStreams.Error.WriteLine($"yado: {UserText.Printable(error.Describe(OptionNames.Of))}");
             return ExitCodes.BadInput;
         }
         catch (UserErrorException error)
         {
-            StandardStreams.Error.WriteLine($"yado: {error.Message}");
+            StandardStreams.Error.WriteLine($"yado: {UserText.Printable(error.Message)}");
             return ExitCodes.BadInput;
         }
         catch (Exception error)

@@ -17,6 +17,9 @@ internal static class RunCommand
 {
     private const string Again = "; may be given again";
 
+    // Far more than any machine needs; a device such as /dev/zero has no end.
+    private const int MaxSpecLength = 1 << 20;
+
     private static readonly Option<string?> s_spec = new("--spec") { HelpName = "FILE", Description = "Specification of the machine in JSON, as 'yado inspect' prints it; options override its members ('yado inspect --schema' describes it)" };
 
     // An option for each member, and one for each kind of device. Their names, grammar and help are part of the specification.
@@ -81,14 +84,23 @@ internal static class RunCommand
     /// <summary>Runs machines with parsed options.</summary>
     public static MachineRun Runner => new(Parse, new ShownWork());
 
-    private static RunOptions Parse(IReadOnlyList<string> arguments) => Read(Create().Parse(arguments));
+    // Arguments that an old yado stored with a machine.
+    private static RunOptions Parse(IReadOnlyList<string> arguments)
+    {
+        ParseResult result = Create().Parse(arguments);
+        return result.Errors is [var error, ..]
+            ? throw new UserErrorException($"The machine's stored arguments are not valid ({error.Message.TrimEnd('.')}): remove the machine and make it again.")
+            : Read(result);
+    }
 
     /// <summary>Converts a parsed command line to options.</summary>
     /// <param name="result">A command line that was parsed without errors.</param>
     /// <exception cref="UserErrorException">The value of an option is not valid.</exception>
     public static RunOptions Read(ParseResult result)
     {
-        MachineSpec spec = result.GetValue(s_spec) is { } file ? ReadSpec(file) : new MachineSpec { Devices = [new NetworkSpec()] };
+        // What a specification lacks, options may add; without any it is checked by itself, for its errors to name its members.
+        bool isWhole = !s_members.Values.Concat(s_devices.Values).Any(option => Given(result, option) is not null);
+        MachineSpec spec = result.GetValue(s_spec) is { } file ? ReadSpec(file, isWhole) : new MachineSpec { Devices = [new NetworkSpec()] };
         foreach ((SpecMember<MachineSpec> member, Option option) in s_members)
         {
             if (Given(result, option) is { } texts)
@@ -119,20 +131,34 @@ internal static class RunCommand
     private static string[]? Given(ParseResult result, Option option) =>
         result.GetResult(option) is { Implicit: false } given ? [.. given.Tokens.Select(t => t.Value)] : null;
 
-    private static MachineSpec ReadSpec(string path)
+    private static MachineSpec ReadSpec(string path, bool isWhole)
     {
         try
         {
-            return MachineSpec.Parse(File.ReadAllBytes(path));
+            MachineSpec spec = MachineSpec.Parse(ReadAtMost(path, MaxSpecLength));
+            if (isWhole)
+            {
+                spec.Check();
+            }
+
+            return spec;
         }
         catch (ConfigurationException error)
         {
             throw new UserErrorException($"--spec {path}: {char.ToLowerInvariant(error.Message[0])}{error.Message[1..]}");
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
         {
             throw new UserErrorException($"--spec {UserText.Shown(path)} can't be read ({error.Message.TrimEnd('.')}): give a file with a specification.");
         }
+    }
+
+    private static byte[] ReadAtMost(string path, int most)
+    {
+        using FileStream file = File.OpenRead(path);
+        byte[] bytes = new byte[most + 1];
+        int length = file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
+        return length <= most ? bytes[..length] : throw new UserErrorException($"--spec {UserText.Shown(path)} is more than {most >> 20} MiB: give a file with a specification.");
     }
 
     private static IReadOnlyList<DeviceSpec> ReadDevices(ParseResult result, IReadOnlyList<DeviceSpec> before)

@@ -25,6 +25,7 @@ internal sealed class RunSession : IMonitor, IDisposable
     private readonly LineWriter? _trace;
     private readonly bool _stats;
     private readonly bool _logsJson;
+    private readonly Lock _pausing = new(); // Outermost: held while the machine is paused or resumed, so that what is recorded is the last that was done.
     private readonly Lock _lock = new();
     private readonly ManualResetEventSlim _over = new(); // The run has ended.
     private readonly PosixSignalRegistration? _size;
@@ -306,48 +307,51 @@ internal sealed class RunSession : IMonitor, IDisposable
     /// <inheritdoc/>
     public bool SetPaused(bool paused)
     {
-        IGuestMachine? machine;
-        lock (_lock)
+        lock (_pausing)
         {
-            machine = _machine;
-        }
+            IGuestMachine? machine;
+            lock (_lock)
+            {
+                machine = _machine;
+            }
 
-        try
-        {
-            // Without the lock: pausing waits for the vCPUs, and their threads may take it.
-            if (machine is null || (paused && !machine.Pause()))
+            try
+            {
+                // Without the inner lock: pausing waits for the vCPUs, and their threads may take it.
+                if (machine is null || (paused && !machine.Pause()))
+                {
+                    return false;
+                }
+
+                if (!paused)
+                {
+                    machine.Resume();
+                }
+            }
+            catch (ObjectDisposedException)
             {
                 return false;
             }
 
-            if (!paused)
+            bool changed;
+            lock (_lock)
             {
-                machine.Resume();
-            }
-        }
-        catch (ObjectDisposedException)
-        {
-            return false;
-        }
+                if (machine != _machine)
+                {
+                    return false;
+                }
 
-        bool changed;
-        lock (_lock)
-        {
-            if (machine != _machine)
-            {
-                return false;
+                (changed, _paused) = (_paused != paused, paused);
             }
 
-            (changed, _paused) = (_paused != paused, paused);
-        }
+            if (changed)
+            {
+                Publish(paused ? "paused" : "resumed");
+                Log.MachineHeld(paused ? "paused" : "resumed");
+            }
 
-        if (changed)
-        {
-            Publish(paused ? "paused" : "resumed");
-            Log.MachineHeld(paused ? "paused" : "resumed");
+            return true;
         }
-
-        return true;
     }
 
     /// <inheritdoc/>

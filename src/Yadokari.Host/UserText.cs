@@ -6,6 +6,9 @@ public static class UserText
     /// <summary>A value in a sentence; in quotes if it is empty or white space.</summary>
     public static string Shown(string value) => string.IsNullOrWhiteSpace(value) ? $"'{value}'" : value;
 
+    /// <summary>A message for a terminal: question marks replace the control characters that it may quote.</summary>
+    public static string Printable(string message) => string.Concat(message.Select(c => char.IsControl(c) && c is not ('\n' or '\t') ? '?' : c));
+
     /// <summary>The message for an unexpected exception.</summary>
     public static string Fault(Exception error) => $"internal error: {error}";
 }

@@ -275,6 +275,47 @@ public sealed class ControlServerTests : IDisposable
     }
 
     [Fact]
+    public async Task Clients_of_events_that_closed_make_room()
+    {
+        List<HttpResponseMessage> streams = [];
+        while (await TryGet("/events") is { } stream)
+        {
+            streams.Add(stream);
+        }
+
+        Assert.NotEmpty(streams);
+        streams.ForEach(s => s.Dispose());
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10)); // Less than the time after which an unchanged stream is written to.
+        HttpResponseMessage? answer;
+        while ((answer = await TryGet("/machine")) is null)
+        {
+            await Task.Delay(50, limit.Token); // Between two attempts.
+        }
+
+        answer.Dispose();
+    }
+
+    // Null where the server has too many clients: it may close the connection before it has read the request.
+    private async Task<HttpResponseMessage?> TryGet(string path)
+    {
+        try
+        {
+            HttpResponseMessage answer = await _client.GetAsync(path, HttpCompletionOption.ResponseHeadersRead, Cancellation);
+            if (answer.StatusCode == HttpStatusCode.OK)
+            {
+                return answer;
+            }
+
+            answer.Dispose();
+        }
+        catch (HttpRequestException)
+        {
+        }
+
+        return null;
+    }
+
+    [Fact]
     public async Task Events_come_until_the_last()
     {
         _monitor.Events.Publish(new RunEvent(DateTimeOffset.UnixEpoch, "started"));

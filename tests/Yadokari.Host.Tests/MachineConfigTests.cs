@@ -24,9 +24,25 @@ public sealed class MachineConfigTests
         Assert.Equal(config.Spec.ToJson(), read.Spec!.ToJson());
         Assert.Equal(config with { Spec = null }, read with { Spec = null });
         Assert.Equal((2, 1ul << 30), (read.Cpus, read.Memory));
-        RunOptions run = read.Settings.On(read.Spec);
+        RunOptions run = read.Settings!.On(read.Spec);
         Assert.Equal((true, 1234, LogLevel.Debug, 2), (run.Stats, run.GdbPort, run.LogLevel, run.Cpus));
     }
+
+    [Theory]
+    [InlineData(LogLevel.Trace)]
+    [InlineData(LogLevel.Warning)]
+    [InlineData(LogLevel.None)]
+    public void The_log_level_is_kept(LogLevel level)
+    {
+        var config = new MachineConfig { Created = DateTimeOffset.UnixEpoch, Directory = "/", Spec = new MachineSpec(), Settings = new RunSettings(LogLevel: level) };
+        Assert.Equal(level, MachineConfig.Parse(config.ToJson()).Settings!.LogLevel);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData(""", "settings": null""")]
+    public void Without_settings_the_defaults_count(string settings) =>
+        Assert.Null(MachineConfig.Parse($$"""{ "created": "2026-01-01T00:00:00+00:00", "directory": "/", "spec": {}{{settings}} }""").Settings);
 
     [Fact]
     public void A_file_of_an_older_yado_has_the_arguments()
@@ -40,6 +56,7 @@ public sealed class MachineConfigTests
 
     [Theory]
     [InlineData("{}")]
+    [InlineData("""{ "created": "2026-01-01T00:00:00+00:00", "directory": "/", "arguments": [null] }""")]
     [InlineData("""{ "created": "2026-01-01T00:00:00+00:00", "directory": "/" }""")]
     [InlineData("""{ "created": "2026-01-01T00:00:00+00:00", "directory": "/", "spec": { "cpus": 0 } }""")]
     [InlineData("""{ "created": "2026-01-01T00:00:00+00:00", "directory": "/", "spec": {}, "more": 1 }""")]

@@ -112,6 +112,32 @@ public sealed class RunSessionTests : IDisposable
         Assert.Equal("what was there before", File.ReadAllText(_log));
     }
 
+    // In whatever order several clients pause and resume the machine.
+    [Fact]
+    public void The_state_that_is_shown_is_the_machines()
+    {
+        IMonitor? monitor = null;
+        ScriptedMachine? machine = null;
+        void Toggle()
+        {
+            for (int round = 0; round < 300; round++)
+            {
+                Parallel.For(0, 6, i => monitor!.SetPaused(i % 2 == 0));
+                Assert.Equal(machine!.IsPaused, monitor!.IsPaused);
+            }
+        }
+
+        RunSession.Run(
+            Options,
+            (console, _) => machine = new ScriptedMachine(console, new MachineEnd(EndReason.PowerOff), Toggle),
+            (console, named) =>
+            {
+                monitor = named;
+                return console;
+            });
+        Assert.NotNull(monitor);
+    }
+
     [Fact]
     public void Statistics_are_grouped()
     {
@@ -147,10 +173,19 @@ public sealed class RunSessionTests : IDisposable
         {
         }
 
-        public bool Pause() => true;
+        public bool IsPaused { get; private set; }
+
+        public bool Pause()
+        {
+            IsPaused = true;
+            Thread.Yield();
+            return true;
+        }
 
         public void Resume()
         {
+            IsPaused = false;
+            Thread.Yield();
         }
 
         public void PressPower()

@@ -14,7 +14,6 @@ public sealed class ByteSizeTests
     [InlineData("4096", 4096)]
     [InlineData("0", 0)]
     [InlineData("18446744073709551615", ulong.MaxValue)]
-    [InlineData("18446744073709551615T", ulong.MaxValue)]
     public void Sizes_are_powers_of_1024(string text, ulong bytes)
     {
         Assert.True(ByteSize.TryParse(text, out ulong size));
@@ -33,6 +32,7 @@ public sealed class ByteSizeTests
     [InlineData("1MB")]
     [InlineData("1iB")]
     [InlineData("99999999999999999999M")]
+    [InlineData("18446744073709551615T")]
     public void What_is_no_size_is_refused(string text) => Assert.False(ByteSize.TryParse(text, out _));
 
     [Theory]

@@ -7,8 +7,8 @@ public static class ByteSize
 {
     /// <summary>Reads one.</summary>
     /// <param name="text">Bytes where it has no unit.</param>
-    /// <param name="bytes">The size, of which more than 2^64 - 1 is that.</param>
-    /// <returns>False if it is none.</returns>
+    /// <param name="bytes">The size.</param>
+    /// <returns>False if it is none, or more than 64 bits can hold.</returns>
     public static bool TryParse(string text, out ulong bytes)
     {
         ReadOnlySpan<char> number = text.AsSpan().Trim();
@@ -27,8 +27,8 @@ public static class ByteSize
         }
 
         UInt128 size = (UInt128)value << (10 * power);
-        bytes = size > ulong.MaxValue ? ulong.MaxValue : (ulong)size;
-        return true;
+        bytes = (ulong)size;
+        return size <= ulong.MaxValue;
     }
 
     /// <summary>A size as a person writes it, rounded down to mebibytes: <c>512M</c>, or <c>2G</c> where it is whole.</summary>

@@ -66,6 +66,26 @@ public abstract class SpecMember<T>(string name, string help, string? word)
 
     private protected abstract T Parse(T spec, string text);
 
+    /// <summary>A string of JSON as a value.</summary>
+    /// <exception cref="ConfigurationException">It is not valid Unicode, or can't be a value; the field is empty.</exception>
+    protected static string TextOf(JsonElement json)
+    {
+        try
+        {
+            return Checked(json.GetString()!);
+        }
+        catch (InvalidOperationException)
+        {
+            throw new ConfigurationException("", "The text is not valid Unicode", "write it in UTF-8");
+        }
+    }
+
+    /// <summary>A text as a value: neither a path nor a command line can have a NUL.</summary>
+    /// <exception cref="ConfigurationException">It has one; the field is empty.</exception>
+    protected static string Checked(string text) => text.Contains('\0', StringComparison.Ordinal)
+        ? throw new ConfigurationException("", "The text has a NUL character", "leave it out")
+        : text;
+
     /// <summary>What is said of a value of the wrong type.</summary>
     protected ConfigurationException WrongType(JsonElement value, string wanted) =>
         new("", $"The value of '{name}' is {Kind(value)}", $"give {wanted}");
@@ -98,7 +118,7 @@ public sealed class TextMember<T>(string name, string help, Func<T, string?> get
     public override JsonObject Schema() => pattern is null ? new() { ["type"] = "string" } : new() { ["type"] = "string", ["pattern"] = pattern };
 
     /// <inheritdoc/>
-    public override T Read(T spec, JsonElement json) => json.ValueKind == JsonValueKind.String ? set(spec, json.GetString()!) : throw WrongType(json, "text");
+    public override T Read(T spec, JsonElement json) => json.ValueKind == JsonValueKind.String ? set(spec, TextOf(json)) : throw WrongType(json, "text");
 
     /// <inheritdoc/>
     public override void Write(Utf8JsonWriter json, T spec)
@@ -112,7 +132,7 @@ public sealed class TextMember<T>(string name, string help, Func<T, string?> get
     /// <inheritdoc/>
     public override string? Show(T spec) => get(spec);
 
-    private protected override T Parse(T spec, string text) => set(spec, text);
+    private protected override T Parse(T spec, string text) => set(spec, Checked(text));
 }
 
 /// <summary>True or false, by default false.</summary>
@@ -185,7 +205,7 @@ public sealed class ChoiceMember<T, TValue>(string name, string help, IReadOnlyL
     public override JsonObject Schema() => new() { ["enum"] = new JsonArray([.. words.Select(w => (JsonNode)w.Word)]) };
 
     /// <inheritdoc/>
-    public override T Read(T spec, JsonElement json) => json.ValueKind == JsonValueKind.String ? Take(spec, json.GetString()!) : throw WrongType(json, Choices);
+    public override T Read(T spec, JsonElement json) => json.ValueKind == JsonValueKind.String ? Take(spec, TextOf(json)) : throw WrongType(json, Choices);
 
     /// <inheritdoc/>
     public override void Write(Utf8JsonWriter json, T spec)
@@ -289,7 +309,7 @@ public sealed class TextsMember<T>(string name, string help, Func<T, IReadOnlyLi
     /// <inheritdoc/>
     public override T Read(T spec, JsonElement json) =>
         json.ValueKind == JsonValueKind.Array && json.EnumerateArray().All(e => e.ValueKind == JsonValueKind.String)
-            ? set(spec, [.. json.EnumerateArray().Select(e => e.GetString()!)])
+            ? set(spec, [.. json.EnumerateArray().Select(TextOf)])
             : throw WrongType(json, "a list of texts");
 
     /// <inheritdoc/>
@@ -308,7 +328,7 @@ public sealed class TextsMember<T>(string name, string help, Func<T, IReadOnlyLi
     }
 
     /// <inheritdoc/>
-    public override T Parse(T spec, IReadOnlyList<string> texts) => set(spec, texts);
+    public override T Parse(T spec, IReadOnlyList<string> texts) => set(spec, [.. texts.Select(Checked)]);
 
     /// <inheritdoc/>
     public override string? Show(T spec) => null;

@@ -25,21 +25,22 @@ public sealed class SpecObject<T>(params IReadOnlyList<SpecMember<T>> members)
         HashSet<string> seen = [];
         foreach (JsonProperty given in json.EnumerateObject())
         {
-            string field = "/" + given.Name.Replace("~", "~0", StringComparison.Ordinal).Replace("/", "~1", StringComparison.Ordinal);
-            if (!seen.Add(given.Name))
+            string name = NameOf(given);
+            string field = "/" + name.Replace("~", "~0", StringComparison.Ordinal).Replace("/", "~1", StringComparison.Ordinal);
+            if (!seen.Add(name))
             {
-                throw new ConfigurationException(field, $"The member '{given.Name}' is there twice", "give it once");
+                throw new ConfigurationException(field, $"The member '{name}' is there twice", "give it once");
             }
 
             try
             {
-                if (members.FirstOrDefault(m => m.Name == given.Name) is { } member)
+                if (members.FirstOrDefault(m => m.Name == name) is { } member)
                 {
                     seed = member.Read(seed, given.Value);
                 }
                 else if (others?.Invoke(given) != true)
                 {
-                    throw new ConfigurationException("", $"The member '{given.Name}' is not known", $"give {Names}{(others is null ? "" : ", or a device")}");
+                    throw new ConfigurationException("", $"The member '{name}' is not known", $"give {Names}{(others is null ? "" : ", or a device")}");
                 }
             }
             catch (ConfigurationException error)
@@ -49,6 +50,19 @@ public sealed class SpecObject<T>(params IReadOnlyList<SpecMember<T>> members)
         }
 
         return seed;
+    }
+
+    // Of invalid UTF-8, or of an escaped half of a surrogate pair.
+    private static string NameOf(JsonProperty property)
+    {
+        try
+        {
+            return property.Name;
+        }
+        catch (InvalidOperationException)
+        {
+            throw new ConfigurationException("", "A member's name is not valid Unicode", "write it as text in UTF-8");
+        }
     }
 
     /// <summary>Writes the members that are not as by default, within an object.</summary>

@@ -24,6 +24,7 @@ internal sealed class ControlServer : IDisposable
 
     private static readonly TimeSpan s_sendTimeout = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_closeTimeout = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_closeCheck = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_keepAlive = TimeSpan.FromSeconds(15);
 
     private readonly Socket _listener;
@@ -307,9 +308,17 @@ internal sealed class ControlServer : IDisposable
         {
             using RunEvents.Listener listener = _monitor!.Events.Listen();
             bool listens = true;
+            long sent = Environment.TickCount64;
             while (listens)
             {
-                RunEvent? happened = listener.Take(s_keepAlive, out bool ended);
+                RunEvent? happened = listener.Take(s_closeCheck, out bool ended);
+                if (happened is null && !ended && Environment.TickCount64 - sent < s_keepAlive.TotalMilliseconds)
+                {
+                    listens = !HasClosed(client);
+                    continue;
+                }
+
+                sent = Environment.TickCount64;
                 listens = !ended && TrySend(client, Encoding.UTF8.GetBytes(happened is null
                     ? ": keep-alive\n\n"
                     : string.Create(CultureInfo.InvariantCulture, $"event: {happened.Event}\ndata: {JsonSerializer.Serialize(happened, ControlJson.Default.RunEvent)}\n\n")));
@@ -324,6 +333,9 @@ internal sealed class ControlServer : IDisposable
             }
         }
     }
+
+    // Clients of a stream have nothing to send any more.
+    private static bool HasClosed(Socket client) => client.Poll(0, SelectMode.SelectRead) && client.Available == 0;
 
     // False if the client has closed the connection or does not read in time.
     private static bool TrySend(Socket client, ReadOnlySpan<byte> bytes)

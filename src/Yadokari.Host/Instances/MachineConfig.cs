@@ -22,8 +22,8 @@ public sealed record MachineConfig
     [JsonConverter(typeof(MachineSpecConverter))]
     public MachineSpec? Spec { get; init; }
 
-    /// <summary>How to run the machine.</summary>
-    public RunSettings Settings { get; init; } = new();
+    /// <summary>How to run the machine; null for the defaults.</summary>
+    public RunSettings? Settings { get; init; }
 
     /// <summary>The arguments of <c>yado run</c>; null if there is a specification.</summary>
     public IReadOnlyList<string>? Arguments { get; init; }
@@ -56,7 +56,7 @@ public sealed record MachineConfig
     /// <summary>Parses the content of <c>machine.json</c>.</summary>
     /// <exception cref="JsonException">The text is not a valid configuration.</exception>
     public static MachineConfig Parse(string text) =>
-        JsonSerializer.Deserialize(text, MachineJson.Default.MachineConfig) is { } config && (config.Spec is not null || config.Arguments is not null) ? config : throw new JsonException();
+        JsonSerializer.Deserialize(text, MachineJson.Default.MachineConfig) is { } config && (config.Spec is not null || config.Arguments?.Contains(null!) == false) ? config : throw new JsonException();
 }
 
 /// <summary>Options for running a machine that are not part of its specification.</summary>
@@ -65,7 +65,7 @@ public sealed record MachineConfig
 /// <param name="Gdb">As <see cref="RunOptions.GdbPort"/>.</param>
 /// <param name="LogLevel">As <see cref="RunOptions.LogLevel"/>.</param>
 /// <param name="LogJson">As <see cref="RunOptions.LogJson"/>.</param>
-public sealed record RunSettings(bool Stats = false, string? Trace = null, int? Gdb = null, LogLevel LogLevel = LogLevel.Warning, bool LogJson = false)
+public sealed record RunSettings(bool Stats = false, string? Trace = null, int? Gdb = null, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] LogLevel LogLevel = LogLevel.Warning, bool LogJson = false)
 {
     /// <summary>Extracts the settings from the options of a run.</summary>
     public static RunSettings Of(RunOptions options) => new(options.Stats, options.Trace, options.GdbPort, options.LogLevel, options.LogJson);

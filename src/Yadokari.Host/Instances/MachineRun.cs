@@ -198,7 +198,7 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
             Environment.CurrentDirectory = config.Directory;
         }
 
-        return config.Spec is { } spec ? config.Settings.On(spec) : parse(config.Arguments!);
+        return config.Spec is { } spec ? (config.Settings ?? new RunSettings()).On(spec) : parse(config.Arguments!);
     }
 
     private int Run(MachineFolder machine, MachineConfig config, RunOptions options, Action begun)
