@@ -133,6 +133,11 @@ internal static class RunCommand
 
     private static MachineSpec ReadSpec(string path, bool isWhole)
     {
+        if (string.IsNullOrWhiteSpace(path))
+        {
+            throw new UserErrorException($"--spec {UserText.Shown(path)} names no file: give one with a specification.");
+        }
+
         try
         {
             MachineSpec spec = MachineSpec.Parse(ReadAtMost(path, MaxSpecLength));
@@ -146,6 +151,10 @@ internal static class RunCommand
         catch (ConfigurationException error)
         {
             throw new UserErrorException($"--spec {path}: {char.ToLowerInvariant(error.Message[0])}{error.Message[1..]}");
+        }
+        catch (UnauthorizedAccessException) when (Directory.Exists(path))
+        {
+            throw new UserErrorException($"--spec {path} is a folder: give a file with a specification.");
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
         {

@@ -43,11 +43,14 @@ public sealed partial class ReferenceTests
         Assert.Equal([], seen.Except(s_allowed[room]));
     }
 
-    // What a project names and does not use is an arrow that is not there.
+    // What a project names and does not use is an arrow that is not there. The package is made of what it names: also of what its rooms use.
     [Theory]
     [MemberData(nameof(Rooms))]
-    public void Room_names_only_what_it_uses(string room) =>
-        Assert.Equal(Repository.AssemblyReferences(Project(room)), Repository.References("src")[Project(room)]);
+    public void Room_names_only_what_it_uses(string room)
+    {
+        IEnumerable<string> used = Repository.AssemblyReferences(Project(room));
+        Assert.Equal(room == "Yadokari" ? used.Concat(used.SelectMany(Repository.AssemblyReferences)).Distinct().Order(StringComparer.Ordinal) : used, Repository.References("src")[Project(room)]);
+    }
 
     [Fact]
     public void No_room_sees_tests_or_benchmarks()

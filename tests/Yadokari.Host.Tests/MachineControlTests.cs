@@ -30,8 +30,8 @@ public sealed class MachineControlTests : IDisposable
         var monitor = new ScriptedMonitor();
         using var server = ControlServer.Open(_machine.Control);
         server.Begin(monitor, ScriptedMonitor.Description);
-        Assert.Equal((1UL << 28, 1UL << 29), _control.Balloon());
-        Assert.Equal((1UL << 28, 1UL << 29), _control.Balloon(1 << 26));
+        Assert.Equal((1UL << 28, 1UL << 29, 1UL << 29), _control.Balloon());
+        Assert.Equal((1UL << 28, 1UL << 29, 1UL << 29), _control.Balloon(1 << 26));
         _control.ResizeConsole(24, 80);
         _control.Pause();
         Assert.True(_control.IsPaused());

@@ -1,3 +1,6 @@
+using System.Reflection.Metadata;
+using System.Reflection.PortableExecutable;
+
 namespace Yadokari.Tests;
 
 /// <summary>The package, as somebody else's project has it: it is made, added from a folder, and holds all that it needs.</summary>
@@ -46,6 +49,18 @@ public sealed class PackageTests : IDisposable
         Assert.EndsWith("The machine ended: PowerOff.\n", output, StringComparison.Ordinal);
         Assert.True(File.Exists(In("packages/yadokari/0.0.1-test/lib/net10.0/Yadokari.Boards.xml")));
         Assert.True(File.Exists(In("packages/yadokari/0.0.1-test/LICENSE")));
+
+        // What no example uses is there too: the disks', networks' and shared folders' assemblies.
+        string[] assemblies = [.. Directory.GetFiles(In("packages/yadokari/0.0.1-test/lib/net10.0"), "*.dll")];
+        Assert.All(assemblies.SelectMany(References).Distinct().Where(name => name.StartsWith("Yadokari", StringComparison.Ordinal)),
+            name => Assert.Contains(name, assemblies.Select(Path.GetFileNameWithoutExtension)));
+    }
+
+    private static string[] References(string assembly)
+    {
+        using var reader = new PEReader(File.OpenRead(assembly));
+        MetadataReader metadata = reader.GetMetadataReader();
+        return [.. metadata.AssemblyReferences.Select(reference => metadata.GetString(metadata.GetAssemblyReference(reference).Name))];
     }
 
     private static void Dotnet(string folder, params string[] arguments)

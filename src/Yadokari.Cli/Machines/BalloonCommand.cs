@@ -28,30 +28,33 @@ internal static class BalloonCommand
         {
             MachineFolder machine = MachineFolder.Find(result.GetValue(name)!);
             var control = new MachineControl(machine);
-            (ulong now, ulong full) = control.Balloon();
+            (ulong now, ulong target, ulong full) = control.Balloon();
             if (result.GetValue(size) is { } text)
             {
-                now = Wait(control, Parse(text));
+                target = Parse(text, full);
+                now = Wait(control, target);
             }
 
-            StandardStreams.Output.WriteLine($"{machine.Name} has {ByteSize.Show(now)} of {ByteSize.Show(full)}");
+            StandardStreams.Output.WriteLine($"{machine.Name} has {ByteSize.Show(now)} of {ByteSize.Show(full)}{(now == target ? "" : $"; it should have {ByteSize.Show(target)}, and its balloon driver, if it has one, has not followed")}");
             return ExitCodes.Success;
         });
         return command;
     }
 
-    private static ulong Parse(string text) => ByteSize.TryParse(text, out ulong size)
-        ? size
-        : throw new UserErrorException($"SIZE {UserText.Shown(text)} is not a size: write a whole number with K, M or G, as in 512M.");
+    private static ulong Parse(string text, ulong full) =>
+        !ByteSize.TryParse(text, out ulong size) ? throw new UserErrorException($"SIZE {UserText.Shown(text)} is not a size: write a whole number with K, M or G, as in 512M.")
+        : size < BalloonRequests.Least || size > full || size % 4096 != 0
+            ? throw new UserErrorException($"SIZE {text} is out of range: give a multiple of 4K from {ByteSize.Show(BalloonRequests.Least)} to {ByteSize.Show(full)}.")
+        : size;
 
     private static ulong Wait(MachineControl control, ulong wanted)
     {
-        (ulong now, _) = control.Balloon(wanted);
+        (ulong now, _, _) = control.Balloon(wanted);
         long moved = Stopwatch.GetTimestamp();
         while (now != wanted && Stopwatch.GetElapsedTime(moved) < s_quietPeriod)
         {
             Thread.Sleep(s_between);
-            (ulong then, (now, _)) = (now, control.Balloon());
+            (ulong then, (now, _, _)) = (now, control.Balloon());
             moved = now == then ? moved : Stopwatch.GetTimestamp();
         }
 

@@ -29,7 +29,11 @@ internal static class StopCommand
 
             foreach (MachineFolder machine in MachineArgument.Find(result.GetValue(names)!))
             {
-                new MachineControl(machine).Stop(TimeSpan.FromSeconds(seconds));
+                if (!new MachineControl(machine).Stop(TimeSpan.FromSeconds(seconds)))
+                {
+                    StandardStreams.Error.WriteLine($"yado: {machine.Name} has not powered off within {seconds} s: its power was cut.");
+                }
+
                 StandardStreams.Output.WriteLine(machine.Name);
             }
 

@@ -221,7 +221,7 @@ public sealed class ChoiceMember<T, TValue>(string name, string help, IReadOnlyL
 
     private protected override T Parse(T spec, string text) => Take(spec, text);
 
-    private string Choices => string.Join(" or ", words.Select(w => w.Word));
+    private string Choices => words.Count < 3 ? string.Join(" or ", words.Select(w => w.Word)) : string.Join(", ", words.SkipLast(1).Select(w => w.Word)) + " or " + words[^1].Word;
 
     /// <summary>Takes a word.</summary>
     /// <exception cref="ConfigurationException">It is none of the words; the field is empty.</exception>
@@ -235,7 +235,7 @@ public sealed class ChoiceMember<T, TValue>(string name, string help, IReadOnlyL
             }
         }
 
-        throw new ConfigurationException("", $"The {Name} '{text}' is not known", $"give {Choices}");
+        throw new ConfigurationException("", $"The value '{text}' of '{Name}' is not known", $"give {Choices}");
     }
 }
 
@@ -282,7 +282,7 @@ public sealed class NumberMember<T>(string name, string help, long least, long m
 
     private T Set(T spec, long number) => number >= least && number <= most ? set(spec, number) : throw OutOfRange(number.ToString(CultureInfo.InvariantCulture));
 
-    private ConfigurationException OutOfRange(string text) => new("", $"The value '{text}' of '{Name}' is out of range", $"give a number from {least} to {most}");
+    private ConfigurationException OutOfRange(string text) => new("", $"The value '{text}' of '{Name}' is {(text.AsSpan().TrimStart('-').ContainsAnyExceptInRange('0', '9') ? "no whole number" : "out of range")}", $"give a number from {least} to {most}");
 }
 
 /// <summary>A list of texts, or of what is written as text.</summary>

@@ -9,8 +9,9 @@ namespace Yadokari.Host.Control;
 
 /// <summary>Memory, as <c>/machine/balloon</c> shows it.</summary>
 /// <param name="Current">Bytes that the guest has at present.</param>
+/// <param name="Target">Bytes that the balloon should leave to the guest.</param>
 /// <param name="Full">Memory size of the machine in bytes.</param>
-internal sealed record BalloonStatus(ulong Current, ulong Full);
+internal sealed record BalloonStatus(ulong Current, ulong Target, ulong Full);
 
 /// <summary>The body of <c>PUT /machine/balloon</c>.</summary>
 /// <param name="Target">Bytes of memory that the balloon should leave to the guest.</param>
@@ -22,7 +23,7 @@ internal sealed partial class BalloonControl(IMonitor monitor, MachineDescriptio
     private const ulong Page = 4096;
 
     // No kernel with a balloon driver can run with less.
-    private const ulong Least = 16UL << 20;
+    internal const ulong Least = 16UL << 20;
 
     /// <inheritdoc/>
     public string Name => "balloon";
@@ -31,12 +32,12 @@ internal sealed partial class BalloonControl(IMonitor monitor, MachineDescriptio
     public (string Unit, string Help) Gauge => ("bytes", "Memory that the guest has at present.");
 
     /// <inheritdoc/>
-    public JsonNode? Status() => Current() is { } now
-        ? JsonSerializer.SerializeToNode(new BalloonStatus((ulong)now, machine.Memory), BalloonJson.Default.BalloonStatus)
+    public JsonNode? Status() => monitor.Use((VirtioBalloon balloon) => (Without(balloon.Actual), Without(balloon.Target))) is var (now, target)
+        ? JsonSerializer.SerializeToNode(new BalloonStatus((ulong)now, (ulong)target, machine.Memory), BalloonJson.Default.BalloonStatus)
         : null;
 
     /// <inheritdoc/>
-    public long? Current() => monitor.Use((VirtioBalloon balloon) => (long)machine.Memory - Math.Min(balloon.Actual, (long)machine.Memory));
+    public long? Current() => monitor.Use((VirtioBalloon balloon) => Without(balloon.Actual));
 
     /// <inheritdoc/>
     public void Set(byte[] body)
@@ -54,6 +55,8 @@ internal sealed partial class BalloonControl(IMonitor monitor, MachineDescriptio
         }
     }
 
+    private long Without(long balloon) => (long)machine.Memory - Math.Min(balloon, (long)machine.Memory);
+
     [LoggerMessage(6, LogLevel.Information, "the balloon's target is {Target} bytes of memory", EventName = "BalloonSet")]
     private static partial void LogTarget(ILogger log, ulong target);
 }
@@ -63,19 +66,22 @@ public static class BalloonRequests
 {
     private const string Path = "/machine/balloon";
 
-    /// <summary>Bytes of memory that the guest has at present, and that the machine has.</summary>
+    /// <summary>The least target in bytes.</summary>
+    public const ulong Least = BalloonControl.Least;
+
+    /// <summary>Bytes of memory that the guest has at present, should have, and that the machine has.</summary>
     /// <exception cref="UserErrorException">The machine does not run.</exception>
-    public static (ulong Now, ulong Full) Balloon(this MachineControl control) => Ask(control, "GET", null);
+    public static (ulong Now, ulong Target, ulong Full) Balloon(this MachineControl control) => Ask(control, "GET", null);
 
     /// <summary>Sets the balloon's target in bytes and returns as <see cref="Balloon(MachineControl)"/>.</summary>
     /// <exception cref="UserErrorException">The machine does not run, or the target is not valid.</exception>
-    public static (ulong Now, ulong Full) Balloon(this MachineControl control, ulong target) =>
+    public static (ulong Now, ulong Target, ulong Full) Balloon(this MachineControl control, ulong target) =>
         Ask(control, "PUT", JsonSerializer.SerializeToUtf8Bytes(new BalloonRequest(target), BalloonJson.Default.BalloonRequest));
 
-    private static (ulong Now, ulong Full) Ask(MachineControl control, string method, byte[]? body)
+    private static (ulong Now, ulong Target, ulong Full) Ask(MachineControl control, string method, byte[]? body)
     {
         BalloonStatus status = JsonSerializer.Deserialize(control.Ask($"{method} {Path}", body), BalloonJson.Default.BalloonStatus)!;
-        return (status.Current, status.Full);
+        return (status.Current, status.Target, status.Full);
     }
 }
 

@@ -15,7 +15,8 @@ public sealed class MachineControl(MachineFolder machine)
 
     /// <summary>Presses the power button; cuts the power if the guest has not powered off within <paramref name="timeout"/>. Does nothing if the machine does not run.</summary>
     /// <exception cref="UserErrorException">The machine could not be ended.</exception>
-    public void Stop(TimeSpan timeout)
+    /// <returns>False if the power was cut.</returns>
+    public bool Stop(TimeSpan timeout)
     {
         // A paused guest can't react to the button; a booting guest does not react yet, so the button is pressed again and again.
         if (IsPaused())
@@ -26,10 +27,13 @@ public sealed class MachineControl(MachineFolder machine)
         void Press() => Put(ControlApi.PowerPath, new PowerRequest(ControlApi.PressButton), ControlJson.Default.PowerRequest);
 
         Press();
-        if (!machine.WaitForEnd(timeout, Press))
+        if (machine.WaitForEnd(timeout, Press))
         {
-            Kill();
+            return true;
         }
+
+        Kill();
+        return false;
     }
 
     /// <summary>Cuts the power and waits for the machine's end. Does nothing if the machine does not run.</summary>

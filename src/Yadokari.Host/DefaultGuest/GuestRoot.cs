@@ -13,8 +13,8 @@ internal static class GuestRoot
         "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk", "failover", "net_failover", "virtio_net",
     ];
 
-    /// <summary>Modules that init loads on demand: for a virtio console, shared folders and vsock.</summary>
-    internal static readonly string[] MoreDrivers = ["virtio_console", "fuse", "virtiofs", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"];
+    /// <summary>Modules that init loads on demand: for a virtio console, shared folders, vsock and the balloon.</summary>
+    internal static readonly string[] MoreDrivers = ["virtio_console", "fuse", "virtiofs", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport", "virtio_balloon"];
 
     /// <summary>
     /// PID 1. It never exits, and starts the script that keeps a shell on the console. busybox's poweroff, halt and reboot send PID 1 the signals
@@ -76,6 +76,7 @@ internal static class GuestRoot
         echo "Leave with 'poweroff', or with Ctrl-A x from outside."
         echo
         start-stop-daemon -S -b -x /etc/console
+        [ -e /lib/modules/virtio_balloon.ko ] && insmod /lib/modules/virtio_balloon.ko
         while :; do
             sleep 3600 &
             wait $!

@@ -21,7 +21,8 @@ public sealed class MachineFolder
     /// <summary>The user's folder for data of all machines.</summary>
     public static string DataFolder => CacheFolder.UserFolder("XDG_DATA_HOME", ".local/share");
 
-    private static string Root => System.IO.Path.Combine(DataFolder, "machines");
+    /// <summary>The folder of all machines.</summary>
+    public static string Root => System.IO.Path.Combine(DataFolder, "machines");
 
     /// <summary>The folder.</summary>
     public string Path { get; }

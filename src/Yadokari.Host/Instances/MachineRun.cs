@@ -52,8 +52,18 @@ public sealed class MachineRun(Func<IReadOnlyList<string>, RunOptions> parse, IL
         bool ran = false;
         try
         {
-            MachineConfig config = Furnish(machine, request, options, image);
-            machine.WriteConfig(config);
+            MachineConfig config;
+            try
+            {
+                config = Furnish(machine, request, options, image);
+                machine.WriteConfig(config);
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                throw new UserErrorException(
+                    $"The machine {machine.Name} can't be made in {MachineFolder.Root} ({error.Message.TrimEnd('.')}): free space there, or set XDG_DATA_HOME to another folder.");
+            }
+
             if (request.Detach)
             {
                 taken.Dispose();
