@@ -59,6 +59,7 @@ internal sealed unsafe partial class Vcpu
         }
 
         Rip = state.Rip;
+        _debugger.Loaded();
         (Cr0, Cr2, Cr3, Cr4) = (state.Cr0, state.Cr2, state.Cr3, state.Cr4);
         (Xcr0, Efer) = (state.Xcr0, state.Efer);
         Rflags = state.Rflags;

@@ -27,7 +27,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     private readonly byte* _window;
     private volatile bool _kicked;
     private volatile bool _disposed; // The memory of State is unmapped.
-    private HashSet<ulong> _breakpoints = [];
+    private readonly DebuggerStops _debugger = new();
 
     /// <summary>The guest's MAXPHYADDR.</summary>
     internal int PhysicalAddressBits => Cpuid.PhysicalAddressBits;
@@ -100,11 +100,11 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     /// <inheritdoc/>
     public bool SingleStep
     {
-        get;
+        get => _debugger.SingleStep;
         set
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            field = value;
+            _debugger.SingleStep = value;
             ModeChanged();
         }
     }
@@ -176,7 +176,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     internal InstructionFetch Fetch { get; }
 
     /// <summary>Whether a debugger of the host single-steps it or has set breakpoints.</summary>
-    internal bool IsDebugged => SingleStep || _breakpoints.Count != 0;
+    internal bool IsDebugged => _debugger.IsActive;
 
     /// <summary>Translation of linear addresses.</summary>
     internal Mmu Mmu { get; }
@@ -191,7 +191,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
     public void SetBreakpoints(IReadOnlyCollection<ulong> addresses)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
-        _breakpoints = [.. addresses];
+        _debugger.SetBreakpoints(addresses);
         ModeChanged();
     }
 
@@ -203,7 +203,7 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
         EnterGuestCode();
         try
         {
-            return !_vm.Clock.IsStopped ? RunInside() : throw new InvalidOperationException($"vCPU {Id} can't run while the machine's clock is stopped: start the clock first.");
+            return !_vm.Clock.IsStopped ? _debugger.Left(RunInside()) : throw new InvalidOperationException($"vCPU {Id} can't run while the machine's clock is stopped: start the clock first.");
         }
         finally
         {
@@ -232,7 +232,6 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
             return Ended();
         }
 
-        bool first = true;
         Block? block = null;
         while (true)
         {
@@ -256,16 +255,15 @@ internal sealed unsafe partial class Vcpu : IX86Vcpu
                 _steps = Math.Max(0, _steps - 1);
             }
 
-            if ((mode & CpuMode.Single) != 0 && !first && (SingleStep || (_breakpoints.Count != 0 && _breakpoints.Contains(LinearRip))))
+            if ((mode & CpuMode.Single) != 0 && IsDebugged && _debugger.StopsBefore(LinearRip))
             {
                 Events.InterruptShadow |= shadowed;
                 _steps += stepping ? 1 : 0;
                 return VmExit.Debug;
             }
 
-            first = false;
             ulong resume = State->SystemFlags & Operands.FlagResume;
-            switch (RunNext(mode, ref block))
+            switch (_debugger.After(RunNext(mode, ref block)))
             {
                 case Outcome.Retry:
                     // The instruction has not run: it must still run alone, and translated, because direct execution may have stopped at it.

@@ -198,6 +198,34 @@ public sealed class EngineTests : IDisposable
         Assert.Equal((VmExit.Debug, Code + 1), (m.Cpu.Run(), m.Cpu.Rip));
     }
 
+    [Fact]
+    public void A_breakpoint_is_met_once_each_time_it_is_reached()
+    {
+        using EmulationMachine m = Halting();
+        m.Cpu.SetBreakpoints([Code, Code + 1]);
+        for (int time = 0; time < 2; time++)
+        {
+            // Also at the first instruction, as after a reset; and a kick does not count for an instruction.
+            Load(m, ActivityState.Active, enabled: false);
+            Assert.Equal((VmExit.Debug, Code), (m.Cpu.Run(), m.Cpu.Rip));
+            m.Cpu.Kick();
+            Assert.Equal((VmExit.Kicked, Code), (m.Cpu.Run(), m.Cpu.Rip));
+            Assert.Equal((VmExit.Debug, Code + 1), (m.Cpu.Run(), m.Cpu.Rip));
+            Assert.Equal((VmExit.HaltedWithInterruptsDisabled, Code + 2), (m.Cpu.Run(), m.Cpu.Rip));
+        }
+    }
+
+    [Fact]
+    public void A_kick_before_a_debuggers_step_does_not_make_it_two()
+    {
+        using EmulationMachine m = Halting();
+        Load(m, ActivityState.Active, enabled: false);
+        m.Cpu.SingleStep = true;
+        m.Cpu.Kick();
+        Assert.Equal((VmExit.Kicked, Code), (m.Cpu.Run(), m.Cpu.Rip));
+        Assert.Equal((VmExit.Debug, Code + 1), (m.Cpu.Run(), m.Cpu.Rip));
+    }
+
     // NOP; HLT, in 32-bit code with a HLT for each vector.
     private static EmulationMachine Halting()
     {

@@ -22,10 +22,13 @@ public interface IVcpu : IDisposable
     /// <summary>RAM was written inside a call of <see cref="IVcpuHost"/> on this vCPU's thread: as <see cref="IVm.MemoryWritten"/>.</summary>
     void MemoryWritten(ulong gpa, ulong length);
 
-    /// <summary>Virtual addresses at which <see cref="Run"/> returns <see cref="VmExit.Debug"/> before the instruction executes.</summary>
+    /// <summary>
+    /// Virtual addresses at which <see cref="Run"/> returns <see cref="VmExit.Debug"/> before the instruction executes. It executes if <see cref="Run"/> returned
+    /// so for it, or <see cref="SingleStep"/> was assigned, and no state was loaded since: a debugger resumes there.
+    /// </summary>
     void SetBreakpoints(IReadOnlyCollection<ulong> addresses);
 
-    /// <summary>While set, <see cref="Run"/> returns <see cref="VmExit.Debug"/> after each instruction, also in a halted guest.</summary>
+    /// <summary>While set, <see cref="Run"/> returns <see cref="VmExit.Debug"/> after each instruction, also in a halted guest, whatever other exits come between.</summary>
     bool SingleStep { get; set; }
 }
 
