@@ -35,7 +35,7 @@ internal sealed class DirectAccount
     private const long Credit = 10_000_000;
 
     /// <summary>Nanoseconds that a translated program must have lost to be promoted, at the usual cost of a stop.</summary>
-    internal const long LeastLoss = 18_000_000;
+    internal const long LeastLoss = 12_000_000;
 
     /// <summary>Factor by which the required loss grows after a program lost by running directly, and shrinks after one gained.</summary>
     private const long Backoff = 4;
