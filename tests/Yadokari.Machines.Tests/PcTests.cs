@@ -221,6 +221,8 @@ public sealed class PcTests : IDisposable
             vcpu.Print(PanicLine + LastLine);
             Task.Run(() =>
             {
+                // The halt counts once the vCPU has returned with it.
+                SpinWait.SpinUntil(() => pc!.Statistics.Any(row => row is { Name: "halts", Value: > 0 }));
                 _clock.Advance(TimeSpan.FromMinutes(1));
                 pc!.Stop();
             });
