@@ -96,12 +96,10 @@ internal static class DiskCommand
 
     /// <summary>Parses a size. Returns bytes.</summary>
     /// <exception cref="UserErrorException">The text is not a size.</exception>
-    internal static long ParseSize(string what, string text)
-    {
-        return ByteSize.TryParse(text, out ulong size) && size <= long.MaxValue
+    internal static long ParseSize(string what, string text) =>
+        ByteSize.TryParse(text, out ulong size) && size <= long.MaxValue
             ? (long)size
             : throw new UserErrorException($"{what} {UserText.Shown(text)} is not a size: write bytes, or a whole number with K, M, G or T, as in 10G.");
-    }
 
     private static int ParseClusterSize(string text)
     {

@@ -16,6 +16,9 @@ internal interface IGuestMachine : IDisposable
     /// <summary>Makes <see cref="Run"/> return soon. Any thread, also before Run.</summary>
     void Stop();
 
+    /// <summary>Whether the machine is paused. Any thread.</summary>
+    bool IsPaused { get; }
+
     /// <summary>Pauses the machine; false if it ends meanwhile. Any thread except the machine's own.</summary>
     bool Pause();
 

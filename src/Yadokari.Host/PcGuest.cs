@@ -82,6 +82,9 @@ internal sealed class PcGuest : IGuestMachine
     public void Stop() => _pc.Stop();
 
     /// <inheritdoc/>
+    public bool IsPaused => _pc.IsPaused;
+
+    /// <inheritdoc/>
     public bool Pause() => _pc.Pause();
 
     /// <inheritdoc/>

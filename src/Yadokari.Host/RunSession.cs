@@ -25,13 +25,12 @@ internal sealed class RunSession : IMonitor, IDisposable
     private readonly LineWriter? _trace;
     private readonly bool _stats;
     private readonly bool _logsJson;
-    private readonly Lock _pausing = new(); // Outermost: held while the machine is paused or resumed, so that what is recorded is the last that was done.
+    private readonly Lock _pausing = new(); // Outermost: held while the machine is paused or resumed, so that events come in that order.
     private readonly Lock _lock = new();
     private readonly ManualResetEventSlim _over = new(); // The run has ended.
     private readonly PosixSignalRegistration? _size;
     private IGuestMachine? _machine; // Guarded by _lock.
     private (int Rows, int Columns)? _terminalSize; // Guarded by _lock: size of the console's terminal.
-    private bool _paused; // Guarded by _lock.
     private int? _endCode; // Guarded by _lock: set when the user, a signal or a control request ends the run.
     private string? _failure;
 
@@ -205,7 +204,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         {
             lock (_lock)
             {
-                (_machine, _paused) = (null, false);
+                _machine = null;
             }
         }
     }
@@ -299,7 +298,7 @@ internal sealed class RunSession : IMonitor, IDisposable
         {
             lock (_lock)
             {
-                return _paused;
+                return _machine?.IsPaused ?? false;
             }
         }
     }
@@ -315,9 +314,11 @@ internal sealed class RunSession : IMonitor, IDisposable
                 machine = _machine;
             }
 
+            bool changed;
             try
             {
                 // Without the inner lock: pausing waits for the vCPUs, and their threads may take it.
+                changed = machine is not null && machine.IsPaused != paused;
                 if (machine is null || (paused && !machine.Pause()))
                 {
                     return false;
@@ -333,15 +334,12 @@ internal sealed class RunSession : IMonitor, IDisposable
                 return false;
             }
 
-            bool changed;
             lock (_lock)
             {
                 if (machine != _machine)
                 {
                     return false;
                 }
-
-                (changed, _paused) = (_paused != paused, paused);
             }
 
             if (changed)

@@ -269,6 +269,6 @@ public record MachineSpec
 
     private static ulong ParseMemory(string text) =>
         !ByteSize.TryParse(text, out ulong bytes) ? throw new ConfigurationException("", $"'{text}' is not a size", "give a whole number with K, M or G, as in 512M")
-        : bytes != 0 && char.IsAsciiDigit(text.TrimEnd()[^1]) ? throw new ConfigurationException("", $"'{text}' has no unit", $"give {text}M for mebibytes or {text}G for gibibytes")
+        : bytes != 0 && !ByteSize.HasUnit(text) ? throw new ConfigurationException("", $"'{text}' has no unit", $"give {text}M for mebibytes or {text}G for gibibytes")
         : bytes;
 }

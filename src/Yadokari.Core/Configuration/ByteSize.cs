@@ -31,6 +31,9 @@ public static class ByteSize
         return size <= ulong.MaxValue;
     }
 
+    /// <summary>Whether a text that is a size has a unit.</summary>
+    public static bool HasUnit(string size) => !char.IsAsciiDigit(size.AsSpan().TrimEnd()[^1]);
+
     /// <summary>A size as a person writes it, rounded down to mebibytes: <c>512M</c>, or <c>2G</c> where it is whole.</summary>
     public static string Show(ulong bytes) => (bytes >> 20) switch
     {

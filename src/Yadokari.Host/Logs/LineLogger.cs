@@ -46,7 +46,7 @@ internal sealed class LineLogger(LogLevel least, bool json, TextWriter output, F
     private string Text(LogLevel level, string message, Exception? exception)
     {
         string text = exception is null ? message : $"{message}: {exception}";
-        string line = string.Concat(text.ReplaceLineEndings(" ").Select(c => char.IsControl(c) ? '?' : c));
+        string line = UserText.Printable(text.ReplaceLineEndings(" "), kept: "");
         return string.Create(CultureInfo.InvariantCulture, $"yado: {time.GetUtcNow():yyyy-MM-ddTHH:mm:ss.fffZ} {NameOf(level)}: {line}");
     }
 
